@@ -1,0 +1,46 @@
+"""Everything that Tuneladder raises on purpose.
+
+    TuneladderError
+    ├── BadInput      the command, recipe or data is wrong              exit code 2
+    │   └── Refused   a step cannot be done on this variant and task    (in a plan; the rung stands in the table with the reason)
+    └── Failed        a rung or the machine failed                      exit code 3
+
+Every message says what happened to which value; the hint, on a line of its own, says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TuneladderError(Exception):
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class BadInput(TuneladderError):
+    exit_code = 2
+
+
+class Refused(BadInput):
+    pass
+
+
+class Failed(TuneladderError):
+    exit_code = 3
+
+
+def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> BadInput:
+    """`no step 'few_shots': did you mean 'few_shot'?`, with what is known as the hint."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    end = f": did you mean '{close[0]}'?" if close else ""
+    return BadInput(f"no {what} '{name}'{end}", hint or f"known: {', '.join(names)}")

@@ -1,0 +1,39 @@
+"""Two variants on the same items: which each got right alone, and whether that could be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.intervals import mcnemar
+from tuneladder.types import Marked
+
+
+@dataclass(frozen=True)
+class Contest:
+    """a against b, each pair of answers as (a's, b's). `p` is McNemar's exact two-sided p."""
+
+    won: tuple[tuple[Marked, Marked], ...]
+    lost: tuple[tuple[Marked, Marked], ...]
+    both: int
+    neither: int
+    p: float
+
+
+def compare(a: Sequence[Marked], b: Sequence[Marked]) -> Contest:
+    """`won`: right in a, wrong in b; `lost`: the other way. Items are matched by id; those not simply right or wrong are left out.
+
+    Raises BadInput when no item can be compared.
+    """
+    theirs = {marked.id: marked for marked in b}
+    pairs = [(mine, theirs[mine.id]) for mine in a if mine.id in theirs]
+    if not pairs:
+        raise BadInput("the two have no item in common", "compare variants that were measured on the same rows")
+    pairs = [pair for pair in pairs if pair[0].correct is not None and pair[1].correct is not None]
+    if not pairs:
+        raise BadInput("these answers are not simply right or wrong: none is won or lost", "compare their scores instead")
+    won = tuple(pair for pair in pairs if pair[0].correct and not pair[1].correct)
+    lost = tuple(pair for pair in pairs if pair[1].correct and not pair[0].correct)
+    both = sum(bool(mine.correct and other.correct) for mine, other in pairs)
+    return Contest(won, lost, both, len(pairs) - both - len(won) - len(lost), mcnemar(len(won), len(lost)))

@@ -1,0 +1,125 @@
+"""A metric by its name: a file of `metrics/`, or `my_module:fn` of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tuneladder.errors import BadInput, unknown
+from tuneladder.evaluate.intervals import Array
+
+References = Sequence[Sequence[str]]
+Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that can be bootstrapped: `statistics` (rows, S) add up over rows, `combine` makes (R, S) sums into (R,) values.
+
+    `items` gives the rows' own values where the metric is their mean, else it is None.
+    """
+
+    name: str
+    better: Literal["higher", "lower"]
+    best: float
+    kinds: tuple[str, ...]
+    interval: Literal["wilson", "bootstrap"]
+    statistics: Callable[[Sequence[str], References, Sequence[str]], Array]
+    combine: Callable[[Array], Array]
+    items: Items | None = None
+
+    def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
+        """The metric over all rows."""
+        return float(self.combine(self.statistics(answers, references, labels).sum(0, keepdims=True))[0])
+
+
+def names() -> list[str]:
+    """The metrics in the folder."""
+    return sorted(path.stem for path in (Path(__file__).parent / "metrics").glob("*.py") if path.stem != "__init__")
+
+
+def find_metric(name: str) -> Metric:
+    """The metric called `name`. Raises BadInput for a name that is neither in the folder nor an importable `module:function`."""
+    if ":" in name:
+        return _users(name)
+    known = names()
+    if name not in known:
+        raise unknown("metric", name, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+    module: Any = importlib.import_module(f"tuneladder.evaluate.metrics.{name}")
+    if "items" in vars(module):
+        return _mean(name, module.better, module.best, module.kinds, module.interval, module.items)
+    return Metric(name, module.better, module.best, module.kinds, module.interval, module.statistics, module.combine)
+
+
+def metrics_of(kind: str) -> list[Metric]:
+    """The metrics that stand in the table of every task of this kind."""
+    return [metric for metric in map(find_metric, names()) if kind in metric.kinds]
+
+
+def _mean(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:
+    def statistics(answers: Sequence[str], references: References, labels: Sequence[str]) -> Array:
+        return np.column_stack([np.asarray(items(answers, references, labels), dtype=np.float64), np.ones(len(answers))])
+
+    def combine(sums: Array) -> Array:
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+    return Metric(name, better, best, kinds, interval, statistics, combine, items)
+
+
+def _users(name: str) -> Metric:
+    """`fn(answer, reference) -> float`, the mean over rows, the best over a row's references.
+
+    Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`.
+    """
+    function: Any = _load(name)
+    better = getattr(function, "better", "higher")
+    if better not in ("higher", "lower"):
+        raise BadInput(f"{name}.better is {better!r}", 'set it to "higher" or "lower"')
+    choose = max if better == "higher" else min
+
+    def one(answer: str, reference: str) -> float:
+        try:
+            value = float(function(answer, reference))
+        except Exception as error:
+            raise BadInput(
+                f"metric {name} raised {type(error).__name__}: {error}, on answer {answer[:80]!r} and reference {reference[:80]!r}",
+                "it must return a number for any two texts, an empty answer included",
+            ) from error
+        if not math.isfinite(value):
+            where = f"answer {answer[:80]!r} and reference {reference[:80]!r}"
+            raise BadInput(f"metric {name} returned {value} for {where}", "return a finite number")
+        return value
+
+    def items(answers: Sequence[str], references: References, labels: Sequence[str]) -> list[float]:
+        return [choose(one(answer, reference) for reference in row) for answer, row in zip(answers, references, strict=True)]
+
+    best = float(getattr(function, "best", 1.0 if better == "higher" else 0.0))
+    return _mean(name, better, best, (), "bootstrap", items)
+
+
+def _load(name: str) -> Any:
+    module_name, _, function_name = name.partition(":")
+    here = str(Path.cwd())
+    # The user's file lies where the command is given; an installed entry point does not look there by itself.
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise BadInput(
+            f"metric {name}: cannot import {module_name!r}: {type(error).__name__}: {error}",
+            f"{module_name}.py must be importable from the folder the command runs in ({here})",
+        ) from error
+    finally:
+        sys.path.remove(here)
+    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if function_name not in functions:
+        raise unknown(f"function in {module_name}", function_name, functions)
+    return vars(module)[function_name]

@@ -1,0 +1,44 @@
+"""A metric must know a perfect answer when it sees one."""
+
+from __future__ import annotations
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import find_metric
+from tuneladder.types import Task
+
+_ROWS = 1000
+
+
+def check_gold(metric: str, task: Task) -> None:
+    """Score the task's own references as answers, on at most 1,000 rows of dev and test, else of train.
+
+    Raises BadInput unless that is the metric's best. Tasks of kind `text` have no answers and are let through.
+    """
+    rows = (*task.examples.dev, *task.examples.test) or task.examples.train
+    rows = rows[:_ROWS]
+    if not rows:
+        return
+    found = find_metric(metric)
+    answers = [example.references[0] for example in rows]
+    references = [example.references for example in rows]
+    value = found.score(answers, references, task.labels)
+    if abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
+        return
+    where = ""
+    if found.items is not None:
+        off = [abs(item - found.best) for item in found.items(answers, references, task.labels)]
+        worst = off.index(max(off))
+        where = f"; row {rows[worst].id} ({answers[worst][:60]!r}) is off by {off[worst]:.4g}"
+    raise BadInput(f"{metric} scores the gold answers of {task.name} {value:.4g}, not {found.best:g}{where}", _hint(metric))
+
+
+def _hint(metric: str) -> str:
+    if ":" in metric:
+        return "an answer equal to its reference must score best: 1, or 0 where fn.better is 'lower', or what fn.best says"
+    if metric.startswith("rouge"):
+        return "ROUGE reads only words of a-z and 0-9 (rouge_2 needs two of them): use chrf or exact_match"
+    if metric == "bleu":
+        return "BLEU needs answers of four words or more: use chrf or exact_match"
+    if metric == "pearson":
+        return "Pearson needs references that differ"
+    return "choose a metric that fits the task's answers"

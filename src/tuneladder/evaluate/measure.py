@@ -1,0 +1,87 @@
+"""Measure a variant on rows: ask, mark, and say how sure the marks are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import Metric, find_metric, metrics_of
+from tuneladder.evaluate.intervals import bootstrap, wilson
+from tuneladder.model.ask import ask
+from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
+
+
+def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Example], *, seed: int) -> Measurement:
+    """Ask every example with `prompt` and mark the answers; probes and forgetting are left empty. Raises BadInput on no rows."""
+    start = time.perf_counter()
+    answers = ask(engine, prompt, examples, task.labels)
+    seconds = time.perf_counter() - start
+    measurement = mark(task, examples, answers, seconds=seconds, engine=engine.name, seed=seed)
+    return replace(measurement, spent=Cost(seconds=time.perf_counter() - start))
+
+
+def mark(
+    task: Task, examples: Sequence[Example], answers: Sequence[Answer], *, seconds: float, engine: str, seed: int
+) -> Measurement:
+    """The measurement of answers already given, which took `seconds` in all. The task's own metric stands first."""
+    if not examples:
+        raise BadInput(f"{task.name} has no rows to measure", "give a dev and a test split, or more rows to draw them from")
+    texts = [answer.text for answer in answers]
+    references = [example.references for example in examples]
+    own = [find_metric(task.metric)] if task.metric else []
+    metrics = {metric.name: metric for metric in [*own, *metrics_of(task.kind)]}
+    quality = {name: rate(metric, texts, references, task.labels, seed=seed) for name, metric in metrics.items()}
+    rights = _rights(task, texts, references)
+    marked = tuple(
+        Marked(example.id, _shown(example), example.references[0], answer, right)
+        for example, answer, right in zip(examples, answers, rights, strict=True)
+    )
+    return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
+
+
+def rate(
+    metric: Metric, answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str] = (), *, seed: int
+) -> Score:
+    """The metric with its 95 % interval."""
+    statistics = metric.statistics(answers, references, labels)
+    value = float(metric.combine(statistics.sum(0, keepdims=True))[0])
+    count = len(answers)
+    if metric.interval == "wilson":
+        return Score(value, *wilson(value * count, count), count, "wilson")
+    low, high = bootstrap(statistics, metric.combine, seed=seed)
+    if high - low < 1e-9 and metric.better == "higher" and 0 <= value <= metric.best:
+        # Rows that are all alike (all right, or a single one) leave the bootstrap nothing to vary, which is no certainty. A
+        # bounded mean varies no more than a share of the same value, so the share's interval is wide enough.
+        low, high = (end * metric.best for end in wilson(value / metric.best * count, count))
+        return Score(value, low, high, count, "wilson")
+    return Score(value, low, high, count, "bootstrap")
+
+
+def confusion(answers: Sequence[Marked], labels: Sequence[str]) -> list[list[int]]:
+    """Counts (K, K + 1): a row for each true label, a column for each label said, the last for answers outside the labels."""
+    place = {label: k for k, label in enumerate(labels)}
+    table = [[0] * (len(labels) + 1) for _ in labels]
+    for marked in answers:
+        # A row may have several acceptable labels: a right answer lies on the diagonal.
+        truth = marked.answer.text if marked.correct and marked.answer.text in place else marked.reference
+        table[place[truth]][place.get(marked.answer.text, len(labels))] += 1
+    return table
+
+
+def _rights(task: Task, answers: Sequence[str], references: Sequence[Sequence[str]]) -> list[bool] | list[None]:
+    if task.kind in ("classify", "choose"):
+        judge = find_metric("accuracy")
+    elif task.kind == "extract" or task.metric in ("exact_match", "accuracy"):
+        judge = find_metric("exact_match")
+    else:
+        return [None] * len(answers)
+    assert judge.items is not None
+    return [value == 1 for value in judge.items(answers, references, task.labels)]
+
+
+def _shown(example: Example) -> str:
+    if len(example.turns) == 1:
+        return example.turns[0].text
+    return "\n".join(f"{turn.role}: {turn.text}" for turn in example.turns)

@@ -1,0 +1,11 @@
+"""The metrics; a file's name is its metric's name.
+
+A file says `better` ("higher" or "lower"), `best` (the value of perfect answers), `kinds` (the kinds of task whose table it
+stands in unasked) and `interval` ("wilson" for a share of rows, else "bootstrap"), and holds either
+
+    items(answers, references, labels) -> list[float]      when the metric is the mean of its rows, or
+    statistics(answers, references, labels) -> (rows, S)   numbers that add up over rows, and
+    combine(sums: (R, S)) -> (R,)                          the metric of each of R sums, so that a bootstrap is one matrix product.
+
+`references` holds, for each row, every acceptable answer, first the one that is learned.
+"""

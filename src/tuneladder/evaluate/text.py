@@ -1,0 +1,87 @@
+"""How well a model knows plain text: bits per byte of held-out documents, by source, beside xz and an n-gram model."""
+
+from __future__ import annotations
+
+import lzma
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.measure import rate
+from tuneladder.evaluate.ngram import ByteModel
+from tuneladder.types import Answer, Cost, Document, Marked, Measurement, Score
+
+_METRIC = "bits_per_byte"
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """An engine that can also read."""
+
+    name: str
+
+    def read(self, texts: Sequence[str]) -> list[float]:
+        """Natural log-probability of each whole text."""
+        ...
+
+
+def measure_text(reader: Reader, documents: Sequence[Document], *, seed: int) -> Measurement:
+    """Bits per byte of all documents as `bits_per_byte`, and of each source as `bits_per_byte[source]` where there are several.
+
+    An answer kept is the document's natural log-probability; its `input` is the source, its `reference` how the document begins.
+    """
+    return _read(reader.name, reader.read, documents, seed)
+
+
+def text_baselines(train: Sequence[Document], held_out: Sequence[Document], *, seed: int) -> dict[str, Measurement]:
+    """What needs no neural network: `xz` on the held-out bytes of each source, and `ngram`, an order-5 model of the train bytes."""
+    start = time.perf_counter()
+    model = ByteModel.fit([document.text for document in train], seed=seed)
+    fitting = time.perf_counter() - start
+    ngram = _read("order-5 n-gram", lambda texts: [-bits * math.log(2) for bits in model.bits(texts)], held_out, seed, fitting)
+    return {"xz": _xz(held_out), "ngram": ngram}
+
+
+def _read(
+    name: str, read: Callable[[Sequence[str]], list[float]], documents: Sequence[Document], seed: int, before: float = 0.0
+) -> Measurement:
+    documents = [document for document in documents if document.text]
+    if not documents:
+        raise BadInput("there is no held-out text to measure", "give a dev and a test split of the text")
+    start = time.perf_counter()
+    answers = [f"{value:.6f}" for value in read([document.text for document in documents])]
+    seconds = time.perf_counter() - start
+    quality = {}
+    for name_of, rows in _by_source(documents).items():
+        references = [(documents[row].text,) for row in rows]
+        quality[name_of] = rate(find_metric(_METRIC), [answers[row] for row in rows], references, seed=seed)
+    marked = tuple(
+        Marked(str(row), document.source, document.text[:160], Answer(answer), None)
+        for row, (document, answer) in enumerate(zip(documents, answers, strict=True))
+    )
+    return Measurement(quality, {}, None, Cost(seconds=before + seconds), Cost(seconds=seconds / len(documents)), name, marked)
+
+
+def _by_source(documents: Sequence[Document]) -> dict[str, list[int]]:
+    sources = sorted({document.source for document in documents})
+    rows = {_METRIC: list(range(len(documents)))}
+    if len(sources) > 1:
+        for source in sources:
+            rows[f"{_METRIC}[{source}]"] = [row for row, document in enumerate(documents) if document.source == source]
+    return rows
+
+
+def _xz(documents: Sequence[Document]) -> Measurement:
+    start = time.perf_counter()
+    documents = [document for document in documents if document.text]
+    quality = {}
+    for name, rows in _by_source(documents).items():
+        data = b"".join(documents[row].text.encode("utf-8", "surrogatepass") for row in rows)
+        value = 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
+        # The size of a compressed file is a fact of these bytes: documents share one dictionary and cannot be drawn again.
+        quality[name] = Score(value, value, value, len(rows), "exact")
+    seconds = time.perf_counter() - start
+    return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(documents)), "xz -9e")

@@ -1,0 +1,1 @@
+"""Plan, climb, pick, report."""

@@ -1,0 +1,153 @@
+"""The model card of the pick: README.md with the front matter that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tuneladder.errors import BadInput
+from tuneladder.ladder import words
+from tuneladder.ladder.results import forgetting, metric_of, picked_result, settings, step_name
+from tuneladder.ladder.verdict import plainly, sentence
+from tuneladder.model.ask import turns_of
+from tuneladder.store import writing
+from tuneladder.types import Example, Ladder, Measurement, Result, Turn, Variant
+
+LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
+
+
+def write_card(ladder: Ladder, folder: Path) -> Path:
+    """Write README.md into `folder`. Raises BadInput where nothing was picked."""
+    pick = picked_result(ladder)
+    if pick is None or pick.variant is None:
+        raise BadInput("no rung was picked, so there is no model to describe", "see the failures in the report")
+    path = folder / "README.md"
+    front = yaml.safe_dump(_front(ladder, pick, pick.variant), sort_keys=False, allow_unicode=True, width=120)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"---\n{front}---\n\n{_body(ladder, pick, pick.variant, folder)}", encoding="utf-8", errors="replace")
+    return path
+
+
+def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
+    base, examined = variant.base, pick.test or pick.dev
+    quality = examined.quality if examined else {}
+    return {
+        "license": base.licence.lower() or "unknown",
+        "base_model": base.location if base.source == "hub" else base.name,
+        "library_name": "peft" if variant.adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["tuneladder", ladder.task.kind, *dict.fromkeys(variant.steps)],
+        "metrics": list(quality),
+        "model-index": [
+            {
+                "name": pick.rung.name,
+                "results": [
+                    {
+                        "task": {"type": "text-classification" if ladder.task.kind == "classify" else "text-generation"},
+                        "dataset": {"name": ladder.task.name, "type": "custom", "split": "test" if pick.test else "dev"},
+                        "metrics": [{"type": name, "value": round(score.value, 6)} for name, score in quality.items()],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
+    task, base = ladder.task, variant.base
+    steps = [f"`{step_name(step)}`" + (f" ({_settings(settings(step))})" if settings(step) else "") for step in pick.rung.steps]
+    splits = task.text if task.kind == "text" else task.examples
+    rows = f"{len(splits.train):,} rows to learn from, {len(splits.dev):,} to choose by, {len(splits.test):,} to confirm with"
+    made = "an adapter in PEFT's format" if variant.adapter else "a model in transformers' format" if variant.weights else "the base, asked with a prompt"
+    labels = f"Labels: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
+    lost = forgetting(pick)
+    examined = pick.test or pick.dev
+    parts = [
+        f"# {task.name}: {pick.rung.name}\n",
+        f"{sentence(ladder)}\n",
+        f"This is {made}, on [{base.name}] ({base.parameters / 1e6:,.1f} M parameters, {base.family}), made with Tuneladder"
+        f"{' by ' + ' then '.join(steps) if steps else ''}.\n".replace("[", "`").replace("]", "`"),
+        "## Data\n",
+        f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{labels}".rstrip() + "\n",
+        "## Figures\n",
+        _figures(ladder, pick, examined),
+        f"\nForgetting, the relative rise of the base's loss on held-out plain text: {words.percent(lost)}.\n" if lost is not None else "",
+        "".join(f"\n{said}\n" for said in plainly(ladder)),
+        f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, {words.size(pick.alone.disk)} on disk; "
+        f"{words.duration(examined.per_answer.seconds) if examined else words.NONE} an answer.\n",
+        "## Use it\n",
+        _use(ladder, variant, folder),
+        "## Limits\n",
+        _limits(ladder, pick),
+    ]
+    return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+
+
+def _figures(ladder: Ladder, pick: Result, examined: Measurement | None) -> str:
+    if examined is None:
+        return ""
+    split = "test" if pick.test else "dev"
+    lines = [f"| metric | {split} | 95 % interval | rows |", "|---|---|---|---|"]
+    names = sorted(examined.quality, key=lambda name: name != metric_of(ladder))
+    for name in names:
+        score = examined.quality[name]
+        lines.append(f"| {words.metric_name(name)} | {words.figure(score.value)} | {words.span(score)} | {score.count:,} |")
+    return "\n".join(lines)
+
+
+def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
+    """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
+
+    def seen(path: str) -> str:
+        return json.dumps(Path(os.path.relpath(path, folder)).as_posix())
+
+    base = json.dumps(variant.base.location)
+    weights = seen(variant.weights) if variant.weights else base
+    lines = ["from peft import PeftModel"] if variant.adapter else []
+    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = AutoModelForCausalLM.from_pretrained({weights})"]
+    if variant.adapter:
+        lines.append(f"model = PeftModel.from_pretrained(model, {seen(variant.adapter)})")
+    turns = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
+    note = ""
+    if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
+        note = f"The prompt's {(len(turns) - 1) // 2} worked examples are too long to show here; recipe.yaml makes them again.\n"
+        turns = turns[:1] if turns[0].role == "user" else turns[:2]
+    lines += ["", "messages = ["]
+    lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
+    lines += [
+        "]",
+        "if tokenizer.chat_template:",
+        "    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)",
+        "else:",
+        r'    plain = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}',
+        '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
+        'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
+        f"output = model.generate(**inputs, max_new_tokens={variant.prompt.decoding.max_new_tokens}, do_sample=False)",
+        'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())',
+    ]
+    if variant.prompt.ask == "score":
+        note += "The figures above were made by ranking the labels' log-probabilities after this prompt; generating, as here, mostly gives the same.\n"
+    return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
+
+
+def _limits(ladder: Ladder, pick: Result) -> str:
+    task = ladder.task
+    limits = [f"It was measured on rows like those of `{task.name}` only; on other inputs it may do much worse."]
+    if task.kind == "classify":
+        limits.append("It always answers with one of its labels, also where none fits.")
+    if ladder.pick and not ladder.pick.cleared and ladder.bar.at_least is not None:
+        limits.append("It does not clear the bar that was set for it.")
+    if ladder.pick and ladder.pick.cleared and ladder.pick.confirmed is False:
+        limits.append("It cleared the bar on the dev rows, but the test rows do not confirm it.")
+    limits.append("What the base has learned and inherited from its own data, biases included, is still in it.")
+    return "\n".join(f"- {limit}" for limit in limits) + "\n"

@@ -1,0 +1,77 @@
+"""A climbed Ladder, shown: the report, the card, the answers, the terminal's table and the notebook's glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from tuneladder.ladder import words
+from tuneladder.ladder.card import write_card
+from tuneladder.ladder.page import page
+from tuneladder.ladder.results import forgetting, metric_of, per_answer, results, score_of, write_answers
+from tuneladder.ladder.verdict import plainly, sentence, why
+from tuneladder.store import writing
+from tuneladder.types import Ladder, Measurement, Result
+
+__all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_answers", "write_card", "write_report"]
+
+
+def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> Path:
+    """Write report.html into `folder`; `notes` are sentences about the data. It shows `folder`'s environment.json where there is one."""
+    path = folder / "report.html"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(ladder, folder, notes), encoding="utf-8", errors="replace")
+    return path
+
+
+def table(ladder: Ladder) -> Table:
+    """The rungs for the terminal; the pick is marked with an arrow and failures stand under their rung."""
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown.add_column("")
+    shown.add_column("rung", overflow="fold", ratio=1)
+    for name in (f"{words.metric_name(metric_of(ladder))} dev", "test", "forgets", "to climb", "memory", "an answer"):
+        shown.add_column(name, justify="right")
+    for result in ladder.results:
+        picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
+        name = Text(result.rung.name, style="bold" if picked else "")
+        if result.failure:
+            name.append(f"\nfailed: {result.failure}", style="red")
+        cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
+        cells += [words.duration(result.alone.seconds), words.size(result.alone.memory), words.duration(per_answer(result).seconds)]
+        if result.dev is None and result.test is None:
+            cells = [words.NONE] * 6
+        shown.add_row("→" if picked else "", name, *(Text(cell) for cell in cells), style="bold" if picked else "")
+    for key, each in ladder.baselines.items():
+        cells = [_cell(each, ladder), words.NONE, words.duration(each.spent.seconds), words.NONE, words.duration(each.per_answer.seconds)]
+        shown.add_row("", Text(words.short_baseline(key)), words.NONE, *(Text(cell) for cell in cells), style="dim")
+    return shown
+
+
+def glance(ladder: Ladder) -> str:
+    """A small table in HTML, as a notebook shows a Ladder."""
+    metric = words.metric_name(metric_of(ladder))
+    left, right = 'style="text-align:left"', 'style="text-align:right"'
+    rows = "".join(_glanced(result, ladder) for result in ladder.results)
+    heads = "".join(f"<th {right}>{escape(name)}</th>" for name in (f"{metric}, dev", "test", "forgotten", "to climb", "an answer"))
+    said = "".join(f"<p>{escape(each)}</p>" for each in (sentence(ladder), *plainly(ladder)))
+    return f"<div>{said}<table><thead><tr><th {left}>rung</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _glanced(result: Result, ladder: Ladder) -> str:
+    picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
+    name = f"<b>→ {escape(result.rung.name)}</b>" if picked else escape(result.rung.name)
+    if result.failure and result.dev is None:
+        return f'<tr><td style="text-align:left">{name}</td><td colspan="5" style="text-align:left">failed: {escape(result.failure)}</td></tr>'
+    cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
+    cells += [words.duration(result.alone.seconds), words.duration(per_answer(result).seconds)]
+    return f'<tr><td style="text-align:left">{name}</td>' + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _cell(measurement: Measurement | None, ladder: Ladder) -> str:
+    score = score_of(measurement, ladder)
+    return f"{words.figure(score.value)} ±{words.figure((score.high - score.low) / 2).lstrip('0')}" if score else words.NONE

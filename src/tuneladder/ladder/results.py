@@ -1,0 +1,194 @@
+"""A Ladder as data: `results.json`, the answers, and the look-ups that the report, the card and the terminal share."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneladder.evaluate.find import find_metric
+from tuneladder.store import digest, plain, writing
+from tuneladder.types import Cost, Ladder, Measurement, Result, Score, Step
+
+
+def results(ladder: Ladder) -> dict[str, Any]:
+    """What `results.json` holds; every number in it is finite or null."""
+    task, pick = ladder.task, ladder.pick
+    picked = picked_result(ladder)
+    rows = {name: len(getattr(task.text if task.kind == "text" else task.examples, name)) for name in ("train", "dev", "test")}
+    return _finite(
+        {
+            "task": {"name": task.name, "kind": task.kind, "metric": task.metric, "labels": list(task.labels), "rows": rows},
+            "bases": [plain(asdict(base)) for base in ladder.bases],
+            "bar": asdict(ladder.bar),
+            "baselines": [
+                {"name": name, "split": baseline_split(ladder), "quality": _scores(each.quality), "per_answer": asdict(each.per_answer)}
+                for name, each in ladder.baselines.items()
+            ],
+            "rungs": [_rung(result) for result in ladder.results],
+            "pick": pick
+            and {
+                "rung": pick.rung,
+                "why": pick.why,
+                "dev": _scores(picked.dev.quality) if picked and picked.dev else None,
+                "test": _scores(picked.test.quality) if picked and picked.test else None,
+            },
+        }
+    )
+
+
+def _rung(result: Result) -> dict[str, Any]:
+    examined = result.test or result.dev
+    return {
+        "name": result.rung.name,
+        "steps": [{"step": step_name(step), **settings(step)} for step in result.rung.steps],
+        "dev": _scores(result.dev.quality) if result.dev else None,
+        "test": _scores(result.test.quality) if result.test else None,
+        "probes": _scores(probes(result)),
+        "forgetting": forgetting(result),
+        "cost_alone": asdict(result.alone),
+        "cost_here": asdict(result.here),
+        "predicted": asdict(result.predicted),
+        "per_answer": asdict(examined.per_answer) if examined else None,
+        "failure": result.failure,
+        "node": result.variant.stamp if result.variant else "",
+    }
+
+
+def _scores(quality: Mapping[str, Score]) -> dict[str, Any]:
+    return {name: {"value": s.value, "low": s.low, "high": s.high, "count": s.count} for name, s in quality.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_answers(result: Result, folder: Path) -> Path | None:
+    """Write every kept answer of a rung, test's or else dev's, to `answers/<rung>.jsonl`; None where it has none."""
+    examined = result.test or result.dev
+    if examined is None or not examined.answers:
+        return None
+    path = folder / "answers" / f"{file_name(result.rung.name)}.jsonl"
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", errors="replace") as file:
+            for row in examined.answers:
+                line = {
+                    "id": row.id,
+                    "input": row.input,
+                    "reference": row.reference,
+                    "answer": row.answer.text,
+                    "confidence": row.answer.confidence,
+                    "correct": row.correct,
+                }
+                file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+    return path
+
+
+def file_name(rung: str) -> str:
+    """A rung's name as a file's; where characters had to change, a digest keeps two names from becoming one.
+
+    `lora` stays; `pocket/lora(r=8)` is `pocket-lora-r=8.5d3f0a`.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_=,+.-]+", "-", rung).strip("-.")[:100] or "rung"
+    return safe if safe == rung else f"{safe}.{digest(rung)[:6]}"
+
+
+def step_name(step: Step) -> str:
+    """As a recipe names it: the file for a step of ours, `my_module:MyStep` for the user's own."""
+    module = type(step).__module__
+    return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
+
+
+def settings(step: Step) -> dict[str, Any]:
+    return {each.name: plain(getattr(step, each.name)) for each in fields(step)} if is_dataclass(step) else {}
+
+
+def metric_of(ladder: Ladder) -> str:
+    """The metric that decides: the bar's, else the task's."""
+    return ladder.bar.metric or ladder.task.metric
+
+
+def rising(metric: str) -> bool:
+    """Whether more of the metric is better."""
+    return find_metric(metric).better == "higher"
+
+
+def score_of(measurement: Measurement | None, ladder: Ladder) -> Score | None:
+    return measurement.quality.get(metric_of(ladder)) if measurement else None
+
+
+def clears(score: Score, ladder: Ladder) -> bool:
+    """Whether the doubtful end of the interval clears the bar; a ladder without a bar is never cleared."""
+    wanted = ladder.bar.at_least
+    if wanted is None:
+        return False
+    return score.low >= wanted if rising(metric_of(ladder)) else score.high <= wanted
+
+
+def result_named(ladder: Ladder, name: str) -> Result | None:
+    return next((result for result in ladder.results if result.rung.name == name), None)
+
+
+def picked_result(ladder: Ladder) -> Result | None:
+    return result_named(ladder, ladder.pick.rung) if ladder.pick else None
+
+
+def measured(ladder: Ladder) -> list[Result]:
+    """The rungs that have a figure, in the ladder's order."""
+    return [result for result in ladder.results if score_of(result.test or result.dev, ladder) is not None]
+
+
+def forgetting(result: Result) -> float | None:
+    """Measured with the dev or the test examination; it reads neither split, so either figure is the rung's."""
+    for each in (result.test, result.dev):
+        if each and each.forgetting is not None:
+            return each.forgetting
+    return None
+
+
+def probes(result: Result) -> Mapping[str, Score]:
+    for each in (result.test, result.dev):
+        if each and each.probes:
+            return each.probes
+    return {}
+
+
+def per_answer(result: Result) -> Cost:
+    examined = result.dev or result.test
+    return examined.per_answer if examined else Cost()
+
+
+def priced(ladder: Ladder) -> bool:
+    """Whether prices are known, so that cost is money rather than seconds."""
+    return any(result.alone.money > 0 or per_answer(result).money > 0 for result in ladder.results)
+
+
+def total(result: Result, ladder: Ladder) -> float:
+    """Climbed alone plus the bar's volume of answers: what `cheapest` means. Seconds, or money where prices are known."""
+    one = per_answer(result)
+    if priced(ladder):
+        return result.alone.money + ladder.bar.volume * one.money
+    return result.alone.seconds + ladder.bar.volume * one.seconds
+
+
+def below(ladder: Ladder, result: Result) -> Result | None:
+    """The rung below: the next cheaper one that was measured."""
+    here = total(result, ladder)
+    cheaper = [each for each in measured(ladder) if each is not result and total(each, ladder) < here]
+    return max(cheaper, key=lambda each: total(each, ladder), default=None)
+
+
+def baseline_split(ladder: Ladder) -> str:
+    """The split that the baselines were measured on: the one whose rows they answered."""
+    ids = {row.id for each in ladder.baselines.values() for row in each.answers}
+    tested = {row.id for result in ladder.results if result.test for row in result.test.answers}
+    return "test" if ids and ids <= tested else "dev" if ids else "test"

@@ -1,0 +1,148 @@
+"""What the ladder found, in sentences with numbers: the same words head the page, the card and the terminal."""
+
+from __future__ import annotations
+
+from tuneladder.ladder import words
+from tuneladder.ladder.results import (
+    baseline_split,
+    clears,
+    forgetting,
+    measured,
+    metric_of,
+    per_answer,
+    picked_result,
+    priced,
+    rising,
+    score_of,
+    total,
+)
+from tuneladder.types import Ladder, Result, Score
+
+
+def sentence(ladder: Ladder) -> str:
+    """The recommendation, in one sentence with its numbers."""
+    claim, figures = headline(ladder)
+    return f"{claim}: {figures}." if figures else f"{claim}."
+
+
+def headline(ladder: Ladder) -> tuple[str, str]:
+    """The sentence's two halves: what is claimed, and the figures behind it ("" where nothing was picked)."""
+    pick, result = ladder.pick, picked_result(ladder)
+    if pick is None or result is None:
+        failed = sum(bool(each.failure) for each in ladder.results)
+        if ladder.results and failed == len(ladder.results):
+            return f"No rung could be measured, {'the only one' if failed == 1 else f'all {failed}'} failed", ""
+        return f"No rung was picked, {len(measured(ladder))} of {words.count(len(ladder.results), 'rung')} could be measured", ""
+    figures = ", ".join(part for part in (_reached(ladder, result), _forgets(result), _costs(ladder, result)) if part)
+    bar = bar_words(ladder)
+    if not bar:
+        return f"Take {pick.rung}", figures
+    if not pick.cleared:
+        return f"No rung clears {bar}; {pick.rung} comes closest", figures
+    if pick.confirmed is False:
+        return f"{pick.rung} cleared {bar} on dev, but the test rows do not confirm it", figures
+    cheapest = "which" if len(measured(ladder)) == 1 else "the cheapest rung that"
+    return f"Take {pick.rung}, {cheapest} clears {bar}", figures
+
+
+def why(ladder: Ladder) -> tuple[str, ...]:
+    """What stands behind the sentence, most important first: the pick's reason, the baselines, what more would buy, failures."""
+    said = [ladder.pick.why] if ladder.pick and ladder.pick.why else []
+    said += plainly(ladder)
+    if gain := _dearer(ladder):
+        said.append(gain)
+    failed = [each for each in ladder.results if each.failure]
+    if failed and len(failed) < len(ladder.results):
+        said.append(f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand in the table.")
+    return tuple(said)
+
+
+def plainly(ladder: Ladder) -> tuple[str, ...]:
+    """Whether what needs no language model is enough: a sentence for each baseline, the strongest first."""
+    metric, picked = metric_of(ladder), picked_result(ladder)
+    split = baseline_split(ladder)
+    ours = score_of(picked and (picked.test if split == "test" else picked.dev), ladder)
+    up = 1 if rising(metric) else -1
+    scores = [(name, score) for name, each in ladder.baselines.items() if (score := score_of(each, ladder))]
+    said = []
+    for name, score in sorted(scores, key=lambda pair: -up * pair[1].value):
+        reached = f"{words.baseline_name(name)}, which is no language model, reaches {words.scored(score)}"
+        if ladder.bar.at_least is not None:
+            verdict = "and clears the bar by itself" if clears(score, ladder) else "and does not clear the bar"
+            if clears(score, ladder) and ours and picked:
+                verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
+        elif ours and picked:
+            gap = up * (ours.value - score.value)
+            verdict = f"{words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
+        else:
+            verdict = f"on {split}"
+        said.append(f"{reached[0].upper()}{reached[1:]} {verdict}.")
+    return tuple(said)
+
+
+def cleared_by_baseline(ladder: Ladder) -> bool:
+    """Whether a baseline clears the bar, so that no language model is needed for it."""
+    return any(clears(score, ladder) for each in ladder.baselines.values() if (score := score_of(each, ladder)))
+
+
+def bar_words(ladder: Ladder) -> str:
+    """`the bar of macro-F1 0.850 and 5.0 % forgetting`; "" where there is none."""
+    parts = []
+    if ladder.bar.at_least is not None:
+        limit = "" if rising(metric_of(ladder)) else "at most "
+        parts.append(f"{words.metric_name(metric_of(ladder))} {limit}{words.figure(ladder.bar.at_least)}")
+    if ladder.bar.forget_at_most is not None:
+        parts.append(f"{words.percent(ladder.bar.forget_at_most)} forgetting")
+    return f"the bar of {' and '.join(parts)}" if parts else ""
+
+
+def _reached(ladder: Ladder, result: Result) -> str:
+    score, split = score_of(result.test, ladder), "test"
+    if score is None:
+        score, split = score_of(result.dev, ladder), "dev"
+    if score is None:
+        return ""
+    return f"{words.scored(score)} {words.metric_name(metric_of(ladder))} on {words.count(score.count, f'{split} row')}"
+
+
+def _forgets(result: Result) -> str:
+    lost = forgetting(result)
+    if lost is None or not result.rung.steps:
+        return ""
+    return f"{words.percent(lost)} forgotten" if lost >= 0.0005 else "nothing forgotten"
+
+
+def _costs(ladder: Ladder, result: Result) -> str:
+    one = per_answer(result)
+    if priced(ladder):
+        return f"{words.money(result.alone.money)} to climb and {words.money(one.money)} an answer"
+    climb = f"{words.duration(result.alone.seconds)} to climb" if result.alone.seconds >= 0.5 else "nothing to train"
+    return f"{climb} and {words.duration(one.seconds)} an answer"
+
+
+def _dearer(ladder: Ladder) -> str:
+    """What the best rung would add over the pick, for how much more, where it is another one."""
+    picked = picked_result(ladder)
+    ours = score_of(picked and (picked.test or picked.dev), ladder)
+    if picked is None or ours is None:
+        return ""
+    up = 1 if rising(metric_of(ladder)) else -1
+
+    def value(result: Result) -> float:
+        score = score_of(result.test or result.dev, ladder)
+        return up * score.value if score else float("-inf")
+
+    best = max(measured(ladder), key=value)
+    theirs = score_of(best.test or best.dev, ladder)
+    if best is picked or theirs is None or value(best) <= up * ours.value:
+        return ""
+    doubt = " (the intervals overlap)" if _overlap(ours, theirs) else ""
+    times = total(best, ladder) / total(picked, ladder) if total(picked, ladder) else 0
+    dear = f", at {times:.1f} times the cost" if times > 1.05 else ""
+    gap = words.figure(abs(theirs.value - ours.value))
+    return f"The highest figure is that of {best.rung.name}: {words.figure(theirs.value)}, {gap} better than {picked.rung.name}{doubt}{dear}."
+
+
+def _overlap(a: Score, b: Score) -> bool:
+    return a.low <= b.high and b.low <= a.high
+

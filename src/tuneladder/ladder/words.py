@@ -1,0 +1,113 @@
+"""Numbers as people read them: one way to write a duration, a size, a share and a score, on the page and in the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from tuneladder.types import Score
+
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "matthews": "Matthews",
+    "exact_match": "exact match",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "rouge_lsum": "ROUGE-Lsum",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "pearson": "Pearson",
+    "bits_per_byte": "bits per byte",
+}
+BASELINES = {"majority": "the majority class", "tfidf": "TF-IDF with logistic regression"}
+NONE = "–"
+
+
+def metric_name(name: str) -> str:
+    """As people write it; a user's `my_module:fn` is called by its function."""
+    return METRICS.get(name, name.rpartition(":")[2].replace("_", " "))
+
+
+def baseline_name(name: str) -> str:
+    return BASELINES.get(name, name.replace("_", " "))
+
+
+def short_baseline(name: str) -> str:
+    return {"majority": "majority", "tfidf": "TF-IDF"}.get(name, name.replace("_", " "))
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 ms`, `12 ms`, `2.4 s`, `47 s`, `2 min 24 s`, `3 h 12 min`, `2.4 days`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.{0 if seconds >= 0.00995 else 1 if seconds >= 0.0001 else 3}f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units: `820 kB`, `1.2 MB`, `3.4 GB`."""
+    if count is None:
+        return NONE
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 999.5:
+            return f"{value:.{0 if abs(value) >= 99.5 or unit == 'B' else 1}f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def percent(share: float | None) -> str:
+    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %".replace("-", "−")
+
+
+def figure(value: float | None) -> str:
+    """A metric's value: three decimals, one where it is counted to a hundred."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.{3 if abs(value) < 10 else 1}f}".replace("-", "−")
+
+
+def money(amount: float) -> str:
+    """In the currency of the recipe's prices, which has no name here."""
+    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.2g}"
+
+
+def span(score: Score) -> str:
+    """The interval: `0.893 to 0.929`."""
+    return f"{figure(score.low)} to {figure(score.high)}"
+
+
+def scored(score: Score) -> str:
+    """`0.912 (0.893 to 0.929)`."""
+    return f"{figure(score.value)} ({span(score)})"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 rung`, `1,204 rows`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def plausible(p: float) -> str:
+    """A p-value: `p = 0.031`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def clip(text: str, limit: int) -> str:
+    """At most `limit` characters, whitespace folded."""
+    folded = " ".join(text[: limit * 4].split())
+    return folded if len(folded) <= limit else folded[: limit - 1].rstrip() + "…"

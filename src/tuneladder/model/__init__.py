@@ -1,0 +1,1 @@
+"""A base looked at, weighed, timed, opened and asked."""

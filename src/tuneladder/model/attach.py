@@ -1,0 +1,59 @@
+"""Adapters on a borrowed model, in PEFT's own format, so that `PeftModel.from_pretrained` opens what we save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneladder.errors import Refused
+
+
+def attach_lora(model: Any, *, r: int, alpha: float, dropout: float, targets: Sequence[str], seed: int) -> Any:
+    """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly.
+
+    Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    return get_peft_model(model, config)
+
+
+def open_adapter(model: Any, folder: str) -> Any:
+    """The model with a saved adapter over it, frozen."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, is_trainable=False)
+
+
+def save_adapter(model: Any, folder: Path, *, base: str) -> None:
+    """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
+    model.peft_config["default"].base_model_name_or_path = base
+    model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
+    """Names of the linear modules that LoRA goes on.
+
+    `attention` is the layers' attention projections, `all` every linear layer but the head, a list is taken by name. Found by
+    looking at the model, not at its name. Raises Refused where nothing fits.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head]
+    endings = sorted({name.rpartition(".")[2] for name in linears})
+    if isinstance(targets, str):
+        inside = [name for name in linears if "attn" in name.lower() or "attention" in name.lower()]
+        chosen = {name.rpartition(".")[2] for name in (inside if targets == "attention" else linears)}
+    else:
+        chosen = set(targets)
+        if missing := sorted(chosen - set(endings)):
+            raise Refused(f"no linear module is called '{missing[0]}' in {type(model).__name__}", f"it has: {', '.join(endings)}")
+    if not chosen:
+        raise Refused(f"{type(model).__name__} has no linear modules for '{targets}'", f"it has: {', '.join(endings) or 'none'}")
+    return sorted(chosen)

@@ -1,0 +1,229 @@
+"""The local engine: a decoder in this process, asked in batches.
+
+Rows are sorted by length and batched under a budget of tokens, so that little is padded and memory stays flat; results come
+back in the order they were asked. What is computed lies in `ranking.py` (scores) and `writing.py` (text).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.model.ranking import Item, item_of, rank
+from tuneladder.model.writing import write
+from tuneladder.task.encode import Coder, Encoded, TooLong
+from tuneladder.types import Decoding, Turns
+
+MEMORY = 1 << 30
+# Larger batches do not make a pass faster, only wider.
+MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
+
+
+@dataclass
+class Calls:
+    """What an engine has done so far: prompts asked, tokens written, tokens read (padding left out), wall-clock seconds."""
+
+    prompts: int = 0
+    new_tokens: int = 0
+    read_tokens: int = 0
+    seconds: float = 0.0
+
+
+class LocalEngine:
+    """Implements `types.Engine` over a transformers causal LM, wrapped by PEFT or not.
+
+    `memory` is the bytes its passes may use beside the weights (1 GiB if None); `dtype` bfloat16 computes weights of float32
+    under autocast, which pays only where the hardware multiplies it.
+    """
+
+    def __init__(self, model: Any, coder: Coder, *, name: str, memory: int | None = None, dtype: torch.dtype = torch.float32) -> None:
+        from transformers import PreTrainedModel
+
+        self.name = name
+        self.coder = coder
+        self.calls = Calls()
+        self._model = model
+        self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+        self._dtype = dtype
+        self._trees: bool | None = None
+        config = self._core.config.get_text_config()
+        allowed = MEMORY if memory is None else memory
+        # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
+        per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
+        self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), allowed // (2 * per_token)))
+        self._rows = max(16, allowed // (2 * 8 * config.vocab_size))
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        """`decoding.samples` continuations of each ask, without the special tokens and stop strings that ended them.
+
+        Greedy answers do not depend on what else is asked; sampled ones only on their ask, the seed and the sample's number.
+        """
+        room = max(self.coder.context - decoding.max_new_tokens, self.coder.context // 2)
+        rows = self._encode([(turns, None) for turns in asks], limit=room)
+        wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
+        texts: list[list[str]] = [[] for _ in asks]
+        with self._running():
+            for batch in _batches(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows):
+                stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
+                written, count = write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
+                for i, samples in zip(batch, written, strict=True):
+                    texts[i] = samples
+                self.calls.new_tokens += count
+                self.calls.read_tokens += sum(len(rows[i].ids) for i in batch)
+        self.calls.prompts += len(asks)
+        return texts
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Natural log-probability of each ending of each ask, as the assistant's next turn.
+
+        Endings one of which begins another are closed by what ends a turn, all endings of that ask alike. Raises BadInput
+        for an ending that does not fit in the context.
+        """
+        encoded = self._endings(asks, endings)
+        if self._trees is None:
+            with self._running():
+                self._trees = _trees_are_exact(self._model, self._core, self.coder.context)
+        with self._running():
+            scores, tokens = self._rank(encoded, self._trees)
+        self.calls.prompts += len(asks)
+        self.calls.read_tokens += tokens
+        return scores
+
+    def read(self, texts: Sequence[str]) -> list[float]:
+        """Natural log-probability of each whole text, read after BOS (or the end of the text before it, where there is no BOS).
+
+        A text longer than the context is read in windows that overlap by half, each token once, after at least half a context.
+        """
+        start = self.coder.bos if self.coder.bos is not None else self.coder.tokenizer.eos_token_id
+        windows: list[tuple[int, Item]] = []
+        for number, text in enumerate(texts):
+            ids = self.coder.encode_whole(text)
+            if start is not None and ids[:1] != [start]:
+                ids = [start, *ids]
+            windows += [(number, window) for window in _windows(ids, self.coder.context)]
+        totals = [0.0] * len(texts)
+        with self._running():
+            scores, tokens = self._pass([window for _, window in windows], share=False)
+        for (number, _), score in zip(windows, scores, strict=True):
+            totals[number] += score[0]
+        self.calls.prompts += len(texts)
+        self.calls.read_tokens += tokens
+        return totals
+
+    def _encode(self, pairs: Sequence[tuple[Turns, str | None]], *, close: bool = False, limit: int | None = None) -> list[Encoded]:
+        try:
+            return self.coder.encode_many(pairs, close=close, limit=limit)
+        except TooLong as error:
+            raise BadInput(f"an answer does not fit in the context of {self.coder.context} tokens: {error}", "shorten it") from error
+
+    def _endings(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[Encoded]]:
+        """Every ending of every ask in tokens, all endings of an ask after the same prompt."""
+        counts = [len(options) for options in endings]
+        flat = self._encode([(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options])
+        grouped = _regroup(flat, counts)
+        for number, group in enumerate(grouped):
+            close = _one_begins_another(group)
+            if not close and not any(row.cut for row in group):
+                continue
+            pairs = [(asks[number], ending) for ending in endings[number]]
+            group = self._encode(pairs, close=close)
+            if any(row.cut for row in group):
+                # The longest ending leaves the least room: cut the prompt alike for all.
+                sizes = [sum(row.learn) for row in group]
+                limits = [self.coder.context - (max(sizes) - size) for size in sizes]
+                group = [self._encode([pair], close=close, limit=limit)[0] for pair, limit in zip(pairs, limits, strict=True)]
+            grouped[number] = group
+        return grouped
+
+    def _rank(self, encoded: list[list[Encoded]], trees: bool) -> tuple[list[list[float]], int]:
+        if trees:
+            return self._pass([item_of(group) for group in encoded if group], share=True, into=[len(group) for group in encoded])
+        flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], share=False)
+        return _regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
+
+    def _pass(self, items: list[Item], *, share: bool, into: list[int] | None = None) -> tuple[list[list[float]], int]:
+        scores, tokens = rank(self._model, items, share=share, batches=lambda sizes, rows: _batches(sizes, rows, self._tokens, self._rows))
+        if into is not None and 0 in into:
+            found = iter(scores)
+            scores = [next(found) if count else [] for count in into]
+        return scores, tokens
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """No gradients, no dropout, and every module's mode as it was afterwards."""
+        learning = [module for module in self._model.modules() if module.training]
+        device = self._core.device.type
+        begun = time.monotonic()
+        for module in learning:
+            module.training = False
+        try:
+            with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+                yield
+        finally:
+            for module in learning:
+                module.training = True
+            self.calls.seconds += time.monotonic() - begun
+
+
+def _batches(sizes: Sequence[int], rows: Sequence[int], tokens: int, most_rows: int) -> Iterator[list[int]]:
+    """Indices in batches, longest first (what does not fit in memory fails at once), padded tokens and head rows within bounds."""
+    batch: list[int] = []
+    width = read = 0
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        if batch and ((len(batch) + 1) * width > tokens or read + rows[index] > most_rows):
+            yield batch
+            batch, read = [], 0
+        width = width if batch else sizes[index]
+        batch.append(index)
+        read += rows[index]
+    if batch:
+        yield batch
+
+
+def _windows(ids: list[int], context: int) -> Iterator[Item]:
+    """Windows of at most `context` tokens; each token but the first is in the ending of exactly one."""
+    done = 1
+    while done < len(ids):
+        end = min(len(ids), context if done == 1 else done + context - context // 2)
+        start = max(0, end - context)
+        yield Item(ids[start:done], [ids[done:end]], [[True] * (end - done)])
+        done = end
+
+
+def _one_begins_another(group: Sequence[Encoded]) -> bool:
+    learned = sorted(tuple(row.ids[i] for i, learn in enumerate(row.learn) if learn) for row in group)
+    return any(after[: len(before)] == before for before, after in zip(learned, learned[1:], strict=False))
+
+
+def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
+    found = iter(flat)
+    return [[next(found) for _ in range(count)] for count in counts]
+
+
+def _trees_are_exact(model: Any, core: Any, context: int) -> bool:
+    """Whether this architecture ranks a tree of endings as it ranks them one by one: known from its config, then tried once."""
+    config = core.config.get_text_config().to_dict()
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    if set(config.get("layer_types") or ["full_attention"]) != {"full_attention"} or (window is not None and window < context):
+        return False
+    ids = [(7 * i + 3) % config["vocab_size"] for i in range(32)]
+    branches = [ids[20:24], [*ids[20:22], ids[30]], ids[26:29]]
+    trees = [Item(ids[:prefix], branches, [[True] * len(branch) for branch in branches]) for prefix in (18, 20)]
+    plain = [Item(tree.prefix, [branch], [[True] * len(branch)]) for tree in trees for branch in branches]
+
+    def whole(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
+        return iter([list(range(len(sizes)))])
+
+    try:
+        found = [score for row in rank(model, trees, share=True, batches=whole)[0] for score in row]
+    except (TypeError, ValueError, RuntimeError):
+        return False  # this architecture takes no such mask
+    expected = [row[0] for row in rank(model, plain, share=False, batches=whole)[0]]
+    exact = core.dtype == torch.float32 and not torch.is_autocast_enabled(core.device.type)
+    return all(abs(a - b) < (1e-3 if exact else 0.02) * (1 + abs(b)) for a, b in zip(found, expected, strict=True))

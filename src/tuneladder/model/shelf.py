@@ -1,0 +1,145 @@
+"""The shelf alone owns weights. Steps and examinations borrow inside a `with`; leaving restores the base exactly.
+
+PEFT replaces modules in place, patches methods and leaves `requires_grad` behind; a training loop changes modes. So the shelf
+takes a snapshot of the module tree before it lends (every module's own attributes, child modules, hooks, flags, the config) and
+puts it back afterwards. Weights that were written to in place, which a snapshot cannot see, are found by their version counters;
+such a base is dropped and read from disk anew at its next borrowing.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tuneladder.errors import Failed, Refused
+from tuneladder.model.attach import open_adapter
+from tuneladder.model.hardware import has_bf16
+from tuneladder.model.local import LocalEngine
+from tuneladder.task.encode import Coder
+from tuneladder.types import Engine, Variant
+
+
+@dataclass(frozen=True)
+class Live:
+    """A borrowed model with what is needed to feed it."""
+
+    model: Any
+    tokenizer: Any
+    coder: Coder
+
+
+class Snapshot:
+    """Everything about a module tree that Python can see, by reference; `restore` puts it back."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.classes = {module: type(module) for module in model.modules()}
+        self.attributes = {module: {k: _copy(v) for k, v in vars(module).items()} for module in self.classes}
+        self.weights = {
+            weight: (weight.requires_grad, weight.data_ptr(), weight._version) for weight in [*model.parameters(), *model.buffers()]
+        }
+        self.config = dict(vars(model.config))
+        self.generation = dict(vars(model.generation_config)) if model.generation_config is not None else None
+
+    def restore(self) -> bool:
+        """Put everything back. False where weights were written to: then the tree is whole, and its numbers are not."""
+        for module, kept in self.attributes.items():
+            module.__class__ = self.classes[module]
+            own = vars(module)
+            for name in [name for name in own if name not in kept]:
+                del own[name]
+            for name, value in kept.items():
+                # torch holds references to a module's hook and child dicts: their contents go back, not the dicts
+                if isinstance(value, dict) and isinstance(own.get(name), dict):
+                    own[name].clear()
+                    own[name].update(value)
+                else:
+                    own[name] = value
+        untouched = True
+        for weight, (requires_grad, pointer, version) in self.weights.items():
+            untouched &= weight.data_ptr() == pointer and weight._version == version
+            weight.grad = None
+            weight.requires_grad_(requires_grad)
+        for target, settings in ((self.model.config, self.config), (self.model.generation_config, self.generation)):
+            if settings is not None:
+                vars(target).clear()
+                vars(target).update(settings)
+        return untouched
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, dict | OrderedDict) else value
+
+
+class Shelf:
+    """One model in memory at a time, lent to one borrower at a time.
+
+    `dtype` is what frozen weights are held in: bfloat16 where the hardware multiplies it, else float32.
+    """
+
+    def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None) -> None:
+        self.device = device
+        self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
+        self._held: tuple[tuple[str, torch.dtype], Any, Any] | None = None
+        self._lent = False
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The dtype for mixed precision in training, None where it would not help."""
+        return torch.bfloat16 if self.dtype == torch.bfloat16 else None
+
+    @contextmanager
+    def live(self, variant: Variant, *, dtype: torch.dtype | None = None) -> Iterator[Live]:
+        """The variant's model, frozen and in eval mode, to train or look into; `dtype` float32 for weights that will learn."""
+        if self._lent:
+            raise AssertionError("the shelf lends one model at a time")
+        model, tokenizer = self._open(variant, dtype or self.dtype)
+        snapshot = Snapshot(model)
+        self._lent = True
+        try:
+            lent = open_adapter(model, variant.adapter) if variant.adapter else model
+            yield Live(lent, tokenizer, Coder(tokenizer, variant.base.context))
+        finally:
+            self._lent = False
+            lent = None
+            if not snapshot.restore():
+                self._held = None
+            gc.collect()
+
+    @contextmanager
+    def engine(self, variant: Variant) -> Iterator[Engine]:
+        """An engine that answers as the variant does. The prompt is not the engine's: it is passed with each call."""
+        if variant.base.family != "decoder":
+            raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
+        with self.live(variant) as live:
+            yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""))
+
+    def close(self) -> None:
+        self._held = None
+        gc.collect()
+
+    def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = variant.weights or variant.base.location
+        if self._held and self._held[0] == (folder, dtype):
+            return self._held[1], self._held[2]
+        self.close()
+        revision = {"revision": variant.base.revision} if variant.base.source == "hub" and variant.base.revision else {}
+        trust = bool(variant.base.settings.get("trust_remote_code", False))
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust, **revision)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, **revision)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
+        model.to(self.device)
+        model.requires_grad_(False)
+        model.eval()
+        self._held = ((folder, dtype), model, tokenizer)
+        return model, tokenizer

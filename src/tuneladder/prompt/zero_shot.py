@@ -1,0 +1,31 @@
+"""The task's plain prompt on the base: the root of every ladder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot:
+    """`instruction` replaces the task's own; empty keeps it."""
+
+    changes: ClassVar = "prompt"
+    needs: ClassVar = "nothing"
+    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    reads: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar = 1
+
+    instruction: str = ""
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        return self._on(variant), Cost()
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        return self._on(variant)
+
+    def _on(self, variant: Variant) -> Variant:
+        prompt = replace(variant.prompt, instruction=self.instruction or variant.prompt.instruction, shots=None, calibrate=False)
+        return replace(variant, steps=(*variant.steps, "zero_shot"), prompt=prompt)

@@ -1,0 +1,244 @@
+"""A Task from data: read, recognise, map the labels, split, and take out what leaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from tuneladder.errors import BadInput, unknown
+from tuneladder.task.formats import Format, check_columns, is_template, recognise, to_example, variables
+from tuneladder.task.labels import Words, label_words
+from tuneladder.task.leaks import Leak
+from tuneladder.task.options import with_options
+from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
+from tuneladder.task.split import make_splits, share_sources
+from tuneladder.types import Decoding, Example, Kind, Prompt, Task
+
+METRICS = {"classify": "macro_f1", "generate": "rouge_l", "extract": "exact_match", "choose": "accuracy", "chat": "rouge_l"}
+SPLITS = ("train", "dev", "test")
+_LENGTH = {"classify": 16, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+_HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in the data. `notes` are the sentences to say aloud.
+
+    `duplicates` counts rows whose text stood in their split before, `conflicts` texts that come with different labels, `empty`
+    the rows dropped because they had nothing to read or nothing to learn, `rows` what is left of each split.
+    """
+
+    format: str
+    rows: Mapping[str, int]
+    leaks: tuple[Leak, ...] = ()
+    duplicates: int = 0
+    conflicts: int = 0
+    empty: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def build(
+    *,
+    name: str,
+    kind: str,
+    data: str | Mapping[str, str],
+    input: str | None = None,
+    target: str | None = None,
+    labels: Mapping[Any, str] | Sequence[Any] | None = None,
+    metric: str | None = None,
+    instruction: str | None = None,
+    system: str = "",
+    template: str | None = None,
+    rows: Mapping[str, int] | None = None,
+    decoding: Decoding | None = None,
+    seed: int = 0,
+) -> tuple[Task, Findings]:
+    """The task and what was found in its data.
+
+    `data` is a file, a hub id, {train, dev, test} of these, or {hub, subset, revision}. A missing test split is 20 % of the
+    rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
+    that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
+    values to words, or lists the words. `choose` takes its options from the column `options` or `choices`.
+    Raises BadInput for data or settings that make no such task. Plain text has a builder of its own (task/corpus.py).
+    """
+    if kind not in METRICS:
+        raise unknown("kind of task", kind, get_args(Kind))
+    _check(rows, template)
+    found, places = _load(data)
+    format = _format(found, places, kind, input, target)
+    notes = [f"read as {format.name}: {_said(format)}"]
+    examples: dict[str, list[Example]] = {}
+    empty = 0
+    for part, part_rows in found.items():
+        made = [_example(format, row, f"{part}:{n}" if len(found) > 1 else str(n), kind) for n, row in enumerate(part_rows, 1)]
+        kept = [example for example in made if example]
+        if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
+            notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
+            continue
+        if not kept:
+            raise BadInput(f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(format))
+        examples[part] = kept
+        empty += len(made) - len(kept)
+    if empty:
+        notes.append(f"{empty:,} rows were dropped: empty input or empty answer")
+    words = _words(examples, kind, labels)
+    if words.of:
+        examples = {split: [replace(e, references=(words.of[e.references[0]],)) for e in part] for split, part in examples.items()}
+    examples = share_sources(examples)
+    duplicates, conflicts = _repeats(examples, kind)
+    notes += words.notes
+    if duplicates:
+        notes.append(f"{duplicates:,} rows repeat the text of an earlier one; no split parts them")
+    if conflicts:
+        notes.append(f"{conflicts:,} texts come with different labels: no model can be right on all of them")
+    split, leaks, done = make_splits(examples, rows=rows or {}, seed=seed, stratum=lambda e: e.references[0] if words.of else "")
+    if words.of and len({example.references[0] for example in split.train}) < 2:
+        raise BadInput("after the split, train has one label only", "add rows of the other labels")
+    task = Task(
+        name=name,
+        kind=kind,  # type: ignore[arg-type]  # one of METRICS
+        examples=split,
+        prompt=_prompt(kind, words.words, instruction, system, template, decoding, seed),
+        labels=words.words,
+        metric=metric or METRICS[kind],
+    )
+    counts = {part: len(getattr(split, part)) for part in SPLITS}
+    return task, Findings(format.name, counts, tuple(leaks), duplicates, conflicts, empty, (*notes, *done))
+
+
+def _check(rows: Mapping[str, int] | None, template: str | None) -> None:
+    for split, count in (rows or {}).items():
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BadInput(f"rows: {split} is {count!r}", "a whole number, 1 or more")
+    if template is not None and (names := variables(template)) != {"input"}:
+        if extra := sorted(names - {"input"}):
+            raise unknown("variable in the prompt's template", extra[0], ("input",))
+        raise BadInput(f"the template {template!r} never shows the row", "put {{ input }} where the row's text belongs")
+
+
+def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The rows of each split there is, and where each came from."""
+    if isinstance(data, str):
+        return {"train": read_rows(data)}, {"train": data}
+    if "hub" in data:
+        for key in data:
+            if key not in ("hub", "subset", "revision"):
+                raise unknown("key of hub data", key, ("hub", "subset", "revision"))
+        hub, subset, revision = data["hub"], data.get("subset", ""), data.get("revision", "")
+        there = hub_splits(hub, subset=subset, revision=revision)
+        names = {split: next((n for n in names if n in there), None) for split, names in _HUB_NAMES.items()}
+        if names["train"] is None:
+            raise BadInput(f"{hub} has no train split, only {', '.join(there)}", "name a data set that has one")
+        found = {split: read_rows(hub, subset=subset, revision=revision, split=n) for split, n in names.items() if n}
+        return found, {split: f"{hub} ({names[split]})" for split in found}
+    for key, place in data.items():
+        if key not in SPLITS:
+            raise unknown("split", key, (*SPLITS, "hub"))
+        if not isinstance(place, str):
+            raise BadInput(f"data: {key} is {place!r}, not one file", "put the rows of a split into one file")
+    if "train" not in data:
+        raise BadInput(
+            f"data names {', '.join(data) or 'nothing'}, but no train split",
+            "data: {train: FILE, dev: FILE, test: FILE}; dev and test may be left out",
+        )
+    return {split: read_rows(data[split]) for split in SPLITS if data.get(split)}, {s: data[s] for s in SPLITS if data.get(s)}
+
+
+def _format(found: Mapping[str, list[Row]], places: Mapping[str, str], kind: str, input: str | None, target: str | None) -> Format:
+    """The rows' own format, with the columns that were named in place of its own; every column is checked in every split."""
+    columns = columns_of(found["train"])
+    own = recognise(columns, found["train"])
+    if input or target:
+        base = own or Format("columns", "generate")
+        format = replace(
+            base, name="columns", input=input or base.input, target=target or base.target, turns="" if input else base.turns
+        )
+    elif own is not None and (own.target or own.turns):
+        format = own
+    else:
+        shown = ", ".join(columns)[:300]
+        raise BadInput(
+            f"cannot tell which column of {places['train']} is read and which is learned",
+            f"set `input` and `target`; it has: {shown}",
+        )
+    if kind == "classify" and format.name == "preference":
+        raise BadInput(
+            f"{places['train']} holds preferences (chosen, rejected), not labels", "set `input` and `target`, or kind: generate"
+        )
+    for split, rows in found.items():
+        has = columns_of(rows)
+        if not format.target and not format.turns:
+            raise BadInput(
+                "`input` is set, but not `target`: what is to be learned?", f"{places[split]} has: {', '.join(has)[:300]}"
+            )
+        if not format.input and not format.turns:
+            raise BadInput("`target` is set, but not `input`: what is to be read?", f"{places[split]} has: {', '.join(has)[:300]}")
+        for expression in (format.turns or format.input, format.target):
+            if expression and not (format.name == "alpaca" and is_template(expression)):
+                check_columns(expression, has, places[split])
+    return format
+
+
+def _said(format: Format) -> str:
+    if format.turns:
+        return f"the conversation in `{format.turns}`" + (
+            f", answered by `{format.target}`" if format.target else "; its last assistant turn is learned"
+        )
+    return f"input {format.input!r}, target {format.target!r}"
+
+
+def _words(examples: Mapping[str, list[Example]], kind: str, labels: Mapping[Any, str] | Sequence[Any] | None) -> Words:
+    """The labels of a task that has the same ones for every row."""
+    bare = next((e for part in examples.values() for e in part if not e.options), None)
+    if kind == "classify" or (kind == "choose" and labels is not None and bare):
+        return label_words(examples, labels)
+    if labels is not None:
+        raise BadInput(
+            f"`labels` are set, but the rows of this task (kind {kind}) bring their own answers",
+            "leave `labels` out, or say kind: classify",
+        )
+    if kind == "choose" and bare:
+        raise BadInput(
+            f"row {bare.id} has no options to choose from", "put them in a column `options`, or set `labels` for all rows"
+        )
+    return Words((), {}, ())
+
+
+def _example(format: Format, row: Row, id: str, kind: str) -> Example | None:
+    example = to_example(format, row, id)
+    if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
+        return None
+    return with_options(example, row) if kind == "choose" else example
+
+
+def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:
+    duplicates = sum(len(part) - len({example.source for example in part}) for part in examples.values())
+    answers = {(example.source, example.references[0]) for part in examples.values() for example in part}
+    texts = Counter(source for source, _ in answers)
+    return duplicates, sum(count > 1 for count in texts.values()) if kind == "classify" else 0
+
+
+def _prompt(
+    kind: str,
+    words: Sequence[str],
+    instruction: str | None,
+    system: str,
+    template: str | None,
+    decoding: Decoding | None,
+    seed: int,
+) -> Prompt:
+    ranked = kind in ("classify", "choose")
+    if instruction is None and kind == "classify":
+        instruction = f"Which of these fits the text: {', '.join(words)}?" if len(words) <= 20 else "Which label fits the text?"
+    return Prompt(
+        template="{{ input }}" if template is None else template,
+        instruction=instruction or "",
+        system=system,
+        decoding=decoding or Decoding(max_new_tokens=_LENGTH[kind], seed=seed),
+        ask="score" if ranked else "generate",
+        parse="label" if ranked else "text",
+    )

@@ -1,0 +1,99 @@
+"""From the values in a label column to the words that a model reads and writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneladder.errors import BadInput
+from tuneladder.task.formats import text_of
+from tuneladder.types import Example
+
+
+@dataclass(frozen=True)
+class Words:
+    """The labels' words in order, the word of each value, and what there is to say about them."""
+
+    words: tuple[str, ...]
+    of: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, Any] | Sequence[Any] | None) -> Words:
+    """The words of a classification.
+
+    The examples of each split have the label's value as their reference. `labels` maps values to words; or lists the words,
+    which the values are themselves or count from 0; or is None: the sorted values are the words. Values match whatever their
+    case where that is unambiguous. Raises BadInput for one label, a value without a word, or as good as a label a row.
+    """
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for example in (example for part in examples.values() for example in part):
+        if len(example.references) > 1:
+            several = ", ".join(example.references)[:120]
+            raise BadInput(
+                f"row {example.id} has {len(example.references)} labels: {several}", "kind classify takes one label a row"
+            )
+        first.setdefault(example.references[0], example.id)
+        counts[example.references[0]] += 1
+    if labels is None:
+        mapping = {value: value.strip() for value in sorted(counts, key=_order)}
+        total = sum(counts.values())
+        if len(counts) > 20 and len(counts) > total / 2:
+            raise BadInput(
+                f"the target has {len(counts):,} different values in {total:,} rows: these are no labels",
+                "name another column with `target`, or say kind: generate",
+            )
+    elif isinstance(labels, Mapping):
+        mapping = {text_of(value).strip(): text_of(word).strip() for value, word in labels.items()}
+    elif isinstance(labels, str):
+        raise BadInput(f"labels is the text {labels[:80]!r}", "a list of words, or a mapping from the values to words")
+    else:
+        given = [text_of(word).strip() for word in labels]
+        named = {value.strip().casefold() for value in counts} & {word.casefold() for word in given}
+        mapping = {(word if named else str(n)): word for n, word in enumerate(given)}
+    words = tuple(dict.fromkeys(mapping.values()))
+    if "" in words:
+        raise BadInput("one of the labels is an empty word", "every label needs a word that a model can write")
+    folded = Counter(value.casefold() for value in mapping)
+    loose = {value.casefold(): word for value, word in mapping.items() if folded[value.casefold()] == 1}
+    of: dict[str, str] = {}
+    for value, count in counts.items():
+        word = mapping.get(value.strip(), loose.get(value.strip().casefold()))
+        if word is None:
+            hint = f"labels has: {', '.join(mapping)[:200]}"
+            if isinstance(labels, Mapping | Sequence) and any(isinstance(label, bool) for label in labels):
+                hint += "; YAML reads a bare yes, no, on, off as true or false: put them in quotes"
+            raise BadInput(f"the value {value[:80]!r} (row {first[value]}, {count:,} in all) is none of the labels", hint)
+        of[value] = word
+    used = dict.fromkeys(of.values())
+    if len(used) < 2:
+        raise BadInput(
+            f"all {sum(counts.values()):,} rows have the label {next(iter(used))!r}",
+            "a classification needs two or more labels; is `target` the right column?",
+        )
+    return Words(words, of, tuple(_notes(examples, of, words)))
+
+
+def _notes(examples: Mapping[str, Sequence[Example]], of: Mapping[str, str], words: Sequence[str]) -> list[str]:
+    notes = []
+    trained = {of[example.references[0]] for example in examples["train"]}
+    if missing := [word for word in words if word not in trained]:
+        notes.append(f"no training row has the label {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}")
+    seen: dict[str, str] = {}
+    for word in words:
+        if (other := seen.setdefault(word.casefold(), word)) != word:
+            notes.append(
+                f"the labels '{other}' and '{word}' differ by case only: map both to one word with `labels` if they are the same"
+            )
+    return notes
+
+
+def _order(value: str) -> tuple[int, float, str]:
+    """Numbers by size, then words."""
+    try:
+        return (0, float(value), value)
+    except ValueError:
+        return (1, 0.0, value)

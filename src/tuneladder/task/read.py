@@ -1,0 +1,301 @@
+"""Rows from wherever they lie: CSV, TSV, XLSX, JSON, JSONL, Parquet, plain text, or a data set of the Hugging Face hub.
+
+Whatever a file holds, this gives rows or a BadInput: never another exception.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import re
+import zlib
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from tuneladder.errors import BadInput, unknown
+
+Row = dict[str, Any]
+
+_PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress, ".bz2": bz2.decompress}
+_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_DELIMITERS = (",", "\t", ";", "|")
+
+
+def read_rows(location: str, *, subset: str = "", revision: str = "", split: str = "train") -> list[Row]:
+    """The rows of a file or of one split of a hub data set, as dicts by column; at least one.
+
+    Environment variables and `~` in the location expand. CSV cells are strings; the other formats keep their types.
+    Raises BadInput for a file that is not there, empty, broken, or not what its name says.
+    """
+    place = expand(location)
+    path = Path(place)
+    if not path.exists() and not _suffixes(path)[0] and _HUB.fullmatch(place):
+        rows = _hub(place, subset, revision, split)
+    else:
+        if not path.exists():
+            raise BadInput(f"there is no file {place}", f"paths are looked up from {Path.cwd()}")
+        if path.is_dir():
+            inside = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+            raise BadInput(f"{place} is a folder (it holds {inside})", "name one file, or {train: FILE, test: FILE}")
+        rows = _file(path)
+    if not rows:
+        raise BadInput(f"{location} has no rows", "it needs one row per example, under a header or as JSON objects")
+    return rows
+
+
+def columns_of(rows: list[Row]) -> tuple[str, ...]:
+    """Every column that any row has, in the order they first appear."""
+    return tuple(dict.fromkeys(column for row in rows for column in row))
+
+
+def expand(location: str) -> str:
+    """The location with `$NAME`, `${NAME}` and a leading `~` replaced; a variable that is not set is an error that names it."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1) or match.group(2)
+        if name not in os.environ:
+            raise BadInput(
+                f"{location} needs the environment variable {name}, which is not set", f"export {name}=..., or write the path out"
+            )
+        return os.environ[name]
+
+    return os.path.expanduser(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, location))
+
+
+def hub_splits(location: str, *, subset: str = "", revision: str = "") -> tuple[str, ...]:
+    """The names of a hub data set's splits."""
+    import datasets
+
+    token = os.environ.get("HF_TOKEN")
+    return tuple(
+        _asking(
+            location, lambda: datasets.get_dataset_split_names(location, subset or None, revision=revision or None, token=token)
+        )
+    )
+
+
+def _hub(location: str, subset: str, revision: str, split: str) -> list[Row]:
+    import datasets
+
+    token = os.environ.get("HF_TOKEN")
+    found = _asking(
+        location, lambda: datasets.load_dataset(location, subset or None, revision=revision or None, split=split, token=token)
+    )
+    rows: list[Row] = found.to_list()
+    return rows
+
+
+def _asking(location: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:  # datasets raises its own, requests', pyarrow's and the scripts' exceptions
+        why = _first_line(error)
+        raise BadInput(
+            f"there is no file {location} here, and the hub gave no data set of that name: {why}",
+            "check the path or the id (owner/name), `subset` and `revision`; a private set needs HF_TOKEN, and the hub a network",
+        ) from error
+
+
+def _suffixes(path: Path) -> tuple[str, str]:
+    """The suffix that names the format ("" if none is known), and the one that names the packing."""
+    packing = path.suffix.lower() if path.suffix.lower() in _PACKED else ""
+    suffix = (path.with_suffix("") if packing else path).suffix.lower()
+    return (suffix if suffix in _FORMATS else ""), packing
+
+
+def _file(path: Path) -> list[Row]:
+    suffix, packing = _suffixes(path)
+    if not suffix:
+        if path.suffix.lower() == ".xls":
+            raise BadInput(f"{path} is in Excel's old format", "save it as .xlsx or .csv")
+        raise unknown("reader for files that end in", "".join(path.suffixes[-2:]) or path.name, _FORMATS)
+    try:
+        data = path.read_bytes()
+        if packing:
+            data = _PACKED[packing](data)
+    except (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
+        raise BadInput(f"cannot read {path}: {_first_line(error)}", "is the file whole, and are you allowed to read it?") from error
+    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise BadInput(f"{path} is empty", "it needs one row per example, under a header or as JSON objects")
+    return _FORMATS[suffix](data, str(path))
+
+
+def _text(data: bytes, name: str) -> str:
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{name} is not UTF-8 text: byte 0x{data[error.start]:02x} at position {error.start:,}",
+            f"if it is text, save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {name})",
+        ) from error
+    if "\0" in text:
+        raise BadInput(
+            f"{name} is not text: it holds NUL bytes",
+            "give CSV, TSV, XLSX, JSON, JSONL, Parquet or text, with the suffix that says so",
+        )
+    return text
+
+
+def _csv(data: bytes, name: str, delimiter: str = "") -> list[Row]:
+    csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters a field
+    text = _text(data, name)
+    delimiter = delimiter or _delimiter(text)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+    try:
+        deque(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), maxlen=0)
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):  # a lone quote would swallow the lines that follow
+            if delimiter != "\t":
+                raise BadInput(
+                    f"{name}: a quote is opened and never closed", 'write a quote inside a quoted field as ""'
+                ) from error
+            quoting = csv.QUOTE_NONE  # tab-separated text often has bare quotes
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    header: list[str] = []
+    rows: list[Row] = []
+    for cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not header:
+            header = _header(cells, name)
+            continue
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise BadInput(
+                f"{name}, line {lines.line_num}: {len(cells)} fields, but the header has {len(header)}",
+                f"put fields that hold {delimiter!r} in double quotes",
+            )
+        rows.append(dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False)))
+    return rows
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that cuts most of the first records into as many fields as the header (csv.Sniffer guesses by letters)."""
+    best, score = ",", 0.0
+    for delimiter in _DELIMITERS:
+        records = []
+        for record in csv.reader(io.StringIO(text[:200_000], newline=""), delimiter=delimiter):
+            if record:
+                records.append(len(record))
+            if len(records) == 200:
+                break
+        if records and records[0] > 1:
+            agreed = sum(count == records[0] for count in records) / len(records)
+            if agreed > score:
+                best, score = delimiter, agreed
+    return best
+
+
+def _header(cells: list[Any], name: str) -> list[str]:
+    header = [str(cell).strip() if cell is not None and str(cell).strip() else f"column {n}" for n, cell in enumerate(cells, 1)]
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise BadInput(f"{name} has the column '{_clip(twice[0])}' more than once", "give every column a name of its own")
+    return header
+
+
+def _xlsx(data: bytes, name: str) -> list[Row]:
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+        cells = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
+        book.close()
+    except Exception as error:  # openpyxl raises what zipfile, the XML parser and its own descriptors raise
+        raise BadInput(
+            f"{name} cannot be read as XLSX: {_first_line(error)}", "open it in a spreadsheet and save it again, or as CSV"
+        ) from error
+    filled = [row for row in cells if any(cell not in (None, "") for cell in row)]
+    if not filled:
+        return []
+    width = max(n for row in filled for n, cell in enumerate(row, 1) if cell not in (None, ""))
+    header = _header((filled[0] + [None] * width)[:width], name)
+    return [dict(zip(header, (row + [None] * width)[:width], strict=True)) for row in filled[1:]]
+
+
+def _tsv(data: bytes, name: str) -> list[Row]:
+    return _csv(data, name, "\t")
+
+
+def _json(data: bytes, name: str) -> list[Row]:
+    """A list of objects, an object that holds one such list, or an object a line; the suffix does not decide, the text does."""
+    text = _text(data, name)
+    # not splitlines: JSON strings may hold U+2028 and other line ends
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(lines) > 1 and lines[0][1].lstrip().startswith("{") and lines[0][1].rstrip().endswith("}"):
+        return [_object(_parse(line, f"{name}, line {n}", n), f"{name}, line {n}") for n, line in lines]
+    value = _parse(text, name)
+    rows = value if isinstance(value, list) else _list_in(value) or [value]
+    return [_object(row, f"{name}, item {n}") for n, row in enumerate(rows, 1)]
+
+
+def _list_in(value: Any) -> list[Any] | None:
+    """The one list of objects that an object such as {"version": 1, "data": [...]} holds."""
+    lists = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], dict)] if isinstance(value, dict) else []
+    conversation = isinstance(value, dict) and {"messages", "conversations"} & set(value)
+    return lists[0] if len(lists) == 1 and not conversation else None
+
+
+def _parse(text: str, where: str, line: int = 0) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at = f"column {error.colno}" if line else f"line {error.lineno}, column {error.colno}"
+        there = _clip(text[max(0, error.pos - 20) : error.pos + 40].strip())
+        raise BadInput(f"{where}: broken JSON at {at}: {error.msg}", f"the text there: {there!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{where}: JSON that cannot be read: {_first_line(error)}", "rows are plain objects: {column: value, ...}"
+        ) from error
+
+
+def _object(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise BadInput(
+            f"{where}: {_clip(json.dumps(value, ensure_ascii=False))} is not an object",
+            "every row is an object: {column: value, ...}",
+        )
+    return value
+
+
+def _parquet(data: bytes, name: str) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[Row] = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"{name} cannot be read as Parquet: {_first_line(error)}", "is the file whole?") from error
+    return rows
+
+
+def _paragraphs(data: bytes, name: str) -> list[Row]:
+    return [{"text": part.strip()} for part in re.split(r"\n[ \t\r]*\n", _text(data, name)) if part.strip()]
+
+
+def _first_line(error: BaseException) -> str:
+    return _clip((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 160 else text[:160] + "..."
+
+
+_FORMATS: dict[str, Callable[[bytes, str], list[Row]]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".xlsx": _xlsx,
+    ".json": _json,
+    ".jsonl": _json,
+    ".ndjson": _json,
+    ".parquet": _parquet,
+    ".txt": _paragraphs,
+    ".md": _paragraphs,
+}

@@ -1,0 +1,63 @@
+"""A byte-level BPE tokenizer trained on a task's own text (arXiv:1508.07909; on bytes as in GPT-2)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneladder.errors import BadInput
+from tuneladder.types import Document
+
+END = "<|end|>"
+
+
+def train_tokenizer(
+    documents: Sequence[Document], *, vocabulary: int, context: int, mixture: Mapping[str, float], seed: int, most: int = 24_000_000
+) -> Any:
+    """A transformers tokenizer of `vocabulary` tokens; `<|end|>` opens a text (once) and closes it.
+
+    Learns from at most `most` characters, drawn by the mixture's weights. Raises BadInput below 257 tokens: every byte needs
+    one, and the end.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocabulary < 257:
+        raise BadInput(f"a vocabulary of {vocabulary} cannot hold the 256 bytes and the end token", "ask for 257 or more")
+    core = Tokenizer(models.BPE())
+    split = Regex(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    core.train_from_iterator(_sample(documents, mixture, seed, most), trainer)
+    end = core.token_to_id(END)
+    core.post_processor = processors.TemplateProcessing(single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, end)])
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END, pad_token=END, model_max_length=context)
+
+
+def _sample(documents: Sequence[Document], mixture: Mapping[str, float], seed: int, most: int) -> list[str]:
+    by_source: dict[str, list[str]] = {}
+    for document in documents:
+        by_source.setdefault(document.source, []).append(document.text)
+    total = sum(mixture.values()) or 1.0
+    texts: list[str] = []
+    for source, own in sorted(by_source.items()):
+        share = int(most * mixture.get(source, 1.0) / total)
+        order = list(own)
+        random.Random(f"{seed} {source} tokenizer").shuffle(order)
+        for text in order:
+            if share <= 0:
+                break
+            texts.append(text[:share])
+            share -= len(text)
+    return texts
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""Room 5: the one loop, its batches and its losses."""

@@ -1,0 +1,135 @@
+"""Batches: pure functions of the step's number, so that a run taken up again sees what it would have seen.
+
+Shapes: B rows, T tokens, N learned positions. Rows are padded on the right and carry no attention mask: under causal attention
+what stands after a token cannot reach it, and padding is never learned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from tuneladder.task.encode import Encoded
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One forward pass. ids (B, T); rows (N,) are places in the flattened (B*T,) whose next token is learned, None for all
+    but each row's last; targets (N,) are those tokens."""
+
+    ids: torch.Tensor
+    rows: torch.Tensor | None
+    targets: torch.Tensor
+
+    @property
+    def learned(self) -> int:
+        return int(self.targets.numel())
+
+
+class Batches(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, step: int) -> list[Micro]: ...
+
+
+def pad(rows: Sequence[Encoded]) -> Micro:
+    """Rows of unlike length in one tensor, padded on the right with token 0."""
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    places: list[int] = []
+    targets: list[int] = []
+    for at, row in enumerate(rows):
+        ids[at, : len(row.ids)] = torch.tensor(row.ids)
+        for place in range(1, len(row.ids)):
+            if row.learn[place]:
+                places.append(at * longest + place - 1)
+                targets.append(row.ids[place])
+    return Micro(ids, torch.tensor(places), torch.tensor(targets))
+
+
+def bundle(rows: Sequence[Encoded], *, tokens: int, waste: float = 0.15) -> list[Micro]:
+    """Micro-batches sorted by length: a new one begins above `tokens` padded tokens, or where padding would exceed `waste`."""
+    groups: list[list[Encoded]] = []
+    real = 0
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        size = len(row.ids)
+        if groups and (len(groups[-1]) + 1) * size <= tokens and real + size >= (1 - waste) * size * (len(groups[-1]) + 1):
+            groups[-1].append(row)
+            real += size
+        else:
+            groups.append([row])
+            real = size
+    return [pad(group) for group in groups]
+
+
+class Rows:
+    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them."""
+
+    def __init__(self, rows: Sequence[Encoded], *, batch: int, epochs: float, tokens: int, seed: int) -> None:
+        self.rows, self.batch, self.tokens, self.seed = rows, min(batch, len(rows)), tokens, seed
+        self.steps = max(1, round(epochs * len(rows) / self.batch))
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[Micro]:
+        return bundle([self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)], tokens=self.tokens)
+
+    def _row(self, at: int) -> Encoded:
+        epoch, place = divmod(at, len(self.rows))
+        if self._order[0] != epoch:
+            order = list(range(len(self.rows)))
+            random.Random(f"{self.seed} epoch {epoch}").shuffle(order)
+            self._order = (epoch, order)
+        return self.rows[self._order[1][place]]
+
+
+class Blocks:
+    """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
+
+    Documents follow one another, divided by the end token, and attention crosses the divide, as in GPT-3 (arXiv:2005.14165,
+    section 2). A source is read whole before any of it comes again.
+    """
+
+    def __init__(
+        self, tokens: Mapping[str, np.ndarray[Any, Any]], mixture: Mapping[str, float], *, length: int, batch: int, rows: int, steps: int, seed: int
+    ) -> None:
+        self.tokens = {name: own for name, own in sorted(tokens.items()) if len(own) > length}
+        self.length, self.batch, self.rows, self.steps = length, batch, rows, steps
+        rng = np.random.default_rng(seed)
+        names = list(self.tokens)
+        weights = np.array([mixture.get(name, 1.0) for name in names])
+        drawn = rng.choice(len(names), size=steps * batch, p=weights / weights.sum())
+        starts = np.zeros(steps * batch, dtype=np.int64)
+        for index, name in enumerate(names):
+            places = np.flatnonzero(drawn == index)
+            count = (len(self.tokens[name]) - 1) // length
+            rounds = -(-len(places) // count) if len(places) else 0
+            # each round shifts where blocks begin, so that the same text is not always cut at the same word
+            order = [rng.permutation(count) * length + (rng.integers(0, length) if count > 1 else 0) for _ in range(rounds)]
+            if len(places):
+                starts[places] = np.concatenate(order)[: len(places)]
+        self.plan = [(names[source], int(start)) for source, start in zip(drawn, starts, strict=True)]
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[Micro]:
+        drawn = self.plan[step * self.batch : (step + 1) * self.batch]
+        return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
+
+    def _micro(self, drawn: Sequence[tuple[str, int]]) -> Micro:
+        whole = np.stack([self._block(name, start) for name, start in drawn]).astype(np.int64)
+        ids = torch.from_numpy(whole)
+        return Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
+
+    def _block(self, name: str, start: int) -> np.ndarray[Any, Any]:
+        own = self.tokens[name]
+        start = min(start, len(own) - self.length - 1)
+        return own[start : start + self.length + 1]

@@ -1,0 +1,251 @@
+"""The one loop. A generator: it yields a Tick a step and ends normally; the caller's `for` body logs and decides.
+
+    for tick in train(model, batches, loss=next_token, course=course, folder=folder, seed=0):
+        ...
+
+When it ends, the model holds the weights of the best dev loss, or the last where no dev rows were given. Why it ended stands in
+the last tick: done, budget, plateau or nan. No `with` spans a yield, or autocast would leak into the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from tuneladder.errors import Failed
+from tuneladder.train.batches import Batches, Micro
+from tuneladder.types import Tick
+
+Loss = Callable[[Any, Micro], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
+    peak, gradients clipped to `clip`. Dev is measured `looks` times; after `patience` looks without a gain it is a plateau."""
+
+    learning_rate: float
+    warmup: float = 0.06
+    floor: float = 0.1
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    looks: int = 10
+    patience: int = 5
+    save_every: float = 60.0
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step counted from 0."""
+        warm = max(1, round(self.warmup * steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        along = (step - warm) / max(1, steps - warm)
+        return self.learning_rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * along)))
+
+
+def train(
+    model: Any,
+    batches: Batches,
+    *,
+    loss: Loss,
+    course: Course,
+    folder: Path,
+    seed: int,
+    dev: Sequence[Micro] = (),
+    deadline: float | None = None,
+    autocast: torch.dtype | None = None,
+) -> Iterator[Tick]:
+    """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
+
+    `deadline` is a time.monotonic() value. Raises Failed where the very first loss is not a number.
+    """
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    device = next(iter(weights.values())).device
+    optimizer = _optimizer(weights, course)
+    state = State(weights, optimizer, folder)
+    torch.manual_seed(seed)
+    state.load()
+    steps = len(batches)
+    look_every = max(1, steps // course.looks)
+    saved = time.monotonic()
+    started = saved - state.seconds
+    stopped: Literal["", "done", "budget", "plateau", "nan"] = "done" if state.step >= steps else ""
+    model.train()
+
+    while not stopped:
+        rate = course.rate(state.step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        micros = [_to(micro, device) for micro in batches[state.step]]
+        learned = sum(micro.learned for micro in micros)
+        value = _accumulate(model, micros, loss, learned, autocast)
+        norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
+        dev_loss = None
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            stopped = "nan"
+        else:
+            optimizer.step()
+            state.step += 1
+            state.tokens += sum(micro.ids.numel() for micro in micros)
+            if dev and (state.step % look_every == 0 or state.step == steps):
+                dev_loss = evaluate(model, dev, loss=loss, autocast=autocast)
+                state.look(dev_loss)
+            if state.step >= steps:
+                stopped = "done"
+            elif state.stale >= course.patience:
+                stopped = "plateau"
+        optimizer.zero_grad(set_to_none=True)
+        now = time.monotonic()
+        # the time that saving took last is kept back from the budget
+        if not stopped and deadline is not None and now + 2 * state.save_seconds >= deadline:
+            stopped = "budget"
+        state.seconds = now - started
+        if stopped == "budget" or (not stopped and now - saved >= course.save_every):
+            state.save()
+            saved = time.monotonic()
+        if stopped == "nan" and state.step == 0:
+            raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
+        shown = state.step + (stopped == "nan")
+        state.loss = value if stopped != "nan" else state.loss
+        yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
+
+    state.restore_best()
+    model.eval()
+    if stopped != "budget":
+        state.forget()
+
+
+def evaluate(model: Any, micros: Sequence[Micro], *, loss: Loss, autocast: torch.dtype | None = None) -> float:
+    """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    total = 0.0
+    with torch.no_grad():
+        for micro in micros:
+            with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+                total += float(loss(model, _to(micro, device)))
+    model.train(training)
+    return total / max(1, sum(micro.learned for micro in micros))
+
+
+def _accumulate(model: Any, micros: Sequence[Micro], loss: Loss, learned: int, autocast: torch.dtype | None) -> float:
+    """Gradients of the mean over all learned tokens of the batch: exactly the large batch's, however it is cut."""
+    value = 0.0
+    for micro in micros:
+        with torch.autocast(micro.ids.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            part = loss(model, micro) / learned
+        part.backward()  # type: ignore[no-untyped-call]
+        value += float(part.detach())
+    return value
+
+
+def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer:
+    """Matrices decay, vectors (norms, biases) do not."""
+    groups = [
+        {"params": [w for w in weights.values() if w.dim() >= 2], "weight_decay": course.weight_decay},
+        {"params": [w for w in weights.values() if w.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True)
+
+
+def _to(micro: Micro, device: torch.device) -> Micro:
+    if micro.ids.device == device:
+        return micro
+    return Micro(micro.ids.to(device), None if micro.rows is None else micro.rows.to(device), micro.targets.to(device))
+
+
+class State:
+    """What a run must know to go on as if it had not been stopped; one file, replaced whole."""
+
+    def __init__(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, folder: Path) -> None:
+        self.weights, self.optimizer = weights, optimizer
+        self.file, self.best_file = folder / "checkpoint.pt", folder / "best.pt"
+        self.step = self.tokens = self.stale = 0
+        self.seconds = self.save_seconds = 0.0
+        self.best = math.inf
+        self.loss = 0.0  # the last that was a number
+
+    def look(self, dev_loss: float) -> None:
+        """A new dev loss: keep the weights if it is the best so far, else one more stale look."""
+        if dev_loss < self.best:
+            self.best, self.stale = dev_loss, 0
+            self._write(self.best_file, {name: weight.detach() for name, weight in self.weights.items()})
+        else:
+            self.stale += 1
+
+    def save(self) -> None:
+        began = time.monotonic()
+        facts = {"step": self.step, "tokens": self.tokens, "stale": self.stale, "seconds": self.seconds, "best": self.best}
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
+        self._write(self.file, facts | {"weights": weights, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()})
+        self.save_seconds = time.monotonic() - began
+
+    def load(self) -> None:
+        if not self.file.exists():
+            return
+        kept = torch.load(self.file, map_location="cpu", weights_only=True)
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(kept["weights"][name])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        torch.set_rng_state(kept["random"])
+        self.step, self.tokens, self.stale = kept["step"], kept["tokens"], kept["stale"]
+        self.seconds, self.best = kept["seconds"], kept["best"]
+
+    def restore_best(self) -> None:
+        if math.isfinite(self.best) and self.best_file.exists():
+            kept = torch.load(self.best_file, map_location="cpu", weights_only=True)
+            with torch.no_grad():
+                for name, weight in self.weights.items():
+                    weight.copy_(kept[name])
+
+    def forget(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self.best_file.unlink(missing_ok=True)
+
+    def _write(self, file: Path, value: Any) -> None:
+        temporary = file.with_suffix(".tmp")
+        torch.save(value, temporary)
+        os.replace(temporary, file)
+
+
+def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
+    """Run the loop to its end, a line of `log.jsonl` for each tick; lines that a resumed run makes again are dropped first."""
+    path = folder / "log.jsonl"
+    kept: list[Tick] | None = None
+    file = None
+    try:
+        for tick in ticks:
+            if kept is None:
+                kept = [earlier for earlier in read_log(folder) if earlier.step < tick.step]
+                file = path.open("w", encoding="utf-8", buffering=1)
+                file.writelines(json.dumps(asdict(earlier)) + "\n" for earlier in kept)
+            kept.append(tick)
+            assert file is not None
+            file.write(json.dumps(asdict(tick)) + "\n")
+    finally:
+        if file is not None:
+            file.close()
+    return kept if kept is not None else read_log(folder)
+
+
+def read_log(folder: Path) -> list[Tick]:
+    """The ticks of a step's log; a last line cut by a kill is passed over."""
+    path = folder / "log.jsonl"
+    ticks: list[Tick] = []
+    if path.exists():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                ticks.append(Tick(**json.loads(line)))
+            except json.JSONDecodeError:
+                break
+    return ticks

@@ -1,0 +1,83 @@
+"""Learning answers by example: what every step that trains on a task's rows shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tuneladder.errors import Refused
+from tuneladder.model import memory
+from tuneladder.model.ask import turns_of
+from tuneladder.model.shelf import Live
+from tuneladder.task.encode import Encoded, encode_all
+from tuneladder.train.batches import Rows, bundle
+from tuneladder.train.loop import Course, follow, train
+from tuneladder.train.losses import next_token
+from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
+
+# below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
+EAGER_BELOW = 256
+
+
+def foretell(
+    variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, epochs: float, batch_size: int, max_length: int, frozen: bool
+) -> Cost:
+    """Seconds and bytes that training on the task's rows will take.
+
+    A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6.
+    """
+    if task.kind == "text" or not task.examples.train:
+        raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
+    length = min(max_length or variant.base.context, variant.base.context)
+    mean = _mean_length(variant, task.examples.train, length)
+    tokens = epochs * len(task.examples.train) * mean
+    seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
+    rows = min(batch_size, len(task.examples.train))
+    need = memory.training(variant.base, trainable=trainable, rows=rows, length=int(mean), learned_rows=rows * 4)
+    return Cost(seconds, need.total, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+
+
+def _mean_length(variant: Variant, examples: Sequence[Example], limit: int) -> float:
+    """Tokens of a row, guessed from characters (4 a token) of at most 200 rows: a plan loads no tokenizer."""
+    some = examples[:: max(1, len(examples) // 200)]
+    sizes = [sum(len(turn.text) for turn in turns_of(variant.prompt, row)) + len(row.references[0]) for row in some]
+    return min(limit, max(8.0, sum(sizes) / len(sizes) / 4))
+
+
+def fit(
+    model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course, batch_size: int, epochs: float, max_length: int
+) -> list[Tick]:
+    """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
+    stands in the step's `rows.json`."""
+    limit = min(max_length or live.coder.context, live.coder.context)
+    rows, kept = _encode(live, variant, task.examples.train, task, limit)
+    dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
+    (kit.folder / "rows.json").write_text(json.dumps(kept))
+    longest = max(len(row.ids) for row in rows)
+    if kit.device == "cpu" and longest <= EAGER_BELOW:
+        model.set_attn_implementation("eager") if hasattr(model, "set_attn_implementation") else None
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    most = memory.micro_batch(variant.base, trainable=trainable, length=longest, allowed=kit.memory, wanted=batch_size)
+    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed)
+    return follow(
+        train(
+            model,
+            batches,
+            loss=next_token,
+            course=course,
+            folder=kit.folder,
+            seed=kit.seed,
+            dev=bundle(dev, tokens=4096),
+            deadline=kit.deadline,
+            autocast=kit.shelf.autocast,
+        ),
+        kit.folder,
+    )
+
+
+def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Encoded], Any]:
+    pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
+    rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit)
+    return rows, asdict(tally)

@@ -1,0 +1,51 @@
+"""Full fine-tuning: every weight of the base learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.store import resident
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import fit, foretell
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """`learning_rate` 0 is the step's own: 5e-5 at a width of 1024, growing as the width shrinks. `max_length` 0 is the context."""
+
+    changes: ClassVar = "weights"
+    needs: ClassVar = "examples"
+    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    learning_rate: float = 0.0
+    epochs: float = 4.0
+    batch_size: int = 16
+    max_length: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate < 0 or self.max_length < 0:
+            raise BadInput(f"full cannot use epochs {self.epochs}, batch_size {self.batch_size}, learning_rate {self.learning_rate}, max_length {self.max_length}", "they must be above 0")
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        base = variant.base
+        cost = foretell(variant, task, pace, step="full", trainable=base.parameters, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=False)
+        return replace(variant, steps=(*variant.steps, "full"), adapter=None), replace(cost, disk=2 * base.parameters)
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
+        course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
+        with kit.shelf.live(variant, dtype=torch.float32) as live:
+            live.model.requires_grad_(True)
+            fit(live.model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            live.model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
+            live.tokenizer.save_pretrained(str(kit.folder))
+        return replace(variant, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))

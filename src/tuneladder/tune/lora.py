@@ -1,0 +1,61 @@
+"""LoRA (arXiv:2106.09685): low-rank updates beside frozen linear layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model.attach import attach_lora, linear_targets, save_adapter
+from tuneladder.model.memory import lora_parameters
+from tuneladder.store import resident
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import fit, foretell
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """`alpha` 0 is twice the rank. `targets`: attention, all, or names of linear modules. `learning_rate` 0 is the step's own:
+    2e-4 at a width of 4096, growing with the square root as the width shrinks. `max_length` 0 is the context."""
+
+    changes: ClassVar = "adapter"
+    needs: ClassVar = "examples"
+    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    r: int = 8
+    alpha: float = 0.0
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all"
+    learning_rate: float = 0.0
+    epochs: float = 4.0
+    batch_size: int = 16
+    max_length: int = 0
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise BadInput(f"lora cannot have rank {self.r}", "r is 1 or more; 8 is a good start")
+        if not 0 <= self.dropout < 1:
+            raise BadInput(f"dropout {self.dropout} is not a share below 1")
+        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate < 0 or self.alpha < 0 or self.max_length < 0:
+            raise BadInput(f"lora cannot use epochs {self.epochs}, batch_size {self.batch_size}, learning_rate {self.learning_rate}, alpha {self.alpha}, max_length {self.max_length}", "they must be above 0")
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        if variant.adapter:
+            raise Refused("lora cannot lie over another adapter", "merge the first one, or train one adapter only")
+        trainable = lora_parameters(variant.base, r=self.r, targets=self.targets)
+        cost = foretell(variant, task, pace, step="lora", trainable=trainable, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=True)
+        return replace(variant, steps=(*variant.steps, "lora")), cost
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        rate = self.learning_rate or 2e-4 * (4096 / variant.base.width) ** 0.5
+        course = Course(rate, warmup=self.warmup)
+        with kit.shelf.live(variant) as live:
+            targets = linear_targets(live.model, self.targets)
+            model = attach_lora(live.model, r=self.r, alpha=self.alpha or 2 * self.r, dropout=self.dropout, targets=targets, seed=kit.seed)
+            fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
+        return replace(variant, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))

@@ -1,0 +1,120 @@
+"""Pretraining on plain text: the causal objective (arXiv:2005.14165), from random weights or, on a finished base, as
+domain-adaptive pretraining (arXiv:2004.10964)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model import memory
+from tuneladder.store import digest, resident
+from tuneladder.train.batches import Blocks, Micro
+from tuneladder.train.loop import Course, follow, train
+from tuneladder.train.losses import next_token
+from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
+
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes.
+    """
+
+    changes: ClassVar = "weights"
+    needs: ClassVar = "text"
+    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    tokens: int = 15_000_000
+    length: int = 0
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.03
+    looks: int = 20
+    compile: Literal["auto", "on", "off"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.batch_size < 1 or self.length < 0 or self.learning_rate <= 0:
+            raise BadInput(f"pretrain cannot use tokens {self.tokens}, batch_size {self.batch_size}, length {self.length}, learning_rate {self.learning_rate}", "they must be above 0 (length 0 is the whole context)")
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        if not task.text.train:
+            raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
+        base = variant.base
+        need = memory.training(base, trainable=base.parameters, rows=self.batch_size, length=self._length(variant), learned_rows=self.batch_size * self._length(variant))
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
+        return replace(variant, steps=(*variant.steps, "pretrain"), adapter=None), Cost(seconds, need.total, 2 * base.parameters)
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        with kit.shelf.live(variant, dtype=torch.float32) as live:
+            model, length = live.model, self._length(variant)
+            tokens = {
+                name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
+                for name in sorted({document.source for document in task.text.train})
+            }
+            steps = max(1, self.tokens // (length * self.batch_size))
+            rows = min(self.batch_size, max(1, 8192 // length))
+            batches = Blocks(tokens, task.mixture, length=length, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed)
+            if not batches.tokens:
+                raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
+            dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            course = Course(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, betas=(0.9, 0.95), looks=self.looks, patience=self.looks)
+            model.requires_grad_(True)
+            loss = torch.compile(next_token) if self._compiled else next_token
+            ticks = train(model, batches, loss=loss, course=course, folder=kit.folder, seed=kit.seed, dev=dev, deadline=kit.deadline, autocast=kit.shelf.autocast)
+            follow(ticks, kit.folder)
+            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
+            live.tokenizer.save_pretrained(str(kit.folder))
+        return replace(variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+
+    def _length(self, variant: Variant) -> int:
+        return min(self.length or variant.base.context, variant.base.context)
+
+    @property
+    def _compiled(self) -> bool:
+        worth = self.tokens >= 2_000_000 and shutil.which("cc") is not None and shutil.which("c++") is not None
+        return self.compile == "on" or (self.compile == "auto" and worth)
+
+
+def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
+    """The documents as one array, each closed by the end token; made once for every step that reads the same text."""
+    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), [document.text for document in documents])
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        width = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+        parts = []
+        for at in range(0, len(documents), 64):
+            encoded = tokenizer.backend_tokenizer.encode_batch_fast([d.text for d in documents[at : at + 64]], add_special_tokens=False)
+            parts += [np.array([*text.ids, tokenizer.eos_token_id], dtype=width) for text in encoded]
+        whole = np.concatenate(parts)
+        np.save(folder / "tokens.npy", whole)
+        return {"tokens": len(whole)}
+
+    return kit.store.once(key, make) / "tokens.npy"
+
+
+def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:
+    """At most `most` blocks of held-out text, spread evenly over the documents, in micro-batches of `rows`."""
+    stream: list[int] = []
+    for document in documents:
+        stream += [*tokenizer(document.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    count = (len(stream) - 1) // length
+    chosen = [math.floor(at * count / min(most, count)) for at in range(min(most, count))]
+    blocks = [stream[at * length : (at + 1) * length + 1] for at in chosen]
+    blocks = blocks[: len(blocks) // rows * rows] or blocks
+    micros = []
+    for at in range(0, len(blocks), rows):
+        ids = torch.tensor(blocks[at : at + rows])
+        micros.append(Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1)))
+    return micros

@@ -1,0 +1,379 @@
+"""The nouns. Frozen dataclasses that hold facts and do nothing; the rooms hold the work.
+
+Seconds are wall-clock seconds, memory and disk are bytes, money is in the currency of the recipe's prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from tuneladder.model.shelf import Shelf
+    from tuneladder.store import Store
+
+T = TypeVar("T")
+
+Role = Literal["system", "user", "assistant", "tool"]
+Kind = Literal["classify", "generate", "extract", "choose", "chat", "text"]
+Family = Literal["decoder", "encoder", "encoder-decoder"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    role: str
+    text: str
+
+
+Turns = tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row. `turns` is what is read, `references[0]` what is learned, `source` the row it came from: no split cuts a source.
+
+    `options` are the possible answers of this row where they differ by row (kind `choose`); `meta` keeps other columns.
+    """
+
+    id: str
+    turns: Turns
+    references: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    source: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A passage of plain text; `source` names the corpus it came from, so that every corpus is measured apart."""
+
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    id: str
+    turns: Turns
+    chosen: str
+    rejected: str
+    weight: float = 1.0
+    margin: float = 0.0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one person said of one item; `value` may be a number, a ranking, "tie" or "fail"."""
+
+    item: str
+    labeler: str
+    rubric: str
+    value: Any
+    at: str
+
+
+@dataclass(frozen=True)
+class Split(Generic[T]):
+    train: tuple[T, ...] = ()
+    dev: tuple[T, ...] = ()
+    test: tuple[T, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made."""
+
+    count: int
+    choose: Literal["fixed", "balanced", "nearest", "diverse"] = "balanced"
+    chosen: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How text is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off; repetition is the penalty of arXiv:1909.05858."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition: float = 1.0
+    stop: tuple[str, ...] = ()
+    samples: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """All that can change without touching a weight.
+
+    `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` opens the
+    first user turn; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking on an
+    empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text.
+    """
+
+    template: str = "{{ input }}"
+    instruction: str = ""
+    system: str = ""
+    shots: Shots | None = None
+    decoding: Decoding = Decoding()
+    ask: Literal["generate", "score"] = "generate"
+    parse: Literal["text", "label", "number"] = "text"
+    vote: int = 1
+    calibrate: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`."""
+
+    name: str
+    kind: Kind
+    examples: Split[Example] = Split()
+    comparisons: Split[Comparison] = Split()
+    text: Split[Document] = Split()
+    prompt: Prompt = Prompt()
+    labels: tuple[str, ...] = ()
+    metric: str = ""
+    mixture: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`confidence` is the probability of the answer among its options, or the share of votes; `raw` what the model wrote."""
+
+    text: str
+    confidence: float | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model before anything was done to it. `source`: hub | folder | url | shape; `content` is the digest of what it holds."""
+
+    name: str
+    source: Literal["hub", "folder", "url", "shape"]
+    location: str
+    family: Family
+    parameters: int
+    active: int
+    layers: int
+    width: int
+    vocabulary: int
+    context: int
+    revision: str = ""
+    licence: str = ""
+    content: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Head:
+    kind: Literal["classes", "tags", "reward"]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A base and what was done to it.
+
+    `steps` are the names of the steps so far; `weights` a folder in transformers' format, None for the base's own; `adapter`
+    a folder in PEFT's format that lies over the weights; `made` a file of examples that a step wrote; `bytes` what it adds on
+    disk; `stamp` the key of the node that made it.
+    """
+
+    base: Base
+    prompt: Prompt
+    steps: tuple[str, ...] = ()
+    format: str = "transformers"
+    weights: str | None = None
+    adapter: str | None = None
+    head: Head | None = None
+    made: str | None = None
+    bytes: int = 0
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted, spent or allowed: one type. `annotations` counts items that a person had to label."""
+
+    seconds: float = 0.0
+    memory: int = 0
+    disk: int = 0
+    annotations: int = 0
+    money: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a machine does with a base: useful flops per second in training, bytes per second from memory, seconds per call.
+
+    `wide` is the flops per second of a batched forward pass.
+    """
+
+    flops: float
+    wide: float
+    bandwidth: float
+    overhead: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Never a number without its doubt: a 95 % interval and the count behind it; `interval` names how it was made."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One row, asked and answered. `correct` is None where an answer is not simply right or wrong."""
+
+    id: str
+    input: str
+    reference: str
+    answer: Answer
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it."""
+
+    quality: Mapping[str, Score]
+    probes: Mapping[str, Score]
+    forgetting: float | None
+    spent: Cost
+    per_answer: Cost
+    engine: str
+    answers: tuple[Marked, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A rung, climbed. A failed rung is a result: `failure` is its text.
+
+    `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
+    """
+
+    rung: Rung
+    variant: Variant | None
+    predicted: Cost
+    alone: Cost = Cost()
+    here: Cost = Cost()
+    dev: Measurement | None = None
+    test: Measurement | None = None
+    failure: str = ""
+    curve: tuple[Tick, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What must be cleared; `forget_at_most` is a share (0.05 is 5 %), `volume` how many answers will be served."""
+
+    metric: str = ""
+    at_least: float | None = None
+    forget_at_most: float | None = None
+    volume: int = 10_000
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A tuple of steps on a base; the name carries the settings that were given, and the base's where a ladder has several."""
+
+    name: str
+    base: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The rung chosen on dev. `cleared` says whether it cleared the bar there, `confirmed` whether test agrees."""
+
+    rung: str
+    why: str
+    cleared: bool
+    confirmed: bool | None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    task: Task
+    bases: tuple[Base, ...]
+    bar: Bar
+    results: tuple[Result, ...]
+    baselines: Mapping[str, Measurement] = field(default_factory=dict)
+    pick: Pick | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One step of the loop. `dev` is the loss on the dev split where it was measured at this step."""
+
+    step: int
+    of: int
+    loss: float
+    seconds: float
+    tokens: int
+    learning_rate: float
+    dev: float | None = None
+    stopped: Literal["", "done", "budget", "plateau", "nan"] = ""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the ladder lends a step.
+
+    `folder` is the step's own and becomes its node; what lies there from an earlier, killed try is its checkpoints.
+    `deadline` is a time.monotonic() value after which the step must be saving; `memory` bytes it may use.
+    """
+
+    folder: Path
+    store: Store
+    seed: int
+    device: str
+    deadline: float | None
+    memory: int | None
+    shelf: Shelf
+
+
+class Engine(Protocol):
+    """The waist: everything that runs a model goes through it. An ask is the turns so far; the engine renders them."""
+
+    name: str
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        """`decoding.samples` continuations of each ask."""
+        ...
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Natural log-probability of each ending of each ask, as the assistant's next turn."""
+        ...
+
+
+class Step(Protocol):
+    """A frozen dataclass: its fields are its settings, its file is the method.
+
+    `reads` names the splits whose content decides what apply makes ("train", "dev"); they enter the node's key.
+    """
+
+    changes: ClassVar[Literal["prompt", "adapter", "weights"]]
+    needs: ClassVar[Literal["nothing", "examples", "comparisons", "text", "rewards"]]
+    families: ClassVar[tuple[Family, ...]]
+    reads: ClassVar[tuple[str, ...]]
+    version: ClassVar[int]
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        """The variant and cost foretold. Raises Refused, with the reason, before any work."""
+        ...
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        """The variant made; what it wrote lies in `kit.folder`."""
+        ...

@@ -1,0 +1,92 @@
+"""What every room's tests lean on: the tiny model, and the real checkpoints where they are there."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+
+from tuneladder.types import Base
+
+PROSE = """The river runs past the mill and under the stone bridge. A heron stands in the shallows and waits.
+Which of these fits the text: politics, sports, business, technology? Answer: sports
+The team won the final by two goals, and the market fell three per cent. "Where did my parcel go?" she asked.
+I was charged twice for the same order; please refund me. The minister said that the vote would be held in May.
+A new phone has a faster chip, and its battery lasts for two days. Thank you, and have a good day!
+"""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data and checkpoints; a test that needs it is skipped where it is not."""
+    root = Path(os.environ.get("TUNELADDER_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
+    if not (root / "models").is_dir():
+        pytest.skip(f"no shared checkpoints at {root} (set TUNELADDER_SHARED)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with a byte-level BPE trained on the fly: plain template, eos `<|end|>`, no bos."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|end|>"], show_progress=False)
+    core.train_from_iterator([PROSE], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>")
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_folder: Path) -> Base:
+    from safetensors import safe_open
+
+    with safe_open(tiny_folder / "model.safetensors", "pt") as file:
+        weights = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118 (not a dict)
+        vocabulary = file.get_slice("model.embed_tokens.weight").get_shape()[0]
+    count = sum(weight.numel() for weight in weights)
+    return Base(
+        name="tiny",
+        source="folder",
+        location=str(tiny_folder),
+        family="decoder",
+        parameters=count,
+        active=count,
+        layers=2,
+        width=32,
+        vocabulary=vocabulary,
+        context=512,
+        licence="apache-2.0",
+        content="tiny-0",
+    )

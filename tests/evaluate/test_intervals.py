@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score
+
+from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.intervals import bootstrap, mcnemar, paired_bootstrap, wilson
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 10), (1, 10), (37, 100), (999, 1000), (10, 10)])
+def test_wilson_is_scipys(right: int, count: int) -> None:
+    want = binomtest(right, count).proportion_ci(method="wilson")
+    assert wilson(right, count) == pytest.approx((want.low, want.high), abs=1e-12)
+
+
+def test_wilson_holds_its_own_share() -> None:
+    for count in range(1, 200):
+        for right in (0, count // 3, count):
+            low, high = wilson(right, count)
+            assert 0 <= low <= right / count <= high <= 1
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 0), (5, 0), (3, 9), (40, 52), (700, 640)])
+def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
+    want = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert mcnemar(won, lost) == pytest.approx(want)
+
+
+def test_bootstrap_of_a_mean_is_the_textbooks() -> None:
+    values = np.random.default_rng(0).normal(size=2000)
+    metric = np.column_stack([values, np.ones(2000)])
+    low, high = bootstrap(metric, lambda sums: sums[:, 0] / sums[:, 1], seed=1, resamples=4000)
+    half = 1.96 * values.std() / np.sqrt(2000)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_bootstrap_of_macro_f1_is_the_slow_one_and_quick() -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 4, 1000).astype(str)
+    answers = np.where(draw.random(1000) < 0.8, truth, draw.integers(0, 4, 1000).astype(str))
+    metric = find_metric("macro_f1")
+    statistics = metric.statistics(list(answers), [[true] for true in truth], list("0123"))
+    start = time.process_time()
+    low, high = bootstrap(statistics, metric.combine, seed=0)
+    assert time.process_time() - start < 0.5
+    slow = [f1_score(truth[drawn], answers[drawn], average="macro") for drawn in draw.integers(0, 1000, (300, 1000))]
+    assert (low, high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.006)
+    assert bootstrap(statistics, metric.combine, seed=0) == (low, high) != bootstrap(statistics, metric.combine, seed=1)
+
+
+def test_blocks_do_not_change_the_draw_but_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.column_stack([np.arange(50.0), np.ones(50)])
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        return sums[:, 0] / sums[:, 1]
+
+    whole = bootstrap(values, mean, seed=3)
+    monkeypatch.setattr("tuneladder.evaluate.intervals._BLOCK", 170)
+    assert bootstrap(values, mean, seed=3) == whole
+
+
+def test_paired_bootstrap_sees_what_separate_intervals_hide() -> None:
+    draw = np.random.default_rng(0)
+    hard = draw.normal(size=400)
+    a, b = (np.column_stack([hard + shift + 0.1 * draw.normal(size=400), np.ones(400)]) for shift in (0.0, 0.05))
+    difference, low, high, p = paired_bootstrap(a, b, lambda sums: sums[:, 0] / sums[:, 1], seed=0)
+    assert 0 < low < difference < high
+    assert p < 0.01
+    assert paired_bootstrap(a, a, lambda sums: sums[:, 0] / sums[:, 1], seed=0) == (0, 0, 0, 1)

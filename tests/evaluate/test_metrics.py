@@ -1,0 +1,161 @@
+"""Every metric against the library it is known from."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import BLEU, CHRF
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import find_metric, metrics_of, names
+
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "under",
+    "mat",
+    "house,",
+    "quickly.",
+    "slowly",
+    "and",
+    "naïve",
+    "über",
+    "12",
+    "Zürich's",
+]
+
+
+def said(seed: int, rows: int = 300, labels: int = 5) -> tuple[list[str], list[str], list[str]]:
+    draw = random.Random(seed)
+    known = [f"label {k}" for k in range(labels)]
+    truth = [draw.choice(known[:-1]) for _ in range(rows)]
+    return known, truth, [true if draw.random() < 0.6 else draw.choice(known) for true in truth]
+
+
+def sentences(seed: int, rows: int = 40, longest: int = 14) -> tuple[list[str], list[list[str]]]:
+    draw = random.Random(seed)
+    references = [
+        [" ".join(draw.choices(WORDS, k=draw.randint(1, longest))) for _ in range(draw.randint(1, 3))] for _ in range(rows)
+    ]
+    answers = []
+    for row in references:
+        words = [word if draw.random() < 0.7 else draw.choice(WORDS) for word in row[0].split()]
+        answers.append(" ".join(words[: draw.randint(0, len(words))] + draw.choices(WORDS, k=draw.randint(0, 2))))
+    return answers, references
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_label_metrics_are_scikit_learns(seed: int) -> None:
+    labels, truth, answers = said(seed)
+    rows = [[true] for true in truth]
+    assert find_metric("accuracy").score(answers, rows, labels) == pytest.approx(accuracy_score(truth, answers))
+    assert find_metric("macro_f1").score(answers, rows, labels) == pytest.approx(f1_score(truth, answers, average="macro"))
+    assert find_metric("micro_f1").score(answers, rows, labels) == pytest.approx(f1_score(truth, answers, average="micro"))
+    assert find_metric("matthews").score(answers, rows, labels) == pytest.approx(matthews_corrcoef(truth, answers))
+
+
+def test_an_answer_outside_the_labels_is_wrong_and_no_label_of_its_own() -> None:
+    labels, truth, answers = said(9)
+    answers = ["" if k % 7 == 0 else answer for k, answer in enumerate(answers)]
+    rows = [[true] for true in truth]
+    macro = f1_score(truth, answers, labels=labels, average="macro")
+    micro = f1_score(truth, answers, labels=labels, average="micro")
+    assert find_metric("macro_f1").score(answers, rows, labels) == pytest.approx(macro)
+    assert find_metric("micro_f1").score(answers, rows, labels) == pytest.approx(micro)
+    assert find_metric("matthews").score(answers, rows, labels) == pytest.approx(matthews_corrcoef(truth, answers))
+    assert find_metric("accuracy").score(answers, rows, labels) == pytest.approx(accuracy_score(truth, answers))
+    nothing = [""] * len(truth)
+    for name in ("accuracy", "macro_f1", "micro_f1", "matthews"):
+        assert find_metric(name).score(nothing, rows, labels) == 0
+
+
+def test_label_metrics_need_labels_and_know_a_strange_reference() -> None:
+    with pytest.raises(BadInput, match="the task has none"):
+        find_metric("macro_f1").score(["a"], [["a"]], ())
+    with pytest.raises(BadInput, match="'c' is not one of the labels"):
+        find_metric("macro_f1").score(["a"], [["c"]], ("a", "b"))
+
+
+def test_any_of_several_references_is_right() -> None:
+    rows = [["a", "b"], ["b"], ["a"]]
+    assert find_metric("accuracy").score(["b", "b", "b"], rows) == pytest.approx(2 / 3)
+    assert find_metric("macro_f1").score(["b", "b", "b"], rows, ("a", "b")) == pytest.approx(
+        f1_score(["b", "b", "a"], ["b"] * 3, average="macro")
+    )
+
+
+def test_exact_match_ignores_white_space_and_composition_only() -> None:
+    exact = find_metric("exact_match")
+    assert exact.score(["  New\nYork ", "Zu\u0308rich", "paris"], [["New York"], ["Zürich"], ["Paris"]]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL"), ("rouge_lsum", "rougeLsum")]
+)
+def test_rouge_is_rouge_scores(name: str, kind: str) -> None:
+    answers, references = sentences(3)
+    answers[0], references[0] = "the cat sat\non the mat", ["the cat ran\nunder the mat\nslowly"]
+    scorer = rouge_scorer.RougeScorer([kind])
+    want = np.mean(
+        [
+            max(scorer.score(reference, answer)[kind].fmeasure for reference in row)
+            for answer, row in zip(answers, references, strict=True)
+        ]
+    )
+    assert find_metric(name).score(answers, references) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(("seed", "longest"), [(0, 14), (1, 14), (2, 3), (3, 5)])
+def test_bleu_and_chrf_are_sacrebleus(seed: int, longest: int) -> None:
+    answers, references = sentences(seed, longest=longest)
+    width = max(map(len, references))
+    columns = [[row[k] if k < len(row) else None for row in references] for k in range(width)]
+    assert find_metric("bleu").score(answers, references) == pytest.approx(BLEU().corpus_score(answers, columns).score)
+    assert find_metric("chrf").score(answers, references) == pytest.approx(CHRF().corpus_score(answers, columns).score)
+
+
+def test_bleu_smooths_absent_orders_as_sacrebleu() -> None:
+    answers, references = ["the cat on mat house", "dog the ran a sat"], ["cat the mat on slowly", "ran dog sat the a"]
+    assert find_metric("bleu").score(answers, [[row] for row in references]) == pytest.approx(
+        BLEU().corpus_score(answers, [references]).score
+    )
+    assert find_metric("bleu").score(["x y z w v"], [["a b c d e"]]) == 0
+    assert find_metric("chrf").score(["", ""], [["a"], ["b"]]) == 0
+
+
+def test_pearson_is_scipys_and_reads_no_number_as_no_news() -> None:
+    draw = np.random.default_rng(0)
+    y = draw.normal(size=100) + 1e6
+    x = 3 * y + draw.normal(size=100)
+    rows = [[str(value)] for value in y]
+    pearson = find_metric("pearson")
+    assert pearson.score([str(value) for value in x], rows) == pytest.approx(pearsonr(x, y).statistic, abs=1e-9)
+    read = np.where(np.arange(100) < 10, y.mean(), x)
+    assert pearson.score(["none"] * 10 + [str(v) for v in x[10:]], rows) == pytest.approx(pearsonr(read, y).statistic, abs=1e-9)
+    assert pearson.score(["1"] * 100, rows) == 0
+    with pytest.raises(BadInput, match="a reference is 'many'"):
+        pearson.score(["1"], [["many"]])
+
+
+def test_bits_per_byte_counts_utf8() -> None:
+    logs, texts = [-np.log(2) * 8, -np.log(2) * 4], ["é", "ab"]
+    assert find_metric("bits_per_byte").score([str(v) for v in logs], [[text] for text in texts]) == pytest.approx(12 / 4)
+
+
+def test_every_file_is_whole() -> None:
+    for name in names():
+        metric = find_metric(name)
+        assert metric.better in ("higher", "lower")
+        assert metric.interval in ("wilson", "bootstrap")
+        assert metric.name == name
+    assert {metric.name for metric in metrics_of("classify")} == {"accuracy", "macro_f1", "micro_f1", "matthews"}
