@@ -4,6 +4,7 @@
     ├── BadInput      the command, recipe or data is wrong              exit code 2
     │   └── Refused   a step cannot be done on this variant and task    (in a plan; the rung stands in the table with the reason)
     └── Failed        a rung or the machine failed                      exit code 3
+        └── NoRoom    the disk is full: no other rung would fare better, so the climb ends
 
 Every message says what happened to which value; the hint, on a line of its own, says what to do.
 """
@@ -36,6 +37,10 @@ class Refused(BadInput):
 
 class Failed(TuneladderError):
     exit_code = 3
+
+
+class NoRoom(Failed):
+    pass
 
 
 def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> BadInput:

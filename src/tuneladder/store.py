@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from tuneladder.errors import BadInput, Failed
+from tuneladder.errors import BadInput, NoRoom
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Failed(f"the disk that holds {folder} is full", "free some space and run the same command: it goes on where it stopped") from error
+            raise NoRoom(f"the disk that holds {folder} is full", "free some space and run the same command: it goes on where it stopped") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BadInput(f"cannot write in {folder}: {error.strerror}", "choose a folder you can write to with --out") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.forgetting import forgetting, probe
 from tuneladder.evaluate.ngram import ByteModel
 from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.model.local import LocalEngine
+from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding, Document, Turns
 
 TALE = [
@@ -122,3 +127,14 @@ def test_probe_reads_the_shipped_texts_and_forgetting_is_the_relative_rise() -> 
 
 def test_an_engine_that_cannot_read_has_no_probe() -> None:
     assert probe(Mute(), seed=0) is None
+
+
+def test_a_local_engine_can_be_probed(tiny_folder: Path) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+    found = probe(LocalEngine(model, Coder(tokenizer, 512), name="tiny"), seed=0)
+    assert found is not None
+    # A random model knows no more of a token than chance among 320; a token is at least a byte.
+    assert 1 < found.bits_per_byte.value < 2 * math.log2(320)
+    assert found.unrelated.count == 120
+    assert found.unrelated.value < 0.5

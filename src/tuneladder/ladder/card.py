@@ -63,21 +63,29 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     steps = [f"`{step_name(step)}`" + (f" ({_settings(settings(step))})" if settings(step) else "") for step in pick.rung.steps]
     splits = task.text if task.kind == "text" else task.examples
     rows = f"{len(splits.train):,} rows to learn from, {len(splits.dev):,} to choose by, {len(splits.test):,} to confirm with"
-    made = "an adapter in PEFT's format" if variant.adapter else "a model in transformers' format" if variant.weights else "the base, asked with a prompt"
+    made = (
+        "an adapter in PEFT's format"
+        if variant.adapter
+        else "a model in transformers' format"
+        if variant.weights
+        else "the base, asked with a prompt"
+    )
     labels = f"Labels: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
     lost = forgetting(pick)
     examined = pick.test or pick.dev
     parts = [
         f"# {task.name}: {pick.rung.name}\n",
         f"{sentence(ladder)}\n",
-        f"This is {made}, on [{base.name}] ({base.parameters / 1e6:,.1f} M parameters, {base.family}), made with Tuneladder"
-        f"{' by ' + ' then '.join(steps) if steps else ''}.\n".replace("[", "`").replace("]", "`"),
+        f"This is {made}, on `{base.name}` ({base.parameters / 1e6:,.1f} M parameters, {base.family}), made with Tuneladder"
+        f"{' by ' + ' then '.join(steps) if steps else ''}.\n",
         "## Data\n",
         f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{labels}".rstrip() + "\n",
         "## Figures\n",
         _figures(ladder, pick, examined),
-        f"\nForgetting, the relative rise of the base's loss on held-out plain text: {words.percent(lost)}.\n" if lost is not None else "",
-        "".join(f"\n{said}\n" for said in plainly(ladder)),
+        f"\nForgetting, the relative rise of the base's loss on held-out plain text: {words.percent(lost)}."
+        if lost is not None
+        else "",
+        "".join(f"\n{said}" for said in plainly(ladder)),
         f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, {words.size(pick.alone.disk)} on disk; "
         f"{words.duration(examined.per_answer.seconds) if examined else words.NONE} an answer.\n",
         "## Use it\n",

@@ -69,7 +69,7 @@ def scatter(
     figure: Callable[[float], str],
 ) -> Markup:
     """Quality (y, with intervals) against cost (x, logarithmic); `ticks(low, high)` gives the cost axis its marks."""
-    left, right, top, bottom = 52, min(132, width * 0.26), 34, 50
+    left, right, top, bottom = 52, 132 if width >= 600 else 92, 34, 50
     costs = [max(point.x, 1e-6) for point in points]
     x_low, x_high = _widen(min(costs), max(costs))
     near, far = _levels(points, lines)
@@ -79,7 +79,7 @@ def scatter(
     marks = nice(y_low, y_high, 5)
 
     def x_at(value: float) -> float:
-        share = (math.log10(max(value, 1e-6)) - math.log10(x_low)) / (math.log10(x_high) - math.log10(x_low))
+        share: float = (math.log10(max(value, 1e-6)) - math.log10(x_low)) / (math.log10(x_high) - math.log10(x_low))
         return left + share * (width - left - right)
 
     def y_at(value: float) -> float:
@@ -90,28 +90,37 @@ def scatter(
     out = [_open(width, height, f"{y_title} against {x_title}: " + "; ".join(f"{p.label} {figure(p.y)}" for p in points))]
     for mark in marks:
         out.append(f'<line class="grid" x1="{left}" x2="{edge:.1f}" y1="{y_at(mark):.1f}" y2="{y_at(mark):.1f}"/>')
-        out.append(_text(left - 9, y_at(mark) + 4, figure(mark), "tick", "end"))
+        out.append(_text(left - 9, y_at(mark) + 4, f"{mark:g}", "tick", "end"))
     for value, label in ticks(x_low, x_high):
         out.append(f'<line class="axis" x1="{x_at(value):.1f}" x2="{x_at(value):.1f}" y1="{floor}" y2="{floor + 5}"/>')
         out.append(_text(x_at(value), floor + 19, label, "tick", "middle"))
     out.append(f'<line class="axis" x1="{left}" x2="{edge:.1f}" y1="{floor}" y2="{floor}"/>')
     out.append(_text((left + edge) / 2, height - 8, x_title, "title", "middle"))
-    out.append(_text(2, 14, f"{y_title} {'↑' if rising else '↓'} better {'higher' if rising else 'lower'}", "title", "start"))
+    out.append(_text(2, 14, f"{y_title}, {'higher is better ↑' if rising else 'lower is better ↓'}", "title", "start"))
 
     taken = [_whisker(x_at(p.x), y_at(p.high), y_at(p.low)) for p in points]
     taken += [Box(x_at(p.x) - 8, y_at(p.y) - 8, x_at(p.x) + 8, y_at(p.y) + 8) for p in points]
-    out += _level_lines(near, far, rising, y_at, left, edge, floor, figure)
+    out += _level_lines(near, far, rising, y_at, left, edge, floor, lambda y: f" {figure(y)}" if width >= 600 else "")
     soft = [Box(left, y_at(line.y) - 1, edge, y_at(line.y) + 1) for line in near]
     soft += _front(points, rising, x_at, y_at, out)
+    around = [(p, Box(x_at(p.x) - 26, y_at(p.y) - 26, x_at(p.x) + 26, y_at(p.y) + 26)) for p in points]
     for point in points:
         kind = "picked" if point.picked else "rung"
         x, y, y1, y2 = x_at(point.x), y_at(point.y), y_at(point.high), y_at(point.low)
-        out.append(f'<g class="{kind}"><title>{escape(point.label)}: {figure(point.y)} ({figure(point.low)} to {figure(point.high)})</title>')
+        out.append(
+            f'<g class="{kind}"><title>{escape(point.label)}: {figure(point.y)} ({figure(point.low)} to {figure(point.high)})</title>'
+        )
         out.append(f'<path class="whisker" d="M{x - 4:.1f} {y1:.1f}h8M{x:.1f} {y1:.1f}V{y2:.1f}M{x - 4:.1f} {y2:.1f}h8"/>')
-        out.append((f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="12"/>' if point.picked else "") + mark_of(point.shape, x, y) + "</g>")
+        out.append(
+            (f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="12"/>' if point.picked else "")
+            + mark_of(point.shape, x, y)
+            + "</g>"
+        )
     inside = Box(left + 2, top - 14, edge - 2, floor - 2)
     for point in sorted(points, key=lambda p: not p.picked):
-        x, y, text, box = _place(point, x_at(point.x), y_at(point.y), taken, soft, inside)
+        x, y, text, box = _place(
+            point, x_at(point.x), y_at(point.y), taken, soft, [box for other, box in around if other is not point], inside
+        )
         taken.append(box)
         out.append(_text(x, y, text, "label strong" if point.picked else "label", "start"))
     return Markup("".join(out) + "</svg>")
@@ -120,7 +129,7 @@ def scatter(
 def _levels(points: Sequence[Point], lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
     """Lines to scale, and those so far off that drawing them would squash the rungs: these are only named at the edge."""
     low, high = min(p.low for p in points), max(p.high for p in points)
-    reach = 1.2 * max(high - low, 0.02)
+    reach = 0.4 * max(high - low, 0.02)
     near = [line for line in lines if line.bar or low - reach <= line.y <= high + reach]
     return near, [line for line in lines if line not in near]
 
@@ -133,7 +142,7 @@ def _level_lines(
     left: float,
     edge: float,
     floor: float,
-    figure: Callable[[float], str],
+    figures: Callable[[float], str],
 ) -> list[str]:
     out = []
     ordered = sorted(near, key=lambda line: y_at(line.y))
@@ -143,13 +152,15 @@ def _level_lines(
         out.append(f'<line class="{kind}" x1="{left}" x2="{edge:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if line.interval:
             y1, y2 = y_at(line.interval[1]), y_at(line.interval[0])
-            out.append(f'<path class="whisker level" d="M{edge - 4:.1f} {y1:.1f}h8M{edge:.1f} {y1:.1f}V{y2:.1f}M{edge - 4:.1f} {y2:.1f}h8"/>')
+            out.append(
+                f'<path class="whisker level" d="M{edge - 4:.1f} {y1:.1f}h8M{edge:.1f} {y1:.1f}V{y2:.1f}M{edge - 4:.1f} {y2:.1f}h8"/>'
+            )
         out.append(f'<path class="leader" d="M{edge + 5:.1f} {y:.1f}L{edge + 12:.1f} {place:.1f}"/>')
-        out.append(_text(edge + 15, place + 4, f"{line.label} {figure(line.y)}", f"label {kind}", "start"))
+        out.append(_text(edge + 15, place + 4, f"{line.label}{figures(line.y)}", f"label {kind}", "start"))
     for index, line in enumerate(far):
         arrow = "↓" if rising else "↑"
         y = floor - 6 - 16 * index if rising else 34 + 16 * index
-        out.append(_text(edge + 15, y, f"{arrow} {line.label} {figure(line.y)}", "label level", "start"))
+        out.append(_text(edge + 15, y, f"{arrow} {line.label}{figures(line.y)}", "label level", "start"))
     return out
 
 
@@ -171,19 +182,25 @@ def _front(
     return boxes
 
 
-def _place(point: Point, x: float, y: float, taken: Sequence[Box], soft: Sequence[Box], inside: Box) -> tuple[float, float, str, Box]:
-    """Where the label goes: the first of the places around the mark with least overlap; the number alone if none is free."""
-    whole = f"{point.number}  {point.label}"
+def _place(
+    point: Point, x: float, y: float, taken: Sequence[Box], soft: Sequence[Box], others: Sequence[Box], inside: Box
+) -> tuple[float, float, str, Box]:
+    """Where the label goes: the place around the mark with least overlap; the number alone if none is free.
+
+    `taken` must not be covered, `soft` had better not, and near the `others` a label would be read as theirs.
+    """
+    whole = f"{point.number}\u2002{point.label}"
     best: tuple[float, float, float, str, Box] | None = None
-    for text in (whole, f"{point.number}  {_short(point.label, 24)}", point.number):
+    for text in (whole, f"{point.number}\u2002{_short(point.label, 24)}", point.number):
         wide = LETTER * len(text)
         for shift in (0, -15, 15, -28, 28, -42, 42):
             for start in (x + 13, x - 13 - wide, x - wide / 2):
                 if start == x - wide / 2 and abs(shift) < 15:
                     continue
-                box = Box(start - 2, y + shift - 7, start + wide + 2, y + shift + 7)
-                out = (box.right - box.left) * 14 - box.overlap(inside)
-                bad = sum(box.overlap(other) for other in taken) * 4 + sum(box.overlap(other) for other in soft) + out * 8 + abs(shift) * 0.4
+                box = Box(start - 2, y + shift - 8, start + wide + 2, y + shift + 8)
+                out = (box.right - box.left) * 16 - box.overlap(inside)
+                bad = sum(box.overlap(other) for other in taken) * 4 + sum(box.overlap(other) for other in soft) + out * 8
+                bad += sum(box.overlap(other) for other in others) * 0.1 + abs(shift) * 0.4
                 if best is None or bad < best[0]:
                     best = (bad, start, y + shift + 4, text, box)
         if best is not None and best[0] < 60:
@@ -250,7 +267,7 @@ def strip(value: float, low: float, high: float, scale: tuple[float, float], bar
     tick = f'<line class="bar" x1="{at(bar)}" x2="{at(bar)}" y1="0" y2="14"/>' if bar is not None else ""
     return Markup(
         f'<svg class="strip {"picked" if picked else "rung"}" height="14" aria-hidden="true">{tick}'
-        f'<line class="reach" x1="{at(low)}" x2="{at(high)}" y1="7" y2="7"/><circle class="mark" cx="{at(value)}" cy="7" r="4"/></svg>'
+        f'<line class="reach" x1="{at(low)}" x2="{at(high)}" y1="7" y2="7"/><circle class="mark" cx="{at(value)}" cy="7" r="3.3"/></svg>'
     )
 
 
@@ -265,7 +282,7 @@ def bars(value: float, scale: tuple[float, float], limit: float | None, *, over:
     tick = f'<line class="bar" x1="{at(limit):.2f}%" x2="{at(limit):.2f}%" y1="0" y2="20"/>' if limit is not None else ""
     return Markup(
         f'<svg class="barrow" height="20" aria-hidden="true"><rect class="{"over" if over else "under"}" x="{start:.2f}%" '
-        f'width="{max(end - start, 0.4):.2f}%" y="4" height="12" rx="2"/>'
+        f'width="{end - start:.2f}%" y="4" height="12" rx="2"/>'
         f'<line class="axis" x1="{at(0):.2f}%" x2="{at(0):.2f}%" y1="0" y2="20"/>{tick}</svg>'
     )
 
@@ -286,7 +303,7 @@ def dumbbell(predicted: float, found: float, scale: tuple[float, float]) -> Mark
 
 def curve(train: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]], *, title: str) -> Markup:
     """Training loss as a thin line, dev loss as a thick one with a dot at each measurement and its best value written out."""
-    width, height, left, right, top, bottom = 340, 190, 40, 46, 12, 26
+    width, height, left, right, top, bottom = 470, 220, 40, 50, 12, 26
     train, dev = _thin(_finite(train), 140), _thin(_finite(dev), 60)
     values = [loss for _, loss in (*train, *dev)]
     if not values:

@@ -47,7 +47,13 @@ def table(ladder: Ladder) -> Table:
             cells = [words.NONE] * 6
         shown.add_row("→" if picked else "", name, *(Text(cell) for cell in cells), style="bold" if picked else "")
     for key, each in ladder.baselines.items():
-        cells = [_cell(each, ladder), words.NONE, words.duration(each.spent.seconds), words.NONE, words.duration(each.per_answer.seconds)]
+        cells = [
+            _cell(each, ladder),
+            words.NONE,
+            words.duration(each.spent.seconds),
+            words.NONE,
+            words.duration(each.per_answer.seconds),
+        ]
         shown.add_row("", Text(words.short_baseline(key)), words.NONE, *(Text(cell) for cell in cells), style="dim")
     return shown
 
@@ -69,7 +75,11 @@ def _glanced(result: Result, ladder: Ladder) -> str:
         return f'<tr><td style="text-align:left">{name}</td><td colspan="5" style="text-align:left">failed: {escape(result.failure)}</td></tr>'
     cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
     cells += [words.duration(result.alone.seconds), words.duration(per_answer(result).seconds)]
-    return f'<tr><td style="text-align:left">{name}</td>' + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells) + "</tr>"
+    return (
+        f'<tr><td style="text-align:left">{name}</td>'
+        + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells)
+        + "</tr>"
+    )
 
 
 def _cell(measurement: Measurement | None, ladder: Ladder) -> str:

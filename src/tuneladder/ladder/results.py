@@ -20,13 +20,18 @@ def results(ladder: Ladder) -> dict[str, Any]:
     task, pick = ladder.task, ladder.pick
     picked = picked_result(ladder)
     rows = {name: len(getattr(task.text if task.kind == "text" else task.examples, name)) for name in ("train", "dev", "test")}
-    return _finite(
+    found: dict[str, Any] = _finite(
         {
             "task": {"name": task.name, "kind": task.kind, "metric": task.metric, "labels": list(task.labels), "rows": rows},
             "bases": [plain(asdict(base)) for base in ladder.bases],
             "bar": asdict(ladder.bar),
             "baselines": [
-                {"name": name, "split": baseline_split(ladder), "quality": _scores(each.quality), "per_answer": asdict(each.per_answer)}
+                {
+                    "name": name,
+                    "split": baseline_split(ladder),
+                    "quality": _scores(each.quality),
+                    "per_answer": asdict(each.per_answer),
+                }
                 for name, each in ladder.baselines.items()
             ],
             "rungs": [_rung(result) for result in ladder.results],
@@ -39,6 +44,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
             },
         }
     )
+    return found
 
 
 def _rung(result: Result) -> dict[str, Any]:

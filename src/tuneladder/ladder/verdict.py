@@ -53,7 +53,9 @@ def why(ladder: Ladder) -> tuple[str, ...]:
         said.append(gain)
     failed = [each for each in ladder.results if each.failure]
     if failed and len(failed) < len(ladder.results):
-        said.append(f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand in the table.")
+        said.append(
+            f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand in the table."
+        )
     return tuple(said)
 
 
@@ -61,12 +63,12 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
     """Whether what needs no language model is enough: a sentence for each baseline, the strongest first."""
     metric, picked = metric_of(ladder), picked_result(ladder)
     split = baseline_split(ladder)
-    ours = score_of(picked and (picked.test if split == "test" else picked.dev), ladder)
+    ours = score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
     up = 1 if rising(metric) else -1
     scores = [(name, score) for name, each in ladder.baselines.items() if (score := score_of(each, ladder))]
-    said = []
+    said: list[str] = []
     for name, score in sorted(scores, key=lambda pair: -up * pair[1].value):
-        reached = f"{words.baseline_name(name)}, which is no language model, reaches {words.scored(score)}"
+        reached = f"{words.baseline_name(name)}{'' if said else ', which is no language model,'} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
             verdict = "and clears the bar by itself" if clears(score, ladder) else "and does not clear the bar"
             if clears(score, ladder) and ours and picked:
@@ -90,9 +92,9 @@ def bar_words(ladder: Ladder) -> str:
     parts = []
     if ladder.bar.at_least is not None:
         limit = "" if rising(metric_of(ladder)) else "at most "
-        parts.append(f"{words.metric_name(metric_of(ladder))} {limit}{words.figure(ladder.bar.at_least)}")
+        parts.append(f"{words.metric_name(metric_of(ladder))} {limit}{ladder.bar.at_least:g}")
     if ladder.bar.forget_at_most is not None:
-        parts.append(f"{words.percent(ladder.bar.forget_at_most)} forgetting")
+        parts.append(f"{words.limit(ladder.bar.forget_at_most)} forgetting")
     return f"the bar of {' and '.join(parts)}" if parts else ""
 
 
@@ -123,7 +125,7 @@ def _costs(ladder: Ladder, result: Result) -> str:
 def _dearer(ladder: Ladder) -> str:
     """What the best rung would add over the pick, for how much more, where it is another one."""
     picked = picked_result(ladder)
-    ours = score_of(picked and (picked.test or picked.dev), ladder)
+    ours = score_of((picked.test or picked.dev) if picked else None, ladder)
     if picked is None or ours is None:
         return ""
     up = 1 if rising(metric_of(ladder)) else -1
@@ -139,10 +141,12 @@ def _dearer(ladder: Ladder) -> str:
     doubt = " (the intervals overlap)" if _overlap(ours, theirs) else ""
     times = total(best, ladder) / total(picked, ladder) if total(picked, ladder) else 0
     dear = f", at {times:.1f} times the cost" if times > 1.05 else ""
+    lost, allowed = forgetting(best), ladder.bar.forget_at_most
+    if lost is not None and allowed is not None and lost > allowed:
+        dear += f", but {words.percent(lost)} is forgotten, more than the bar allows"
     gap = words.figure(abs(theirs.value - ours.value))
     return f"The highest figure is that of {best.rung.name}: {words.figure(theirs.value)}, {gap} better than {picked.rung.name}{doubt}{dear}."
 
 
 def _overlap(a: Score, b: Score) -> bool:
     return a.low <= b.high and b.low <= a.high
-

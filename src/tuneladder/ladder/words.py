@@ -75,6 +75,11 @@ def percent(share: float | None) -> str:
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %".replace("-", "−")
 
 
+def limit(share: float) -> str:
+    """A share as it was asked for: `5 %`."""
+    return f"{100 * share:g} %"
+
+
 def figure(value: float | None) -> str:
     """A metric's value: three decimals, one where it is counted to a hundred."""
     if value is None or not math.isfinite(value):

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ import torch
 from tuneladder.errors import BadInput
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
-from tuneladder.task.encode import Coder, Encoded, TooLong
+from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
@@ -42,7 +43,9 @@ class LocalEngine:
     under autocast, which pays only where the hardware multiplies it.
     """
 
-    def __init__(self, model: Any, coder: Coder, *, name: str, memory: int | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, model: Any, coder: Coder, *, name: str, memory: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
         from transformers import PreTrainedModel
 
         self.name = name
@@ -116,7 +119,7 @@ class LocalEngine:
         self.calls.read_tokens += tokens
         return totals
 
-    def _encode(self, pairs: Sequence[tuple[Turns, str | None]], *, close: bool = False, limit: int | None = None) -> list[Encoded]:
+    def _encode(self, pairs: Sequence[Pair], *, close: bool = False, limit: int | None = None) -> list[Encoded]:
         try:
             return self.coder.encode_many(pairs, close=close, limit=limit)
         except TooLong as error:
@@ -148,7 +151,10 @@ class LocalEngine:
         return _regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
 
     def _pass(self, items: list[Item], *, share: bool, into: list[int] | None = None) -> tuple[list[list[float]], int]:
-        scores, tokens = rank(self._model, items, share=share, batches=lambda sizes, rows: _batches(sizes, rows, self._tokens, self._rows))
+        def batches(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
+            return _batches(sizes, rows, self._tokens, self._rows)
+
+        scores, tokens = rank(self._model, items, share=share, batches=batches)
         if into is not None and 0 in into:
             found = iter(scores)
             scores = [next(found) if count else [] for count in into]
@@ -198,7 +204,7 @@ def _windows(ids: list[int], context: int) -> Iterator[Item]:
 
 def _one_begins_another(group: Sequence[Encoded]) -> bool:
     learned = sorted(tuple(row.ids[i] for i, learn in enumerate(row.learn) if learn) for row in group)
-    return any(after[: len(before)] == before for before, after in zip(learned, learned[1:], strict=False))
+    return any(after[: len(before)] == before for before, after in pairwise(learned))
 
 
 def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:

@@ -21,8 +21,9 @@ from tuneladder.errors import Failed, Refused
 from tuneladder.model.attach import open_adapter
 from tuneladder.model.hardware import has_bf16
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.remote import RemoteEngine
 from tuneladder.task.encode import Coder
-from tuneladder.types import Engine, Variant
+from tuneladder.types import Base, Engine, Variant
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ class Shelf:
     @contextmanager
     def engine(self, variant: Variant) -> Iterator[Engine]:
         """An engine that answers as the variant does. The prompt is not the engine's: it is passed with each call."""
+        if variant.base.source == "url":
+            yield RemoteEngine.of(variant.base)
+            return
         if variant.base.family != "decoder":
             raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
         with self.live(variant) as live:
@@ -125,7 +129,7 @@ class Shelf:
         gc.collect()
 
     def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any]:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         folder = variant.weights or variant.base.location
         if self._held and self._held[0] == (folder, dtype):
@@ -135,7 +139,7 @@ class Shelf:
         trust = bool(variant.base.settings.get("trust_remote_code", False))
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust, **revision)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, **revision)
+            tokenizer = open_tokenizer(variant.base, variant.weights)
         except (OSError, ValueError, RuntimeError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
         model.to(self.device)
@@ -143,3 +147,12 @@ class Shelf:
         model.eval()
         self._held = ((folder, dtype), model, tokenizer)
         return model, tokenizer
+
+
+def open_tokenizer(base: Base, weights: str | None = None) -> Any:
+    """The tokenizer of a base, or of the folder of weights that a step made of it."""
+    from transformers import AutoTokenizer
+
+    revision = {"revision": base.revision} if base.source == "hub" and base.revision and not weights else {}
+    trust = bool(base.settings.get("trust_remote_code", False))
+    return AutoTokenizer.from_pretrained(weights or base.location, trust_remote_code=trust, **revision)

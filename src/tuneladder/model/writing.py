@@ -72,7 +72,9 @@ class _Row:
 class _State:
     """The cache and the rows still being written; the rows that have ended leave once they are half of the batch."""
 
-    def __init__(self, model: Any, core: Any, prompts: Sequence[list[int]], samples: int, rows: list[_Row], decoding: Decoding) -> None:
+    def __init__(
+        self, model: Any, core: Any, prompts: Sequence[list[int]], samples: int, rows: list[_Row], decoding: Decoding
+    ) -> None:
         self.alive = rows
         self._model = model
         self._decoding = decoding
@@ -85,9 +87,8 @@ class _State:
         self._mask_BT = seen_BT.long()
         positions_BT = (self._mask_BT.cumsum(-1) - 1).clamp(min=0)
         last_B = torch.arange(1, len(prompts) + 1, device=self._device) * width - 1
-        self._cache: Any = None
         self._said_BV: torch.Tensor | None = None
-        self._logits_BV = self._forward(ids_BT, positions_BT, last_B)
+        self._logits_BV, self._cache = self._forward(ids_BT, positions_BT, last_B, None)
         if decoding.repetition != 1.0:
             self._said_BV = torch.zeros_like(self._logits_BV, dtype=torch.bool)
             for row, prompt in zip(self._said_BV, prompts, strict=True):
@@ -116,7 +117,7 @@ class _State:
             self._narrow(keep, cache=True)
         self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(self.alive), 1)], dim=1)
         every = torch.arange(len(self.alive), device=self._device)
-        self._logits_BV = self._forward(tokens_B[:, None], self._positions_B[:, None], every)
+        self._logits_BV, self._cache = self._forward(tokens_B[:, None], self._positions_B[:, None], every, self._cache)
         self._positions_B = self._positions_B + 1
 
     def _narrow(self, keep: torch.Tensor, *, cache: bool) -> None:
@@ -127,13 +128,11 @@ class _State:
         self._logits_BV = self._logits_BV[keep]
         self._said_BV = None if self._said_BV is None else self._said_BV[keep]
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
         inputs = {"position_ids": positions} if self._takes_positions else {}
         with reading(self._model, index):
-            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=self._cache, use_cache=True, **inputs)
-        self._cache = out.past_key_values
-        logits: torch.Tensor = out.logits
-        return logits.float()
+            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=cache, use_cache=True, **inputs)
+        return out.logits.float(), out.past_key_values
 
     def _choose(self) -> torch.Tensor:
         decoding = self._decoding
@@ -142,17 +141,19 @@ class _State:
             weighed = torch.where(logits_BV > 0, logits_BV / decoding.repetition, logits_BV * decoding.repetition)
             logits_BV = torch.where(self._said_BV, weighed, logits_BV)
         if decoding.temperature <= 0:
-            return logits_BV.argmax(-1)
+            return torch.argmax(logits_BV, dim=-1)
         draws_B = torch.tensor([row.draw() for row in self.alive], device=logits_BV.device)
         return sample(logits_BV, draws_B, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p)
 
 
-def sample(logits_BV: torch.Tensor, draws_B: torch.Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
+def sample(
+    logits_BV: torch.Tensor, draws_B: torch.Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
     """Token ids (B,) by inverting the distribution at `draws_B`, numbers in [0, 1).
 
     The `top_k` likeliest are kept (0: all), and of these the fewest whose probabilities reach `top_p` (arXiv:1904.09751).
     """
-    ordered_BV, ids_BV = (logits_BV / temperature).sort(-1, descending=True, stable=True)
+    ordered_BV, ids_BV = (logits_BV / temperature).sort(dim=-1, descending=True, stable=True)
     if top_k > 0:
         ordered_BV, ids_BV = ordered_BV[:, :top_k], ids_BV[:, :top_k]
     # Double precision: the sum over a large vocabulary must end at one. (Not on every accelerator: so on the CPU.)

@@ -105,21 +105,32 @@ def _shingles(texts: Sequence[str]) -> tuple[list[Shingles], list[int]]:
 
     Shingles that stand in more than a tenth of the texts, or in more than 500, belong to a template and not to a row.
     """
-    words: dict[str, int] = {}
-    found: list[NDArray[np.uint64]] = []
-    for text in texts:
-        ids = np.fromiter((words.setdefault(word, len(words)) for word in _WORD.findall(text)), dtype=np.uint64)
-        hashed = np.zeros(max(len(ids) - SHINGLE + 1, 0), dtype=np.uint64)
-        for shift in range(SHINGLE if len(hashed) else 0):
-            hashed = _mixed(hashed + ids[shift : shift + len(hashed)] + np.uint64(1))
-        found.append(np.unique(hashed))
-    if not found:
+    if not texts:
         return [], []
-    _, member, count = np.unique(np.concatenate(found), return_inverse=True, return_counts=True)
-    rank = np.empty(len(count), dtype=np.int64)
-    rank[np.argsort(count, kind="stable")] = np.arange(len(count))
+    words: dict[str, int] = defaultdict(lambda: len(words))
+    ids: list[int] = []
+    lengths = []
+    for text in texts:
+        found = _WORD.findall(text)
+        ids += [words[word] for word in found]
+        lengths.append(len(found))
+    # every window of five words over all the texts at once; those that reach over a text's end are left out
+    word = np.array(ids, dtype=np.uint64)
+    size = max(len(word) - SHINGLE + 1, 0)
+    hashed = np.zeros(size, dtype=np.uint64)
+    for shift in range(SHINGLE):
+        hashed = _mixed(hashed + word[shift : shift + size] + np.uint64(1))
+    text_of_word = np.repeat(np.arange(len(texts)), lengths)
+    whole = text_of_word[:size] == text_of_word[len(word) - size :]
+    distinct, member = np.unique(hashed[whole], return_inverse=True)
+    kinds = max(len(distinct), 1)
+    pairs = np.unique(text_of_word[:size][whole] * kinds + member)
+    count = np.bincount(pairs % kinds, minlength=kinds)
+    rank = np.empty(kinds, dtype=np.int64)
+    rank[np.argsort(count, kind="stable")] = np.arange(kinds)
+    ranked = np.sort(pairs // kinds * kinds + rank[pairs % kinds])
+    sets = np.split(ranked % kinds, np.searchsorted(ranked, np.arange(1, len(texts)) * kinds))
     common = int((count <= min(max(10, len(texts) // 10), 500)).sum())  # ranks from here on are a template's
-    sets = [np.sort(rank[part]) for part in np.split(member, np.cumsum([len(part) for part in found])[:-1])]
     return sets, [int(np.searchsorted(part, common)) for part in sets]
 
 

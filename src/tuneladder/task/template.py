@@ -79,7 +79,8 @@ class ChatTemplate:
         skeleton = self._skeleton(tuple(turn.role for turn in turns))
         if skeleton is None:
             roles = ", ".join(turn.role for turn in turns)
-            raise BadInput(f"the chat template of this base refuses turns in the order {roles}", "let users and assistants take turns")
+            message = f"the chat template of this base refuses turns in the order {roles}"
+            raise BadInput(message, "let users and assistants take turns, users first")
         direct = self._render(turns)
         parts = [_part(piece, turns) for piece in skeleton]
         if "".join(part.text for part in parts) != direct:

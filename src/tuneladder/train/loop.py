@@ -9,9 +9,12 @@ the last tick: done, budget, plateau or nan. No `with` spans a yield, or autocas
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +28,34 @@ from tuneladder.train.batches import Batches, Micro
 from tuneladder.types import Tick
 
 Loss = Callable[[Any, Micro], torch.Tensor]
+
+
+class _Interrupt:
+    """Ctrl-C while a loop trains asks it to save first; a second one ends it at once."""
+
+    training = False
+    asked = False
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it, Ctrl-C makes a running loop save its checkpoint and then raise KeyboardInterrupt."""
+
+    def handle(number: int, frame: Any) -> None:
+        if not _Interrupt.training or _Interrupt.asked:
+            raise KeyboardInterrupt
+        _Interrupt.asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    _Interrupt.asked = False
+    try:
+        yield
+    finally:
+        _Interrupt.training = False
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
@@ -79,6 +110,7 @@ def train(
     started = saved - state.seconds
     stopped: Literal["", "done", "budget", "plateau", "nan"] = "done" if state.step >= steps else ""
     model.train()
+    _Interrupt.training = True
 
     while not stopped:
         rate = course.rate(state.step, steps)
@@ -111,12 +143,16 @@ def train(
         if stopped == "budget" or (not stopped and now - saved >= course.save_every):
             state.save()
             saved = time.monotonic()
+        if _Interrupt.asked:
+            state.save()
+            raise KeyboardInterrupt
         if stopped == "nan" and state.step == 0:
             raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
         shown = state.step + (stopped == "nan")
         state.loss = value if stopped != "nan" else state.loss
         yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
 
+    _Interrupt.training = False
     state.restore_best()
     model.eval()
     if stopped != "budget":
@@ -249,3 +285,19 @@ def read_log(folder: Path) -> list[Tick]:
             except json.JSONDecodeError:
                 break
     return ticks
+
+
+def last_tick(folder: Path) -> Tick | None:
+    """The newest tick of a running step's log, for whoever shows its progress."""
+    path = folder / "log.jsonl"
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1000))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    for line in reversed(lines):
+        try:
+            return Tick(**json.loads(line))
+        except (json.JSONDecodeError, TypeError):
+            continue
+    return None

@@ -1,0 +1,164 @@
+"""The verbs of the door, as functions: what the command line calls, and what a notebook imports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneladder import recipe as recipes
+from tuneladder.errors import BadInput, Failed, unknown
+from tuneladder.evaluate.compare import Contest
+from tuneladder.evaluate.compare import compare as contest
+from tuneladder.evaluate.gold import check_gold
+from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.text import measure_text
+from tuneladder.ladder.climb import Climb, Now, environment, read_variant
+from tuneladder.ladder.report import results, write_answers, write_card, write_report
+from tuneladder.ladder.results import file_name
+from tuneladder.ladder.tree import Foretold, root_of
+from tuneladder.model.ask import turns_of
+from tuneladder.model.hardware import device
+from tuneladder.model.inspect import inspect
+from tuneladder.model.shelf import Shelf, open_tokenizer
+from tuneladder.store import write_json, writing
+from tuneladder.task.encode import Coder
+from tuneladder.task.lint import Report, lint
+from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
+
+Given = str | Path | Mapping[str, Any] | None
+
+
+def load(recipe: Given = None, *overrides: str) -> recipes.Recipe:
+    """Read a recipe: a YAML file, a mapping, or None for the embedded example."""
+    return recipes.load(recipe, overrides)
+
+
+def climb(
+    recipe: Given | recipes.Recipe = None,
+    *overrides: str,
+    rungs: Sequence[str] = (),
+    out: str | Path | None = None,
+    now: Now | None = None,
+    each: Callable[[Result], None] | None = None,
+) -> Ladder:
+    """Climb a recipe and write its run's folder (`runs/<name>` unless `out` says otherwise); `each` sees every Result as it comes."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    folder = Path(out or Path("runs") / read.name).absolute()
+    check_gold(read.task.metric, read.task)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    climbing = _climb_of(read, folder, now)
+    for result in climbing.run(rungs):
+        if each:
+            each(result)
+    return _finish(climbing, read, folder)
+
+
+def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
+    """Predicted cost of every rung, or why it is refused, before any work."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan()
+
+
+def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
+    """Lint a task's data: leaks, duplicates, truncation, what is learned and what is only read. A task/lint.Report."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    if read.task.kind == "text":
+        return Report(read.notes, ())
+    check_gold(read.task.metric, read.task)
+    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family == "decoder"), None)
+    coder = Coder(open_tokenizer(local), local.context) if local else None
+    return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two variants on the same rows."""
+
+    a: str
+    b: str
+    contest: Contest
+
+
+def compare(a: str, b: str) -> Compared:
+    """Items won and lost between two variants, `RUN:RUNG` or `RUN` for its pick, with the paired test."""
+    return Compared(a, b, contest(answers_of(a), answers_of(b)))
+
+
+def answers_of(variant: str) -> tuple[Marked, ...]:
+    """The kept answers of `RUN:RUNG`, or of a run's pick."""
+    run, rung = split_variant(variant)
+    path = run / "answers" / f"{file_name(rung)}.jsonl"
+    if not path.exists():
+        raise BadInput(f"{run} kept no answers of {rung}", "a failed rung has none; climb it again")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return tuple(
+        Marked(row["id"], row["input"], row["reference"], Answer(row["answer"], row["confidence"]), row["correct"]) for row in rows
+    )
+
+
+def split_variant(variant: str) -> tuple[Path, str]:
+    """A run's folder and a rung's name."""
+    run, _, rung = variant.partition(":")
+    folder = Path(run) if Path(run).is_dir() else Path("runs") / run
+    if not (folder / "results.json").is_file():
+        raise BadInput(f"'{run}' is no run: there is no {folder / 'results.json'}", "name a run's folder, as RUN:RUNG or RUN for its pick")
+    found = json.loads((folder / "results.json").read_text("utf-8"))
+    if not rung:
+        if not found["pick"]:
+            raise BadInput(f"{run} has no pick", "name a rung: RUN:RUNG")
+        return folder, found["pick"]["rung"]
+    names = [each["name"] for each in found["rungs"]]
+    if rung not in names:
+        raise unknown(f"rung in {run}", rung, names)
+    return folder, rung
+
+
+def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return Climb(read.task, read.bases, read.rungs, bar=read.bar, limit=read.limit, seed=read.seed, folder=folder, device=device(), now=now)
+
+
+def _finish(climbing: Climb, read: recipes.Recipe, folder: Path) -> Ladder:
+    ladder = climbing.finish()
+    climbing.now.at("writing the report")
+    with writing(folder):
+        (folder / "recipe.yaml").write_text(recipes.resolved_yaml(read), encoding="utf-8")
+        write_json(folder / "environment.json", environment(read.task, read.seed, climbing.shelf.device))
+        for result in ladder.results:
+            write_answers(result, folder)
+        write_json(folder / "results.json", results(ladder))
+        write_report(ladder, folder, notes=(*read.notes, *climbing.notes))
+        if ladder.pick:
+            write_card(ladder, folder)
+    if ladder.results and all(result.failure for result in ladder.results):
+        first = ladder.results[0]
+        raise Failed(f"no rung could be climbed; {first.rung.name}: {first.failure}", f"the report is {folder / 'report.html'}")
+    return ladder
+
+
+def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows: int = 0) -> Measurement:
+    """Measure a variant on the test rows of a recipe's task: `RUN:RUNG` with the prompt it was made with, or a base by its name,
+    folder or hub id with the task's plain prompt. `rows` takes the first so many."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    examples = read.task.examples.test[: rows or None]
+    found = open_variant(variant, read)
+    with Shelf(device()).engine(found) as engine:
+        if read.task.kind == "text":
+            return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
+        return measure(engine, found.prompt, read.task, examples, seed=read.seed)
+
+
+def open_variant(variant: str, read: recipes.Recipe) -> Variant:
+    """The variant of a run's rung, else the base of that name with the task's plain prompt."""
+    run = variant.partition(":")[0]
+    if not any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run)):
+        return root_of(inspect(variant), read.task)
+    folder, rung = split_variant(variant)
+    entry = next(each for each in json.loads((folder / "results.json").read_text("utf-8"))["rungs"] if each["name"] == rung)
+    if not entry["node"]:
+        raise BadInput(f"{rung} was not climbed: {entry['failure']}", "name another rung")
+    return read_variant(folder.parent / ".store" / entry["node"])

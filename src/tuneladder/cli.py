@@ -1,0 +1,391 @@
+"""The door. Data goes to stdout, talk to stderr; exit codes: 0 done, 1 no rung clears the bar (--strict), 2 the command, recipe or
+data is wrong, 3 a rung or the machine failed, 130 stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tuneladder import __version__
+from tuneladder.errors import BadInput, TuneladderError, unknown
+
+if TYPE_CHECKING:
+    from tuneladder.ladder.climb import Now
+    from tuneladder.types import Ladder, Measurement, Result
+
+app = typer.Typer(
+    help="Climb every way to adapt a language model to a task, measured on the same rows, and take the cheapest that clears the bar.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+talk = Console(stderr=True, highlight=False)
+HINTS = {
+    "train": "`tuneladder climb RECIPE --rung NAME` trains one rung",
+    "sft": "`tuneladder climb RECIPE --rung NAME` trains one rung",
+    "merge": "weights are merged by exporting, which this edition does not have yet; PEFT's merge_and_unload() opens our adapters",
+    "run": "`tuneladder climb` is the main job",
+}
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings that override it, such as seed=1 or limit.minutes=10. With no recipe, the embedded example.")]
+
+
+@app.command()
+def climb(
+    words: Words = None,
+    rung: Annotated[list[str] | None, typer.Option("--rung", metavar="NAME", help="Only this rung (may be given again).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run's folder [runs/NAME].")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when no rung clears the bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make and measure every rung, cheapest first, and recommend one. The main job."""
+    recipe, overrides = _recipe(words)
+    began = time.monotonic()
+    with talk.status("reading the recipe and its data"):
+        from tuneladder import api
+        from tuneladder.ladder.climb import Now
+        from tuneladder.ladder.report import sentence, table, why
+
+        read = api.load(recipe, *overrides)
+    folder = out or Path("runs") / read.name
+    talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {len(read.rungs)} rungs")
+    for note in read.notes:
+        talk.print(f"  {note}", markup=False)
+    now = Now()
+    with _watch(now):
+        ladder = api.climb(read, rungs=rung or [], out=folder, now=now, each=None if talk.is_terminal else _say)
+    talk.print()
+    talk.print(table(ladder))
+    talk.print()
+    for said in (sentence(ladder), *why(ladder)):
+        talk.print(said, markup=False, style="bold" if said == sentence(ladder) else "")
+    talk.print(f"{time.monotonic() - began:.0f} s; report: {folder / 'report.html'}", markup=False)
+    if as_json:
+        print((folder / "results.json").read_text("utf-8"), end="")
+    if strict and not (ladder.pick and ladder.pick.cleared and ladder.pick.confirmed is not False):
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, JSONL, JSON, Parquet or text.")],
+    input: Annotated[str | None, typer.Option("--input", metavar="COL", help="The column, or Jinja over the columns, that is read.")] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="COL", help="The column that is learned.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="classify, generate, extract, choose, chat or text.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RECIPE", help="Where to write the recipe.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
+) -> None:
+    """Look at the data, write a recipe, and show one row as the base will read it."""
+    import yaml
+
+    from tuneladder import api
+    from tuneladder.store import writing
+    from tuneladder.task.guess import guess
+
+    if output.exists() and not force:
+        raise BadInput(f"{output} is there already", "choose another with -o, or write over it with --force")
+    found, said = guess(str(file), input=input, target=target, kind=kind)
+    found["task"]["data"] = os.path.relpath(file, output.resolve().parent) if isinstance(found["task"].get("data"), str) else found["task"]["data"]
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
+    report = api.check({**found, "task": {**found["task"], "data": str(file.absolute())}})
+    with writing(output.resolve().parent):
+        output.write_text(text, encoding="utf-8")
+    for line in said:
+        talk.print(line, markup=False)
+    _show_report(report, lint=False)
+    talk.print(f"wrote {output}; next: tuneladder climb {output}", markup=False)
+
+
+@app.command()
+def check(words: Words = None, as_json: Json = False) -> None:
+    """Lint the data: leaks, duplicates, truncation, what is learned and what is only read."""
+    from tuneladder import api
+    from tuneladder.store import freeze
+
+    recipe, overrides = _recipe(words)
+    report = api.check(recipe, *overrides)
+    if as_json:
+        print(json.dumps(freeze(report), ensure_ascii=False, indent=2))
+    else:
+        _show_report(report, lint=True)
+
+
+@app.command()
+def plan(
+    words: Words = None,
+    base: Annotated[str | None, typer.Option("--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, a name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predicted cost of every rung before any work; with --base, the memory that a base needs."""
+    if base:
+        if words:
+            raise BadInput(f"--base and the recipe {words[0]} are both given", "keep one of them")
+        _plan_base(base, as_json)
+        return
+    from rich.table import Table
+
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+    from tuneladder.store import freeze
+
+    recipe, overrides = _recipe(words)
+    foretold = api.plan(recipe, *overrides)
+    if as_json:
+        print(json.dumps([{"rung": each.rung.name, "predicted": freeze(each.cost), "refused": each.refused} for each in foretold], indent=2))
+        return
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name, right in (("rung", False), ("to climb", True), ("memory", True), ("disk", True), ("labelled rows", True), ("", False)):
+        shown.add_column(name, justify="right" if right else "left")
+    for each in foretold:
+        cost = each.cost
+        cells = (say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}")
+        shown.add_row(each.rung.name, *(("", "", "", "") if each.refused else cells), f"refused: {each.refused}" if each.refused else "")
+    Console(highlight=False).print(shown)
+
+
+@app.command("eval")
+def evaluate(
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
+    recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked.")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")] = None,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows; 0 is all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a variant on the test rows of a recipe."""
+    from tuneladder import api
+    from tuneladder.store import freeze
+
+    if recipe is None:
+        raise BadInput("eval has no rows to ask", "name a task with --recipe RECIPE")
+    overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
+    with talk.status(f"measuring {variant}"):
+        measurement = api.evaluate(variant, recipe, *overrides, rows=rows)
+    if as_json:
+        print(json.dumps(freeze(measurement), ensure_ascii=False, indent=2))
+        return
+    _show_scores(variant, measurement)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="RUN:RUNG, or RUN for its pick.")],
+    b: Annotated[str, typer.Argument(metavar="B")],
+    show: Annotated[int, typer.Option("--show", metavar="N", min=0, help="How many of the items won and lost to print.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Items won and lost between two variants on the same rows, with McNemar's exact test."""
+    from tuneladder import api
+    from tuneladder.store import freeze
+
+    found = api.compare(a, b)
+    if as_json:
+        print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        return
+    contest, page = found.contest, Console(highlight=False)
+    page.print(
+        f"{a} and {b} on {contest.both + contest.neither + len(contest.won) + len(contest.lost)} rows: both right {contest.both}, "
+        f"neither {contest.neither}, only the first {len(contest.won)}, only the second {len(contest.lost)}; McNemar's exact p = {contest.p:.3g}",
+        markup=False,
+    )
+    for title, items in ((f"won by {a}", contest.won), (f"lost to {b}", contest.lost)):
+        if items and show:
+            page.print(f"\n{title}", markup=False, style="bold")
+        for item in items[:show]:
+            page.print(f"  {item}", markup=False, overflow="ellipsis", no_wrap=True)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine and installation can do."""
+    from tuneladder.model.doctor import examine
+
+    facts = examine()
+    if as_json:
+        print(json.dumps([{"what": what, "fact": fact, "good": good} for what, fact, good in facts], indent=2))
+        return
+    for what, fact, good in facts:
+        Console(highlight=False).print(f"{'ok  ' if good else 'note'}  {what:<22} {fact}", markup=False)
+
+
+def main() -> None:
+    """The entry point: every refusal is a sentence and a hint, never a traceback."""
+    import click
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _quiet()
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.UsageError as error:
+        code = _usage(error)
+    except click.exceptions.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        talk.print("stopped; what is finished is kept, and the same command goes on from there")
+        code = 130
+    except TuneladderError as error:
+        _error(error)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # the door: what nobody foresaw is said in a line; TUNELADDER_TRACE=1 shows where
+        if os.environ.get("TUNELADDER_TRACE"):
+            raise
+        _error(TuneladderError(f"{type(error).__name__}: {error}", "this is ours to fix; TUNELADDER_TRACE=1 shows where it happened"))
+        code = 3
+    sys.exit(code or 0)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"tuneladder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+def _usage(error: Any) -> int:
+    name = error.message.partition("'")[2].partition("'")[0]
+    if error.message.startswith("No such command"):
+        commands = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+        _error(unknown("command", name, commands, HINTS.get(name, "")))
+    else:
+        command = f"tuneladder {error.ctx.info_name} --help" if error.ctx and error.ctx.parent else "tuneladder --help"
+        _error(BadInput(error.format_message(), command))
+    return 2
+
+
+def _error(error: TuneladderError) -> None:
+    talk.print("error:", style="bold red", end=" ")
+    talk.print(error.message, markup=False, soft_wrap=True)
+    if error.hint:
+        talk.print(f"  hint: {error.hint}", markup=False, soft_wrap=True)
+
+
+def _quiet() -> None:
+    """Libraries' warnings and progress bars are not ours to show; errors are."""
+    import logging
+    import warnings
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|peft|huggingface_hub)\..*")
+
+
+def _recipe(words: list[str] | None) -> tuple[str | None, list[str]]:
+    """The recipe, if the first word is one, and the overrides."""
+    words = list(words or [])
+    recipe = words.pop(0) if words and "=" not in words[0] else None
+    if stray := next((word for word in words if "=" not in word), None):
+        raise BadInput(f"'{stray}' is neither a recipe nor key=value", "name one recipe; a rung is chosen with --rung")
+    return recipe, words
+
+
+def _say(result: Result) -> None:
+    """A line for each rung where no terminal can show the table live."""
+    if result.failure:
+        talk.print(f"  {result.rung.name}: failed: {result.failure}", markup=False)
+    elif result.dev:
+        name, score = next(iter(result.dev.quality.items()))
+        talk.print(f"  {result.rung.name}: {name} on dev {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {result.alone.seconds:.1f} s", markup=False)
+
+
+def _watch(now: Now) -> Any:
+    from contextlib import nullcontext
+
+    from rich.live import Live
+
+    if not talk.is_terminal:
+        return nullcontext()
+    return Live(get_renderable=lambda: _progress(now), console=talk, refresh_per_second=4, transient=True)
+
+
+def _progress(now: Now) -> Any:
+    """The rungs done, the one in hand with its steps and loss, and those that wait."""
+    from rich.table import Table
+
+    from tuneladder.ladder import words as say
+    from tuneladder.train.loop import last_tick
+
+    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for result in now.results:
+        score = next(iter(result.dev.quality.values())) if result.dev else None
+        said = f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f}) on dev" if score else f"failed: {result.failure}"
+        shown.add_row("[red]x[/]" if result.failure else "[green]v[/]", result.rung.name, said, say.duration(result.alone.seconds))
+    tick = last_tick(now.folder) if now.folder else None
+    spent = time.monotonic() - now.since if now.since else 0.0
+    if tick:
+        left = tick.seconds / tick.step * (tick.of - tick.step)
+        doing = f"{now.phase}: step {tick.step} of {tick.of}, loss {tick.loss:.3f}, {say.duration(left)} left"
+    else:
+        doing = now.phase
+    shown.add_row(">", f"[bold]{now.rung}[/]", doing, say.duration(spent))
+    for each in now.waiting:
+        shown.add_row("", f"[dim]{each.rung.name}[/]", f"[dim]about {say.duration(each.cost.seconds)}[/]", "")
+    return shown
+
+
+def _show_report(report: Any, *, lint: bool) -> None:
+    page = Console(highlight=False)
+    if lint:
+        for fact in report.facts:
+            page.print(fact, markup=False)
+        for warning in report.warnings:
+            page.print(f"note: {warning}", markup=False)
+    if report.row:
+        page.print("\none row, as the base reads it; what is learned stands between [[ and ]]:", markup=False, style="dim")
+        for piece in report.row:
+            page.print(f"[[{piece.text}]]" if piece.learned else piece.text, markup=False, end="", style="bold green" if piece.learned else "")
+        page.print()
+
+
+def _show_scores(variant: str, measurement: Measurement) -> None:
+    page = Console(highlight=False)
+    for name, score in measurement.quality.items():
+        page.print(f"{name:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})", markup=False)
+    page.print(f"{measurement.per_answer.seconds * 1000:.1f} ms an answer, {variant} through {measurement.engine}", markup=False, style="dim")
+
+
+def _plan_base(base: str, as_json: bool) -> None:
+    from rich.table import Table
+
+    from tuneladder.ladder import words as say
+    from tuneladder.model.inspect import inspect
+    from tuneladder.model.memory import table_of
+    from tuneladder.store import freeze
+
+    found = inspect(base)
+    rows = table_of(found)
+    if as_json:
+        print(json.dumps({"base": freeze(found), "memory": [{"what": name, **sizes} for name, sizes in rows]}, indent=2))
+        return
+    page = Console(highlight=False)
+    page.print(
+        f"{found.name}: {found.family}, {found.parameters / 1e6:,.1f} M parameters ({found.active / 1e6:,.1f} M active), {found.layers} layers of "
+        f"{found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, licence {found.licence or 'not stated'}",
+        markup=False,
+    )
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown.add_column("")
+    for name in rows[0][1]:
+        shown.add_column(name, justify="right")
+    for name, sizes in rows:
+        shown.add_row(name, *(say.size(value) if value else "-" for value in sizes.values()))
+    page.print(shown)
+
+
+if __name__ == "__main__":
+    main()

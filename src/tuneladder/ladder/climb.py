@@ -1,0 +1,329 @@
+"""Climb: make each node once, measure each rung on the same rows, cheapest first; a failed rung is a result and the climb goes on."""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneladder.errors import Failed, NoRoom, TuneladderError, unknown
+from tuneladder.evaluate.baselines import baselines
+from tuneladder.evaluate.forgetting import Probe, forgetting, probe
+from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.ladder.child import Made, Work, apply, apply_in_child
+from tuneladder.ladder.pick import confirmed, pick
+from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, machine_memory, root_of, splits_digest
+from tuneladder.model.hardware import hardware, peak_read, peak_reset
+from tuneladder.model.root import root_base
+from tuneladder.model.pace import measured_pace
+from tuneladder.model.shelf import Shelf
+from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
+from tuneladder.train.loop import read_log
+from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Variant
+
+IN_PROCESS = ("prompt", "adapter")
+PLACES = ("weights", "adapter", "made")
+
+
+@dataclass
+class Now:
+    """What a climb is doing at this moment, for whoever shows it. `folder` is where the running step writes its log."""
+
+    phase: str = ""
+    rung: str = ""
+    folder: Path | None = None
+    since: float = 0.0
+    left: float = 0.0
+    results: list[Result] = field(default_factory=list)
+    waiting: list[Foretold] = field(default_factory=list)
+
+    def at(self, phase: str, rung: str = "", folder: Path | None = None) -> None:
+        self.phase, self.rung, self.folder, self.since = phase, rung, folder, time.monotonic()
+
+
+class Climb:
+    """One climb of a task's rungs on its bases. The store lies beside the run's folder and is shared by every run there."""
+
+    def __init__(
+        self,
+        task: Task,
+        bases: Sequence[Base],
+        rungs: Sequence[Rung],
+        *,
+        bar: Bar,
+        limit: Cost,
+        seed: int,
+        folder: Path,
+        device: str,
+        dtype: torch.dtype | None = None,
+        now: Now | None = None,
+    ) -> None:
+        self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
+        self.store = Store(folder.parent / ".store")
+        self.shelf = Shelf(device, dtype=dtype)
+        self.now = now or Now()
+        self.splits = splits_digest(task)
+        self.test_digest = digest(task.kind, task.examples.test, task.text.test, task.labels)
+        self.now.at("preparing the base")
+        self.bases = {base.name: root_base(base, task, self.store, seed=seed) for base in bases}
+        self.notes: list[str] = []
+        self._started = time.monotonic()
+        self._made: set[str] = set()
+        self._probes: dict[str, Probe | None] = {}
+
+    def plan(self) -> list[Foretold]:
+        """Every rung with its nodes and predicted cost, or the reason it is refused; spends a micro-run per base."""
+        found = []
+        for rung in self.rungs:
+            self.now.at("pacing", rung.base)
+            base = self.bases[rung.base]
+            found.append(foretell(rung, base, self.task, self._pace(base), self.limit, self.splits, self.seed))
+        return found
+
+    def run(self, only: Sequence[str] = ()) -> Iterator[Result]:
+        """Climb, yielding each rung's Result as it has been measured on dev. `finish` then picks and measures on test."""
+        foretold = self.plan()
+        waiting = self._chosen(foretold, only)
+        results = self.now.results
+        while waiting:
+            waiting.sort(key=lambda each: (bool(each.rung.steps[1:]) or not self._is_root(each), self._ahead(each)))
+            self.now.waiting = waiting
+            self.now.left = sum(self._ahead(each) for each in waiting)
+            result = self._climb(waiting.pop(0))
+            results.append(result)
+            yield result
+
+    def finish(self) -> Ladder:
+        """Freeze the pick on dev, measure every rung on test once, and say whether test agrees."""
+        order = {rung.name: at for at, rung in enumerate(self.rungs)}
+        results = sorted(self.now.results, key=lambda result: order[result.rung.name])
+        ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder)
+        chosen = pick(ladder)
+        tested = []
+        for result in results:
+            if result.variant and result.dev:
+                try:
+                    result = replace(result, test=self._measure(result.rung, result.variant, "test"))
+                except TuneladderError as error:
+                    result = replace(result, failure=str(error))
+            tested.append(result)
+        self.now.at("measuring what costs no model")
+        ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
+        if chosen:
+            ladder = replace(ladder, pick=replace(chosen, confirmed=confirmed(chosen, ladder)))
+        self.shelf.close()
+        return ladder
+
+    def _chosen(self, foretold: list[Foretold], only: Sequence[str]) -> list[Foretold]:
+        """The rungs asked for, and their bases' roots: without the root nothing says what was forgotten."""
+        names = [each.rung.name for each in foretold]
+        wanted = set()
+        for name in only:
+            starts = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
+            if len(starts) != 1:
+                raise unknown("rung", name, names)
+            wanted.add(starts[0])
+        bases = {each.rung.base for each in foretold if each.rung.name in wanted}
+        return [each for each in foretold if not only or each.rung.name in wanted or (self._is_root(each) and each.rung.base in bases)]
+
+    @staticmethod
+    def _is_root(each: Foretold) -> bool:
+        return len(each.rung.steps) == 1 and each.rung.steps[0].needs == "nothing"
+
+    def _ahead(self, each: Foretold) -> float:
+        """Predicted seconds of what is not yet made."""
+        return sum(node.cost.seconds for node in each.nodes if self.store.find(node.key) is None)
+
+    def _climb(self, each: Foretold) -> Result:
+        rung = each.rung
+        result = Result(rung, None, each.cost)
+        if each.refused:
+            return replace(result, failure=each.refused)
+        base = self.bases[rung.base]
+        try:
+            variant, here, alone, peak, curve = root_of(base, self.task), 0.0, 0.0, 0, ()
+            for node in each.nodes:
+                variant, done, folder = self._node(rung, node, variant)
+                alone += done["seconds"]
+                peak = max(peak, done["memory"])
+                here += 0.0 if folder.name in self._made else done["seconds"]
+                self._made.add(folder.name)
+                curve = tuple(read_log(folder)) or curve
+                self._say_rows(rung, folder)
+            dev = self._measure(rung, variant, "dev")
+            dev = self._with_forgetting(rung, variant, dev)
+        except NoRoom:
+            raise
+        except TuneladderError as error:
+            return replace(result, failure=f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            if shutil.disk_usage(self.store.root).free < 1 << 20:
+                raise NoRoom(f"the disk that holds {self.store.root} is full", "free some space and run the same command") from error
+            return replace(result, failure=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        size = sum(resident(self.store.root / name) for name in {Path(p).name for p in (variant.weights, variant.adapter) if p})
+        cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
+        return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
+
+    def _node(self, rung: Rung, node: Node, parent: Variant) -> tuple[Variant, Mapping[str, Any], Path]:
+        """The variant of a node, made now if it never was, with what its done.json says."""
+        # a parent cut by the budget has a stamp of its own, and so has what stands on it
+        key = key_of(node.step, parent.stamp, self.splits, parent.base, self.seed)
+
+        def make(part: Path) -> Mapping[str, Any]:
+            self.now.at("training" if node.step.changes != "prompt" else "preparing", rung.name, part)
+            deadline = self._deadline() if node.step.changes != "prompt" else None
+            work = Work(
+                node.step, parent, self.task, part, self.store.root, key, self.seed, self.shelf.device, self.shelf.dtype, deadline,
+                machine_memory(self.limit),
+            )  # fmt: skip
+            made = self._apply(work)
+            ticks = read_log(part)
+            cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
+            write_json(part / "variant.json", _portable(freeze(made.variant), part, self.store.root))
+            return {"seconds": made.seconds, "memory": made.memory, "step": node.name, "cut": cut}
+
+        folder = self.store.once(key, make, budget=self.limit.seconds or None)
+        return replace(read_variant(folder), base=parent.base), json.loads((folder / "done.json").read_text("utf-8")), folder
+
+    def _apply(self, work: Work) -> Made:
+        if work.step.changes in IN_PROCESS:
+            return apply(work, self.shelf)
+        self.shelf.close()
+        return apply_in_child(work)
+
+    def _deadline(self) -> float | None:
+        """When a step must be saving: the limit, less what measuring the rungs that are left will take."""
+        if not self.limit.seconds:
+            return None
+        answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
+        rows = len(self.task.examples.dev) + len(self.task.examples.test)
+        rungs = 2 * len(self.now.results) + 2 * len(self.now.waiting)
+        deadline = self._started + self.limit.seconds - 0.5 * rungs * rows * max(answers, default=0.0)
+        if deadline <= time.monotonic():
+            raise Failed(f"no time is left of the {self.limit.seconds / 60:g} minutes", "raise `limit: minutes`: the same command goes on where this one ended")
+        return deadline
+
+    def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
+        rows = self.splits["dev"] if split == "dev" else self.test_digest
+        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, self.task.metric, str(self.shelf.dtype), self.seed)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            self.now.at(f"measuring on {split}", rung.name)
+            gc.collect()
+            peak_reset(self.shelf.device)
+            with self.shelf.engine(variant) as engine:
+                if self.task.kind == "text":
+                    measurement = measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
+                else:
+                    measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
+            spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
+            write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
+            return {"split": split, "variant": variant.stamp}
+
+        folder = self.store.once(key, make)
+        return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+
+    def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
+        """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
+        before = self._probe(rung, replace(variant, weights=None, adapter=None))
+        after = self._probe(rung, variant)
+        if before is None or after is None:
+            return dev
+        return replace(dev, probes=after.scores(), forgetting=forgetting(before, after))
+
+    def _probe(self, rung: Rung, variant: Variant) -> Probe | None:
+        if variant.base.source == "url":
+            return None
+        # prompts change no weight: every rung over the same weights has the same probe
+        own = (variant.base.content, *(Path(place).name for place in (variant.weights, variant.adapter) if place))
+        key = f"probe-{digest(*own, str(self.shelf.dtype), 1)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            self.now.at("measuring what was forgotten", rung.name)
+            with self.shelf.engine(variant) as engine:
+                found = probe(engine, seed=self.seed)
+            write_json(part / "probe.json", freeze(found) if found else None)
+            return {}
+
+        found = json.loads((self.store.once(key, make) / "probe.json").read_text("utf-8"))
+        return thaw(Probe, found) if found else None
+
+    def _baselines(self) -> dict[str, Measurement]:
+        if self.task.kind not in ("classify", "text"):
+            return {}
+        key = f"baselines-{digest(self.splits, self.test_digest, self.task.metric, self.seed)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            if self.task.kind == "text":
+                found = text_baselines(self.task.text.train, self.task.text.test, seed=self.seed)
+            else:
+                found = baselines(self.task, "test", seed=self.seed)
+            write_json(part / "baselines.json", {name: freeze(each) for name, each in found.items()})
+            return {}
+
+        kept = json.loads((self.store.once(key, make) / "baselines.json").read_text("utf-8"))
+        return {name: thaw(Measurement, each) for name, each in kept.items()}
+
+    def _pace(self, base: Base) -> Pace:
+        if base.source == "url":
+            return Pace(1e12, 1e12, 1e10, 0.5)
+        machine = hardware()
+        key = f"pace-{digest(base.content, base.parameters, base.layers, base.width, str(self.shelf.dtype), platform.node(), machine.cores)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            write_json(part / "pace.json", freeze(measured_pace(base, self.shelf)))
+            return {}
+
+        return thaw(Pace, json.loads((self.store.once(key, make) / "pace.json").read_text("utf-8")))
+
+    def _say_rows(self, rung: Rung, folder: Path) -> None:
+        path = folder / "rows.json"
+        if path.exists():
+            tally = json.loads(path.read_text("utf-8"))
+            share = tally["learned"] / max(1, tally["learned"] + tally["read"])
+            said = f"{rung.name}: {tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped; {share:.1%} of the tokens are learned"
+            if said not in self.notes:
+                self.notes.append(said)
+
+
+def environment(task: Task, seed: int, device: str) -> dict[str, Any]:
+    """Versions, hardware, seed and the digest of the data: what a figure depends on beside the recipe."""
+    names = ("tuneladder", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy", "scikit-learn")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    machine = freeze(hardware())
+    data = {split: digest(getattr(task.examples, split), getattr(task.text, split)) for split in ("train", "dev", "test")}
+    return {"python": platform.python_version(), "system": platform.platform(), "versions": versions, "hardware": machine, "device": device, "seed": seed, "data": data}
+
+
+def read_variant(folder: Path) -> Variant:
+    """The variant that a node's folder holds."""
+    kept = json.loads((folder / "variant.json").read_text("utf-8"))
+    for name in PLACES:
+        if isinstance(kept[name], str):
+            kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
+    return replace(thaw(Variant, kept), stamp=folder.name)
+
+
+def _portable(variant: Mapping[str, Any], part: Path, store: Path) -> dict[str, Any]:
+    """Places inside the node and the store are named by `{node}` and `{store}`, so that a store can be moved."""
+    moved = dict(variant)
+    for name in PLACES:
+        place = moved[name]
+        if isinstance(place, str):
+            moved[name] = place.replace(str(part), "{node}").replace(str(store), "{store}")
+    return moved

@@ -1,0 +1,259 @@
+"""The figures of report.html: what the ladder holds, made ready to be drawn or laid out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from tuneladder.evaluate.compare import compare
+from tuneladder.evaluate.measure import confusion
+from tuneladder.ladder import plots, words
+from tuneladder.ladder.results import (
+    baseline_split,
+    below,
+    forgetting,
+    measured,
+    metric_of,
+    picked_result,
+    priced,
+    rising,
+    score_of,
+    total,
+)
+from tuneladder.types import Ladder, Marked, Measurement, Result
+
+MOST_LABELS = 24  # a larger confusion matrix cannot be read: the most confused pairs stand for it
+SHAPES: Mapping[str, plots.Shape] = {"prompt": "circle", "adapter": "square", "weights": "diamond"}
+
+
+def changes(result: Result) -> str:
+    """The deepest thing that a rung's steps change."""
+    order = list(SHAPES)
+    return max((step.changes for step in result.rung.steps), key=order.index, default="prompt")
+
+
+def cost_words(ladder: Ladder) -> str:
+    return f"{'money' if priced(ladder) else 'time'} to climb alone and give {words.count(ladder.bar.volume, 'answer')}"
+
+
+def scatter(ladder: Ladder, width: int, height: int) -> Markup:
+    points, split = [], baseline_split(ladder)
+    for index, result in enumerate(ladder.results):
+        score = score_of(result.test or result.dev, ladder)
+        if score:
+            picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
+            points.append(
+                plots.Point(
+                    str(index + 1),
+                    result.rung.name,
+                    total(result, ladder),
+                    score.value,
+                    score.low,
+                    score.high,
+                    SHAPES[changes(result)],
+                    picked,
+                )
+            )
+    if not points:
+        return Markup("")
+    lines = [
+        plots.Line(words.short_baseline(name), score.value, (score.low, score.high))
+        for name, each in ladder.baselines.items()
+        if (score := score_of(each, ladder))
+    ]
+    if ladder.bar.at_least is not None:
+        lines.append(plots.Line("the bar", ladder.bar.at_least, bar=True))
+    return plots.scatter(
+        points,
+        lines,
+        width=width,
+        height=height,
+        rising=rising(metric_of(ladder)),
+        x_title=f"{'money' if priced(ladder) else 'time'} to climb and give {words.count(ladder.bar.volume, 'answer')}, log scale",
+        y_title=f"{words.metric_name(metric_of(ladder))} on {split}",
+        ticks=_money_ticks if priced(ladder) else _time_ticks,
+        figure=words.figure,
+    )
+
+
+def _time_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    coarse = [1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 36_000, 86_400 * 5, 86_400 * 50]
+    fine = [n * p for p in (1e-3, 1e-2, 0.1) for n in (1, 2, 5)] + [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800]
+    fine += [3600 * n for n in (1, 2, 5, 12)] + [86_400 * n for n in (2, 5, 10, 20, 50)]
+    chosen = [s for s in coarse if low <= s <= high]
+    return [(s, words.duration(s)) for s in (chosen if len(chosen) > 3 else [s for s in fine if low <= s <= high])]
+
+
+def _money_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1,) if len(powers) > 5 else (1, 2, 5)
+    return [(n * 10.0**p, words.money(n * 10.0**p)) for p in powers for n in steps if low <= n * 10.0**p <= high]
+
+
+def forgot_too_much(ladder: Ladder, lost: float | None) -> bool:
+    limit = ladder.bar.forget_at_most
+    return lost is not None and limit is not None and lost > limit
+
+
+def forgotten(ladder: Ladder) -> list[dict[str, Any]]:
+    found = [(result, lost) for result in ladder.results if (lost := forgetting(result)) is not None and not result.failure]
+    if not any(abs(lost) > 1e-9 for _, lost in found):
+        return []
+    limit = ladder.bar.forget_at_most
+    ends = [0.0] + [lost for _, lost in found] + ([limit * 1.15] if limit is not None else [])
+    scale = (min(ends), max(ends))
+    return [
+        {
+            "name": result.rung.name,
+            "bar": plots.bars(lost, scale, limit, over=forgot_too_much(ladder, lost)),
+            "value": words.percent(lost),
+            "over": forgot_too_much(ladder, lost),
+        }
+        for result, lost in found
+    ]
+
+
+def curves(ladder: Ladder) -> list[dict[str, Any]]:
+    out = []
+    for result in ladder.results:
+        if len(result.curve) < 2:
+            continue
+        train = [(tick.step, tick.loss) for tick in result.curve]
+        dev = [(tick.step, tick.dev) for tick in result.curve if tick.dev is not None]
+        last = result.curve[-1]
+        ended = {
+            "budget": ", cut short by the budget",
+            "plateau": ", ended on a plateau",
+            "nan": ", ended in a loss that was no number",
+        }.get(last.stopped, "")
+        best = min((loss for _, loss in dev if math.isfinite(loss)), default=None)
+        under = f"{words.count(last.step, 'step')}, {words.count(last.tokens, 'token')}{ended}"
+        drawn = plots.curve(train, dev, title=f"loss of {result.rung.name}")
+        out.append({"name": result.rung.name, "under": under, "svg": drawn, "best": words.figure(best) if best is not None else ""})
+    return out
+
+
+def _examined(result: Result | None) -> Measurement | None:
+    return (result.test or result.dev) if result else None
+
+
+def confused(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """The pick's answers against the references, and its most confused pairs with an item or two."""
+    examined = _examined(pick)
+    if ladder.task.kind != "classify" or examined is None or not examined.answers:
+        return None
+    labels = list(ladder.task.labels)
+    counts = confusion(examined.answers, labels)
+    other = any(row[-1] for row in counts)
+    rows = []
+    for place, (label, row) in enumerate(zip(labels, counts, strict=True)):
+        whole = sum(row)
+        cells = [
+            {"n": n, "share": f"{n / whole:.2f}" if whole else "0", "right": at == place}
+            for at, n in enumerate(row if other else row[:-1])
+        ]
+        rows.append({"label": label, "cells": cells, "recall": words.percent(row[place] / whole if whole else None)})
+    wrong = Counter((row.reference, row.answer.text) for row in examined.answers if not row.correct)
+    pairs = []
+    for (reference, answer), number in wrong.most_common(4):
+        items = [row for row in examined.answers if (row.reference, row.answer.text, row.correct) == (reference, answer, False)][:2]
+        said = words.clip(answer, 60) or "nothing"
+        pairs.append(
+            {"reference": reference, "answer": said, "count": number, "items": [words.clip(row.input, 190) for row in items]}
+        )
+    heads = labels + (["no label"] if other else [])
+    return {"heads": heads, "rows": rows if len(labels) <= MOST_LABELS else [], "pairs": pairs, "count": len(examined.answers)}
+
+
+def samples(ladder: Ladder, pick: Result | None) -> list[dict[str, str]]:
+    """A few answers of the pick where they are texts rather than labels."""
+    examined = _examined(pick)
+    if ladder.task.kind == "classify" or examined is None:
+        return []
+    every = max(1, len(examined.answers) // 4)
+    return [
+        {
+            "input": words.clip(row.input, 300),
+            "reference": words.clip(row.reference, 300),
+            "answer": words.clip(row.answer.text, 300) or words.NONE,
+        }
+        for row in examined.answers[::every][:4]
+    ]
+
+
+def duels(ladder: Ladder) -> dict[str, Any]:
+    """Each rung against the rung below it, and the pick against what needs no language model, item by item."""
+    pick, split = picked_result(ladder), baseline_split(ladder)
+    pairs: list[tuple[str, str, Sequence[Marked], Sequence[Marked]]] = []
+    for result in sorted(measured(ladder), key=lambda each: total(each, ladder)):
+        under = below(ladder, result)
+        if under and result.test and under.test:
+            pairs.append((result.rung.name, under.rung.name, result.test.answers, under.test.answers))
+    ours = pick and (pick.test if split == "test" else pick.dev)
+    if pick and ours:
+        # the majority class is right by rote: a contest with it says nothing
+        rivals = [(name, each) for name, each in ladder.baselines.items() if name != "majority"]
+        pairs += [(pick.rung.name, words.baseline_name(name), ours.answers, each.answers) for name, each in rivals]
+    rows: list[dict[str, Any]] = []
+    counts: list[tuple[int, int]] = []
+    shown = None
+    for name, other, a, b in pairs:
+        theirs = {row.id for row in b if row.correct is not None}
+        if not any(row.id in theirs for row in a if row.correct is not None):
+            continue
+        found = compare(a, b)
+        counts.append((len(found.lost), len(found.won)))
+        rows.append({"name": name, "other": other, "p": words.plausible(found.p), "sure": found.p < 0.05})
+        if pick and name == pick.rung.name and shown is None:
+            shown = {"name": name, "other": other, "won": _items(found.won), "lost": _items(found.lost)}
+    most = max((each for pair in counts for each in pair), default=0) or 1
+    for row, (lost, won) in zip(rows, counts, strict=True):
+        row |= {"lost": lost, "won": won, "left": f"{100 * lost / most:.1f}", "right": f"{100 * won / most:.1f}"}
+    return {"rows": rows, "shown": shown}
+
+
+def _items(pairs: Sequence[tuple[Marked, Marked]]) -> list[dict[str, str]]:
+    return [
+        {
+            "input": words.clip(a.input, 190),
+            "reference": a.reference,
+            "a": a.answer.text or "nothing",
+            "b": b.answer.text or "nothing",
+        }
+        for a, b in pairs[:3]
+    ]
+
+
+def foretold(ladder: Ladder) -> list[dict[str, Any]]:
+    """Predicted beside measured seconds and memory, where both are known."""
+    groups = []
+    # what took less than half a second tells nothing of a forecast
+    for title, name, write, least in (
+        ("Time to climb alone", "seconds", words.duration, 0.5),
+        ("Peak memory", "memory", words.size, 0),
+    ):
+        found = [
+            (result.rung.name, float(getattr(result.predicted, name)), float(getattr(result.alone, name)))
+            for result in ladder.results
+            if not result.failure and getattr(result.predicted, name) > 0 and getattr(result.alone, name) > least
+        ]
+        if not found:
+            continue
+        values = [value for _, *pair in found for value in pair]
+        scale = (min(values), max(max(values), min(values) * 1.5))
+        rows = [
+            {
+                "name": rung,
+                "drawn": plots.dumbbell(a, b, scale),
+                "predicted": write(a),
+                "measured": write(b),
+                "ratio": f"{b / a:.2g}" if b / a < 10 else f"{b / a:.0f}",
+            }
+            for rung, a, b in found
+        ]
+        groups.append({"title": title, "rows": rows})
+    return groups

@@ -1,0 +1,84 @@
+"""The cheapest rung that clears the bar: chosen on dev, confirmed once on test.
+
+Cheapest is climbed alone plus the bar's volume of answers. A rung clears the bar when the doubtful end of its dev interval does,
+and what it forgot is within what the bar allows.
+"""
+
+from __future__ import annotations
+
+from tuneladder.ladder.results import clears, forgetting, metric_of, rising, score_of, total
+from tuneladder.types import Ladder, Pick, Result
+
+
+def pick(ladder: Ladder) -> Pick | None:
+    """The pick, frozen on dev; None where no rung could be measured there. `confirmed` is left open."""
+    metric = metric_of(ladder)
+    up = 1 if rising(metric) else -1
+    rungs = [result for result in ladder.results if score_of(result.dev, ladder) is not None]
+    if not rungs:
+        return None
+
+    def value(result: Result) -> float:
+        score = score_of(result.dev, ladder)
+        assert score is not None
+        return up * score.value
+
+    within = [result for result in rungs if _remembers(result, ladder)]
+    best = max(within or rungs, key=value)
+    best_score = score_of(best.dev, ladder)
+    assert best_score is not None
+    if ladder.bar.at_least is None:
+        doubt = best_score.low if up > 0 else -best_score.high
+        enough = [result for result in (within or rungs) if value(result) >= doubt]
+        chosen = min(enough, key=lambda result: total(result, ladder))
+        if chosen is best:
+            return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
+        said = f"the recipe sets no bar; its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
+        return Pick(chosen.rung.name, said, True, None)
+    clearing = [result for result in within if _clears(result, ladder)]
+    if clearing:
+        chosen = min(clearing, key=lambda result: total(result, ladder))
+        others = f"the cheapest of {len(clearing)} that do" if len(clearing) > 1 else "the only one that does"
+        return Pick(chosen.rung.name, f"it clears the bar on dev, {others}", True, None)
+    return Pick(best.rung.name, f"no rung clears the bar on dev; it came closest. {_would_help(best, rungs, within, ladder)}", False, None)
+
+
+def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:
+    """Whether test agrees: the value there reaches the bar. None without a bar, a cleared pick or test rows."""
+    result = next(each for each in ladder.results if each.rung.name == chosen.rung)
+    score = score_of(result.test, ladder)
+    if score is None or ladder.bar.at_least is None or not chosen.cleared:
+        return None
+    return score.value >= ladder.bar.at_least if rising(metric_of(ladder)) else score.value <= ladder.bar.at_least
+
+
+def _clears(result: Result, ladder: Ladder) -> bool:
+    score = score_of(result.dev, ladder)
+    return score is not None and clears(score, ladder)
+
+
+def _remembers(result: Result, ladder: Ladder) -> bool:
+    most, lost = ladder.bar.forget_at_most, forgetting(result)
+    return most is None or lost is None or lost <= most
+
+
+def _would_help(best: Result, rungs: list[Result], within: list[Result], ladder: Ladder) -> str:
+    score = score_of(best.dev, ladder)
+    wanted = ladder.bar.at_least
+    assert score is not None
+    assert wanted is not None
+    up = rising(metric_of(ladder))
+    reached = score.value >= wanted if up else score.value <= wanted
+    if reached:
+        gap = abs(score.value - wanted)
+        width = abs(score.value - (score.low if up else score.high))
+        rows = int(score.count * (width / max(gap, width / 10)) ** 2)
+        return f"Its value reaches the bar, its interval does not: about {rows:,} dev rows, where there are {score.count:,}, would settle it."
+    if not within:
+        return "Every rung forgets more than the bar allows: a lower learning rate, fewer epochs or an adapter would help."
+    if any(_clears(result, ladder) for result in rungs):
+        return "A rung that would clear it forgets more than the bar allows: lower its learning rate, or raise `bar: forgetting`."
+    curve = [tick.dev for tick in best.curve if tick.dev is not None]
+    if curve and min(curve) == curve[-1]:
+        return "Its dev loss was still falling when it ended: more epochs would help, then more rows or a larger base."
+    return "More rows or a larger base would help most."

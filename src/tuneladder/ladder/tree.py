@@ -1,0 +1,119 @@
+"""The prefix tree of a ladder's rungs: what two rungs share is one node, made once and kept under a key."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model.hardware import hardware
+from tuneladder.store import digest, plain
+from tuneladder.types import Base, Cost, Pace, Rung, Step, Task, Variant
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step after the steps before it. `key` names its folder; `variant` and `cost` are foretold; `predicted_after` is what
+    the rung that ends here costs climbed alone."""
+
+    step: Step
+    name: str
+    key: str
+    variant: Variant
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A rung with its nodes and its predicted cost; `refused` is the reason it cannot be climbed, or ""."""
+
+    rung: Rung
+    nodes: tuple[Node, ...]
+    cost: Cost
+    refused: str = ""
+
+
+def root_of(base: Base, task: Task) -> Variant:
+    """The untouched base with the task's plain prompt."""
+    return Variant(base, task.prompt, stamp=digest(base.name, base.content, base.revision, task.prompt, task.labels))
+
+
+def splits_digest(task: Task) -> Mapping[str, str]:
+    """Digests of what a step may read: never the test split."""
+    return {
+        split: digest(task.kind, getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels)
+        for split in ("train", "dev")
+    }
+
+
+def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:
+    """Parent's stamp, step, settings, version, the splits it reads, the base's content, the seed; not limit, device or ranks."""
+    name = step_name(step)
+    code = "" if type(step).__module__.startswith("tuneladder.") else _source(step)
+    settings = {**plain(step), "__type__": name}
+    reads = {split: splits[split] for split in step.reads}
+    return f"{name.replace(':', '-')}-{digest(parent, settings, step.version, reads, base.content, seed, code)}"
+
+
+def step_name(step: Step) -> str:
+    module = type(step).__module__
+    return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
+
+
+def _source(step: Step) -> str:
+    """Code of the user's own is keyed by its source: change it, and its nodes are made anew."""
+    module = sys.modules[type(step).__module__]
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes() if file else inspect.getsource(type(step)).encode()).hexdigest()
+
+
+def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits: Mapping[str, str], seed: int) -> Foretold:
+    """The rung's nodes with their costs, or the reason why it is refused: before any work."""
+    variant = root_of(base, task)
+    nodes: list[Node] = []
+    seconds, memory, disk, annotations = 0.0, 0, 0, 0
+    for step in rung.steps:
+        try:
+            _suits(step, variant)
+            ahead, cost = step.plan(variant, task, pace)
+            if limit.memory and cost.memory > limit.memory:
+                raise Refused(
+                    f"{step_name(step)} needs about {cost.memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB",
+                    "raise `limit: memory`, or lower batch_size or max_length",
+                )
+            if limit.seconds and cost.seconds > 20 * limit.seconds:
+                raise Refused(
+                    f"{step_name(step)} would take about {cost.seconds / 60:.0f} minutes, and the limit is {limit.seconds / 60:.3g}",
+                    "raise `limit: minutes`, or lower `epochs`",
+                )
+        except BadInput as error:
+            total = Cost(seconds, memory, disk, annotations)
+            return Foretold(rung, tuple(nodes), total, f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
+        key = key_of(step, variant.stamp, splits, base, seed)
+        variant = replace(ahead, stamp=key)
+        nodes.append(Node(step, step_name(step), key, variant, cost))
+        seconds, memory = seconds + cost.seconds, max(memory, cost.memory)
+        disk, annotations = disk + cost.disk, max(annotations, cost.annotations)
+    return Foretold(rung, tuple(nodes), Cost(seconds, memory, disk, annotations))
+
+
+def _suits(step: Step, variant: Variant) -> None:
+    name = step_name(step)
+    if variant.base.family not in step.families:
+        raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {', '.join(step.families)}")
+    if variant.base.source == "url" and step.changes != "prompt":
+        raise Refused(f"{name} changes weights, and {variant.base.name} is a remote model", "prompt steps work there")
+
+
+def machine_memory(limit: Cost) -> int:
+    """Bytes a step may plan with: the recipe's limit, or what the machine has free."""
+    return limit.memory or int(hardware().available * 0.9)
+
+
+def describe(step: Step) -> dict[str, Any]:
+    return {"step": step_name(step), **{k: v for k, v in plain(step).items() if k != "__type__"}}

@@ -1,0 +1,41 @@
+"""A base made of a shape: random weights and a tokenizer trained on the task's own text, kept as a folder like any other base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.model.inspect import config_of, inspect
+from tuneladder.store import Store, digest
+from tuneladder.task.tokenizer import train_tokenizer
+from tuneladder.types import Base, Document, Task
+
+
+def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
+    """The base itself, or for a shape the folder that was made of it. Weights are drawn by `seed`, in float32."""
+    if base.source != "shape":
+        return base
+    documents = task.text.train or tuple(
+        Document("\n".join(turn.text for turn in example.turns) + "\n" + example.references[0]) for example in task.examples.train
+    )
+    if not documents:
+        raise BadInput(f"{base.name} is a shape, and the task has no text to train its tokenizer on", "give the task training rows")
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        from transformers import AutoModelForCausalLM
+
+        tokenizer = train_tokenizer(documents, vocabulary=base.vocabulary, context=base.context, mixture=task.mixture, seed=seed)
+        config = config_of(base)
+        config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+        torch.manual_seed(seed)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"tokens": len(tokenizer)}
+
+    folder = store.once(f"root-{digest(base.settings, documents, task.mixture, seed)}", make)
+    return replace(inspect(str(folder)), name=base.name, licence=base.licence)

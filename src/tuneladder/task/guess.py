@@ -1,0 +1,176 @@
+"""A first recipe from a look at the data: what `init` writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneladder.errors import BadInput, unknown
+from tuneladder.task.build import METRICS
+from tuneladder.task.formats import check_columns, is_template, recognise, text_of
+from tuneladder.task.read import Row, columns_of, read_rows
+
+BASE = "pocket-decoder"
+LOOK = 5_000  # rows that are looked at
+_LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
+_ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
+_ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What a column holds: filled cells, how often each value stands there, mean words and characters, the longest cell."""
+
+    name: str
+    filled: int
+    counts: Mapping[str, int]
+    words: float
+    length: float
+    longest: int
+    numbers: bool
+
+    @property
+    def label(self) -> bool:
+        return 2 <= len(self.counts) <= max(2, min(150, self.filled // 4)) and self.longest <= 80
+
+    @property
+    def text(self) -> bool:
+        return not self.numbers and not self.label and (self.words >= 1.5 or self.longest > 60) and self.filled > 0
+
+
+def guess(
+    path: str, *, input: str | None = None, target: str | None = None, kind: str | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """A recipe for the file as a dict that YAML can hold, and sentences that explain it.
+
+    What is given is kept; the rest is guessed from the columns' names and values. Raises BadInput where there is nothing to
+    guess from, naming what to set.
+    """
+    if kind is not None and kind not in (*METRICS, "text"):
+        raise unknown("kind of task", kind, (*METRICS, "text"))
+    rows = read_rows(path)
+    columns = columns_of(rows)
+    for expression in (input, target):
+        if expression is not None:
+            check_columns(expression, columns, path)
+    why = [f"{len(rows):,} rows with the columns {', '.join(columns)[:300]}"]
+    format = recognise(columns, rows)
+    seen = {column: _look(column, rows[:LOOK]) for column in columns}
+    if kind == "text" or (kind is None and format is not None and format.name == "text"):
+        return _text(path, input or ("text" if "text" in columns else max(seen.values(), key=lambda c: c.length).name)), why
+    task: dict[str, Any] = {"kind": kind, "data": path}
+    length = 0.0
+    if format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
+        task["kind"] = kind or format.kind
+        why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
+        if format.name == "preference":
+            why.append("of each pair the chosen answer is learned")
+        length = seen[format.turns or columns[0]].length
+    else:
+        if format is None and target is None and {"chosen", "rejected"} <= set(columns):
+            raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
+        target = target or _target(seen, kind, input, why)
+        if target is None:
+            raise BadInput(
+                f"nothing in {path} looks like an answer to learn",
+                f"name it with --target (columns: {', '.join(columns)[:200]}), or say --kind text to learn from the text alone",
+            )
+        input = input or _input(seen, target, why)
+        if input is None:
+            raise BadInput(
+                f"nothing in {path} looks like a text to read", f"name a column with --input (columns: {', '.join(columns)[:200]})"
+            )
+        label = target in seen and seen[target].label
+        task |= {"kind": kind or ("classify" if label else "generate"), "input": input, "target": target}
+        length = sum(
+            column.length for column in seen.values() if column.name == input or (is_template(input) and column.name in input)
+        )
+        if task["kind"] == "classify" and target in seen:
+            why += _values(seen[target])
+    task["metric"] = METRICS[task["kind"]]
+    shots = 8 if length < 200 else 4 if length < 500 else 2
+    bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "choose", "extract") else {}
+    if bar:
+        why.append(f"the bar of 0.8 {task['metric']} is a placeholder: set what your task needs")
+    return {
+        "task": task,
+        "base": BASE,
+        "bar": {**bar, "forgetting": 0.1},
+        "limit": {"minutes": 60},
+        "rungs": ["zero_shot", {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}, {"lora": {"r": 8}}, "full"],
+    }, why
+
+
+def _look(column: str, rows: Sequence[Row]) -> _Column:
+    cells = [text for row in rows if (text := text_of(row.get(column)).strip())]
+    number = sum(cell.replace(".", "", 1).lstrip("-").isdecimal() for cell in cells)
+    return _Column(
+        name=column,
+        filled=len(cells),
+        counts=Counter(cells),
+        words=sum(len(cell.split()) for cell in cells) / max(len(cells), 1),
+        length=sum(map(len, cells)) / max(len(cells), 1),
+        longest=max(map(len, cells), default=0),
+        numbers=0 < number == len(cells),
+    )
+
+
+def _target(seen: Mapping[str, _Column], kind: str | None, input: str | None, why: list[str]) -> str | None:
+    """A column of few values that is named like a label; else a text named like an answer; else the last column of few values;
+    else the last text."""
+    free = [
+        column for column in seen.values() if column.name != input and not (input and is_template(input) and column.name in input)
+    ]
+    labels = [column for column in free if column.label] if kind in (None, "classify", "choose") else []
+    texts = [column for column in free if column.text] if kind not in ("classify", "choose") else []
+    if len(texts) < (1 if input else 2):
+        texts = []  # one text is what is read
+    best = _named(labels, _LABELS) or _named(texts, _ANSWERED) or next(iter([*labels[::-1], *texts[::-1]]), None)
+    if best is None:
+        return None
+    several = f"{len(best.counts):,} different values"
+    why.append(f"learned: `{best.name}`, " + (f"which has {several}" if best in labels else f"a text ({several})"))
+    if others := [f"`{column.name}`" for column in labels if column is not best]:
+        why.append(f"{', '.join(others[:5])} could be learned as well: say so with --target")
+    return best.name
+
+
+def _input(seen: Mapping[str, _Column], target: str, why: list[str]) -> str | None:
+    """The text column, or a template of all of them where a label depends on several."""
+    free = [column for column in seen.values() if column.name != target and not (is_template(target) and column.name in target)]
+    texts = [column for column in free if column.text] or [column for column in free if not column.numbers and not column.label]
+    if not texts:
+        return None
+    label = target in seen and seen[target].label
+    best = (None if label else _named(texts, _ASKED)) or max(texts, key=lambda column: column.length)
+    telling = [column.name for column in texts if column.words >= 3]
+    if label and len(telling) > 1 and all(name.isidentifier() for name in telling):
+        why.append(f"read: {', '.join(f'`{name}`' for name in telling)}, every column of text")
+        return "\n".join(f"{{{{ {name} }}}}" for name in telling)
+    why.append(f"read: `{best.name}`, {best.words:.0f} words in the mean")
+    return best.name
+
+
+def _named(columns: Sequence[_Column], names: Sequence[str]) -> _Column | None:
+    ranked = [(names.index(column.name.casefold()), column) for column in columns if column.name.casefold() in names]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _values(column: _Column) -> list[str]:
+    common = Counter(column.counts).most_common(10)
+    said = [f"its values: {', '.join(f'{value} ({count})' for value, count in common)}{', ...' if len(column.counts) > 10 else ''}"]
+    if column.numbers:
+        words = ", ".join(f"{value}: a word" for value in sorted(column.counts)[:3])
+        said.append(f"its values are numbers, which tell a model little: give each a word with labels: {{{words}, ...}}")
+    return said
+
+
+def _text(path: str, column: str) -> dict[str, Any]:
+    return {
+        "task": {"kind": "text", "data": [{"data": path, "text": column}], "metric": "bits_per_byte"},
+        "base": BASE,
+        "limit": {"minutes": 60},
+        "rungs": ["zero_shot", {"lora": {"r": 8}}, "full"],
+    }

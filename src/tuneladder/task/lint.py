@@ -1,0 +1,119 @@
+"""A look at a task before any work: what `check` says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tuneladder.task.build import SPLITS, Findings
+from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
+from tuneladder.types import Example, Task, Turns
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a rendered row whose tokens are all learned, or all only read."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """`facts` and `warnings` are sentences; `balance` counts the rows of each label by split; `tallies` what the base's context
+    leaves of each split; `row` is the first training row as the base reads it. The last two are empty without a coder."""
+
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...]
+    balance: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    row: tuple[Piece, ...] = ()
+
+
+def lint(task: Task, findings: Findings, coder: Coder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
+    """What is noteworthy in the task's data, and one row as the base will read it.
+
+    `asked` renders an example into the turns of the task's prompt (model/ask.py); without it the example's own turns are shown.
+    Raises BadInput where the base's context leaves nothing to learn.
+    """
+    splits: dict[str, Sequence[Example]] = {split: getattr(task.examples, split) for split in SPLITS}
+    facts = [", ".join(f"{split} {len(rows):,}" for split, rows in splits.items()) + " rows", *findings.notes]
+    warnings = [
+        f"{leak.split} row {leak.id} stood in {leak.kept} too (row {leak.other}, {leak.overlap:.0%})" for leak in findings.leaks[:5]
+    ]
+    if len(findings.leaks) > 5:
+        warnings.append(f"... and {len(findings.leaks) - 5:,} more such rows; all were taken out")
+    balance = {split: Counter(e.references[0] for e in rows) for split, rows in splits.items()} if task.labels else {}
+    warnings += _balance(task, balance)
+    if len(splits["test"]) < 100:
+        warnings.append(f"test has {len(splits['test'])} rows: its scores will have wide intervals")
+    tallies: dict[str, Tally] = {}
+    row: tuple[Piece, ...] = ()
+    for split, rows in splits.items():
+        if coder is None:
+            break
+        pairs = [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
+        encoded, tallies[split] = encode_all(coder, pairs, every=task.kind == "chat")
+        if split == "train":
+            row = _pieces(coder, encoded[0])
+        facts.append(_said(split, tallies[split]))
+        if tallies[split].dropped:
+            warnings.append(
+                f"{tallies[split].dropped:,} {split} rows do not fit the base's {coder.context} tokens with their answer: dropped"
+            )
+        if tallies[split].cut * 20 > len(rows):
+            warnings.append(f"{tallies[split].cut / len(rows):.0%} of the {split} rows are cut to fit {coder.context} tokens")
+    return Report(tuple(facts), tuple(warnings), {split: dict(counts) for split, counts in balance.items()}, tallies, row)
+
+
+def show(report: Report, *, marks: tuple[str, str] = ("[[", "]]")) -> str:
+    """The report as plain text; what is learned stands between the marks."""
+    lines = list(report.facts)
+    if report.balance:
+        width = max(len(label) for counts in report.balance.values() for label in counts)
+        lines += ["", "label".ljust(width) + "".join(split.rjust(9) for split in report.balance)]
+        labels = dict.fromkeys(label for counts in report.balance.values() for label in sorted(counts))
+        lines += [
+            label.ljust(width) + "".join(f"{counts.get(label, 0):9,}" for counts in report.balance.values()) for label in labels
+        ]
+    if report.row:
+        shown = "".join(f"{marks[0]}{piece.text}{marks[1]}" if piece.learned else piece.text for piece in report.row)
+        lines += ["", f"one row as the base reads it; what stands between {marks[0]} and {marks[1]} is learned:", "", shown]
+    return "\n".join([*lines, *([""] if report.warnings else []), *(f"warning: {warning}" for warning in report.warnings)])
+
+
+def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
+    if not balance:
+        return []
+    train = balance["train"]
+    said = []
+    few = [f"{label} ({train.get(label, 0)})" for label in task.labels if train.get(label, 0) < 5]
+    if few:
+        said.append(f"labels with fewer than 5 training rows: {', '.join(few[:10])}{', ...' if len(few) > 10 else ''}")
+    label, most = max(train.items(), key=lambda pair: pair[1])
+    if most > 0.8 * sum(train.values()):
+        said.append(f"{most / sum(train.values()):.0%} of the training rows are '{label}': read macro-F1, not accuracy")
+    if unseen := [label for label in task.labels if not balance["test"].get(label)]:
+        said.append(f"no test row has the label {', '.join(unseen[:10])}: how well it is told cannot be measured")
+    return said
+
+
+def _said(split: str, tally: Tally) -> str:
+    return (
+        f"{split}: {tally.kept:,} rows kept, {tally.cut:,} of them cut, {tally.dropped:,} dropped; "
+        f"{tally.learned:,} tokens learned, {tally.read:,} only read"
+    )
+
+
+def _pieces(coder: Coder, encoded: Encoded) -> tuple[Piece, ...]:
+    """The tokens' text, cut where learning starts or ends. Each piece is the growth of the decoded prefix: decoders trim what
+    they decode alone."""
+    pieces: list[Piece] = []
+    before, start = "", 0
+    for end in range(1, len(encoded.ids) + 1):
+        if end == len(encoded.ids) or encoded.learn[end] != encoded.learn[start]:
+            text = str(coder.tokenizer.decode(encoded.ids[:end]))
+            pieces.append(Piece(text[len(before) :], encoded.learn[start]))
+            before, start = text, end
+    return tuple(pieces)

@@ -1,0 +1,544 @@
+"""The report on a ladder as a real climb makes it: six labels, rungs that worked, one that failed and one that was refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+from rich.console import Console
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.measure import mark
+from tuneladder.ladder import plots, words
+from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
+from tuneladder.ladder.results import below, file_name, total
+from tuneladder.types import (
+    Answer,
+    Bar,
+    Base,
+    Cost,
+    Document,
+    Example,
+    Ladder,
+    Measurement,
+    Pick,
+    Prompt,
+    Result,
+    Rung,
+    Score,
+    Shots,
+    Split,
+    Task,
+    Tick,
+    Turn,
+    Variant,
+)
+
+MESSAGES = {
+    "billing": ("I was charged twice for order {n}, please put one of them back.", "Why is there a 4.90 fee on invoice {n}?"),
+    "delivery": (
+        "Tracking for {n} has said 'out for delivery' since Monday.",
+        "The courier left parcel {n} with a neighbour I do not have.",
+    ),
+    "returns": ("Wrong size again, how do I send {n} back?", "The lamp from order {n} is chipped, I'd like to swap it."),
+    "technical": ("The speaker blinks red and won't pair, serial {n}.", "Error {n} each time I open the app, even after a reset."),
+    "account": ("I can't log in, it says user {n} does not exist.", "Please change the e-mail on account {n}, I lost the old one."),
+    "sales": ("Do you have the oak desk in 160 cm? Article {n}.", "We are a school, is there a discount on {n} chairs?"),
+}
+LABELS = tuple(MESSAGES)
+BASE = Base(
+    "pocket-decoder", "folder", "/models/pocket-decoder", "decoder", 9_800_000, 9_800_000, 8, 288, 8192, 512, licence="Apache-2.0"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    changes: ClassVar = "prompt"
+    shots: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    changes: ClassVar = "adapter"
+    r: int = 8
+    learning_rate: float = 2e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    changes: ClassVar = "weights"
+    epochs: int = 4
+
+
+def rows(split: str, count: int) -> tuple[Example, ...]:
+    chance = random.Random(split)
+    made = []
+    for n in range(count):
+        label = LABELS[n % 6]
+        text = chance.choice(MESSAGES[label]).format(n=chance.randrange(1000, 9999))
+        made.append(Example(f"{split}{n}", (Turn("user", text),), (label,)))
+    return tuple(made)
+
+
+def task() -> Task:
+    prompt = Prompt(instruction=f"Which desk is this for: {', '.join(LABELS)}?", ask="score", parse="label")
+    return Task(
+        "desks",
+        "classify",
+        Split(rows("train", 420), rows("dev", 150), rows("test", 300)),
+        prompt=prompt,
+        labels=LABELS,
+        metric="macro_f1",
+    )
+
+
+def examine(task: Task, split: str, share: float, *, each: float, lost: float | None = None, seed: int = 0) -> Measurement:
+    """Right for a `share` of the rows; the harder a row, the more variants get it wrong, as in life."""
+    answers = []
+    examples = getattr(task.examples, split)
+    for at, example in enumerate(examples):
+        hard = random.Random(f"{split}{at}").random()
+        right = hard + 0.12 * random.Random(f"{seed}{split}{at}").uniform(-1, 1) < share
+        wrong = {"billing": "returns", "returns": "delivery", "delivery": "returns", "technical": "account"}.get(
+            example.references[0], "billing"
+        )
+        answers.append(Answer(example.references[0] if right else wrong, 0.5 + hard / 2, ""))
+    found = mark(task, examples, answers, seconds=each * len(examples), engine="local", seed=0)
+    probes = {
+        "bits_per_byte": Score(1.42 * (1 + (lost or 0)), 1.38, 1.47, 60, "bootstrap"),
+        "unrelated": Score(0.41 - (lost or 0), 0.33, 0.49, 120, "wilson"),
+    }
+    return replace(found, probes=probes, forgetting=lost)
+
+
+def curve(steps: int, start: float, end: float, *, stopped: Any = "done") -> tuple[Tick, ...]:
+    chance, ticks = random.Random(steps), []
+    for step in range(1, steps + 1):
+        fall = math.exp(-4 * step / steps)
+        loss = end + (start - end) * fall + chance.uniform(-0.06, 0.06) * (0.5 + fall)
+        dev = end + 0.09 + (start - end) * fall + 0.1 * max(0, step / steps - 0.7) if step % (steps // 8) == 0 else None
+        ticks.append(Tick(step, steps, loss, step * 0.4, step * 900, 2e-4, dev, stopped if step == steps else ""))
+    return tuple(ticks)
+
+
+def climbed(
+    task: Task,
+    name: str,
+    steps: tuple[Any, ...],
+    share: float,
+    *,
+    seconds: float,
+    memory: float,
+    each: float,
+    lost: float,
+    ticks: Any = (),
+) -> Result:
+    variant = Variant(
+        BASE, task.prompt, tuple(type(step).__name__.lower() for step in steps), stamp=f"{abs(hash(name)) % 10**8:08d}"
+    )
+    disk = 0
+    if steps and isinstance(steps[0], Adapted):
+        variant, disk = replace(variant, adapter="/runs/.store/ab12", bytes=1_150_000), 1_150_000
+    elif steps and isinstance(steps[0], Tuned):
+        variant, disk = replace(variant, weights="/runs/.store/cd34", bytes=19_600_000), 19_600_000
+    seed = round(share * 1000)
+    return Result(
+        Rung(name, "pocket-decoder", steps),
+        variant,
+        Cost(seconds=seconds * 0.8 + 0.2, memory=int(memory * 1.15e6), disk=disk),
+        alone=Cost(seconds=seconds, memory=int(memory * 1e6), disk=disk),
+        here=Cost(seconds=seconds * (0.1 if "+" in name else 1), memory=int(memory * 1e6), disk=disk),
+        dev=examine(task, "dev", share + 0.01, each=each, lost=lost, seed=seed),
+        test=examine(task, "test", share, each=each, lost=lost, seed=seed),
+        curve=ticks,
+    )
+
+
+def make_ladder() -> Ladder:
+    made = task()
+    worked = [
+        climbed(made, "zero_shot", (), 0.38, seconds=0, memory=210, each=0.004, lost=0.0),
+        climbed(made, "few_shot(shots=8)", (Asked(),), 0.61, seconds=0.02, memory=260, each=0.009, lost=0.0),
+        climbed(
+            made, "lora(r=8)", (Adapted(),), 0.90, seconds=47, memory=480, each=0.0045, lost=0.012, ticks=curve(320, 2.1, 0.32)
+        ),
+        climbed(
+            made, "lora(r=8)+few_shot(shots=4)", (Adapted(), Asked(shots=4)), 0.905, seconds=48, memory=490, each=0.008, lost=0.012
+        ),
+        climbed(
+            made,
+            "full",
+            (Tuned(),),
+            0.93,
+            seconds=152,
+            memory=890,
+            each=0.004,
+            lost=0.078,
+            ticks=curve(640, 2.3, 0.2, stopped="plateau"),
+        ),
+    ]
+    worked.append(
+        Result(
+            Rung("full(learning_rate=0.5)", "pocket-decoder", (Tuned(),)),
+            None,
+            Cost(seconds=120),
+            failure="the loss was no number at step 14 of 640 <nan>\n  hint: lower `learning_rate`",
+        )
+    )
+    refused = "4096 is more than this base's width of 288, so the adapter would be larger than what it adapts"
+    worked.append(Result(Rung("lora(r=4096)", "pocket-decoder", (Adapted(r=4096),)), None, Cost(), failure=refused))
+    baselines = {
+        "majority": examine(made, "test", 0.0, each=1e-6),
+        "tfidf": replace(examine(made, "test", 0.83, each=4e-5), spent=Cost(seconds=0.3)),
+    }
+    pick = Pick("lora(r=8)", "Its dev score's lower bound, 0.87, clears the bar, and nothing cheaper does.", True, True)
+    return Ladder(made, (BASE,), Bar("macro_f1", 0.85, 0.05, 10_000), tuple(worked), baselines, pick)
+
+
+@pytest.fixture(scope="module")
+def ladder() -> Ladder:
+    return make_ladder()
+
+
+NOTES = ("3 rows of train were in test too; test keeps them.", "2 rows say the same and are labelled differently.")
+
+
+class Reader(HTMLParser):
+    """Checks that tags close, and collects the text and whatever would be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "wbr"):
+            self.open.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert tag not in ("script", "link", "iframe")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if self.open and self.open[-1] != "style" else ""
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text("utf-8"))
+    assert reader.open == []
+    assert reader.fetched == []
+    assert "url(" not in path.read_text("utf-8")
+    return reader
+
+
+def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
+    found = json.loads(json.dumps(results(ladder), allow_nan=False))
+    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "pick"}
+    assert set(found["pick"]) == {"rung", "why", "dev", "test"}
+    lora = next(rung for rung in found["rungs"] if rung["name"] == "lora(r=8)")
+    assert set(lora) == set(
+        [
+            "name",
+            "steps",
+            "dev",
+            "test",
+            "probes",
+            "forgetting",
+            "cost_alone",
+            "cost_here",
+            "predicted",
+            "per_answer",
+            "failure",
+            "node",
+        ]
+    )
+    assert set(lora["test"]["macro_f1"]) == {"value", "low", "high", "count"}
+    assert set(lora["predicted"]) == {"seconds", "memory", "disk", "annotations", "money"}
+    assert lora["steps"][0]["r"] == 8
+    assert lora["node"] == ladder.results[2].variant.stamp
+    assert found["pick"]["test"] == lora["test"]
+    failed = next(rung for rung in found["rungs"] if rung["name"] == "full(learning_rate=0.5)")
+    assert failed["test"] is None
+    assert "no number" in failed["failure"]
+
+
+def test_numbers_that_json_does_not_have_become_null(ladder: Ladder) -> None:
+    broken = replace(ladder.results[2], alone=Cost(seconds=float("inf")))
+    found = results(replace(ladder, results=(broken,)))
+    assert found["rungs"][0]["cost_alone"]["seconds"] is None
+
+
+def test_the_sentence_names_the_rung_and_its_numbers(ladder: Ladder) -> None:
+    said = sentence(ladder)
+    score = ladder.results[2].test.quality["macro_f1"]
+    assert said.startswith("Take lora(r=8), the cheapest rung that clears the bar of macro-F1 0.85 and 5 % forgetting: ")
+    assert f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f}) macro-F1 on 300 test rows" in said
+    assert "47 s to climb" in said
+
+
+def test_the_sentence_says_when_nothing_clears_and_when_test_disagrees(ladder: Ladder) -> None:
+    assert sentence(replace(ladder, pick=Pick("full", "", False, None))).startswith("No rung clears the bar of")
+    assert "the test rows do not confirm it" in sentence(replace(ladder, pick=Pick("full", "", True, False)))
+    assert "all 2 failed" in sentence(replace(ladder, results=ladder.results[-2:], pick=None))
+    assert sentence(replace(ladder, bar=Bar())).startswith("Take lora(r=8): ")
+
+
+def test_why_says_plainly_whether_tfidf_is_enough(ladder: Ladder) -> None:
+    said = " ".join(why(ladder))
+    assert "TF-IDF with logistic regression, which is no language model, reaches" in said
+    assert "and does not clear the bar." in said
+    assert "2 rungs of 7 could not be climbed" in said
+    assert "7.8 % is forgotten, more than the bar allows" in said
+    low = " ".join(why(replace(ladder, bar=replace(ladder.bar, at_least=0.6))))
+    assert "and clears the bar by itself; lora(r=8) has" in low
+
+
+def test_the_rung_below_is_the_next_cheaper_one(ladder: Ladder) -> None:
+    by_name = {result.rung.name: result for result in ladder.results}
+    under = below(ladder, by_name["lora(r=8)"])
+    assert under is not None
+    assert total(under, ladder) < total(by_name["lora(r=8)"], ladder)
+    assert below(ladder, by_name["zero_shot"]) is None
+    # 100,000 answers make the long prompt dearer than training once
+    many = replace(ladder, bar=replace(ladder.bar, volume=1_000_000))
+    assert total(by_name["few_shot(shots=8)"], many) > total(by_name["full"], many)
+
+
+def test_the_report_stands_alone_and_shows_everything(ladder: Ladder, tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text(json.dumps({"versions": {"torch": "2.13.0"}, "cores": 2}))
+    path = write_report(ladder, tmp_path, notes=NOTES)
+    text = " ".join(read(path).text.split())
+    for result in ladder.results:
+        assert result.rung.name in text
+    for expected in (
+        *NOTES,
+        "the loss was no number at step 14 of 640 <nan>",
+        "TF-IDF with logistic regression",
+        "Items won and lost",
+        "p < 0.001",
+        "Most confused",
+        "taken for",
+        "What was forgotten",
+        "How it learned",
+        "ended on a plateau",
+        "Predicted beside measured",
+        "versions torch",
+        "Apache-2.0",
+    ):
+        assert expected in text, expected
+    assert path.stat().st_size < 300_000
+
+
+def test_the_report_escapes_what_data_and_users_wrote(ladder: Ladder, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script> & 'x' \"y\" \ud800 {{ 7 * 7 }}"
+    bad = ladder.results[2]
+    marked = tuple(replace(row, input=evil, answer=Answer(evil), correct=False) for row in bad.test.answers)
+    bad = replace(bad, rung=replace(bad.rung, name=evil), test=replace(bad.test, answers=marked))
+    hostile = replace(
+        ladder,
+        results=(*ladder.results[:2], bad),
+        pick=replace(ladder.pick, rung=evil, why=evil),
+        task=replace(ladder.task, name=evil),
+    )
+    path = write_report(hostile, tmp_path, notes=(evil,))
+    assert "alert(1)" in read(path).text  # and no script tag: Reader refuses one
+    assert "{{ 7 * 7 }}" in path.read_text("utf-8")
+    assert "<script" not in glance(hostile)
+    write_answers(bad, tmp_path)
+    write_card(hostile, tmp_path)
+
+
+@pytest.mark.parametrize("keep", [slice(0, 1), slice(5, 7), slice(2, 3), slice(0, 0)])
+def test_the_report_of_a_small_or_failed_ladder(ladder: Ladder, tmp_path: Path, keep: slice) -> None:
+    few = ladder.results[keep]
+    pick = Pick(few[0].rung.name, "", False, None) if few and few[0].test else None
+    path = write_report(replace(ladder, results=few, pick=pick, baselines={}), tmp_path)
+    assert read(path).text
+    assert results(replace(ladder, results=few, pick=pick))["task"]["name"] == "desks"
+
+
+def generated(ladder: Ladder) -> Ladder:
+    examples = tuple(
+        Example(f"g{n}", (Turn("user", f"Summarise: the report of {n} March says that it rained."),), (f"Rain on {n} March.",))
+        for n in range(1, 20)
+    )
+    made = Task("summaries", "generate", Split(examples, examples, examples), metric="rouge_l")
+    found = mark(made, examples, [Answer(f"Rain on {n} April.") for n in range(1, 20)], seconds=9.0, engine="local", seed=0)
+    base = replace(ladder.results[0], dev=found, test=found)
+    return Ladder(made, (BASE,), Bar(), (base,), {}, Pick("zero_shot", "It is the only one.", False, None))
+
+
+def test_the_report_of_generated_text_shows_answers_instead_of_a_confusion(ladder: Ladder, tmp_path: Path) -> None:
+    made = generated(ladder)
+    text = read(write_report(made, tmp_path)).text
+    assert "ROUGE-L" in text
+    assert "What zero_shot answers" in text
+    assert "April" in text
+    assert "Most confused" not in text
+    assert "Items won and lost" not in text
+
+
+def test_a_metric_that_should_fall_is_read_the_other_way(ladder: Ladder, tmp_path: Path) -> None:
+    def bits(value: float) -> Measurement:
+        return Measurement(
+            {"bits_per_byte": Score(value, value - 0.02, value + 0.02, 80, "bootstrap")},
+            {},
+            None,
+            Cost(),
+            Cost(seconds=0.1),
+            "local",
+        )
+
+    made = Task("corpus", "text", text=Split(tuple(Document("a b c", "books") for _ in range(5))), metric="bits_per_byte")
+    two = [replace(r, dev=bits(v), test=bits(v)) for r, v in ((ladder.results[0], 2.9), (ladder.results[4], 1.7))]
+    corpus = Ladder(
+        made, (BASE,), Bar("bits_per_byte", 1.8, None, 100), tuple(two), {"xz": bits(2.3)}, Pick("full", "", True, True)
+    )
+    assert "the bar of bits per byte at most 1.8" in sentence(corpus)
+    assert "Xz, which is no language model, reaches 2.300 (2.280 to 2.320) and does not clear the bar." in why(corpus)
+    assert "lower is better" in read(write_report(corpus, tmp_path)).text
+
+
+def test_the_card_has_front_matter_and_loads_with_peft_alone(ladder: Ladder, tmp_path: Path) -> None:
+    text = write_card(ladder, tmp_path).read_text("utf-8")
+    _, front, body = text.split("---\n", 2)
+    front = yaml.safe_load(front)
+    assert front["base_model"] == "pocket-decoder"
+    assert front["license"] == "apache-2.0"
+    assert front["library_name"] == "peft"
+    assert front["metrics"][0] == "macro_f1"
+    code = re.search(r"```python\n(.*?)```", body, re.S)
+    assert code is not None
+    compile(code[1], "card", "exec")
+    assert "PeftModel.from_pretrained(model, " in code[1]
+    assert "Which desk is this for" in code[1]
+    assert "| macro-F1 |" in body
+    full = write_card(replace(ladder, pick=Pick("full", "", True, True)), tmp_path).read_text("utf-8")
+    assert "library_name: transformers" in full
+    assert "PeftModel" not in full
+
+
+def test_the_card_leaves_out_worked_examples_that_are_too_long(ladder: Ladder, tmp_path: Path) -> None:
+    long = Example("x", (Turn("user", "z" * 50_000),), ("billing",))
+    result = ladder.results[1]
+    prompt = replace(result.variant.prompt, shots=Shots(2, "balanced", (long, long)))
+    made = replace(
+        ladder,
+        results=(replace(result, variant=replace(result.variant, prompt=prompt)),),
+        pick=Pick(result.rung.name, "", False, None),
+    )
+    text = write_card(made, tmp_path).read_text("utf-8")
+    assert len(text) < 8_000
+    assert "2 worked examples are too long" in text
+
+
+def test_no_pick_has_no_card(ladder: Ladder, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no rung was picked"):
+        write_card(replace(ladder, pick=None), tmp_path)
+
+
+def test_answers_are_kept_under_names_that_any_disk_takes(ladder: Ladder, tmp_path: Path) -> None:
+    result = replace(ladder.results[2], rung=replace(ladder.results[2].rung, name="a/b/lora(r=8)"))
+    path = write_answers(result, tmp_path)
+    assert path is not None
+    assert path.parent == tmp_path / "answers"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert len(lines) == 300
+    assert set(lines[0]) == {"id", "input", "reference", "answer", "confidence", "correct"}
+    assert lines[0]["correct"] == (lines[0]["answer"] == lines[0]["reference"])
+    assert write_answers(ladder.results[-1], tmp_path) is None
+    names = ["lora", "a/b", "a(b", "a b", "../..", "", "ü" * 300, "a?b", "con|"]
+    files = [file_name(name) for name in names]
+    assert files[0] == "lora"
+    assert len(set(files)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_=,+.-]{1,120}", each) and not each.startswith(".") for each in files)
+
+
+def test_the_terminal_table_fits_and_tells_failures(ladder: Ladder) -> None:
+    console = Console(width=100, no_color=True, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(ladder))
+    text = console.export_text()
+    assert "→" in text
+    assert "failed: 4096 is more than" in " ".join(text.split())
+    assert "TF-IDF" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_glance_is_a_table(ladder: Ladder) -> None:
+    text = glance(ladder)
+    assert text.count("<tr>") == 8
+    assert "→ lora(r=8)" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.000041, "0.041 ms"),
+        (0.0004, "0.4 ms"),
+        (0.012, "12 ms"),
+        (0.9999, "1.0 s"),
+        (2.44, "2.4 s"),
+        (59.7, "1 min"),
+        (144, "2 min 24 s"),
+        (3599.8, "1 h"),
+    ]
+    + [(11_520, "3 h 12 min"), (300_000, "3.5 days"), (None, "–"), (math.nan, "–")],
+)
+def test_durations_read_well(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def boxes(svg: str) -> Iterator[plots.Box]:
+    for x, y, text in re.findall(r'<text class="label(?: strong)?" x="([\d.-]+)" y="([\d.-]+)" text-anchor="start">([^<]*)<', svg):
+        yield plots.Box(float(x), float(y) - 11, float(x) + plots.LETTER * len(text), float(y) + 3)
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+def test_labels_of_the_scatter_do_not_overlap(width: int) -> None:
+    chance = random.Random(3)
+    points = []
+    for n in range(18):
+        y = chance.uniform(0.8, 0.9)
+        points.append(
+            plots.Point(
+                str(n + 1), f"pocket-decoder/lora(r={2**n})", 10 ** chance.uniform(1, 3), y, y - 0.02, y + 0.02, "square", n == 4
+            )
+        )
+    svg = plots.scatter(
+        points,
+        [plots.Line("the bar", 0.85, bar=True), plots.Line("TF-IDF", 0.852), plots.Line("majority", 0.05)],
+        width=width,
+        height=430,
+        rising=True,
+        x_title="time",
+        y_title="macro-F1",
+        ticks=lambda low, high: [(low, "a"), (high, "b")],
+        figure=words.figure,
+    )
+    found = list(boxes(svg))
+    assert len(found) == 18
+    clashes = [(a, b) for at, a in enumerate(found) for b in found[:at] if a.overlap(b) > 1]
+    assert not clashes
+    assert all(box.left >= 0 and box.right <= width for box in found)
+    assert "↓ majority" in svg
+
+
+def test_a_level_axis_has_round_marks() -> None:
+    assert plots.nice(0.31, 0.97, 5) == [0.4, 0.6, 0.8]
+    assert plots.spread([10, 11, 12], 16) == pytest.approx([-5, 11, 27], abs=0.5)
