@@ -140,11 +140,11 @@ def trl_trainer(model: Any, tokenizer: Any, run: argparse.Namespace, folder: Pat
 def run_trl(run: argparse.Namespace) -> dict[str, Any]:
     from transformers import TrainerCallback
 
-    ends: list[float] = []
+    ends: list[tuple[float, float]] = []
 
     class Clock(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(now())
 
     model, tokenizer = load(run.folder, run.dtype, run.attention)
     trainer = trl_trainer(model, tokenizer, run, run.folder, [Clock()])
@@ -173,7 +173,8 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
     longest = max(len(row.ids) for row in own)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most = memory.micro_batch(inspect(str(run.folder / dtype)), trainable=trainable, length=longest, allowed=None, wanted=BATCH)
-    ends, losses = [], []
+    ends: list[tuple[float, float]] = []
+    losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for tick in train(
             model,
@@ -184,7 +185,7 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
             seed=SEED,
             autocast=torch.bfloat16 if half else None,
         ):
-            ends.append(time.perf_counter())
+            ends.append(now())
             losses.append(tick.loss)
     return {"dtype": dtype, "attention": "eager", "micro_batch": most} | figures(ends, losses)
 
@@ -200,12 +201,20 @@ def encoded(tokenizer: Any, texts: list[dict[str, str]]) -> list[Any]:
     return made
 
 
-def figures(ends: list[float], losses: list[float]) -> dict[str, Any]:
-    seconds = [later - earlier for earlier, later in pairwise(ends)][WARM_UP - 1 :]
+def now() -> tuple[float, float]:
+    """Wall-clock seconds, and processor seconds of this process, which a busy machine stretches less."""
+    return time.perf_counter(), time.process_time()
+
+
+def figures(ends: list[tuple[float, float]], losses: list[float]) -> dict[str, Any]:
+    """What is reported of a run, given when each step ended; the steps of the warm-up are left out."""
+    steps = list(pairwise(ends))[WARM_UP - 1 :]
+    seconds = [later[0] - earlier[0] for earlier, later in steps]
     return {
         "examples_per_second": BATCH * len(seconds) / sum(seconds),
         "peak_bytes": peak(),
         "seconds_per_step": seconds,
+        "processor_seconds_per_step": [later[1] - earlier[1] for earlier, later in steps],
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }

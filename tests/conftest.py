@@ -70,23 +70,6 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_base(tiny_folder: Path) -> Base:
-    from safetensors import safe_open
+    from tuneladder.model.inspect import inspect
 
-    with safe_open(tiny_folder / "model.safetensors", "pt") as file:
-        weights = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118 (not a dict)
-        vocabulary = file.get_slice("model.embed_tokens.weight").get_shape()[0]
-    count = sum(weight.numel() for weight in weights)
-    return Base(
-        name="tiny",
-        source="folder",
-        location=str(tiny_folder),
-        family="decoder",
-        parameters=count,
-        active=count,
-        layers=2,
-        width=32,
-        vocabulary=vocabulary,
-        context=512,
-        licence="apache-2.0",
-        content="tiny-0",
-    )
+    return inspect(str(tiny_folder))

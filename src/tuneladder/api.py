@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput, Failed, unknown

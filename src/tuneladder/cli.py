@@ -28,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# typer carries its own click; this is its error for a command line that cannot be read
+UsageError: Any = typer.BadParameter.__base__
 talk = Console(stderr=True, highlight=False)
 HINTS = {
     "train": "`tuneladder climb RECIPE --rung NAME` trains one rung",
@@ -200,8 +202,9 @@ def compare(
     for title, items in ((f"won by {a}", contest.won), (f"lost to {b}", contest.lost)):
         if items and show:
             page.print(f"\n{title}", markup=False, style="bold")
-        for item in items[:show]:
-            page.print(f"  {item}", markup=False, overflow="ellipsis", no_wrap=True)
+        for first, second in items[:show]:
+            said = f"  {first.id}  {first.answer.text} / {second.answer.text} (right: {first.reference})  {first.input}"
+            page.print(" ".join(said.split()), markup=False, overflow="ellipsis", no_wrap=True)
 
 
 @app.command()
@@ -219,16 +222,14 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """The entry point: every refusal is a sentence and a hint, never a traceback."""
-    import click
-
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.UsageError as error:
+    except UsageError as error:
         code = _usage(error)
-    except click.exceptions.Abort:
+    except typer.Abort:
         code = 130
     except KeyboardInterrupt:
         talk.print("stopped; what is finished is kept, and the same command goes on from there")

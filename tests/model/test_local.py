@@ -34,7 +34,12 @@ SHOTS = (
     Turn("user", "The market fell three per cent."),
     Turn("assistant", "business"),
 )
-QUESTIONS = ["The vote would be held in May.", "A heron.", "She asked: where did my parcel go? Thank you, and have a good day!", "漢字 é"]
+QUESTIONS = [
+    "The vote would be held in May.",
+    "A heron.",
+    "She asked: where did my parcel go? Thank you, and have a good day!",
+    "漢字 é",
+]
 LABELS = ["politics", "sports", "business", "sports and politics today"]
 
 
@@ -305,7 +310,7 @@ def test_little_memory_makes_smaller_batches_of_the_same_scores(tiny_folder: Pat
     assert [x for row in wide for x in row] == pytest.approx([x for row in narrow for x in row], abs=1e-4)
 
 
-def test_five_hundred_items_take_seconds(tiny_folder: Path) -> None:
+def test_a_hundred_items_of_a_10m_model_take_seconds(tiny_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -319,10 +324,10 @@ def test_five_hundred_items_take_seconds(tiny_folder: Path) -> None:
         tie_word_embeddings=True,
     )
     engine = LocalEngine(LlamaForCausalLM(config).eval(), Coder(tokenizer, 512), name="10M")
-    asks = [(Turn("user", f"{n} team won the final by two goals, and the market fell three per cent."[:72]),) for n in range(500)]
+    asks = [(Turn("user", f"{n} team won the final by two goals, and the market fell three per cent."[:72]),) for n in range(100)]
     begun = time.process_time()
-    engine.score(asks, [["politics", "sports", "business", "technology"]] * 500)
-    assert time.process_time() - begun < 60  # a few seconds on an idle core; the bound is for shared ones
+    engine.score(asks, [["politics", "sports", "business", "technology"]] * 100)
+    assert time.process_time() - begun < 15  # about 1.5 s on an idle core; shared ones are slower
 
 
 def test_the_real_checkpoint(shared: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         if lost is not None
         else "",
         "".join(f"\n{said}" for said in plainly(ladder)),
-        f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, {words.size(pick.alone.disk)} on disk; "
+        f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, "
+        f"{words.size(pick.alone.disk)} on disk; "
         f"{words.duration(examined.per_answer.seconds) if examined else words.NONE} an answer.\n",
         "## Use it\n",
         _use(ladder, variant, folder),
@@ -125,11 +127,11 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = AutoModelForCausalLM.from_pretrained({weights})"]
     if variant.adapter:
         lines.append(f"model = PeftModel.from_pretrained(model, {seen(variant.adapter)})")
-    turns = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
-    note = ""
+    example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
+    turns, note = turns_of(variant.prompt, example), ""
     if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
-        note = f"The prompt's {(len(turns) - 1) // 2} worked examples are too long to show here; recipe.yaml makes them again.\n"
-        turns = turns[:1] if turns[0].role == "user" else turns[:2]
+        turns = turns_of(replace(variant.prompt, shots=None), example)
+        note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
     lines += ["", "messages = ["]
     lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
     lines += [
@@ -144,7 +146,8 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())',
     ]
     if variant.prompt.ask == "score":
-        note += "The figures above were made by ranking the labels' log-probabilities after this prompt; generating, as here, mostly gives the same.\n"
+        note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
+        note += "generating, as here, mostly gives the same.\n"
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
 
 

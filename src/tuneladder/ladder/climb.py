@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from tuneladder.errors import Failed, NoRoom, TuneladderError, unknown
+from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
@@ -94,6 +94,8 @@ class Climb:
         """Climb, yielding each rung's Result as it has been measured on dev. `finish` then picks and measures on test."""
         foretold = self.plan()
         waiting = self._chosen(foretold, only)
+        if all(each.refused for each in waiting):
+            raise BadInput(f"no rung can be climbed; {waiting[0].rung.name}: {waiting[0].refused}", "`tuneladder plan` shows what each would need")
         results = self.now.results
         while waiting:
             waiting.sort(key=lambda each: (bool(each.rung.steps[1:]) or not self._is_root(each), self._ahead(each)))

@@ -52,6 +52,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
     claim, figures = headline(ladder)
     return environment.from_string(source).render(
         task=ladder.task,
+        without=words.without(ladder.task.kind),
         metric=words.metric_name(metric_of(ladder)),
         rows=_row_counts(ladder),
         sentence=sentence(ladder),
@@ -136,7 +137,9 @@ def _tiles(ladder: Ladder, pick: Result) -> list[dict[str, str]]:
     tiles.append(_tile("To climb", words.duration(pick.alone.seconds), f"{words.duration(pick.here.seconds)} paid in this ladder"))
     served = f"{words.duration(ladder.bar.volume * one.seconds)} for {words.count(ladder.bar.volume, 'answer')}"
     tiles.append(_tile("An answer", words.duration(one.seconds), served))
-    tiles.append(_tile("Memory", words.size(pick.alone.memory), f"{words.size(pick.alone.disk)} on disk"))
+    tiles.append(
+        _tile("Memory", words.size(pick.alone.memory), f"{words.size(pick.alone.disk) if pick.alone.disk else 'nothing'} on disk")
+    )
     return tiles
 
 
@@ -212,7 +215,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
         "plain": plain,
         "probes": [PROBES.get(name, words.metric_name(name)) for name in probed],
         "extra": [name.capitalize() for name in extra],
-        "intervals": " and ".join(intervals),
+        "intervals": " and ".join(intervals).replace("wilson", "Wilson"),
         "columns": 6 + len(probed) + len(extra),
     }
 

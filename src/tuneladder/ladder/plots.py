@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 from markupsafe import Markup
 
 Shape = Literal["circle", "square", "diamond"]
+MOST_NAMES = 10  # more rungs than this are drawn with their numbers, which the table explains
 LETTER = 6.7  # pixels that a 12-pixel letter takes in a wide sans serif; labels are laid out with it
 
 
@@ -83,7 +85,7 @@ def scatter(
         return left + share * (width - left - right)
 
     def y_at(value: float) -> float:
-        share = (value - y_low) / (y_high - y_low)
+        share: float = (value - y_low) / (y_high - y_low)
         return height - bottom - share * (height - top - bottom)
 
     edge, floor = width - right, height - bottom
@@ -98,19 +100,22 @@ def scatter(
     out.append(_text((left + edge) / 2, height - 8, x_title, "title", "middle"))
     out.append(_text(2, 14, f"{y_title}, {'higher is better ↑' if rising else 'lower is better ↓'}", "title", "start"))
 
-    taken = [_whisker(x_at(p.x), y_at(p.high), y_at(p.low)) for p in points]
-    taken += [Box(x_at(p.x) - 8, y_at(p.y) - 8, x_at(p.x) + 8, y_at(p.y) + 8) for p in points]
+    # what labels keep off, and how much each square pixel of it counts
+    marks_at = [_whisker(x_at(p.x), y_at(p.high), y_at(p.low)) for p in points]
+    marks_at += [Box(x_at(p.x) - 8, y_at(p.y) - 8, x_at(p.x) + 8, y_at(p.y) + 8) for p in points]
+    obstacles = [(box, 4.0) for box in marks_at] + [(Box(left, y_at(line.y) - 1, edge, y_at(line.y) + 1), 1.0) for line in near]
     out += _level_lines(near, far, rising, y_at, left, edge, floor, lambda y: f" {figure(y)}" if width >= 600 else "")
-    soft = [Box(left, y_at(line.y) - 1, edge, y_at(line.y) + 1) for line in near]
-    soft += _front(points, rising, x_at, y_at, out)
+    obstacles += [(box, 1.0) for box in _front(points, rising, x_at, y_at, out)]
+    # close to another mark a label would be read as that one's
     around = [(p, Box(x_at(p.x) - 26, y_at(p.y) - 26, x_at(p.x) + 26, y_at(p.y) + 26)) for p in points]
     for point in points:
         kind = "picked" if point.picked else "rung"
         x, y, y1, y2 = x_at(point.x), y_at(point.y), y_at(point.high), y_at(point.low)
         out.append(
-            f'<g class="{kind}"><title>{escape(point.label)}: {figure(point.y)} ({figure(point.low)} to {figure(point.high)})</title>'
+            f'<g class="{kind}"><title>{escape(point.label)}: {figure(point.y)} '
+            f"({figure(point.low)} to {figure(point.high)})</title>"
         )
-        out.append(f'<path class="whisker" d="M{x - 4:.1f} {y1:.1f}h8M{x:.1f} {y1:.1f}V{y2:.1f}M{x - 4:.1f} {y2:.1f}h8"/>')
+        out.append(f'<path class="whisker" d="{_bracket(x, y1, y2)}"/>')
         out.append(
             (f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="12"/>' if point.picked else "")
             + mark_of(point.shape, x, y)
@@ -118,10 +123,12 @@ def scatter(
         )
     inside = Box(left + 2, top - 14, edge - 2, floor - 2)
     for point in sorted(points, key=lambda p: not p.picked):
-        x, y, text, box = _place(
-            point, x_at(point.x), y_at(point.y), taken, soft, [box for other, box in around if other is not point], inside
-        )
-        taken.append(box)
+        theirs = [(box, 0.1) for other, box in around if other is not point]
+        texts = [point.number]
+        if point.picked or len(points) <= MOST_NAMES:
+            texts = [f"{point.number}\u2002{point.label}", f"{point.number}\u2002{_short(point.label, 24)}", point.number]
+        x, y, text, box = _place(texts, x_at(point.x), y_at(point.y), [*obstacles, *theirs], inside)
+        obstacles.append((box, 12.0))
         out.append(_text(x, y, text, "label strong" if point.picked else "label", "start"))
     return Markup("".join(out) + "</svg>")
 
@@ -152,9 +159,7 @@ def _level_lines(
         out.append(f'<line class="{kind}" x1="{left}" x2="{edge:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if line.interval:
             y1, y2 = y_at(line.interval[1]), y_at(line.interval[0])
-            out.append(
-                f'<path class="whisker level" d="M{edge - 4:.1f} {y1:.1f}h8M{edge:.1f} {y1:.1f}V{y2:.1f}M{edge - 4:.1f} {y2:.1f}h8"/>'
-            )
+            out.append(f'<path class="whisker level" d="{_bracket(edge, y1, y2)}"/>')
         out.append(f'<path class="leader" d="M{edge + 5:.1f} {y:.1f}L{edge + 12:.1f} {place:.1f}"/>')
         out.append(_text(edge + 15, place + 4, f"{line.label}{figures(line.y)}", f"label {kind}", "start"))
     for index, line in enumerate(far):
@@ -175,7 +180,7 @@ def _front(
     if len(front) < 2:
         return []
     path, boxes = f"M{x_at(front[0].x):.1f} {y_at(front[0].y):.1f}", []
-    for a, b in zip(front, front[1:], strict=False):
+    for a, b in pairwise(front):
         path += f"H{x_at(b.x):.1f}V{y_at(b.y):.1f}"
         boxes.append(Box(x_at(a.x), y_at(a.y) - 1, x_at(b.x), y_at(a.y) + 1))
     out.append(f'<path class="front" d="{path}"/>')
@@ -183,24 +188,19 @@ def _front(
 
 
 def _place(
-    point: Point, x: float, y: float, taken: Sequence[Box], soft: Sequence[Box], others: Sequence[Box], inside: Box
+    texts: Sequence[str], x: float, y: float, obstacles: Sequence[tuple[Box, float]], inside: Box
 ) -> tuple[float, float, str, Box]:
-    """Where the label goes: the place around the mark with least overlap; the number alone if none is free.
-
-    `taken` must not be covered, `soft` had better not, and near the `others` a label would be read as theirs.
-    """
-    whole = f"{point.number}\u2002{point.label}"
+    """Where the label goes: the place around the mark that covers least, for the first of the texts that finds a free one."""
     best: tuple[float, float, float, str, Box] | None = None
-    for text in (whole, f"{point.number}\u2002{_short(point.label, 24)}", point.number):
+    for text in texts:
         wide = LETTER * len(text)
-        for shift in (0, -15, 15, -28, 28, -42, 42):
+        for shift in (0, -15, 15, -28, 28, -42, 42, -56, 56):
             for start in (x + 13, x - 13 - wide, x - wide / 2):
                 if start == x - wide / 2 and abs(shift) < 15:
                     continue
                 box = Box(start - 2, y + shift - 8, start + wide + 2, y + shift + 8)
-                out = (box.right - box.left) * 16 - box.overlap(inside)
-                bad = sum(box.overlap(other) for other in taken) * 4 + sum(box.overlap(other) for other in soft) + out * 8
-                bad += sum(box.overlap(other) for other in others) * 0.1 + abs(shift) * 0.4
+                outside = (box.right - box.left) * 16 - box.overlap(inside)
+                bad = sum(box.overlap(other) * weight for other, weight in obstacles) + outside * 8 + abs(shift) * 0.4
                 if best is None or bad < best[0]:
                     best = (bad, start, y + shift + 4, text, box)
         if best is not None and best[0] < 60:
@@ -215,6 +215,10 @@ def _short(text: str, limit: int) -> str:
 
 def _whisker(x: float, top: float, bottom: float) -> Box:
     return Box(x - 5, top - 2, x + 5, bottom + 2)
+
+
+def _bracket(x: float, top: float, bottom: float) -> str:
+    return f"M{x - 4:.1f} {top:.1f}h8M{x:.1f} {top:.1f}V{bottom:.1f}M{x - 4:.1f} {bottom:.1f}h8"
 
 
 def _widen(low: float, high: float) -> tuple[float, float]:
@@ -267,7 +271,8 @@ def strip(value: float, low: float, high: float, scale: tuple[float, float], bar
     tick = f'<line class="bar" x1="{at(bar)}" x2="{at(bar)}" y1="0" y2="14"/>' if bar is not None else ""
     return Markup(
         f'<svg class="strip {"picked" if picked else "rung"}" height="14" aria-hidden="true">{tick}'
-        f'<line class="reach" x1="{at(low)}" x2="{at(high)}" y1="7" y2="7"/><circle class="mark" cx="{at(value)}" cy="7" r="3.3"/></svg>'
+        f'<line class="reach" x1="{at(low)}" x2="{at(high)}" y1="7" y2="7"/>'
+        f'<circle class="mark" cx="{at(value)}" cy="7" r="3.3"/></svg>'
     )
 
 

@@ -21,7 +21,7 @@ __all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_an
 
 
 def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> Path:
-    """Write report.html into `folder`; `notes` are sentences about the data. It shows `folder`'s environment.json where there is one."""
+    """Write report.html into `folder`, whose environment.json it shows; `notes` are sentences about the data."""
     path = folder / "report.html"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,27 +31,36 @@ def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> 
 
 def table(ladder: Ladder) -> Table:
     """The rungs for the terminal; the pick is marked with an arrow and failures stand under their rung."""
-    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    long = any(len(result.rung.name) > 28 for result in ladder.results)  # then memory makes room for names
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
     shown.add_column("")
-    shown.add_column("rung", overflow="fold", ratio=1)
-    for name in (f"{words.metric_name(metric_of(ladder))} dev", "test", "forgets", "to climb", "memory", "an answer"):
-        shown.add_column(name, justify="right")
+    shown.add_column("rung", overflow="fold", ratio=1, min_width=24)
+    for head in (
+        f"{words.metric_name(metric_of(ladder))} dev",
+        "test",
+        "forgets",
+        "to climb",
+        *([] if long else ["memory"]),
+        "an answer",
+    ):
+        shown.add_column(head, justify="right")
     for result in ladder.results:
         picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
         name = Text(result.rung.name, style="bold" if picked else "")
         if result.failure:
             name.append(f"\nfailed: {result.failure}", style="red")
         cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
-        cells += [words.duration(result.alone.seconds), words.size(result.alone.memory), words.duration(per_answer(result).seconds)]
+        memory = [] if long else [words.size(result.alone.memory)]
+        cells += [words.duration(result.alone.seconds), *memory, words.duration(per_answer(result).seconds)]
         if result.dev is None and result.test is None:
-            cells = [words.NONE] * 6
+            cells = [words.NONE] * len(cells)
         shown.add_row("→" if picked else "", name, *(Text(cell) for cell in cells), style="bold" if picked else "")
     for key, each in ladder.baselines.items():
         cells = [
             _cell(each, ladder),
             words.NONE,
             words.duration(each.spent.seconds),
-            words.NONE,
+            *([] if long else [words.NONE]),
             words.duration(each.per_answer.seconds),
         ]
         shown.add_row("", Text(words.short_baseline(key)), words.NONE, *(Text(cell) for cell in cells), style="dim")
@@ -72,7 +81,8 @@ def _glanced(result: Result, ladder: Ladder) -> str:
     picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
     name = f"<b>→ {escape(result.rung.name)}</b>" if picked else escape(result.rung.name)
     if result.failure and result.dev is None:
-        return f'<tr><td style="text-align:left">{name}</td><td colspan="5" style="text-align:left">failed: {escape(result.failure)}</td></tr>'
+        said = f'<td colspan="5" style="text-align:left">failed: {escape(result.failure)}</td>'
+        return f'<tr><td style="text-align:left">{name}</td>{said}</tr>'
     cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
     cells += [words.duration(result.alone.seconds), words.duration(per_answer(result).seconds)]
     return (

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.hardware import hardware
+from tuneladder.model.hardware import device, hardware, has_bf16
+from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
 from tuneladder.types import Base, Cost, Pace, Rung, Step, Task, Variant
 
@@ -99,7 +100,20 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         nodes.append(Node(step, step_name(step), key, variant, cost))
         seconds, memory = seconds + cost.seconds, max(memory, cost.memory)
         disk, annotations = disk + cost.disk, max(annotations, cost.annotations)
-    return Foretold(rung, tuple(nodes), Cost(seconds, memory, disk, annotations))
+    memory = max(memory, answering(base))
+    total = Cost(seconds, memory, disk, annotations)
+    if limit.memory and memory > limit.memory:
+        reason = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB (raise `limit: memory`)"
+        return Foretold(rung, tuple(nodes), total, reason)
+    return Foretold(rung, tuple(nodes), total)
+
+
+def answering(base: Base) -> int:
+    """Bytes of the process while it asks the base in batches of 4,096 tokens; nothing for a remote one."""
+    if base.source == "url":
+        return 0
+    dtype = "bfloat16" if has_bf16(device()) else "float32"
+    return inference(base, rows=64, length=64, dtype=dtype, device=device()).peak
 
 
 def _suits(step: Step, variant: Variant) -> None:
@@ -114,6 +128,3 @@ def machine_memory(limit: Cost) -> int:
     """Bytes a step may plan with: the recipe's limit, or what the machine has free."""
     return limit.memory or int(hardware().available * 0.9)
 
-
-def describe(step: Step) -> dict[str, Any]:
-    return {"step": step_name(step), **{k: v for k, v in plain(step).items() if k != "__type__"}}

@@ -47,7 +47,8 @@ def headline(ladder: Ladder) -> tuple[str, str]:
 
 def why(ladder: Ladder) -> tuple[str, ...]:
     """What stands behind the sentence, most important first: the pick's reason, the baselines, what more would buy, failures."""
-    said = [ladder.pick.why] if ladder.pick and ladder.pick.why else []
+    reason = ladder.pick.why if ladder.pick else ""
+    said = [f"{reason[0].upper()}{reason[1:].rstrip('.')}."] if reason else []
     said += plainly(ladder)
     if gain := _dearer(ladder):
         said.append(gain)
@@ -68,7 +69,8 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
     scores = [(name, score) for name, each in ladder.baselines.items() if (score := score_of(each, ladder))]
     said: list[str] = []
     for name, score in sorted(scores, key=lambda pair: -up * pair[1].value):
-        reached = f"{words.baseline_name(name)}{'' if said else ', which is no language model,'} reaches {words.scored(score)}"
+        aside = "" if said else f", which is no {words.without(ladder.task.kind)},"
+        reached = f"{words.baseline_name(name)}{aside} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
             verdict = "and clears the bar by itself" if clears(score, ladder) else "and does not clear the bar"
             if clears(score, ladder) and ours and picked:
@@ -78,7 +80,7 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
             verdict = f"{words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
         else:
             verdict = f"on {split}"
-        said.append(f"{reached[0].upper()}{reached[1:]} {verdict}.")
+        said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]} {verdict}.")
     return tuple(said)
 
 
@@ -88,14 +90,14 @@ def cleared_by_baseline(ladder: Ladder) -> bool:
 
 
 def bar_words(ladder: Ladder) -> str:
-    """`the bar of macro-F1 0.850 and 5.0 % forgetting`; "" where there is none."""
-    parts = []
-    if ladder.bar.at_least is not None:
-        limit = "" if rising(metric_of(ladder)) else "at most "
-        parts.append(f"{words.metric_name(metric_of(ladder))} {limit}{ladder.bar.at_least:g}")
+    """`the bar of macro-F1 0.85 and 5 % forgetting`; "" where no score has to be reached."""
+    if ladder.bar.at_least is None:
+        return ""
+    limit = "" if rising(metric_of(ladder)) else "at most "
+    parts = [f"{words.metric_name(metric_of(ladder))} {limit}{ladder.bar.at_least:g}"]
     if ladder.bar.forget_at_most is not None:
         parts.append(f"{words.limit(ladder.bar.forget_at_most)} forgetting")
-    return f"the bar of {' and '.join(parts)}" if parts else ""
+    return f"the bar of {' and '.join(parts)}"
 
 
 def _reached(ladder: Ladder, result: Result) -> str:
@@ -145,7 +147,8 @@ def _dearer(ladder: Ladder) -> str:
     if lost is not None and allowed is not None and lost > allowed:
         dear += f", but {words.percent(lost)} is forgotten, more than the bar allows"
     gap = words.figure(abs(theirs.value - ours.value))
-    return f"The highest figure is that of {best.rung.name}: {words.figure(theirs.value)}, {gap} better than {picked.rung.name}{doubt}{dear}."
+    name = picked.rung.name
+    return f"The best figure is that of {best.rung.name}: {words.figure(theirs.value)}, {gap} better than {name}{doubt}{dear}."
 
 
 def _overlap(a: Score, b: Score) -> bool:

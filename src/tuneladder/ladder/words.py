@@ -21,7 +21,7 @@ METRICS = {
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
 }
-BASELINES = {"majority": "the majority class", "tfidf": "TF-IDF with logistic regression"}
+BASELINES = {"majority": "the majority class", "tfidf": "TF-IDF with logistic regression", "ngram": "an order-5 n-gram"}
 NONE = "–"
 
 
@@ -34,8 +34,13 @@ def baseline_name(name: str) -> str:
     return BASELINES.get(name, name.replace("_", " "))
 
 
+def without(kind: str) -> str:
+    """What the baselines of this kind of task do without; an n-gram is a language model of a sort."""
+    return "neural network" if kind == "text" else "language model"
+
+
 def short_baseline(name: str) -> str:
-    return {"majority": "majority", "tfidf": "TF-IDF"}.get(name, name.replace("_", " "))
+    return {"majority": "majority", "tfidf": "TF-IDF", "ngram": "n-gram"}.get(name, name.replace("_", " "))
 
 
 def duration(seconds: float | None) -> str:

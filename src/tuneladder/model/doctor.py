@@ -27,7 +27,7 @@ def examine() -> list[Fact]:
             facts.append((name, "not installed: pip install tuneladder", False))
     facts.append(("cores", f"{machine.cores}", machine.cores >= 2))
     facts.append(("memory", f"{machine.memory / 1e9:.1f} GB, {machine.available / 1e9:.1f} GB free", machine.available > 4e9))
-    facts.append(("bfloat16", "in hardware" if machine.has_bf16 else "not in hardware: training and scoring run in float32", machine.has_bf16))
+    facts.append(("bfloat16", "in hardware" if machine.bf16 else "not in hardware: training and scoring run in float32", machine.bf16))
     facts.append(("GPU", f"{machine.gpu}, {machine.gpu_memory / 1e9:.0f} GB" if machine.gpu else "none: a CPU is enough for small bases", bool(machine.gpu)))
     facts.append(("peak memory", f"read by {peak_how()}", True))
     free = shutil.disk_usage(Path.cwd()).free

@@ -72,8 +72,8 @@ def has_bf16(device: str) -> bool:
     """Whether bfloat16 is computed by the hardware itself, not emulated."""
     import torch
 
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "mps":
         return False
     facts = torch.cpu.get_capabilities()
@@ -95,7 +95,7 @@ def release() -> None:
 
 
 def peak_how(device: str = "cpu") -> How:
-    if device == "cuda":
+    if device.startswith("cuda"):
         return "allocator"
     return "high-water mark" if _can_reset() else "sampled"
 
@@ -103,7 +103,7 @@ def peak_how(device: str = "cpu") -> How:
 def peak_reset(device: str = "cpu") -> int:
     """Begin a stretch of work; the bytes in use at its beginning. Stretches do not nest."""
     release()
-    if device == "cuda":
+    if device.startswith("cuda"):
         import torch
 
         torch.cuda.empty_cache()
@@ -118,7 +118,7 @@ def peak_reset(device: str = "cpu") -> int:
 
 def peak_read(device: str = "cpu") -> int:
     """The most bytes in use since `peak_reset` on the same device."""
-    if device == "cuda":
+    if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.max_memory_allocated())
@@ -234,8 +234,9 @@ def _used(folder: Path) -> int:
     """Bytes in use that cannot be reclaimed: file cache that nobody read lately can."""
     used = min(_number(folder / "memory.current"), _number(folder / "memory.usage_in_bytes"))
     stat = folder / "memory.stat"
-    found = re.search(r"^(?:total_)?inactive_file (\d+)$", stat.read_text(), re.MULTILINE) if stat.is_file() else None
-    return 0 if used == sys.maxsize else used - int(found[1] if found else 0)
+    # v1 also states a total that has the groups below in it, as its usage has
+    idle = re.findall(r"^(?:total_)?inactive_file (\d+)$", stat.read_text(), re.MULTILINE) if stat.is_file() else []
+    return 0 if used == sys.maxsize else used - max(map(int, idle), default=0)
 
 
 def _number(path: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,18 @@ from tuneladder.store import digest, digest_files
 from tuneladder.types import Base, Family
 
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "README*", "LICENSE*", "LICENCE*")
-CONTENT = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-CONTENT += ("*.model", "*.jinja", "*.safetensors", "*.safetensors.index.json")
+CONTENT = (
+    *(
+        "config.json",
+        "generation_config.json",
+        "tokenizer*",
+        "vocab*",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+    *("*.model", "*.jinja", "*.safetensors", "*.safetensors.index.json"),
+)
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
@@ -46,16 +57,20 @@ def inspect(source: str, *, revision: str = "", trust: bool = False) -> Base:
     pickled, or brings code that was not trusted.
     """
     place = Path(source).expanduser()
-    if place.is_dir():
+    if source and place.is_dir():
         if revision:
-            raise BadInput(f"revision '{revision}' was asked of {source}, which is a folder", "folders have no revisions: leave it out")
+            raise BadInput(
+                f"revision '{revision}' was asked of {source}, which is a folder", "folders have no revisions: leave it out"
+            )
         return _from_folder(place, name=place.resolve().name, trust=trust)
     if source in pocket.names() or pocket.is_meant(source):
         return _from_folder(pocket.folder(source), name=source, trust=trust)
     if place.is_file():
         raise BadInput(f"{source} is a file, not a base", "give the folder that holds config.json")
     if place.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or not re.fullmatch(r"[\w./-]+", source):
-        raise BadInput(f"there is no base at {source}", "give a folder with config.json, a hub id such as org/name, or a pocket base")
+        raise BadInput(
+            f"there is no base at '{source}'", "give a folder with config.json, a hub id such as org/name, or a pocket base"
+        )
     return _from_hub(source, revision, trust=trust)
 
 
@@ -65,7 +80,8 @@ def config_of(base: Base) -> Any:
         raise BadInput(f"{base.name} is a remote model: its configuration cannot be seen", "name a folder or a hub id")
     if base.source != "shape":
         trust = bool(base.settings.get("trust_remote_code"))
-        return _config(Path(base.location) if base.source == "folder" else _fetch(base.location, base.revision)[0], base.name, trust)
+        folder = Path(base.location) if base.source == "folder" else _fetch(base.location, base.revision)[0]
+        return _config(folder, base.name, trust)
     from transformers import LlamaConfig
 
     shape = base.settings
@@ -125,24 +141,32 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         vocabulary=whole["vocabulary"],
         context=whole["context"],
         content=digest("shape", whole),
-        settings={key: whole[key] for key in ("family", "architecture", *REQUIRED[:3], "kv_heads", "mlp", "vocabulary", "context", "tie")},
+        settings={key: whole[key] for key in SHAPE},
     )
-    parameters, active = _count(skeleton(config_of(base), "decoder"), config_of(base))
-    return Base(**{**vars(base), "parameters": parameters, "active": active})
+    config = config_of(base)
+    parameters, active = _count(skeleton(config, "decoder"), config)
+    return replace(base, parameters=parameters, active=active)
 
 
 def _possible(name: str, shape: Mapping[str, Any]) -> None:
     width, heads, kv_heads = shape["width"], shape["heads"], shape["kv_heads"]
     if shape["family"] != "decoder":
-        raise BadInput(f"the shape of {name} is of family '{shape['family']}'", "family is decoder: no other can be made of a shape yet")
+        raise BadInput(
+            f"the shape of {name} is of family '{shape['family']}'", "family is decoder: no other can be made of a shape yet"
+        )
     if shape["architecture"] != "llama":
         raise unknown("architecture of a shape", str(shape["architecture"]), ("llama",))
     if not isinstance(shape["tie"], bool):
         raise BadInput(f"tie of the shape of {name} is {shape['tie']!r}", "tie is true or false")
     if width % heads:
-        raise BadInput(f"width {width} of {name} cannot be divided among {heads} heads", f"choose a width such as {heads * (width // heads + 1)}")
+        raise BadInput(
+            f"width {width} of {name} cannot be divided among {heads} heads",
+            f"choose a width such as {heads * (width // heads + 1)}",
+        )
     if (width // heads) % 2:
-        raise BadInput(f"each head of {name} is {width // heads} wide, which rotary positions cannot halve", "make width / heads even")
+        raise BadInput(
+            f"each head of {name} is {width // heads} wide, which rotary positions cannot halve", "make width / heads even"
+        )
     if heads % kv_heads:
         raise BadInput(f"{heads} heads of {name} cannot share {kv_heads} kv_heads evenly", "choose kv_heads that divides heads")
 
@@ -170,7 +194,6 @@ def _fetch(name: str, revision: str) -> tuple[Path, str, list[str]]:
     """A hub model's small files in the local cache, its commit, and the names of all its files (those at hand when offline)."""
     from huggingface_hub import HfApi, errors, snapshot_download
 
-    http_errors: Any = (OSError, errors.HfHubHTTPError.__mro__[1:-3])
     try:
         info = HfApi().model_info(name, revision=revision or None)
         commit = str(info.sha)
@@ -184,7 +207,7 @@ def _fetch(name: str, revision: str) -> tuple[Path, str, list[str]]:
         raise BadInput(f"there is no base '{name}': no folder, no pocket base, and the hub has none", _where()) from error
     except errors.HFValidationError as error:
         raise BadInput(f"'{name}' is not a hub id", _where()) from error
-    except _network_errors() as error:
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # offline, or no answer: the root of its client's errors
         unreachable = error
     try:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(SMALL), local_files_only=True))
@@ -193,3 +216,158 @@ def _fetch(name: str, revision: str) -> tuple[Path, str, list[str]]:
             f"there is no base '{name}' here: no folder, no pocket base, not in the cache, and the hub cannot be reached", _where()
         ) from unreachable
     return folder, folder.name, [path.name for path in folder.iterdir()]
+
+
+def _where() -> str:
+    known = ", ".join(pocket.names()) or "none is installed"
+    return f"give a folder that exists, a pocket base ({known}), or with a network a hub id such as org/name"
+
+
+def _only_safetensors(name: str, files: Iterable[str]) -> None:
+    files = list(files)
+    pickled = sorted(file for file in files if any(fnmatch(file, pattern) for pattern in PICKLED) and file != "training_args.bin")
+    if pickled and not any(file.endswith(".safetensors") for file in files):
+        raise BadInput(
+            f"{name} keeps its weights in {pickled[0]}, and opening such a file can run code hidden in it",
+            "only safetensors are opened: convert it where you trust it, with save_pretrained(..., safe_serialization=True)",
+        )
+
+
+def _describe(folder: Path, name: str, source: Any, location: str, revision: str, content: str, trust: bool) -> Base:
+    config = _config(folder, name, trust)
+    family = _family(config, name)
+    text = config.get_text_config(decoder=True) if family != "encoder" else config
+    model = _built(config, family, name, trust)
+    parameters, active = _count(model, text)
+    heads = int(text.num_attention_heads)
+    settings = {
+        "architecture": str(config.model_type),
+        "heads": heads,
+        "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
+        "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
+        "mlp": int(_first(text, ("intermediate_size", "d_ff", "n_inner", "ffn_dim", "ffn_hidden_size")) or 4 * text.hidden_size),
+        "tie": bool(config.tie_word_embeddings),
+        "dtype": str(config.dtype or "float32").removeprefix("torch."),
+    }
+    if trust:
+        settings["trust_remote_code"] = True
+    return Base(
+        name=name,
+        source=source,
+        location=location,
+        family=family,
+        parameters=parameters,
+        active=active,
+        layers=int(text.num_hidden_layers),
+        width=int(text.hidden_size),
+        vocabulary=int(text.vocab_size),
+        context=_context(text, folder, family),
+        revision=revision,
+        licence=_licence(folder),
+        content=content,
+        settings=settings,
+    )
+
+
+def _config(folder: Path, name: str, trust: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        written = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"config.json of {name} cannot be read: {error}", "save the model again, or fetch it again") from error
+    if not isinstance(written, dict) or not (written.get("model_type") or written.get("auto_map")):
+        raise BadInput(f"config.json of {name} does not name a model_type", "it is not a model that transformers can open")
+    if written.get("auto_map") and not trust:
+        raise BadInput(
+            f"{name} brings its own code (auto_map in config.json), which is not run unasked",
+            "read that code, then say `trust: true`",
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:  # each architecture checks its values in its own way
+        raise BadInput(
+            f"config.json of {name} makes no sense to transformers: {_line(error)}", "it may need a newer transformers"
+        ) from error
+
+
+def _built(config: Any, family: Family, name: str, trust: bool) -> Any:
+    try:
+        return skeleton(config, family, trust=trust)
+    except Exception as error:  # each architecture fails in its own way on values that do not fit together
+        raise BadInput(
+            f"no model can be built of {name}'s config.json: {_line(error)}", "the values in it contradict each other"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _family(config: Any, name: str) -> Family:
+    """By what the configuration says of itself, else by which of transformers' heads exist for its type."""
+    from transformers.models.auto import modeling_auto as known
+
+    kind = str(config.model_type)
+    said = [str(one) for one in config.architectures or ()]
+    if any(one.endswith("EncoderModel") for one in said):
+        return "encoder"
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in said):
+        return "decoder"
+    if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "encoder"
+    if kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return "decoder"
+    raise BadInput(f"{name} is a {kind}, which is not a language model", "give a decoder, an encoder or an encoder-decoder of text")
+
+
+def _count(model: Any, text: Any) -> tuple[int, int]:
+    """Parameters in all, and those that one token meets: of a mixture's experts only as many as the router picks.
+
+    Tied weights count once. The router's counts go by several names among architectures.
+    """
+    parameters = sum(weight.numel() for weight in model.parameters())
+    experts = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name)
+    if not experts:
+        return parameters, parameters
+    of = _first(text, ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"))
+    picked = _first(text, ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk"))
+    return parameters, parameters - experts + (experts * int(picked) // int(of) if of and picked else experts)
+
+
+def _first(config: Any, names: Iterable[str]) -> Any:
+    """The first of the names that the configuration gives a value; architectures call one thing by several."""
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if value is not None), None)
+
+
+def _context(text: Any, folder: Path, family: Family) -> int:
+    """Tokens that can be read at once. Encoders' position tables hold rows that are not for tokens: there the tokenizer says."""
+    most = int(_first(text, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")) or 2048)
+    path = folder / "tokenizer_config.json"
+    if family == "encoder" and path.is_file():
+        said = json.loads(path.read_text("utf-8")).get("model_max_length")
+        return min(most, int(said)) if said else most
+    return most
+
+
+def _licence(folder: Path) -> str:
+    """The README's front matter, else what the licence file begins with; "" where neither says."""
+    import yaml
+
+    readme = folder / "README.md"
+    front = re.match(r"---\s*\n(.*?)\n---", readme.read_text("utf-8", "replace"), re.DOTALL) if readme.is_file() else None
+    if front:
+        try:
+            facts = yaml.safe_load(front[1])
+        except yaml.YAMLError:
+            facts = None
+        said = facts.get("license_name") or facts.get("license") if isinstance(facts, dict) else None
+        if said:
+            return str(said[0] if isinstance(said, list) else said)
+    for path in sorted([*folder.glob("LICENSE*"), *folder.glob("LICENCE*")]):
+        start = path.read_text("utf-8", "replace")[:2000]
+        return next((name for phrase, name in LICENCES.items() if phrase in start), path.name)
+    return ""

@@ -123,7 +123,9 @@ class LocalEngine:
         try:
             return self.coder.encode_many(pairs, close=close, limit=limit)
         except TooLong as error:
-            raise BadInput(f"an answer does not fit in the context of {self.coder.context} tokens: {error}", "shorten it") from error
+            raise BadInput(
+                f"an answer does not fit in the context of {self.coder.context} tokens: {error}", "shorten it"
+            ) from error
 
     def _endings(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[Encoded]]:
         """Every ending of every ask in tokens, all endings of an ask after the same prompt."""

@@ -34,5 +34,8 @@ def folder(name: str) -> Path:
     if name in known:
         return shelf() / name
     if name == DEFAULT or not known:
-        raise BadInput(f"this installation holds no '{name}'", "make it with `tuneladder climb recipes/pocket-decoder.yaml`, or name another base")
+        raise BadInput(
+            f"this installation holds no '{name}'",
+            "make it with `tuneladder climb recipes/pocket-decoder.yaml`, or name another base",
+        )
     raise unknown("pocket base", name, known)

@@ -39,7 +39,7 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
         first.setdefault(example.references[0], example.id)
         counts[example.references[0]] += 1
     if labels is None:
-        mapping = {value: value.strip() for value in sorted(counts, key=_order)}
+        mapping = {value: value for value in sorted({value.strip() for value in counts}, key=_order)}
         total = sum(counts.values())
         if len(counts) > 20 and len(counts) > total / 2:
             raise BadInput(

@@ -52,19 +52,30 @@ def pad(rows: Sequence[Encoded]) -> Micro:
     return Micro(ids, torch.tensor(places), torch.tensor(targets))
 
 
-def bundle(rows: Sequence[Encoded], *, tokens: int, waste: float = 0.15) -> list[Micro]:
-    """Micro-batches sorted by length: a new one begins above `tokens` padded tokens, or where padding would exceed `waste`."""
-    groups: list[list[Encoded]] = []
-    real = 0
-    for row in sorted(rows, key=lambda row: len(row.ids)):
-        size = len(row.ids)
-        if groups and (len(groups[-1]) + 1) * size <= tokens and real + size >= (1 - waste) * size * (len(groups[-1]) + 1):
-            groups[-1].append(row)
-            real += size
-        else:
-            groups.append([row])
-            real = size
-    return [pad(group) for group in groups]
+def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[Micro]:
+    """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row).
+
+    Of all ways to cut the sorted rows, the one with the fewest padded tokens, where each pass costs as much as `overhead` tokens:
+    a small model's pass takes the time of many tokens however few it holds.
+    """
+    order = sorted(rows, key=lambda row: len(row.ids))
+    cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
+    for end in range(1, len(order) + 1):
+        longest = len(order[end - 1].ids)
+        options = []
+        for start in range(end - 1, -1, -1):
+            padded = (end - start) * longest
+            if padded > tokens and end - start > 1:
+                break
+            options.append((cheapest[start][0] + padded + overhead, start))
+        cheapest.append(min(options))
+    groups = []
+    end = len(order)
+    while end:
+        start = cheapest[end][1]
+        groups.append(order[start:end])
+        end = start
+    return [pad(group) for group in reversed(groups)]
 
 
 class Rows:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
+from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, encode_all
 from tuneladder.train.batches import Rows, bundle
@@ -35,8 +38,23 @@ def foretell(
     tokens = epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     rows = min(batch_size, len(task.examples.train))
-    need = memory.training(variant.base, trainable=trainable, rows=rows, length=int(mean), learned_rows=rows * 4)
-    return Cost(seconds, need.total, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+    need = memory.training(
+        variant.base,
+        trainable=trainable,
+        rows=rows,
+        length=int(mean),
+        learned_rows=rows * 4,
+        dtype="bfloat16" if has_bf16(device()) else "float32",
+        method="adapter" if frozen else "full",
+        attention=attention_for(int(mean), device()),
+        device=device(),
+    )
+    return Cost(seconds, need.peak, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+
+
+def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
+    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows."""
+    return "eager" if device == "cpu" and length <= EAGER_BELOW else "sdpa"
 
 
 def _mean_length(variant: Variant, examples: Sequence[Example], limit: int) -> float:
@@ -56,10 +74,21 @@ def fit(
     dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in rows)
-    if kit.device == "cpu" and longest <= EAGER_BELOW:
-        model.set_attn_implementation("eager") if hasattr(model, "set_attn_implementation") else None
+    attention = attention_for(longest, kit.device)
+    live.model.set_attn_implementation(attention)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    most = memory.micro_batch(variant.base, trainable=trainable, length=longest, allowed=kit.memory, wanted=batch_size)
+    most = memory.micro_batch(
+        variant.base,
+        trainable=trainable,
+        length=longest,
+        allowed=kit.memory,
+        wanted=batch_size,
+        learned=max(sum(row.learn) for row in rows),
+        dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
+        method="full" if trainable == variant.base.parameters else "adapter",
+        attention=attention,
+        device=kit.device,
+    )
     batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed)
     return follow(
         train(

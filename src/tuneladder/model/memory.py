@@ -1,0 +1,240 @@
+"""How much memory a base takes: to hold, to train, to answer. Arithmetic; nothing is run.
+
+What backward keeps for each layer of a Llama was counted tensor by tensor in transformers 5.23 (saved_tensors_hooks), and the
+sums were set against measured peaks; tests/model/test_memory.py measures two of them anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tuneladder.types import Base
+
+Method = Literal["full", "adapter"]
+Attention = Literal["sdpa", "eager"]
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+# What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT (395 MB measured), and what
+# the first step loads of them (20 MB). On a GPU the allocator's own peak counts, and this is no part of it.
+PROCESS = 415_000_000
+
+# What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
+# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux. CUDA's allocator rounds to blocks.
+HEAP = 1.9
+BLOCKS = 1.1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what holds them. `total` is the model's work, `process` what the process takes beside it, `peak` both."""
+
+    weights: int
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    logits: int = 0
+    cache: int = 0
+    process: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.cache
+
+    @property
+    def peak(self) -> int:
+        return self.total + self.process
+
+
+def hold(parameters: int, bits: int = 32) -> int:
+    """Bytes that weights of so many bits take: 1B in fp32 is 4 GB."""
+    return -(-parameters * bits // 8)
+
+
+def rule_of_thumb(parameters: int) -> int:
+    """The lectures' rule for training with Adam in fp32: 24 bytes a parameter. `training` is the real estimate."""
+    return 24 * parameters
+
+
+def low_rank(rows: int, columns: int, r: int) -> int:
+    """Parameters of a LoRA of rank r on a matrix (rows, columns): A is (r, columns), B is (rows, r). arXiv:2106.09685."""
+    return r * (rows + columns)
+
+
+def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all") -> int:
+    """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits."""
+    from tuneladder.model.attach import linear_targets
+    from tuneladder.model.inspect import config_of, skeleton
+
+    model = skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
+    endings = tuple(linear_targets(model, targets))
+    head = model.get_output_embeddings()
+    chosen = [module for name, module in model.named_modules() if name.rpartition(".")[2] in endings and module is not head]
+    return sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) for module in chosen)
+
+
+def training(
+    base: Base,
+    *,
+    trainable: int,
+    rows: int,
+    length: int,
+    learned_rows: int,
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    dtype: str = "float32",
+    method: Method | None = None,
+    attention: Attention = "sdpa",
+    device: str = "cpu",
+) -> Memory:
+    """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head.
+
+    `method` is full where every weight learns, adapter where the base is frozen; by default what `trainable` says. Weights that
+    learn, their gradients and AdamW's two moments are fp32; frozen weights are `dtype`. With bfloat16, full tuning runs under
+    autocast and keeps a bfloat16 copy of the weights besides.
+    """
+    method = method or ("full" if trainable >= base.parameters else "adapter")
+    size = BYTES[dtype]
+    if method == "full":
+        weights = hold(base.parameters) + (hold(base.parameters, 16) if size == 2 else 0)
+    else:
+        weights = hold(base.parameters, 8 * size) + hold(trainable)
+    kept = base.layers * _layer(base, rows, length, size, method, attention)
+    # logits in dtype and fp32, their log-softmax and its gradient in fp32
+    logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
+    return Memory(
+        weights=weights,
+        gradients=hold(trainable),
+        optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
+        activations=int(kept * (HEAP if device == "cpu" else BLOCKS)),
+        logits=logits,
+        process=_process(device),
+    )
+
+
+def inference(
+    base: Base,
+    *,
+    rows: int,
+    length: int,
+    dtype: str = "float32",
+    read_rows: int | None = None,
+    attention: Attention = "sdpa",
+    device: str = "cpu",
+) -> Memory:
+    """The peak of answering `rows` prompts of `length` tokens (answer included) at once, where `read_rows` positions reach the
+    head: by default one of each prompt."""
+    size = BYTES[dtype]
+    read = rows if read_rows is None else read_rows
+    one_layer = _layer(base, rows, length, size, "adapter", attention)
+    return Memory(
+        weights=hold(base.parameters, 8 * size),
+        activations=int(one_layer * (HEAP if device == "cpu" else BLOCKS)),  # a layer's are gone before the next begins
+        logits=read * base.vocabulary * (4 + size),
+        cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
+        process=_process(device),
+    )
+
+
+def kv_cache(base: Base, *, rows: int, length: int, dtype: str = "float32") -> int:
+    """Bytes of the keys and values of every layer (grouped-query attention: arXiv:2305.13245)."""
+    _, kv_heads, head_width, _ = _sizes(base)
+    return 2 * base.layers * kv_heads * head_width * rows * length * BYTES[dtype]
+
+
+def micro_batch(
+    base: Base,
+    *,
+    trainable: int,
+    length: int,
+    allowed: int | None,
+    wanted: int,
+    learned: int | None = None,
+    dtype: str = "float32",
+    method: Method | None = None,
+    attention: Attention = "sdpa",
+    device: str = "cpu",
+) -> int:
+    """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
+    to say. `learned` positions of a row reach the head, by default all."""
+    if allowed is None:
+        return wanted
+    each = length if learned is None else learned
+    for rows in range(wanted, 1, -1):
+        need = training(
+            base,
+            trainable=trainable,
+            rows=rows,
+            length=length,
+            learned_rows=rows * each,
+            dtype=dtype,
+            method=method,
+            attention=attention,
+            device=device,
+        )
+        if need.peak <= allowed:
+            return rows
+    return 1
+
+
+def _layer(base: Base, rows: int, length: int, size: int, method: Method, attention: Attention) -> int:
+    """Bytes that one layer keeps for its backward pass, `size` bytes a number.
+
+    The two norms keep their input in fp32, and where weights learn what they scaled; the projections keep what they read only
+    where a weight learns from it (under autocast a copy each); attention keeps q, k, v, its output or its weights; the gated MLP
+    keeps gate, its activation and up, and where weights learn their product.
+    """
+    tokens = rows * length
+    heads, kv_heads, head_width, mlp = _sizes(base)
+    d, q, kv, m = (tokens * width for width in (base.width, heads * head_width, kv_heads * head_width, mlp))
+    full = method == "full"
+    copies = (6 if size == 2 else 2) if full else 1
+    kept = 4 * d * (4 if full else 2) + size * d * copies + size * m * (4 if full else 3)
+    if attention == "sdpa":
+        return kept + 2 * size * (q + kv) + 4 * tokens * heads
+    scores = tokens * heads * length
+    return kept + size * q * (4 if full else 3) + 4 * scores + (size * scores if size == 2 else 0)
+
+
+def _sizes(base: Base) -> tuple[int, int, int, int]:
+    """heads, kv_heads, head width, MLP width; of a base that does not say, the usual proportions.
+
+    Of a mixture of experts a token passes through several: the width that the active parameters are worth.
+    """
+    heads = int(base.settings.get("heads") or max(1, base.width // 64))
+    kv_heads = int(base.settings.get("kv_heads") or heads)
+    head_width = int(base.settings.get("head_width") or base.width // heads)
+    mlp = int(base.settings.get("mlp") or 4 * base.width)
+    if base.active < base.parameters:
+        embeddings = base.vocabulary * base.width * (1 if base.settings.get("tie") else 2)
+        attention = 2 * base.width * head_width * (heads + kv_heads)
+        mlp = max(mlp, math.ceil(((base.active - embeddings) / base.layers - attention) / (3 * base.width)))
+    return heads, kv_heads, head_width, mlp
+
+
+def _process(device: str) -> int:
+    return PROCESS if device == "cpu" else 0
+
+
+def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
+    """What a person asks of a base: bytes to hold it, to answer and to train it, by the precision of its weights; 0 where there
+    is no such way. Training is at 8 rows of at most 512 tokens."""
+    length = min(512, base.context or 512)
+    precisions = {"fp32": "float32", "bf16": "bfloat16"}
+    lora = lora_parameters(base, r=8) if base.family == "decoder" else 0
+    rows = [("to hold", {name: hold(base.parameters, 8 * BYTES[dtype]) for name, dtype in precisions.items()})]
+    rows.append(("to answer, 8 rows", {n: inference(base, rows=8, length=length, dtype=d).total for n, d in precisions.items()}))
+    ways: list[tuple[str, int, Method]] = [("lora r=8", lora, "adapter"), ("full", base.parameters, "full")]
+    for name, trainable, method in ways:
+        if trainable:
+            sizes = {
+                precision: training(
+                    base, trainable=trainable, rows=8, length=length, learned_rows=8 * 32, dtype=dtype, method=method
+                ).total
+                for precision, dtype in precisions.items()
+            }
+            rows.append((f"to train, {name}", sizes))
+    rows.append(("rule of thumb: 24 bytes a parameter (Adam, fp32)", {"fp32": rule_of_thumb(base.parameters), "bf16": 0}))
+    return rows

@@ -1,0 +1,105 @@
+"""How fast this machine runs a base: a micro-run of a second or two, from which plans foretell hours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tuneladder.types import Base, Pace, Prompt, Variant
+
+if TYPE_CHECKING:
+    from tuneladder.model.shelf import Shelf
+
+# flops per parameter and token: forward; forward and backward through activations. Weights that learn cost 2 more.
+FORWARD, FROZEN = 2, 4
+LENGTH = 64
+STREAM = 64 << 20
+
+
+def measured_pace(base: Base, shelf: Shelf) -> Pace:
+    """The pace of a base borrowed from the shelf, at the precision that the shelf trains in."""
+    with shelf.live(Variant(base, Prompt())) as live:
+        return pace(live.model, active=base.active, vocabulary=base.vocabulary, autocast=shelf.autocast)
+
+
+def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | None = None, seconds: float = 1.5) -> Pace:
+    """Time a decoder's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice each way.
+
+    Flops are counted as plans count them: 2 a token and active parameter forward, 4 with the way back through a frozen base; the
+    head, which training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
+    is taken with respect to the embedded input alone.
+    """
+    core = model.base_model
+    table = model.get_input_embeddings()
+    device = table.weight.device
+    draw = torch.Generator().manual_seed(0)
+
+    def embedded(rows: int, length: int) -> torch.Tensor:
+        ids = torch.randint(0, vocabulary, (rows, length), generator=draw).to(device)
+        with torch.no_grad():
+            return table(ids).detach()  # type: ignore[no-any-return]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            return core(inputs_embeds=x, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    def reading(x: torch.Tensor) -> None:
+        with torch.no_grad():
+            forward(x)
+
+    def learning(x: torch.Tensor) -> None:
+        x.requires_grad_(True)
+        torch.autograd.grad(forward(x).float().square().mean(), x)
+
+    training = model.training
+    model.eval()
+    try:
+        one = embedded(1, 1)
+        call = _seconds(lambda: reading(one), device, seconds * 0.1)
+        row = embedded(1, LENGTH)
+        once = _seconds(lambda: learning(row), device, seconds * 0.1)
+        rows = max(1, min(16, int(seconds * 0.1 / once)))
+        batch = embedded(rows, LENGTH)
+        wide = _seconds(lambda: reading(batch), device, seconds * 0.2)
+        both = _seconds(lambda: learning(batch), device, seconds * 0.4)
+    finally:
+        model.train(training)
+    bandwidth = _bandwidth(device, seconds * 0.1)
+    weight = active * table.weight.element_size()
+    tokens = rows * LENGTH
+    return Pace(
+        flops=FROZEN * active * tokens / both,
+        wide=FORWARD * active * tokens / wide,
+        bandwidth=bandwidth,
+        overhead=max(0.0, call - weight / bandwidth),
+    )
+
+
+def _bandwidth(device: torch.device, seconds: float) -> float:
+    """Bytes per second read from memory: the sum over a block that no cache holds."""
+    block = torch.ones(STREAM // 4, device=device)
+    return STREAM / _seconds(lambda: block.sum(), device, seconds)
+
+
+def _seconds(run: Callable[[], object], device: torch.device, budget: float) -> float:
+    """Median seconds of a call, after one that warms up; at least one timed call, more while `budget` lasts."""
+    run()
+    _wait(device)
+    times: list[float] = []
+    while not times or sum(times) + times[-1] < budget:
+        started = time.perf_counter()
+        run()
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done what was asked of it: a GPU answers before it has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,134 @@
+"""Prompts rendered, answers read, ranked, calibrated and voted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from tuneladder.errors import BadInput
+from tuneladder.model.ask import CannotScore, ask, parse, turns_of
+from tuneladder.model.fake import FakeEngine
+from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Turn, Turns
+
+LABELS = ("sports", "politics")
+
+
+def example(text: str, reference: str = "sports", options: tuple[str, ...] = ()) -> Example:
+    return Example(text, (Turn("user", text),), (reference,), options)
+
+
+class Biased(FakeEngine):
+    """Says sports to everything, a little less to what is about a vote."""
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        self.asked += asks
+        return [
+            [math.log(0.7 if "vote" in turns[-1].text else 0.9) if e == "sports" else math.log(0.1) for e in own]
+            for turns, own in zip(asks, endings, strict=True)
+        ]
+
+
+class Mute(FakeEngine):
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        raise CannotScore("no log-probabilities here")
+
+
+class Many(FakeEngine):
+    """Several different samples for each ask."""
+
+    def __init__(self, *samples: str) -> None:
+        super().__init__({})
+        self.samples = samples
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        assert decoding.samples == len(self.samples)
+        return [list(self.samples) for _ in asks]
+
+
+def test_the_prompt_is_laid_out_in_turns() -> None:
+    shots = Shots(2, chosen=(example("a goal"), example("a vote", "politics")))
+    prompt = Prompt(template="Text: {{ input }}", instruction="Which fits?", system="Be brief.", shots=shots)
+    assert turns_of(prompt, example("a match")) == (
+        Turn("system", "Be brief."),
+        Turn("user", "Which fits?\n\nText: a goal"),
+        Turn("assistant", "sports"),
+        Turn("user", "Text: a vote"),
+        Turn("assistant", "politics"),
+        Turn("user", "Text: a match"),
+    )
+
+
+def test_a_chat_keeps_its_turns_and_system() -> None:
+    chat = Example(
+        "1", (Turn("system", "You sell hats."), Turn("user", "Hi"), Turn("assistant", "Hello"), Turn("user", "Hats?")), ("Yes",)
+    )
+    assert turns_of(Prompt(), chat) == chat.turns
+    told = turns_of(Prompt(system="Be brief.", instruction="Now:"), chat)
+    assert told[0] == Turn("system", "Be brief.\n\nYou sell hats.")
+    assert [turn.text for turn in told[1:]] == ["Now:\n\nHi", "Hello", "Hats?"]
+
+
+def test_templates_that_fail_are_bad_input() -> None:
+    for template in ("{{ inptu }}", "{% if %}", "{{ input.__class__.__mro__ }}"):
+        with pytest.raises(BadInput, match="template fails"):
+            turns_of(Prompt(template=template), example("x"))
+    assert turns_of(Prompt(template="{{ input | upper }}\n"), example("{{ x }}"))[0].text == "{{ X }}\n"
+
+
+def test_ranked_answers_carry_their_probability() -> None:
+    engine = FakeEngine({"a goal": "sports", "a vote": "politics"})
+    answers = ask(engine, Prompt(ask="score"), [example("a goal"), example("a vote")], LABELS)
+    assert [(a.text, round(a.confidence or 0, 6)) for a in answers] == [("sports", 0.9), ("politics", 0.9)]
+
+
+def test_an_examples_own_options_come_first() -> None:
+    engine = FakeEngine({"2 + 2?": "four"})
+    [answer] = ask(engine, Prompt(ask="score"), [example("2 + 2?", options=("three", "four", "five"))], LABELS)
+    assert answer.text == "four"
+    with pytest.raises(BadInput, match="no options to rank"):
+        ask(engine, Prompt(ask="score"), [example("2 + 2?")])
+
+
+def test_calibration_takes_the_empty_input_away() -> None:
+    rows = [example("a vote"), example("a goal")]
+    engine = Biased({})
+    assert [a.text for a in ask(engine, Prompt(ask="score"), rows, LABELS)] == ["sports", "sports"]
+    engine = Biased({})
+    answers = ask(engine, Prompt(ask="score", instruction="Which?", calibrate=True), rows, LABELS)
+    assert [a.text for a in answers] == ["politics", "sports"]
+    assert answers[0].confidence == pytest.approx(1 / (1 + 0.7 / 0.9))
+    # one ask for both rows: the empty inputs are the same
+    assert [turns[-1].text for turns in engine.asked] == ["Which?\n\na vote", "Which?\n\na goal", "Which?\n\n"]
+
+
+def test_an_engine_that_cannot_rank_is_asked_to_write() -> None:
+    answers = ask(Mute({"a vote": "I think: Politics."}), Prompt(ask="score"), [example("a vote"), example("?")], LABELS)
+    assert answers == [Answer("politics", None, "I think: Politics."), Answer("", None, "")]
+
+
+def test_votes_are_counted() -> None:
+    engine = Many("It is 4.", "so 5", "no idea", "4")
+    [answer] = ask(engine, Prompt(parse="number", vote=4), [example("2 + 2?")])
+    assert answer == Answer("4", 0.5, "It is 4.")
+    [answer] = ask(Many("x", "y"), Prompt(parse="number", vote=2), [example("2 + 2?")])
+    assert answer == Answer("", 0.0, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "expected"),
+    [
+        ("  whole text \n", "text", "whole text"),
+        ("#### 1,234", "number", "1234"),
+        ("from -3 to 2.50.", "number", "2.50"),
+        ("none", "number", ""),
+        ("SPORTS", "label", "sports"),
+        ("transports", "label", ""),
+        ("politics or sports", "label", "politics"),
+        ("sports betting, surely", "label", "sports betting"),
+        ("", "label", ""),
+    ],
+)
+def test_answers_are_read_out_of_text(text: str, rule: str, expected: str) -> None:
+    assert parse(text, rule, ("sports", "politics", "sports betting")) == expected

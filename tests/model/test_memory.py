@@ -1,0 +1,159 @@
+"""Memory arithmetic: golden figures, and two estimates against what a fresh process really took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tuneladder.errors import Refused
+from tuneladder.model import memory
+from tuneladder.model.inspect import from_shape
+from tuneladder.types import Base
+
+TEN_MILLION = {"layers": 8, "width": 256, "heads": 8, "kv_heads": 8, "mlp": 1024, "vocabulary": 8192, "context": 512}
+GB = 10**9
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return from_shape("ten", TEN_MILLION)
+
+
+def test_the_lectures_figures() -> None:
+    assert memory.hold(GB) == 4 * GB
+    assert memory.hold(GB, 16) == 2 * GB
+    assert memory.hold(GB, 4) == GB // 2
+    assert [memory.rule_of_thumb(n * GB) for n in (1, 175, 500)] == [24 * GB, 4200 * GB, 12000 * GB]
+    assert 1 - memory.low_rank(512, 64, 8) / (512 * 64) == pytest.approx(0.86, abs=0.005)
+    gpt3 = 96 * 2 * memory.low_rank(12288, 12288, 4)  # 96 layers, q and v
+    assert memory.hold(gpt3, 16) == pytest.approx(35 * 2**20, rel=0.05)
+
+
+def test_lora_parameters_are_those_that_peft_makes(base: Base) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from tuneladder.model.attach import attach_lora, linear_targets
+    from tuneladder.model.inspect import config_of
+
+    small = from_shape("small", TEN_MILLION | {"layers": 2, "kv_heads": 2})
+    for targets in ("attention", "all", ("q_proj", "v_proj")):
+        model = AutoModelForCausalLM.from_config(config_of(small))
+        model = attach_lora(model, r=4, alpha=8, dropout=0.0, targets=linear_targets(model, targets), seed=0)
+        made = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        assert memory.lora_parameters(small, r=4, targets=targets) == made
+    assert memory.lora_parameters(base, r=8, targets=("q_proj", "v_proj")) == 8 * 2 * 8 * 512
+    with pytest.raises(Refused, match="qproj"):
+        memory.lora_parameters(base, r=8, targets=("qproj",))
+
+
+def test_training_has_its_parts(base: Base) -> None:
+    n = base.parameters
+    full = memory.training(base, trainable=n, rows=8, length=128, learned_rows=16)
+    assert (full.weights, full.gradients, full.optimizer) == (4 * n, 4 * n, 8 * n)
+    assert full.total == full.weights + full.gradients + full.optimizer + full.activations + full.logits
+    assert full.peak == full.total + memory.PROCESS
+    lora = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16, dtype="bfloat16")
+    assert lora.weights == 2 * n + 4 * 65536
+    assert lora.gradients == 4 * 65536
+    assert lora.optimizer == 8 * 65536
+    assert lora.activations < full.activations
+    assert memory.training(base, trainable=n, rows=8, length=128, learned_rows=16, optimizer="sgd").optimizer == 0
+    more = memory.training(base, trainable=n, rows=8, length=128, learned_rows=1024)
+    assert more.logits == 64 * full.logits
+    assert more.activations == full.activations
+    eager = memory.training(base, trainable=n, rows=8, length=128, learned_rows=16, attention="eager")
+    assert eager.activations > full.activations
+    gpu = memory.training(base, trainable=n, rows=8, length=128, learned_rows=16, device="cuda")
+    assert gpu.process == 0
+    assert gpu.activations < full.activations
+
+
+def test_the_cache_is_keys_and_values(base: Base) -> None:
+    assert memory.kv_cache(base, rows=2, length=100) == 2 * 8 * 256 * 200 * 4
+    grouped = from_shape("grouped", TEN_MILLION | {"kv_heads": 2})
+    assert memory.kv_cache(grouped, rows=2, length=100, dtype="bfloat16") == 2 * 8 * 64 * 200 * 2
+    answer = memory.inference(base, rows=2, length=100, dtype="bfloat16")
+    assert answer.weights == 2 * base.parameters
+    assert answer.gradients == answer.optimizer == 0
+    assert answer.total < memory.training(base, trainable=65536, rows=2, length=100, learned_rows=2, dtype="bfloat16").total
+    assert (
+        memory.inference(base, rows=2, length=100, read_rows=200).logits == 100 * memory.inference(base, rows=2, length=100).logits
+    )
+
+
+def test_the_micro_batch_is_the_largest_that_fits(base: Base) -> None:
+    def peak(rows: int) -> int:
+        return memory.training(base, trainable=base.parameters, rows=rows, length=128, learned_rows=rows * 128).peak
+
+    def most(allowed: int | None, wanted: int = 16) -> int:
+        return memory.micro_batch(base, trainable=base.parameters, length=128, allowed=allowed, wanted=wanted)
+
+    assert most(peak(5)) == 5
+    assert most(peak(5) - 1) == 4
+    assert most(None) == most(10**12) == 16
+    assert most(10**6) == 1
+    few = memory.micro_batch(base, trainable=base.parameters, length=128, allowed=peak(5), wanted=16, learned=2)
+    assert few > 5
+
+
+def test_a_base_that_says_little_is_given_usual_proportions(base: Base) -> None:
+    silent = replace(base, settings={})
+    told = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16)
+    guessed = memory.training(silent, trainable=65536, rows=8, length=128, learned_rows=16)
+    assert guessed.activations == pytest.approx(told.activations, rel=0.1)
+
+
+def test_the_estimate_is_near_what_a_process_takes(base: Base) -> None:
+    """Peak resident memory of training in fresh processes, over what they held before the model was built."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    running = {
+        method: subprocess.Popen([sys.executable, __file__, method], stdout=subprocess.PIPE, text=True, env=environment)
+        for method in ("full", "adapter")
+    }
+    for method, process in running.items():
+        out, _ = process.communicate(timeout=300)
+        found = json.loads(out.splitlines()[-1])
+        if found["how"] != "high-water mark":
+            pytest.skip("peaks can only be sampled on this system")
+        need = memory.training(base, trainable=found["trainable"], rows=8, length=128, learned_rows=16)
+        assert need.total == pytest.approx(found["peak"] - 20_000_000, rel=0.3), method
+
+
+def measure(method: str) -> None:
+    """Five steps of batch 8 x 128, 16 rows learned, in fp32 with sdpa; prints what they took as JSON."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from tuneladder.model.hardware import peak_how, peak_read, peak_reset
+    from tuneladder.model.inspect import config_of
+
+    config = config_of(from_shape("ten", TEN_MILLION))
+    before = peak_reset()
+    model = AutoModelForCausalLM.from_config(config)
+    core = model
+    if method == "adapter":
+        model = get_peft_model(model, LoraConfig(r=8, target_modules=["q_proj", "v_proj"]))
+    model.train()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, fused=True)
+    ids = torch.randint(0, 8192, (8, 128))
+    for _ in range(5):
+        read = core.model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[:16]
+        torch.nn.functional.cross_entropy(core.lm_head(read), ids.flatten()[:16]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    peak = peak_read() - before
+    print(json.dumps({"peak": peak, "trainable": sum(weight.numel() for weight in weights), "how": peak_how()}))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+    measure(sys.argv[1])

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneladder.errors import BadInput
+from tuneladder.store import freeze, thaw
+from tuneladder.task import build as module
+from tuneladder.task.build import build
+from tuneladder.types import Decoding, Task
+
+WORDS = ("river", "heron", "mill", "bridge", "stone", "market", "phone", "parcel", "refund", "goal", "vote", "minister", "chip")
+
+
+def sentence(n: int) -> str:
+    return " ".join(WORDS[(n * k + k * k) % len(WORDS)] for k in range(1, 9)) + f" {n}"
+
+
+def table(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> str:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def labelled(count: int, *labels: Any) -> list[dict[str, Any]]:
+    return [{"text": sentence(n), "label": labels[n % len(labels)]} for n in range(count)]
+
+
+def make(data: Any, **options: Any) -> tuple[Task, module.Findings]:
+    return build(**{"name": "t", "kind": "classify", "data": data, **options})
+
+
+def test_a_classification_from_one_file(tmp_path: Path) -> None:
+    task, findings = make(table(tmp_path, labelled(200, "b", "a", "a", "a")))
+    assert task.labels == ("a", "b")
+    assert findings.rows == {"train": 136, "dev": 24, "test": 40}
+    assert findings.format == "text/label"
+    for split in (task.examples.train, task.examples.dev, task.examples.test):
+        counts = Counter(example.references[0] for example in split)
+        assert counts["b"] == round(len(split) / 4)
+    assert task.prompt.ask == "score"
+    assert task.prompt.parse == "label"
+    assert task.prompt.instruction == "Which of these fits the text: a, b?"
+    assert task.metric == "macro_f1"
+    assert thaw(Task, freeze(task)) == task
+
+
+def test_seeds_decide_the_split_and_nothing_else_does(tmp_path: Path) -> None:
+    data = table(tmp_path, labelled(100, "a", "b"))
+    assert make(data, seed=3) == make(data, seed=3)
+    assert make(data, seed=3)[0].examples != make(data, seed=4)[0].examples
+
+
+def test_no_split_cuts_a_source(tmp_path: Path) -> None:
+    rows = [{"text": sentence(n % 40).upper() if n % 2 else f" {sentence(n % 40)}", "label": "ab"[n % 40 % 2]} for n in range(120)]
+    task, findings = make(table(tmp_path, rows))
+    sources = [{example.source for example in split} for split in (task.examples.train, task.examples.dev, task.examples.test)]
+    assert not (sources[0] & sources[1] | sources[0] & sources[2] | sources[1] & sources[2])
+    assert sum(map(len, sources)) == 40
+    assert findings.duplicates == 80
+    assert not findings.leaks
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "words"),
+    [
+        ([1, 2], {1: "politics", 2: "sports"}, ("politics", "sports")),
+        (["1", 2.0], {"1": "politics", 2: "sports"}, ("politics", "sports")),
+        ([0, 1], ["no", "yes"], ("no", "yes")),
+        (["yes", "no"], ["no", "yes"], ("no", "yes")),
+        (["Yes", "NO "], ["no", "yes"], ("no", "yes")),
+        ([True, False], {True: "good", False: "bad"}, ("good", "bad")),
+        (["True", "False"], {True: "good", False: "bad"}, ("good", "bad")),
+        ([10, 9, 2], None, ("2", "9", "10")),
+        (["b", " a "], None, ("a", "b")),
+        ([1, "1", 1.0, "x"], None, ("1", "x")),
+        (["new", "new york", "new york city"], None, ("new", "new york", "new york city")),
+        (["Größe", "大きさ", "🎉"], None, ("Größe", "大きさ", "🎉")),
+        ([1, 2, 3], {1: "low", 2: "low", 3: "high"}, ("low", "high")),
+    ],
+)
+def test_labels_map_values_to_words(tmp_path: Path, values: list[Any], labels: Any, words: tuple[str, ...]) -> None:
+    task, _ = make(table(tmp_path, labelled(60, *values)), labels=labels)
+    assert task.labels == words
+    assert {example.references[0] for example in task.examples.train} == set(words)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "says"),
+    [
+        (labelled(30, "a"), {}, "all 30 rows have the label 'a'"),
+        (labelled(1, "a"), {}, "all 1 rows have the label"),
+        (labelled(2, "a", "b"), {}, "2 rows with 2 different texts are too few"),
+        (labelled(30, "a", "b"), {"target": "lable"}, "no column 'lable': did you mean 'label'"),
+        (labelled(30, "a", "b"), {"input": "{{ txt }}"}, "no column 'txt': did you mean 'text'"),
+        (labelled(30, "a", "b"), {"input": "{{ text"}, "is not Jinja"),
+        (labelled(30, 0, 1, 2), {"labels": {0: "a", 1: "b"}}, r"the value '2' \(row 3, 10 in all\) is none of the labels"),
+        (labelled(30, 1, 2), {"labels": ["a", "b"]}, "the value '2'"),
+        (labelled(30, "yes", "no"), {"labels": [True, False]}, "YAML reads a bare yes"),
+        (labelled(30, "a", "b"), {"labels": "ab"}, "labels is the text"),
+        (labelled(30, "a", "b"), {"labels": {"a": "", "b": "x"}}, "an empty word"),
+        (labelled(30, ["a", "b"], "b"), {}, "row 1 has 2 labels: a, b"),
+        (labelled(60, *range(60)), {}, "60 different values in 60 rows"),
+        (labelled(30, None, ""), {}, "no row of .* has both"),
+        (labelled(30, "a", "b"), {"kind": "clasify"}, "did you mean 'classify'"),
+        (labelled(30, "a", "b"), {"rows": {"tran": 3}}, "did you mean 'train'"),
+        (labelled(30, "a", "b"), {"rows": {"train": 0}}, "rows: train is 0"),
+        (labelled(30, "a", "b"), {"template": "{{ inptu }}"}, "did you mean 'input'"),
+        (labelled(30, "a", "b"), {"template": "Go!"}, "never shows the row"),
+        (labelled(30, "a", "b"), {"kind": "generate", "labels": ["a"]}, "`labels` are set"),
+        ([{"message": "x", "desk": "y"}] * 9, {}, "cannot tell which column"),
+        ([{"message": "x", "desk": "y"}] * 9, {"input": "message"}, "not `target`"),
+        ([{"message": "x", "desk": "y"}] * 9, {"target": "desk"}, "not `input`"),
+        ([{"message": "same", "desk": "xy"[n % 2]} for n in range(9)], {"input": "message", "target": "desk"}, "1 different texts"),
+        ([{"question": "q", "answer": "a"}] * 9, {"kind": "choose", "input": "question", "target": "answer"}, "no options"),
+    ],
+)
+def test_what_makes_no_task_is_a_sentence_with_a_hint(tmp_path: Path, rows: list[dict[str, Any]], options: Any, says: str) -> None:
+    with pytest.raises(BadInput, match=says) as caught:
+        make(table(tmp_path, rows), **options)
+    assert caught.value.hint or "YAML" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"trian": "a.csv"}, "did you mean 'train'"),
+        ({"test": "a.csv"}, "no train split"),
+        ({"train": ["a.csv", "b.csv"]}, "not one file"),
+        ({"hub": "a/b", "subste": "x"}, "did you mean 'subset'"),
+    ],
+)
+def test_bad_data_settings(data: Any, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        make(data)
+
+
+def test_leaks_between_given_files_are_taken_from_train(tmp_path: Path) -> None:
+    near = [
+        {"text": f"{sentence(n)} one two three four five six seven eight nine ten eleven twelve {end}", "label": "a"}
+        for n in range(3)
+        for end in "x"
+    ]
+    also = [{**row, "text": row["text"][:-1] + "y"} for row in near]
+    rows = labelled(60, "a", "b")
+    task, findings = make(
+        {
+            "train": table(tmp_path, [*rows, *also], "train.jsonl"),
+            "dev": table(tmp_path, [*rows[50:55], *labelled(70, "a", "b")[60:]], "dev.jsonl"),
+            "test": table(tmp_path, [*rows[:5], rows[50], *near], "test.jsonl"),
+        }
+    )
+    assert findings.rows == {"train": 50, "dev": 14, "test": 9}
+    assert Counter((leak.split, leak.how) for leak in findings.leaks) == {
+        ("dev", "exact"): 1,
+        ("train", "exact"): 10,
+        ("train", "near"): 3,
+    }
+    assert len({example.id for example in task.examples.train} & {leak.id for leak in findings.leaks}) == 0
+    assert any("13 train rows were taken out" in note for note in findings.notes)
+
+
+def test_the_same_file_as_train_and_test(tmp_path: Path) -> None:
+    data = table(tmp_path, labelled(60, "a", "b"))
+    with pytest.raises(BadInput, match="every train row stands in a later split"):
+        make({"train": data, "dev": table(tmp_path, labelled(70, "a", "b")[60:], "d.jsonl"), "test": data})
+
+
+def test_caps_are_exact_stratified_and_said_when_missed(tmp_path: Path) -> None:
+    data = table(tmp_path, labelled(400, "a", "a", "a", "b"))
+    task, findings = make(data, rows={"train": 80, "test": 60})
+    assert findings.rows == {"train": 80, "dev": 12, "test": 60}
+    assert Counter(example.references[0] for example in task.examples.train) == {"a": 60, "b": 20}
+    assert any("train: 9,999 rows were asked for" in note for note in make(data, rows={"train": 9999})[1].notes)
+
+
+def test_rare_labels_stay_in_train(tmp_path: Path) -> None:
+    task, _ = make(table(tmp_path, [*labelled(200, "a", "b"), {"text": "only one of these", "label": "rare"}]))
+    assert any(example.references == ("rare",) for example in task.examples.train)
+
+
+def test_what_is_noteworthy_is_said(tmp_path: Path) -> None:
+    rows = [
+        *labelled(60, "spam", "ham"),
+        {"text": sentence(0), "label": "ham"},
+        {"text": " ", "label": "ham"},
+        {"text": "x", "label": "Spam"},
+    ]
+    _, findings = make(table(tmp_path, rows))
+    assert (findings.duplicates, findings.conflicts, findings.empty) == (1, 1, 1)
+    said = "\n".join(findings.notes)
+    for sentence_ in ("1 rows were dropped", "1 texts come with different labels", "differ by case only", "test: 12 rows drawn"):
+        assert sentence_ in said
+
+
+def test_a_label_that_only_test_has_is_kept_and_said(tmp_path: Path) -> None:
+    later = [{"text": f"another thing entirely {n}", "label": "c"} for n in range(3)]
+    task, findings = make({"train": table(tmp_path, labelled(40, "a", "b")), "test": table(tmp_path, later, "test.jsonl")})
+    assert task.labels == ("a", "b", "c")
+    assert "no training row has the label c" in findings.notes
+
+
+def test_long_rows_mixed_types_and_a_bom(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for n in range(40):
+            writer.writerow([[f"{n} " + "word " * 10_000, n, 1.5 * n, f"ünï {n}"][n % 4], [1, "one"][n // 4 % 2]])
+    task, findings = make(str(path))
+    assert task.labels == ("1", "one")
+    assert sum(findings.rows.values()) + len(findings.leaks) == 40
+    assert max(len(example.turns[0].text) for example in task.examples.train) > 50_000
+    rows = [{"text": [n, f"t {n}", {"a": n}, True, None, n + 0.5][n % 6], "label": ["x", 1][n % 2]} for n in range(60)]
+    task, findings = make(table(tmp_path, rows))
+    assert set(task.labels) == {"1", "x"}
+    assert findings.empty == 10
+
+
+def test_lone_surrogates_become_readable(tmp_path: Path) -> None:
+    rows = [{"text": f"{sentence(n)} \ud800", "label": "ab"[n % 2]} for n in range(20)]
+    task, _ = make(table(tmp_path, rows))
+    json.dumps(freeze(task), ensure_ascii=False).encode()
+
+
+def test_generation_chat_extraction_and_choice(tmp_path: Path) -> None:
+    rows = [{"question": sentence(n), "answers": [f"a{n}", f"b{n}"], "more": {"x": n}} for n in range(40)]
+    task, _ = make(table(tmp_path, rows), kind="generate", input="Q: {{ question }} {{ more.x }}", target="answers")
+    first = task.examples.train[0]
+    assert first.references == (f"a{int(first.id) - 1}", f"b{int(first.id) - 1}")
+    assert first.turns[0].text.startswith("Q: ")
+    assert (task.prompt.ask, task.metric, task.labels) == ("generate", "rouge_l", ())
+    talks = [{"messages": [{"role": "user", "content": sentence(n)}, {"role": "assistant", "content": "ok"}]} for n in range(40)]
+    assert make(table(tmp_path, talks), kind="chat")[0].examples.train[0].references == ("ok",)
+    questions = [
+        {"question": sentence(n), "choices": ["red", "green", f"b{n}"], "answer": ["green", "B", 1, "1"][n % 4]} for n in range(40)
+    ]
+    task, _ = make(table(tmp_path, questions), kind="choose", input="question", target="answer")
+    assert {example.references for example in task.examples.train} == {("green",)}
+    assert len(task.examples.train[0].options) == 3
+    assert (task.prompt.ask, task.metric) == ("score", "accuracy")
+    with pytest.raises(BadInput, match="the answer 'purple' is none of its options"):
+        make(table(tmp_path, [{**row, "answer": "purple"} for row in questions]), kind="choose", input="question", target="answer")
+    arc = [{"q": sentence(n), "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "a": "2"} for n in range(40)]
+    assert make(table(tmp_path, arc), kind="choose", input="q", target="a")[0].examples.test[0].references == ("y",)
+    shared = [{"q": sentence(n), "a": n % 2} for n in range(40)]
+    task, _ = make(table(tmp_path, shared), kind="choose", input="q", target="a", labels=["no", "yes"])
+    assert task.labels == ("no", "yes")
+
+
+def test_rejected_kto_rows_are_not_learned(tmp_path: Path) -> None:
+    rows = [{"prompt": sentence(n), "completion": "good" if n % 2 else "bad", "label": bool(n % 2)} for n in range(60)]
+    task, findings = make(table(tmp_path, rows), kind="generate")
+    assert {example.references[0] for split in (task.examples.train, task.examples.test) for example in split} == {"good"}
+    assert findings.empty == 30
+
+
+def test_every_setting_of_the_prompt_arrives(tmp_path: Path) -> None:
+    data = table(tmp_path, labelled(40, "a", "b"))
+    decoding = Decoding(max_new_tokens=3, seed=9)
+    task, _ = make(data, instruction="", system="S", template="<{{ input }}>", decoding=decoding, metric="accuracy")
+    assert (task.prompt.instruction, task.prompt.system, task.prompt.template) == ("", "S", "<{{ input }}>")
+    assert task.prompt.decoding == decoding
+    assert task.metric == "accuracy"
+    many, _ = make(table(tmp_path, labelled(200, *(f"label{n}" for n in range(25)))))
+    assert "label1" not in many.prompt.instruction
+
+
+def test_hub_splits_by_their_usual_names_and_hidden_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"train": labelled(60, 0, 1), "validation": labelled(90, 0, 1)[60:], "test": labelled(100, -1)[90:]}
+    monkeypatch.setattr(module, "hub_splits", lambda *_, **__: tuple(rows))
+    monkeypatch.setattr(module, "read_rows", lambda *_, split, **__: rows[split])
+    task, findings = make({"hub": "someone/set", "subset": "en"}, labels=["no", "yes"])
+    assert findings.rows == {"train": 48, "dev": 30, "test": 12}
+    assert any("answers are hidden" in note for note in findings.notes)
+    assert task.labels == ("no", "yes")

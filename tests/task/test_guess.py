@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tuneladder.errors import BadInput
+from tuneladder.task.build import build
+from tuneladder.task.guess import guess
+
+DESKS = Path(__file__).parents[2] / "src/tuneladder/assets/desks/messages.csv"
+
+
+def table(folder: Path, rows: list[dict[str, Any]]) -> str:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def text(n: int, length: int = 8) -> str:
+    return " ".join(f"w{n * k % 97}" for k in range(1, length + 1)) + f" {n}"
+
+
+def test_a_text_column_and_a_column_of_few_values() -> None:
+    recipe, why = guess(str(DESKS))
+    assert recipe["task"] == {"kind": "classify", "data": str(DESKS), "input": "message", "target": "desk", "metric": "macro_f1"}
+    assert recipe["base"] == "pocket-decoder"
+    assert recipe["rungs"][0] == "zero_shot"
+    assert any("6 different values" in sentence for sentence in why)
+    assert yaml.safe_load(yaml.safe_dump(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "input", "target"),
+    [
+        (lambda n: {"id": n, "topic": "ab"[n % 2], "body": text(n), "paid": "yn"[n % 2]}, "classify", "body", "topic"),
+        (lambda n: {"title": text(n), "body": text(n, 20), "y": n % 2}, "classify", "{{ title }}\n{{ body }}", "y"),
+        (lambda n: {"answer": text(n), "question": text(n + 1)}, "generate", "question", "answer"),
+        (lambda n: {"de": text(n), "en": text(n + 1)}, "generate", "de", "en"),
+        (lambda n: {"dialogue": text(n, 30), "summary": text(n), "section": "ab"[n % 2]}, "generate", "dialogue", "summary"),
+        (lambda n: {"word": f"w{n}", "gender": "mf"[n % 2]}, "classify", "word", "gender"),
+    ],
+)
+def test_columns_are_told_apart(tmp_path: Path, row: Any, kind: str, input: str, target: str) -> None:
+    data = table(tmp_path, [row(n) for n in range(80)])
+    recipe, why = guess(data)
+    assert (recipe["task"]["kind"], recipe["task"]["input"], recipe["task"]["target"]) == (kind, input, target)
+    assert len(why) >= 3
+    task, _ = build(name="t", **recipe["task"])
+    assert len(task.examples.train) > 40
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"instruction": "Add", "input": "{}", "output": "x{}"}, "generate"),
+        ({"messages": [{"role": "user", "content": "{}"}, {"role": "assistant", "content": "x"}]}, "chat"),
+        ({"prompt": "{}", "completion": "x"}, "generate"),
+        ({"prompt": "{}", "chosen": "x", "rejected": "y"}, "generate"),
+    ],
+)
+def test_known_formats_need_no_columns(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
+    data = table(tmp_path, [json.loads(json.dumps(row).replace("{}", f"number {n}")) for n in range(40)])
+    recipe, _ = guess(data)
+    assert set(recipe["task"]) == {"kind", "data", "metric"}
+    assert recipe["task"]["kind"] == kind
+    assert build(name="t", **recipe["task"])[1].rows["train"] > 20
+
+
+def test_what_is_given_is_kept(tmp_path: Path) -> None:
+    data = table(tmp_path, [{"topic": "ab"[n % 2], "body": text(n), "paid": "yn"[n % 2]} for n in range(80)])
+    recipe, _ = guess(data, input="Read: {{ body }}", target="paid")
+    assert (recipe["task"]["input"], recipe["task"]["target"]) == ("Read: {{ body }}", "paid")
+    assert guess(data, input="topic", target="body", kind="extract")[0]["task"]["kind"] == "extract"
+    assert guess(data, kind="text")[0]["task"]["data"] == [{"data": data, "text": "body"}]
+    with pytest.raises(BadInput, match="did you mean 'topic'"):
+        guess(data, target="topc")
+    with pytest.raises(BadInput, match="did you mean 'classify'"):
+        guess(data, kind="classfy")
+
+
+def test_numbers_for_labels_are_said(tmp_path: Path) -> None:
+    assert any("give each a word" in s for s in guess(table(tmp_path, [{"text": text(n), "label": n % 2} for n in range(40)]))[1])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"id": str(n)} for n in range(20)],
+        [{"a": n, "b": n + 1} for n in range(20)],
+        [{"a": "x"}],
+        [{"chosen": text(n), "rejected": text(n + 1)} for n in range(20)],
+    ],
+)
+def test_nothing_to_guess_from(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(BadInput) as caught:
+        guess(table(tmp_path, rows))
+    assert caught.value.hint
+
+
+def test_plain_text(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("One.\n\nTwo.", encoding="utf-8")
+    assert guess(str(path))[0]["task"]["kind"] == "text"

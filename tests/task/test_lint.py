@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuneladder.errors import BadInput
+from tuneladder.task.build import Findings, build
+from tuneladder.task.encode import Coder
+from tuneladder.task.lint import lint, show
+from tuneladder.types import Task, Turn
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_folder: Path) -> object:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_folder)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Task, Findings]:
+    rows = [
+        {"text": f"the parcel number {n} " + "is lost " * (60 if n % 5 == 0 else n % 7), "label": ["lost", "ünfound"][n % 10 == 3]}
+        for n in range(80)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return build(name="t", kind="classify", data=str(path))
+
+
+def test_without_a_base(made: tuple[Task, Findings]) -> None:
+    report = lint(*made, None)
+    assert report.row == ()
+    assert report.balance["train"]["lost"] == sum(e.references == ("lost",) for e in made[0].examples.train)
+    assert any("test has 16 rows" in warning for warning in report.warnings)
+    assert any("of the training rows are 'lost'" in warning for warning in report.warnings)
+    assert report.facts[0].startswith("train 5")
+
+
+def test_with_a_base_the_row_is_shown_and_cuts_are_counted(made: tuple[Task, Findings], tokenizer: object) -> None:
+    coder = Coder(tokenizer, 100)
+    report = lint(*made, coder, asked=lambda e: (Turn("user", f"Where?\n\n{e.turns[0].text}"),))
+    first = made[0].examples.train[0]
+    assert [piece.learned for piece in report.row] == [False, True]
+    assert report.row[1].text.strip().startswith(first.references[0])
+    assert "".join(piece.text for piece in report.row).startswith("Where?\n\nthe parcel")
+    tally = report.tallies["train"]
+    assert tally.kept == len(made[0].examples.train)
+    assert 0 < tally.cut < tally.kept
+    assert any("of the train rows are cut to fit 100 tokens" in warning for warning in report.warnings)
+    shown = show(report)
+    assert "[[ " + first.references[0] in shown
+    assert "warning: " in shown
+    assert "ünfound" in shown
+
+
+def test_nothing_learnable_is_an_error_that_shows_a_row(made: tuple[Task, Findings], tokenizer: object) -> None:
+    with pytest.raises(BadInput, match="the parcel"):
+        lint(*made, Coder(tokenizer, 3))

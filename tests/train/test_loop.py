@@ -1,0 +1,176 @@
+"""The one loop: its numbers, its ends, and that a killed run goes on as if it had not been."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+import torch
+
+from tuneladder.errors import Failed
+from tuneladder.task.encode import Encoded
+from tuneladder.train.batches import Micro, Rows, bundle, pad
+from tuneladder.train.loop import Course, evaluate, follow, read_log, train
+from tuneladder.train.losses import next_token
+
+
+def rows(count, seed=0, low=4, high=20, vocabulary=250):
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for _ in range(count):
+        size = int(torch.randint(low, high, (1,), generator=draw))
+        ids = torch.randint(3, vocabulary, (size,), generator=draw).tolist()
+        made.append(Encoded(ids, [place >= size - 2 for place in range(size)], 0))
+    return made
+
+
+@pytest.fixture
+def model(tiny_folder):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+
+
+def gradients(model, micros):
+    model.zero_grad()
+    learned = sum(micro.learned for micro in micros)
+    for micro in micros:
+        (next_token(model, micro) / learned).backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+
+def test_accumulation_equals_the_large_batch(model):
+    data = rows(12)
+    whole = gradients(model, [pad(data)])
+    for size in (1, 3, 5):
+        parts = gradients(model, [pad(data[at : at + size]) for at in range(0, 12, size)])
+        for name, gradient in whole.items():
+            torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_loss_equals_transformers(model):
+    data = rows(5)
+    micro = pad(data)
+    labels = torch.full_like(micro.ids, -100)
+    for at, row in enumerate(data):
+        for place, learned in enumerate(row.learn):
+            if learned:
+                labels[at, place] = row.ids[place]
+    theirs = model(input_ids=micro.ids, labels=labels).loss
+    ours = next_token(model, micro) / micro.learned
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_bundles_hold_every_row_once_within_the_budget():
+    data = rows(40, low=3, high=60)
+    micros = bundle(data, tokens=120)
+    assert sum(micro.ids.shape[0] for micro in micros) == 40
+    assert sum(micro.learned for micro in micros) == 80
+    assert all(micro.ids.numel() <= 120 or micro.ids.shape[0] == 1 for micro in micros)
+
+
+def run(model, folder, *, stop=None, steps_of=lambda: rows(24), course=None, **settings):
+    folder.mkdir(exist_ok=True)
+    batches = Rows(steps_of(), batch=4, epochs=3, tokens=64, seed=1)
+    dev = bundle(rows(6, seed=9), tokens=64)
+    course = course or Course(3e-3, looks=6, save_every=0.0)
+    ticks = train(model, batches, loss=next_token, course=course, folder=folder, seed=0, dev=dev, **settings)
+    return follow(itertools.islice(ticks, stop), folder)
+
+
+def weights(model):
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, stop):
+    from transformers import AutoModelForCausalLM
+
+    def fresh():
+        return AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+
+    straight = fresh()
+    whole = run(straight, tmp_path / "straight")
+    run(fresh(), tmp_path / "cut", stop=stop)  # the generator is dropped: as a kill would
+    second = fresh()
+    resumed = run(second, tmp_path / "cut")
+    assert [(t.step, t.loss, t.dev, t.learning_rate) for t in resumed] == [(t.step, t.loss, t.dev, t.learning_rate) for t in whole]
+    assert [t.step for t in read_log(tmp_path / "cut")] == list(range(1, 19))
+    for name, weight in weights(straight).items():
+        assert torch.equal(weight, weights(second)[name]), name
+
+
+def test_the_best_dev_weights_are_kept(model, tmp_path):
+    course = Course(0.5, looks=6, patience=100, clip=100.0, save_every=1e9)  # a rate that ruins the model after its first steps
+    ticks = run(model, tmp_path / "run", course=course)
+    best = min(tick.dev for tick in ticks if tick.dev is not None)
+    assert ticks[-1].dev > best
+    assert evaluate(model, bundle(rows(6, seed=9), tokens=64), loss=next_token) == pytest.approx(best, rel=1e-5)
+
+
+def test_a_plateau_ends_the_run(model, tmp_path):
+    course = Course(0.5, looks=18, patience=2, clip=100.0)
+    ticks = run(model, tmp_path / "run", course=course)
+    assert ticks[-1].stopped == "plateau"
+    assert ticks[-1].step < 18
+
+
+def test_the_budget_ends_the_run_and_more_of_it_goes_on(tiny_folder, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    first = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    cut = run(first, tmp_path / "run", deadline=time.monotonic())
+    assert cut[-1].stopped == "budget"
+    assert cut[-1].step == 1
+    second = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    done = run(second, tmp_path / "run")
+    assert done[-1].stopped == "done"
+    assert [tick.step for tick in done] == list(range(1, 19))
+
+
+def test_nan_keeps_the_best_and_says_so(model, tmp_path):
+    calls = itertools.count()
+
+    def breaks(model, micro):
+        value = next_token(model, micro)
+        return value * float("nan") if model.training and next(calls) > 30 else value
+
+    (tmp_path / "run").mkdir()
+    batches = Rows(rows(24), batch=4, epochs=3, tokens=64, seed=1)
+    dev = bundle(rows(6, seed=9), tokens=64)
+    ticks = list(train(model, batches, loss=breaks, course=Course(3e-3, looks=18, patience=99), folder=tmp_path / "run", seed=0, dev=dev))
+    assert ticks[-1].stopped == "nan"
+    assert all(torch.isfinite(weight).all() for weight in model.parameters())
+    assert evaluate(model, dev, loss=next_token) == pytest.approx(min(t.dev for t in ticks if t.dev is not None), rel=1e-5)
+
+
+def test_a_first_loss_that_is_no_number_fails(model, tmp_path):
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(Failed, match="first loss is nan"):
+        run(model, tmp_path / "run")
+
+
+def test_warm_up_and_cosine():
+    course = Course(1.0, warmup=0.1, floor=0.1)
+    rates = [course.rate(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert max(rates) == 1.0
+    assert rates[55] == pytest.approx(0.55, abs=0.02)
+    assert rates[99] == pytest.approx(0.1, abs=0.01)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_autocast_does_not_leak_into_the_caller(model, tmp_path):
+    (tmp_path / "run").mkdir()
+    batches = Rows(rows(8), batch=4, epochs=1, tokens=64, seed=1)
+    for _ in train(model, batches, loss=next_token, course=Course(1e-3), folder=tmp_path / "run", seed=0, autocast=torch.bfloat16):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_micro_counts_what_is_learned():
+    micro = pad(rows(3))
+    assert isinstance(micro, Micro)
+    assert micro.learned == 6
