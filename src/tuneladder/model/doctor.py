@@ -8,7 +8,6 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from tuneladder import __version__
 from tuneladder.model import pocket
 from tuneladder.model.hardware import hardware, peak_how
 
@@ -19,7 +18,7 @@ NEEDED = ("torch", "transformers", "peft", "tokenizers", "datasets", "safetensor
 def examine() -> list[Fact]:
     """Facts: what, how it stands, and whether that is good (False is a note, with what to do)."""
     machine = hardware()
-    facts: list[Fact] = [("tuneladder", f"{__version__}, Python {sys.version.split()[0]}", sys.version_info >= (3, 11))]
+    facts: list[Fact] = [("tuneladder", f"{metadata.version('tuneladder')}, Python {sys.version.split()[0]}", sys.version_info >= (3, 11))]
     for name in NEEDED:
         try:
             facts.append((name, metadata.version(name), True))

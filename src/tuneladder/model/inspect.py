@@ -281,7 +281,7 @@ def _config(folder: Path, name: str, trust: bool) -> Any:
     if written.get("auto_map") and not trust:
         raise BadInput(
             f"{name} brings its own code (auto_map in config.json), which is not run unasked",
-            "read that code, then say `trust: true`",
+            "read that code, then say `trust_remote_code: true`",
         )
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust)

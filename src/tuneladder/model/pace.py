@@ -1,4 +1,4 @@
-"""How fast this machine runs a base: a micro-run of a second or two, from which plans foretell hours."""
+"""How fast this machine runs a base: a micro-run of a second, from which plans foretell hours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measured_pace(base: Base, shelf: Shelf) -> Pace:
         return pace(live.model, active=base.active, vocabulary=base.vocabulary, autocast=shelf.autocast)
 
 
-def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | None = None, seconds: float = 1.5) -> Pace:
+def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | None = None, seconds: float = 1.0) -> Pace:
     """Time a decoder's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice each way.
 
     Flops are counted as plans count them: 2 a token and active parameter forward, 4 with the way back through a frozen base; the
