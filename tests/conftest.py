@@ -9,11 +9,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tuneladder.types import Base
+from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Turn
 
 PROSE = """The river runs past the mill and under the stone bridge. A heron stands in the shallows and waits.
 Which of these fits the text: politics, sports, business, technology? Answer: sports
@@ -73,3 +74,49 @@ def tiny_base(tiny_folder: Path) -> Base:
     from tuneladder.model.inspect import inspect
 
     return inspect(str(tiny_folder))
+
+
+DESKS = {
+    "parcels": ("Where did my parcel go?", "The parcel is late", "My parcel came broken", "No parcel came today", "When will it arrive?"),
+    "money": ("I was charged twice", "Please refund me", "The price is wrong", "My card was declined", "Send me the bill again"),
+    "account": ("I cannot log in", "My password is lost", "Delete my account", "Change my name please", "The code never came"),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_task() -> Task:
+    """Three desks, 30 rows to train on, plain text besides: every step finds what it needs."""
+    rows = [
+        Example(f"{label} {number} {time}", (Turn("user", f"{text}{time}"),), (label,), source=f"{label} {number} {time}")
+        for time in ("", " Thank you!", " It is urgent.", " Hello?")
+        for label, texts in DESKS.items()
+        for number, text in enumerate(texts)
+    ]
+    prompt = Prompt(instruction="Which desk? parcels, money, account", ask="score", parse="label", decoding=Decoding(max_new_tokens=6))
+    prose = [Document(line, "prose") for line in PROSE.splitlines()] * 4
+    return Task(
+        "desks",
+        "classify",
+        examples=Split(tuple(rows[:30]), tuple(rows[30:45]), tuple(rows[45:])),
+        text=Split(tuple(prose[:-4]), tuple(prose[-4:]), tuple(prose[-4:])),
+        prompt=prompt,
+        labels=tuple(DESKS),
+        metric="macro_f1",
+    )
+
+
+@pytest.fixture
+def lend(tmp_path: Path) -> Callable[..., Kit]:
+    """Makes the kit that a ladder would lend: on the CPU, in float32, in a folder below the test's own."""
+    import torch
+
+    from tuneladder.model.shelf import Shelf
+    from tuneladder.store import Store
+
+    def make(name: str = "step", *, seed: int = 0, shelf: Shelf | None = None, deadline: float | None = None) -> Kit:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        store = Store(tmp_path / "store")
+        return Kit(folder, store, seed, "cpu", deadline, None, shelf or Shelf("cpu", dtype=torch.float32))
+
+    return make

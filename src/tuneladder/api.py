@@ -17,7 +17,7 @@ from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
-from tuneladder.ladder.report import results, write_answers, write_card, write_report
+from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model.ask import turns_of
@@ -30,6 +30,9 @@ from tuneladder.task.lint import Report, lint
 from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
 
 Given = str | Path | Mapping[str, Any] | None
+
+# a notebook asks an object for this; the noun itself holds no logic
+Ladder._repr_html_ = glance  # type: ignore[attr-defined]
 
 
 def load(recipe: Given = None, *overrides: str) -> recipes.Recipe:
@@ -106,21 +109,34 @@ def split_variant(variant: str) -> tuple[Path, str]:
     run, _, rung = variant.partition(":")
     folder = Path(run) if Path(run).is_dir() else Path("runs") / run
     if not (folder / "results.json").is_file():
-        raise BadInput(f"'{run}' is no run: there is no {folder / 'results.json'}", "name a run's folder, as RUN:RUNG or RUN for its pick")
-    found = json.loads((folder / "results.json").read_text("utf-8"))
+        raise BadInput(
+            f"'{run}' is no run: there is no {folder / 'results.json'}", "name a run's folder, as RUN:RUNG or RUN for its pick"
+        )
+    found = _results(folder)
+    names = [each["name"] for each in found["rungs"]]
     if not rung:
         if not found["pick"]:
-            raise BadInput(f"{run} has no pick", "name a rung: RUN:RUNG")
+            raise BadInput(f"{run} has no pick", f"name a rung, as {run}:{names[0]}")
         return folder, found["pick"]["rung"]
-    names = [each["name"] for each in found["rungs"]]
     if rung not in names:
         raise unknown(f"rung in {run}", rung, names)
     return folder, rung
 
 
+def _results(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path} is broken: {error}", "climb again: what is in the store is not made anew") from error
+    return found
+
+
 def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    return Climb(read.task, read.bases, read.rungs, bar=read.bar, limit=read.limit, seed=read.seed, folder=folder, device=device(), now=now)
+    return Climb(
+        read.task, read.bases, read.rungs, bar=read.bar, limit=read.limit, seed=read.seed, folder=folder, device=device(), now=now
+    )
 
 
 def _finish(climbing: Climb, read: recipes.Recipe, folder: Path) -> Ladder:
@@ -159,7 +175,10 @@ def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     if not any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run)):
         return root_of(inspect(variant), read.task)
     folder, rung = split_variant(variant)
-    entry = next(each for each in json.loads((folder / "results.json").read_text("utf-8"))["rungs"] if each["name"] == rung)
+    entry = next(each for each in _results(folder)["rungs"] if each["name"] == rung)
     if not entry["node"]:
         raise BadInput(f"{rung} was not climbed: {entry['failure']}", "name another rung")
-    return read_variant(folder.parent / ".store" / entry["node"])
+    node = folder.parent / ".store" / entry["node"]
+    if not (node / "variant.json").is_file():
+        raise BadInput(f"the store holds {rung} no longer: there is no {node}", "climb again")
+    return read_variant(node)

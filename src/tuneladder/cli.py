@@ -18,7 +18,7 @@ from tuneladder.errors import BadInput, TuneladderError, unknown
 
 if TYPE_CHECKING:
     from tuneladder.ladder.climb import Now
-    from tuneladder.types import Ladder, Measurement, Result
+    from tuneladder.types import Measurement, Result
 
 app = typer.Typer(
     help="Climb every way to adapt a language model to a task, measured on the same rows, and take the cheapest that clears the bar.",
@@ -39,7 +39,13 @@ HINTS = {
 }
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
-Words = Annotated[list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings that override it, such as seed=1 or limit.minutes=10. With no recipe, the embedded example.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe, and settings that override it, such as seed=1 or limit.minutes=10. With no recipe, the embedded example.",
+    ),
+]
 
 
 @app.command()
@@ -81,10 +87,16 @@ def climb(
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, XLSX, JSONL, JSON, Parquet or text.")],
-    input: Annotated[str | None, typer.Option("--input", metavar="COL", help="The column, or Jinja over the columns, that is read.")] = None,
+    input: Annotated[
+        str | None, typer.Option("--input", metavar="COL", help="The column, or Jinja over the columns, that is read.")
+    ] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="COL", help="The column that is learned.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="classify, generate, extract, choose, chat or text.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="RECIPE", help="Where to write the recipe.")] = Path("recipe.yaml"),
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="classify, generate, extract, choose, chat or text.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RECIPE", help="Where to write the recipe.")] = Path(
+        "recipe.yaml"
+    ),
     force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
 ) -> None:
     """Look at the data, write a recipe, and show one row as the base will read it."""
@@ -94,13 +106,17 @@ def init(
     from tuneladder.store import writing
     from tuneladder.task.guess import guess
 
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder", f"name a file, as -o {output / 'recipe.yaml'}")
     if output.exists() and not force:
         raise BadInput(f"{output} is there already", "choose another with -o, or write over it with --force")
     found, said = guess(str(file), input=input, target=target, kind=kind)
-    found["task"]["data"] = os.path.relpath(file, output.resolve().parent) if isinstance(found["task"].get("data"), str) else found["task"]["data"]
-    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
-    report = api.check({**found, "task": {**found["task"], "data": str(file.absolute())}})
+    report = api.check(_lying(found, str(file.absolute() if file.exists() else file)))
+    # what is no file is a hub id, or a path with a variable in it
+    beside = os.path.relpath(file, output.resolve().parent) if file.exists() else str(file)
+    text = yaml.safe_dump(_lying(found, beside), sort_keys=False, allow_unicode=True, width=120)
     with writing(output.resolve().parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     for line in said:
         talk.print(line, markup=False)
@@ -125,7 +141,9 @@ def check(words: Words = None, as_json: Json = False) -> None:
 @app.command()
 def plan(
     words: Words = None,
-    base: Annotated[str | None, typer.Option("--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, a name.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, a name.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predicted cost of every rung before any work; with --base, the memory that a base needs."""
@@ -143,15 +161,28 @@ def plan(
     recipe, overrides = _recipe(words)
     foretold = api.plan(recipe, *overrides)
     if as_json:
-        print(json.dumps([{"rung": each.rung.name, "predicted": freeze(each.cost), "refused": each.refused} for each in foretold], indent=2))
+        print(
+            json.dumps(
+                [{"rung": each.rung.name, "predicted": freeze(each.cost), "refused": each.refused} for each in foretold], indent=2
+            )
+        )
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name, right in (("rung", False), ("to climb", True), ("memory", True), ("disk", True), ("labelled rows", True), ("", False)):
+    for name, right in (
+        ("rung", False),
+        ("to climb", True),
+        ("memory", True),
+        ("disk", True),
+        ("labelled rows", True),
+        ("", False),
+    ):
         shown.add_column(name, justify="right" if right else "left")
     for each in foretold:
         cost = each.cost
         cells = (say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}")
-        shown.add_row(each.rung.name, *(("", "", "", "") if each.refused else cells), f"refused: {each.refused}" if each.refused else "")
+        shown.add_row(
+            each.rung.name, *(("", "", "", "") if each.refused else cells), f"refused: {each.refused}" if each.refused else ""
+        )
     Console(highlight=False).print(shown)
 
 
@@ -159,7 +190,9 @@ def plan(
 def evaluate(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
     recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked.")] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows; 0 is all.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -243,7 +276,9 @@ def main() -> None:
     except Exception as error:  # the door: what nobody foresaw is said in a line; TUNELADDER_TRACE=1 shows where
         if os.environ.get("TUNELADDER_TRACE"):
             raise
-        _error(TuneladderError(f"{type(error).__name__}: {error}", "this is ours to fix; TUNELADDER_TRACE=1 shows where it happened"))
+        _error(
+            TuneladderError(f"{type(error).__name__}: {error}", "this is ours to fix; TUNELADDER_TRACE=1 shows where it happened")
+        )
         code = 3
     sys.exit(code or 0)
 
@@ -255,7 +290,9 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     pass
 
 
@@ -289,10 +326,16 @@ def _quiet() -> None:
 def _recipe(words: list[str] | None) -> tuple[str | None, list[str]]:
     """The recipe, if the first word is one, and the overrides."""
     words = list(words or [])
-    recipe = words.pop(0) if words and "=" not in words[0] else None
+    recipe = words.pop(0) if words and ("=" not in words[0] or Path(words[0]).is_file()) else None
     if stray := next((word for word in words if "=" not in word), None):
         raise BadInput(f"'{stray}' is neither a recipe nor key=value", "name one recipe; a rung is chosen with --rung")
     return recipe, words
+
+
+def _lying(recipe: dict[str, Any], place: str) -> dict[str, Any]:
+    """The guessed recipe with its one file at `place`."""
+    data = recipe["task"]["data"]
+    return {**recipe, "task": {**recipe["task"], "data": place if isinstance(data, str) else [{**data[0], "data": place}]}}
 
 
 def _say(result: Result) -> None:
@@ -301,7 +344,10 @@ def _say(result: Result) -> None:
         talk.print(f"  {result.rung.name}: failed: {result.failure}", markup=False)
     elif result.dev:
         name, score = next(iter(result.dev.quality.items()))
-        talk.print(f"  {result.rung.name}: {name} on dev {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {result.alone.seconds:.1f} s", markup=False)
+        talk.print(
+            f"  {result.rung.name}: {name} on dev {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {result.alone.seconds:.1f} s",
+            markup=False,
+        )
 
 
 def _watch(now: Now) -> Any:
@@ -349,15 +395,27 @@ def _show_report(report: Any, *, lint: bool) -> None:
     if report.row:
         page.print("\none row, as the base reads it; what is learned stands between [[ and ]]:", markup=False, style="dim")
         for piece in report.row:
-            page.print(f"[[{piece.text}]]" if piece.learned else piece.text, markup=False, end="", style="bold green" if piece.learned else "")
+            page.print(
+                f"[[{piece.text}]]" if piece.learned else piece.text,
+                markup=False,
+                end="",
+                style="bold green" if piece.learned else "",
+            )
         page.print()
 
 
 def _show_scores(variant: str, measurement: Measurement) -> None:
     page = Console(highlight=False)
     for name, score in measurement.quality.items():
-        page.print(f"{name:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})", markup=False)
-    page.print(f"{measurement.per_answer.seconds * 1000:.1f} ms an answer, {variant} through {measurement.engine}", markup=False, style="dim")
+        page.print(
+            f"{name:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
+            markup=False,
+        )
+    page.print(
+        f"{measurement.per_answer.seconds * 1000:.1f} ms an answer, {variant} through {measurement.engine}",
+        markup=False,
+        style="dim",
+    )
 
 
 def _plan_base(base: str, as_json: bool) -> None:

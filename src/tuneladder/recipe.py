@@ -5,13 +5,15 @@ Below this file nobody sees a config object: a recipe becomes nouns, or an error
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect as python_inspect
 import json
+import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,11 +22,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.find import find_metric, metrics_of
+from tuneladder.evaluate.find import names as metric_names
 from tuneladder.model import pocket
 from tuneladder.model.inspect import from_shape, inspect
-from tuneladder.store import digest, plain
-from tuneladder.task.build import Findings, build
+from tuneladder.store import digest
+from tuneladder.task.build import LENGTHS, Findings, build
 from tuneladder.task.corpus import Source, gather
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
@@ -52,15 +55,32 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "trust_remote_code": False,
 }
-REMOTE_KEYS = {"url", "model", "key_env", "concurrency"}
-BAR_KEYS = {"forgetting", "volume"}
+HINTS = {  # what people call the steps elsewhere
+    "train": "climb --rung NAME trains one rung",
+    "sft": "lora and full train on examples",
+    "finetune": "lora and full train on examples",
+    "icl": "few_shot shows examples in the prompt",
+}
+TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
+REMOTE_KEYS = ("url", "model", "key_env", "concurrency")
+BAR_KEYS = ("forgetting", "volume")
+TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(
+        ("input", "target", "metric", "instruction", "system", "template"),
+        (str, "it is a text; numbers and yes or no stand in quotes"),
+    ),
+    **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
+    "labels": ((dict, list), "a list of words, or value: word"),
+}
+STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What to climb. `notes` are the sentences that reading the data gave; `resolved` is the recipe with every default filled
-    in, `origins` where each of its values came from: recipe, command line or default."""
+    in and files by their whole path, so that it can be climbed from anywhere; `origins` says where each of its values came from
+    (`task.metric`, `rungs.lora.0.lora.r`): recipe, command line or default."""
 
     name: str
     task: Task
@@ -81,44 +101,48 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     Raises BadInput for anything a person has to change.
     """
     given, folder = _read(source)
-    origins: dict[str, str] = {}
-    for word in overrides:
-        _override(given, word, origins)
+    overridden = [_override(given, word) for word in overrides]
     _check_keys(given, DEFAULTS, "")
-    resolved = _fill(given, DEFAULTS, origins, "")
-    task_keys = resolved["task"]
-    if not isinstance(resolved["name"], str):
-        raise BadInput(f"name {resolved['name']!r} is not a text")
-    if not isinstance(resolved["seed"], int) or isinstance(resolved["seed"], bool):
-        raise BadInput(f"seed {resolved['seed']!r} is not a whole number")
-    if not isinstance(resolved["trust_remote_code"], bool):
-        raise BadInput(f"trust_remote_code {resolved['trust_remote_code']!r} is neither true nor false")
-    seed = resolved["seed"]
-    name = resolved["name"] or _name(source)
-    if not re.fullmatch(r"[\w][\w. -]*", name):
+    keys = _fill(given, DEFAULTS)
+    seed, name = keys["seed"], keys["name"] or _name(source)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise BadInput(f"seed {seed!r} is not a whole number from 0 to 4,294,967,295", "for example seed: 1")
+    if not isinstance(keys["trust_remote_code"], bool):
+        trust = f"trust_remote_code {keys['trust_remote_code']!r} is neither true nor false"
+        raise BadInput(trust, "leave it out unless you have read that code")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]*", name):
         raise BadInput(f"name {name!r} cannot be a folder's", "use letters, digits, dots, dashes and spaces")
-    resolved["name"] = name
     # what is cheap to refuse comes first: rungs and bar before data, data before bases
-    if resolved["base"] is not None and resolved["bases"] is not None:
+    if keys["base"] is not None and keys["bases"] is not None:
         raise BadInput("`base` and `bases` are both given", "keep one of them")
-    rung_specs = _rungs(resolved["rungs"])
-    limit = _limit(resolved["limit"])
-    if task_keys["metric"] is not None:
-        find_metric(str(task_keys["metric"]))
-    bar_spec = _bar(resolved["bar"])
-    task, findings = _task(task_keys, name=name, folder=folder, seed=seed)
-    if task.metric:
-        resolved["task"]["metric"] = task.metric
-    bar = dataclasses.replace(bar_spec, metric=bar_spec.metric or task.metric)
-    wanted = resolved["bases"] if resolved["bases"] is not None else [resolved["base"] or pocket.DEFAULT]
-    bases = _bases(wanted, folder, trust=resolved["trust_remote_code"])
-    resolved["bases" if resolved["bases"] is not None else "base"] = wanted if resolved["bases"] is not None else wanted[0]
+    written = _rungs(keys["rungs"])
+    specs = {rung: tuple(_step(one) for one in rung_steps) for rung, rung_steps in written.items()}
+    limit = _limit(keys["limit"])
+    if keys["task"]["metric"] is not None:
+        find_metric(str(keys["task"]["metric"]))
+    bar = _bar(keys["bar"])
+    task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
+    bar = _bar_of(bar, task)
+    several = keys["bases"] is not None
+    wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
+    bases = _bases(wanted, trust=keys["trust_remote_code"])
     rungs = [
-        Rung(f"{base.name}/{rung_name}" if len(bases) > 1 else rung_name, base.name, steps)
-        for base in bases
-        for rung_name, steps in rung_specs
+        Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
-    resolved["rungs"] = [[{_step_name(step): plain(dataclasses.asdict(step))} for step in steps] for _, steps in rung_specs]  # type: ignore[call-overload]
+    resolved = {
+        "name": name,
+        "task": _resolved_task(keys["task"], task, data),
+        "bases" if several else "base": wanted if several else wanted[0],
+        "bar": _resolved_bar(bar),
+        "limit": keys["limit"],
+        "rungs": {rung: [{_step_name(step): _plain(step)} for step in each] for rung, each in specs.items()},
+        "seed": seed,
+        "trust_remote_code": keys["trust_remote_code"],
+    }
+    as_given = {**given, "rungs": written if given.get("rungs") else {}}
+    if task.kind == "text":
+        as_given["task"] = {**given["task"], "data": _sources(given["task"]["data"])}
+    origins = _origins(resolved, as_given, set(overridden))
     return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins)
 
 
@@ -128,20 +152,61 @@ def embedded() -> Path:
 
 
 def resolved_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, each value followed by where it came from."""
-    lines: list[str] = []
+    """The resolved recipe as YAML, each value followed by where it came from. It can be climbed itself."""
 
-    def put(value: Any, path: str, indent: int) -> None:
-        for key, own in value.items():
+    def put(value: Any, path: str, indent: str) -> list[str]:
+        lines: list[str] = []
+        for key, each in _items(value):
+            head = f"{_scalar(key)}:" if isinstance(value, dict) else "-"
             here = f"{path}.{key}" if path else str(key)
-            if isinstance(own, dict) and own and here in ("task", "limit"):
-                lines.append(f"{'  ' * indent}{key}:")
-                put(own, here, indent + 1)
+            if _nested(each):
+                inside = put(each, here, f"{indent}  ")
+                lines += [f"{indent}- {inside[0].lstrip()}", *inside[1:]] if head == "-" else [f"{indent}{head}", *inside]
             else:
-                lines.append(f"{'  ' * indent}{key}: {json.dumps(plain(own), ensure_ascii=False)}  # {recipe.origins.get(here, 'recipe')}")
+                said = f"[{', '.join(map(_scalar, each))}]" if isinstance(each, list) else _scalar(each)
+                lines.append(f"{indent}{head} {said}  # {recipe.origins[here]}")
+        return lines
 
-    put(recipe.resolved, "", 0)
-    return "\n".join(lines) + "\n"
+    return "\n".join(put(recipe.resolved, "", "")) + "\n"
+
+
+def _nested(value: Any) -> bool:
+    """Whether a value is written over several lines; a list of plain values is one value."""
+    inside = isinstance(value, list) and any(isinstance(each, dict | list) for each in value)
+    return inside or (isinstance(value, dict) and bool(value))
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items() if isinstance(value, dict) else enumerate(value))
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        bare = re.fullmatch(r"[A-Za-z_]\w*", value) and yaml.load(value, _Loader) == value
+        return value if bare else yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).strip()
+    return str(yaml.safe_dump(value, default_flow_style=True).split("\n")[0])
+
+
+def _origins(resolved: Any, given: Any, overridden: set[str]) -> dict[str, str]:
+    """Where every value came from; `given` is what was written, in the shape of the resolved."""
+    found: dict[str, str] = {}
+
+    def walk(value: Any, own: Any, path: str, said: str) -> None:
+        said = "command line" if path in overridden else said
+        if _nested(value):
+            there = dict(_items(own)) if isinstance(own, dict | list) else {}
+            for key, each in _items(value):
+                walk(each, there.get(key), f"{path}.{key}" if path else str(key), said)
+        else:
+            found[path] = "default" if own is None else said
+
+    walk(resolved, given, "", "recipe")
+    return found
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A step's, source's or decoding's settings as YAML has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(settings).items()}
 
 
 def find_step(name: str) -> type:
@@ -152,15 +217,21 @@ def find_step(name: str) -> type:
             sys.path.insert(0, str(Path.cwd()))
         try:
             found = getattr(importlib.import_module(module_name), class_name, None)
-        except ImportError as error:
-            raise BadInput(f"the step '{name}' cannot be imported: {error}", "write my_module:MyStep, with my_module.py in this folder") from error
-        if not (python_inspect.isclass(found) and dataclasses.is_dataclass(found) and callable(getattr(found, "apply", None))):
+        except Exception as error:  # the user's code: whatever it raises
+            why = f"{type(error).__name__}: {error}"
+            raise BadInput(
+                f"the step '{name}' cannot be imported: {why}", "write my_module:MyStep, with my_module.py in this folder"
+            ) from error
+        if not (python_inspect.isclass(found) and dataclasses.is_dataclass(found)):
             raise BadInput(f"'{class_name}' in {module_name} is no step", "a step is a frozen dataclass with plan() and apply()")
+        if missing := [fact for fact in STEP_FACTS if not hasattr(found, fact)]:
+            raise BadInput(
+                f"the step '{name}' does not say its {missing[0]}", f"a step has {', '.join(STEP_FACTS)}: see types.Step"
+            )
         return found
     rooms = steps()
     if name not in rooms:
-        hints = {"train": "climb --rung NAME trains one rung", "sft": "lora and full train on examples", "finetune": "lora and full train on examples"}
-        raise unknown("step", name, rooms, hints.get(name, ""))
+        raise unknown("step", name, rooms, HINTS.get(name, ""))
     module = importlib.import_module(f"tuneladder.{rooms[name]}.{name}")
     return getattr(module, "".join(part.title() for part in name.split("_")))  # type: ignore[no-any-return]
 
@@ -173,7 +244,7 @@ def steps() -> dict[str, str]:
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], Path]:
     if isinstance(source, Mapping):
-        return json.loads(json.dumps(dict(source))), Path.cwd()
+        return json.loads(json.dumps(dict(source), default=str)), Path.cwd()
     path = embedded() if source is None else Path(source)
     try:
         text = path.read_text("utf-8-sig")
@@ -182,18 +253,32 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
     except IsADirectoryError as error:
         raise BadInput(f"{path} is a folder, not a recipe", "name a YAML file") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not text (byte {error.start} is not UTF-8)", "a recipe is a YAML file; data goes under `task: data:`") from error
+        what = f"{path} is not text (byte {error.start} is not UTF-8)"
+        raise BadInput(what, "a recipe is a YAML file; data goes under `task: data:`") from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     try:
         given = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error).splitlines()[0]
-        raise BadInput(f"{path} is not YAML{where}: {problem}", "look at the indentation and the quotes there") from error
+        hint = "look at the indentation and the quotes there; Jinja such as {{ text }} stands in quotes"
+        raise BadInput(f"{path} is not YAML{where}: {_problem(error)}", hint) from error
     if not isinstance(given, dict):
-        raise BadInput(f"{path} is no recipe: it holds {'nothing' if given is None else f'a {type(given).__name__}'}", "a recipe begins with `task:`; `tuneladder init FILE` writes one")
+        holds = (
+            "nothing"
+            if given is None
+            else "a list"
+            if isinstance(given, list)
+            else "a text"
+            if isinstance(given, str)
+            else repr(given)
+        )
+        raise BadInput(f"{path} is no recipe: it holds {holds}", "a recipe begins with `task:`; `tuneladder init FILE` writes one")
     return given, path.resolve().parent
+
+
+def _problem(error: Exception) -> str:
+    return str(error.problem) if isinstance(error, yaml.MarkedYAMLError) else (str(error) or type(error).__name__).splitlines()[0]
 
 
 class _Loader(yaml.SafeLoader):
@@ -202,55 +287,70 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                problem = "a key that is itself a list or a set of keys"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
-def _override(given: dict[str, Any], word: str, origins: dict[str, str]) -> None:
+def _override(given: dict[str, Any], word: str) -> str:
+    """Set what `key=value` says; the key."""
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise BadInput(f"'{word}' is not key=value", "for example seed=1 or limit.minutes=10")
     parts = key.split(".")
     at = given
-    for part in parts[:-1]:
-        at = at.setdefault(part, {})
+    for depth, part in enumerate(parts[:-1]):
+        if at.get(part) is None:
+            at[part] = {}
+        elif parts[: depth + 1] == ["task", "data"] and isinstance(at[part], str):
+            at[part] = {"train": at[part]}  # one file, and now another for a split
+        at = at[part]
         if not isinstance(at, dict):
-            raise BadInput(f"'{key}' cannot be set: '{part}' holds a value, not keys")
+            whole = ".".join(parts[: depth + 1])
+            raise BadInput(f"'{key}' cannot be set: {whole} is {at!r}, not keys", f"set the whole of it: {whole}=...")
     try:
-        at[parts[-1]] = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise BadInput(f"the value of '{word}' is not YAML") from error
-    origins[key] = "command line"
+        at[parts[-1]] = text if text.lstrip().startswith(("{{", "{%")) else yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        hint = "put a text that holds : or { in quotes, twice for the shell"
+        raise BadInput(f"the value of '{word}' is not YAML: {_problem(error)}", hint) from error
+    return key
 
 
 def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> None:
     for key, value in given.items():
-        if key not in known:
-            raise unknown(f"key {path}".strip(), str(key), known)
+        _known_key(key, known, f"key of {path}" if path else "key")
         if isinstance(known[key], dict) and value is not None:
             if not isinstance(value, dict):
                 raise BadInput(f"'{key}' is {value!r}, not a set of keys", f"its keys: {', '.join(known[key])}")
-            _check_keys(value, known[key], f"{key}:")
+            _check_keys(value, known[key], key)
 
 
-def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any], origins: dict[str, str], path: str) -> dict[str, Any]:
+def _known_key(key: Any, known: Iterable[str], what: str) -> None:
+    if key not in known:
+        raise unknown(what, str(key), known)
+
+
+def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, with defaults where nothing was; a key without a value is one that was not given."""
     filled: dict[str, Any] = {}
     for key, default in defaults.items():
-        here = f"{path}.{key}" if path else key
+        own = given.get(key)
         if isinstance(default, dict):
-            filled[key] = _fill(given.get(key) or {}, default, origins, here)
+            filled[key] = _fill(own or {}, default)
         else:
-            filled[key] = given.get(key, default)
-            if not any(here == origin or origin.startswith(f"{here}.") for origin in origins):
-                origins[here] = "recipe" if key in given else "default"
+            filled[key] = copy.deepcopy(default) if own is None else own
     return filled
 
 
@@ -258,7 +358,8 @@ def _name(source: str | Path | Mapping[str, Any] | None) -> str:
     return "desks" if source is None else "task" if isinstance(source, Mapping) else Path(source).stem
 
 
-def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tuple[Task, Findings]:
+def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tuple[Task, Findings, Any]:
+    """The task, what was found in its data, and where that lies."""
     kind, data = keys["kind"], keys["data"]
     if kind is None:
         raise BadInput("the recipe does not say what kind of task this is", f"task: kind: {' | '.join(get_args(Kind))}")
@@ -270,12 +371,16 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         return _text_task(keys, name=name, folder=folder, seed=seed)
     if not isinstance(data, str | dict):
         raise BadInput(f"data is {data!r}", "a file, {train: FILE, test: FILE}, or {hub: ID}")
-    for key, wanted in (("input", str), ("target", str), ("metric", str), ("instruction", str), ("system", str), ("template", str), ("rows", dict), ("labels", (dict, list)), ("decoding", dict)):
+    for key, (wanted, hint) in TYPES.items():
         if keys[key] is not None and not isinstance(keys[key], wanted):
-            raise BadInput(f"{key} is {keys[key]!r}", {dict: "it takes keys", str: "it is a text"}.get(wanted, "a list of words, or value: word"))  # type: ignore[arg-type]
-    decoding = _settings(Decoding, keys["decoding"], "decoding") if keys["decoding"] is not None else None
-    where = _place(data, folder) if isinstance(data, str) else {k: _place(v, folder) if k != "hub" and isinstance(v, str) and "hub" not in data else v for k, v in data.items()}
-    return build(
+            raise BadInput(f"{key} is {keys[key]!r}", hint)
+    decoding = _decoding(keys["decoding"], kind, seed) if keys["decoding"] is not None else None
+    where: Any = data
+    if isinstance(data, str):
+        where = _place(data, folder)
+    elif "hub" not in data:
+        where = {split: _place(file, folder) if isinstance(file, str) else file for split, file in data.items()}
+    task, findings = build(
         name=name,
         kind=kind,
         data=where,
@@ -290,102 +395,167 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         decoding=decoding,
         seed=seed,
     )
+    return task, findings, where
 
 
-def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tuple[Task, Findings]:
-    unread = [key for key in ("input", "target", "labels", "instruction", "template", "rows", "decoding") if keys[key] is not None]
+def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
+    """What is given over what the kind of task would have."""
+    made: Decoding = _settings(Decoding, {"max_new_tokens": LENGTHS[kind], "seed": seed, **given}, "decoding")
+    for key, least in {"max_new_tokens": 1, "samples": 1, "temperature": 0, "top_k": 0, "seed": 0}.items():
+        if getattr(made, key) < least:
+            raise BadInput(f"decoding: {key} is {getattr(made, key)}", f"{least} or more")
+    if not 0 < made.top_p <= 1 or made.repetition <= 0:
+        raise BadInput(
+            f"decoding: top_p is {made.top_p}, repetition {made.repetition}", "both are above 0, top_p at most 1; 1 is off"
+        )
+    if made.samples > 1 and made.temperature == 0:
+        raise BadInput(
+            f"decoding: {made.samples} samples at temperature 0 are all the same", "raise `temperature`, or leave `samples` out"
+        )
+    return made
+
+
+def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, Any]:
+    if task.kind == "text":
+        return {"kind": task.kind, "data": data, "metric": task.metric}
+    prompt = task.prompt
+    return {
+        **keys,
+        "data": data,
+        "labels": keys["labels"] or list(task.labels) or None,
+        "metric": task.metric,
+        "instruction": prompt.instruction,
+        "template": prompt.template,
+        "decoding": _plain(prompt.decoding),
+    }
+
+
+def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tuple[Task, Findings, Any]:
+    unread = [key for key in keys if key not in TEXT_KEYS and keys[key] not in (None, "")]
     if unread:
-        raise BadInput(f"'{unread[0]}' means nothing for plain text (kind: text)", "leave it out; what a source's text is, its own `text` says")
+        hint = "leave it out; what a source's text is, its own `text` says"
+        raise BadInput(f"'{unread[0]}' means nothing for plain text (kind: text)", hint)
     if keys["metric"] not in (None, "bits_per_byte"):
         raise BadInput(f"plain text is not measured by {keys['metric']}", "leave `metric` out: it is bits_per_byte")
-    data = keys["data"]
     sources = []
-    for each in data if isinstance(data, list) else [data]:
-        own = {"data": each} if isinstance(each, str) else each
-        source = _settings(Source, own, "source of text")
+    for each in _sources(keys["data"]):
+        source: Source = _settings(Source, each, "source of text")
         sources.append(dataclasses.replace(source, data=_place(source.data, folder)))
     if not sources:
         raise BadInput("data is an empty list", "name at least one source of text")
     text, mixture, notes = gather(sources, seed=seed)
     task = Task(name=name, kind="text", text=text, mixture=mixture, metric="bits_per_byte", prompt=Prompt())
     rows = {split: len(getattr(text, split)) for split in ("train", "dev", "test")}
-    return task, Findings("text", rows, notes=tuple(notes))
+    return task, Findings("text", rows, notes=tuple(notes)), [_plain(source) for source in sources]
+
+
+def _sources(data: Any) -> list[Any]:
+    return [{"data": each} if isinstance(each, str) else each for each in (data if isinstance(data, list) else [data])]
 
 
 def _place(location: str, folder: Path) -> str:
     """A relative file is looked for beside the recipe, then where the command is given."""
-    beside = folder / location
-    return str(beside) if not Path(location).is_absolute() and "$" not in location and beside.exists() else location
+    if Path(location).is_absolute() or "$" in location:
+        return location
+    return next((str(place / location) for place in (folder, Path.cwd()) if location and (place / location).exists()), location)
 
 
-def _bases(wanted: Any, folder: Path, *, trust: bool) -> tuple[Base, ...]:
+def _placed_bases(wanted: Any, folder: Path) -> list[Any]:
     if not isinstance(wanted, list) or not wanted:
         raise BadInput(f"bases is {wanted!r}", "bases: [a, b], or base: a")
-    bases = [_base(each, folder, trust=trust) for each in wanted]
+    placed = [_place(each, folder) if isinstance(each, str) else each for each in wanted]
+    return [{**each, "id": _place(str(each["id"]), folder)} if isinstance(each, dict) and "id" in each else each for each in placed]
+
+
+def _bases(wanted: list[Any], *, trust: bool) -> tuple[Base, ...]:
+    bases = [_base(each, trust=trust) for each in wanted]
     names = [base.name for base in bases]
     if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise BadInput(f"two bases are called '{twice}'")
+        raise BadInput(f"two bases are called '{twice}'", "a ladder climbs each base once: leave one out, or rename its folder")
     return tuple(bases)
 
 
-def _base(wanted: Any, folder: Path, *, trust: bool) -> Base:
+def _base(wanted: Any, *, trust: bool) -> Base:
     if isinstance(wanted, str):
-        return inspect(_place(wanted, folder), trust=trust)
-    if not isinstance(wanted, dict):
-        raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {shape: {...}} or {url: ..., model: ...}")
-    if "shape" in wanted:
-        if extra := set(wanted) - {"shape", "name"}:
-            raise unknown("key of a base with a shape", sorted(extra)[0], ("shape", "name"))
-        return from_shape(str(wanted.get("name", "shape")), wanted["shape"])
-    if "url" in wanted:
+        return inspect(wanted, trust=trust)
+    if isinstance(wanted, dict) and "shape" in wanted:
         for key in wanted:
-            if key not in REMOTE_KEYS:
-                raise unknown("key of a remote base", str(key), REMOTE_KEYS)
-        if not wanted.get("model"):
-            raise BadInput(f"the base at {wanted['url']} names no model", "base: {url: ..., model: NAME}")
-        settings = {key: value for key, value in wanted.items() if key != "url"}
-        name = re.sub(r"[^\w.-]+", "-", str(wanted["model"]))
-        return Base(name, "url", str(wanted["url"]), "decoder", 0, 0, 0, 0, 0, 0, content=digest(wanted), settings=settings)
-    if "id" in wanted:
-        if extra := set(wanted) - {"id", "revision"}:
-            raise unknown("key of a base", sorted(extra)[0], ("id", "revision"))
-        return inspect(_place(str(wanted["id"]), folder), revision=str(wanted.get("revision", "")), trust=trust)
+            _known_key(key, ("shape", "name"), "key of a base with a shape")
+        return from_shape(str(wanted.get("name", "shape")), wanted["shape"])
+    if isinstance(wanted, dict) and "url" in wanted:
+        return _remote(wanted)
+    if isinstance(wanted, dict) and "id" in wanted:
+        for key in wanted:
+            _known_key(key, ("id", "revision"), "key of a base")
+        return inspect(str(wanted["id"]), revision=str(wanted.get("revision") or ""), trust=trust)
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
-def _rungs(wanted: Any) -> list[tuple[str, tuple[Step, ...]]]:
-    """Each rung's name and steps. The root, the base with the task's plain prompt, is always one of them."""
-    if not isinstance(wanted, list) or not wanted:
+def _remote(wanted: Mapping[str, Any]) -> Base:
+    """A model behind an OpenAI-compatible endpoint: nothing is known of it but its name."""
+    for key in wanted:
+        _known_key(key, REMOTE_KEYS, "key of a remote base")
+    url, model = wanted["url"], wanted.get("model")
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
+    if not isinstance(model, str) or not model:
+        raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
+    if not isinstance(wanted.get("key_env", ""), str):
+        raise BadInput(f"key_env is {wanted['key_env']!r}", "the name of an environment variable that holds the key")
+    lanes = wanted.get("concurrency", 1)
+    if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
+        raise BadInput(f"concurrency is {lanes!r}", "how many requests are under way at once: a whole number, 1 or more")
+    settings = {key: value for key, value in wanted.items() if key != "url"}
+    name = re.sub(r"[^\w.-]+", "-", model)
+    # how it is called does not change what it answers
+    return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
+
+
+def _rungs(wanted: Any) -> dict[str, list[Any]]:
+    """Each rung's name and its steps, as written: `name` or {name: settings}. A list is named after its steps; a mapping names its
+    rungs. The root, the base with the task's plain prompt, is always one of them."""
+    if not isinstance(wanted, list | dict) or not wanted:
         raise BadInput(f"rungs is {wanted!r}", "a list of steps, for example [zero_shot, lora]")
-    rungs: dict[str, tuple[Step, ...]] = {}
-    for each in wanted:
-        pairs = [_step(one) for one in (each if isinstance(each, list) else [each])]
+    rungs: dict[str, list[Any]] = {}
+    for named, each in wanted.items() if isinstance(wanted, dict) else ((None, each) for each in wanted):
+        pairs = [_one(one) for one in (each if isinstance(each, list) else [each])]
         if not pairs:
             raise BadInput("a rung has no steps", "leave it out, or name a step")
-        name = "+".join(own for own, _ in pairs)
+        name = "+".join(_said(step, given) for step, given in pairs) if named is None else str(named)
         if name in rungs:
             raise BadInput(f"the rung {name} stands twice", "leave one out, or change its settings")
-        rungs[name] = tuple(step for _, step in pairs)
-    root = find_step("zero_shot")()
-    if (root,) not in rungs.values():
-        rungs = {"zero_shot": (root,)} | rungs
-    return list(rungs.items())
+        rungs[name] = [{step: given} for step, given in pairs]
+    if not any(len(own) == 1 and _step(own[0]) == find_step("zero_shot")() for own in rungs.values()):
+        if "zero_shot" in rungs:
+            raise BadInput(
+                "a rung with other steps is called zero_shot",
+                "that is the base with the task's plain prompt: give yours another name",
+            )
+        rungs = {"zero_shot": [{"zero_shot": {}}]} | rungs
+    return rungs
 
 
-def _step(wanted: Any) -> tuple[str, Step]:
-    """A step and its name with the settings that were given: `lora(r=8)`."""
+def _said(step: str, given: Mapping[str, Any]) -> str:
+    """A step with the settings that were given: `lora(r=8)`."""
+    settings = ",".join(f"{key}={_short(value)}" for key, value in given.items())
+    return f"{step}({settings})" if settings else step
+
+
+def _one(wanted: Any) -> tuple[str, dict[str, Any]]:
+    """A step's name and the settings that were given."""
     if isinstance(wanted, str):
-        name, given = wanted, {}
-    elif isinstance(wanted, dict) and len(wanted) == 1:
-        name, given = next(iter(wanted.items()))
-        given = given or {}
-    else:
+        return wanted, {}
+    if not isinstance(wanted, dict) or len(wanted) != 1:
         raise BadInput(f"{wanted!r} is no step", "write a name, or name: {setting: value}")
-    if not isinstance(given, dict):
+    name, given = next(iter(wanted.items()))
+    if given is not None and not isinstance(given, dict):
         raise BadInput(f"the settings of {name} are {given!r}", f"write {name}: {{setting: value}}")
-    step = _settings(find_step(str(name)), given, str(name))
-    said = ",".join(f"{key}={_short(value)}" for key, value in given.items())
-    return (f"{name}({said})" if said else str(name)), step
+    return str(name), given or {}
+
+
+def _step(wanted: Mapping[str, Mapping[str, Any]]) -> Step:
+    name, given = next(iter(wanted.items()))
+    return _settings(find_step(name), given, name)  # type: ignore[no-any-return]
 
 
 def _short(value: Any) -> str:
@@ -397,14 +567,15 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
     if not isinstance(given, dict):
         raise BadInput(f"the settings of {name} are {given!r}", "they are keys with values")
     known = [field.name for field in dataclasses.fields(kind) if field.init]
-    for key in given:
-        if key not in known:
-            raise unknown(f"setting of {name}", str(key), known)
+    for key, value in given.items():
+        _known_key(key, known, f"setting of {name}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{name}: {key} is {value}", "give a finite number")
     try:
         return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or name
+        place = str(first["loc"][0]) if first["loc"] else name
         raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
 
 
@@ -418,24 +589,45 @@ def _bar(wanted: Any) -> Bar:
         return Bar()
     if not isinstance(wanted, dict):
         raise BadInput(f"bar is {wanted!r}", "for example bar: {macro_f1: 0.85, forgetting: 0.05, volume: 100000}")
-    metrics = [key for key in wanted if key not in BAR_KEYS]
+    metrics = [str(key) for key in wanted if key not in BAR_KEYS]
     if len(metrics) > 1:
-        raise BadInput(f"the bar names {len(metrics)} metrics: {', '.join(map(str, metrics))}", "keep the one that decides")
+        raise BadInput(f"the bar names {len(metrics)} metrics: {', '.join(metrics)}", "keep the one that decides")
     for key, value in wanted.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadInput(f"bar: {key} is {value!r}, not a number")
-    if metrics:
-        find_metric(str(metrics[0]))
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
+    metric = metrics[0] if metrics else ""
+    if metric:
+        if ":" not in metric:
+            _known_key(metric, [*metric_names(), *BAR_KEYS], "key of the bar, and no metric,")
+        found = find_metric(metric)
+        if (wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best):
+            never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
+            raise BadInput(never, "a share is written 0.85, not 85")
     volume = wanted.get("volume", Bar().volume)
     if volume < 0 or volume != int(volume):
         raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
-    return Bar(str(metrics[0]) if metrics else "", wanted[metrics[0]] if metrics else None, wanted.get("forgetting"), int(volume))
+    return Bar(metric, wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
+
+
+def _bar_of(bar: Bar, task: Task) -> Bar:
+    """The bar on the task's metric where it names none; a metric that is not measured cannot be the bar's."""
+    if bar.metric and bar.metric != task.metric:
+        found = [task.metric, *(metric.name for metric in metrics_of(task.kind))]
+        if bar.metric not in found:
+            hint = f"set task: metric: {bar.metric}, or the bar on one of: {', '.join(dict.fromkeys(found))}"
+            raise BadInput(f"the bar is set on {bar.metric}, which is not measured in this task", hint)
+    return dataclasses.replace(bar, metric=bar.metric or task.metric)
+
+
+def _resolved_bar(bar: Bar) -> dict[str, Any]:
+    made = {bar.metric: bar.at_least, "forgetting": bar.forget_at_most, "volume": bar.volume}
+    return {key: value for key, value in made.items() if value is not None}
 
 
 def _limit(wanted: Mapping[str, Any]) -> Cost:
     """Allowed seconds and bytes; 0 is no limit."""
     minutes = wanted["minutes"]
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0):
+    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
         raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
     return Cost(seconds=60 * (minutes or 0), memory=_bytes(wanted["memory"]) if wanted["memory"] is not None else 0)
 

@@ -45,7 +45,8 @@ def digest(*parts: Any) -> str:
     """16 hex digits of sha256 over the parts' canonical JSON; bytes are taken as they are."""
     sha = hashlib.sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else json.dumps(plain(part), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        text = "" if isinstance(part, bytes) else json.dumps(plain(part), sort_keys=True, ensure_ascii=False)
+        data = part if isinstance(part, bytes) else text.encode("utf-8", "surrogatepass")
         sha.update(len(data).to_bytes(8, "big"))
         sha.update(data)
     return sha.hexdigest()[:16]
@@ -86,14 +87,41 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into errors that a person can act on."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoRoom(f"the disk that holds {folder} is full", "free some space and run the same command: it goes on where it stopped") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise BadInput(f"cannot write in {folder}: {error.strerror}", "choose a folder you can write to with --out") from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise BadInput(f"{folder} is not a folder", "choose another with --out") from error
+    except NoRoom:
         raise
+    except Exception as error:
+        if _full(error, folder):
+            hint = "free some space and run the same command: it goes on where it stopped"
+            raise NoRoom(f"the disk that holds {folder} is full", hint) from error
+        if isinstance(error, OSError) and _within(error, folder):
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                hint = "choose a folder you can write to with --out"
+                raise BadInput(f"cannot write in {folder}: {error.strerror}", hint) from error
+            if error.errno in (errno.ENOTDIR, errno.EEXIST):
+                hint = "move it, or choose another folder with --out"
+                raise BadInput(f"{error.filename or folder} is in the way: it is not a folder", hint) from error
+        raise
+
+
+def _full(error: Exception, folder: Path) -> bool:
+    """Whether a full disk is behind it. safetensors and a child process tell it in words; torch.save does not tell it at all."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return True
+    return "PytorchStreamWriter" in str(error) and shutil.disk_usage(_there(folder)).free < 1 << 20
+
+
+def _there(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def _within(error: OSError, folder: Path) -> bool:
+    """Whether it speaks of the folder, and not of some other file that was read meanwhile."""
+    if not isinstance(error.filename, str):
+        return True
+    named, folder = Path(error.filename).absolute(), folder.absolute()
+    return named.is_relative_to(folder) or folder.is_relative_to(named)
 
 
 def resident(folder: Path) -> int:
@@ -135,20 +163,36 @@ class Store:
             if folder := self._finished(key, budget):
                 return folder
             part = self.root / f"{key}.part"
+            if (part / "done.json").is_file():  # killed between the last two strokes
+                self._settle(key, part)
+                if folder := self._finished(key, budget):
+                    return folder
             if (earlier := self.cut(key)) and not part.exists():
                 with writing(self.root):
-                    shutil.copytree(earlier, part)
-                    (part / "done.json").unlink()
+                    self._reopen(earlier, part)
             with writing(part):
                 part.mkdir(parents=True, exist_ok=True)
-                done = dict(make(part))
-                done["budget"] = budget
-                write_json(part / "done.json", done)
-                folder = self.root / (f"{key}@{done['cut']}" if done.get("cut") else key)
-                if folder.exists():
-                    shutil.rmtree(folder)
-                os.rename(part, folder)
-            return folder
+                write_json(part / "done.json", {**make(part), "budget": budget})
+                return self._settle(key, part)
+
+    def _settle(self, key: str, part: Path) -> Path:
+        """Name a part that has its done.json."""
+        cut = json.loads((part / "done.json").read_text("utf-8")).get("cut")
+        for path in part.glob("*.tmp"):  # a kill left them
+            path.unlink()
+        folder = self.root / (f"{key}@{cut}" if cut else key)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(part, folder)
+        return folder
+
+    @staticmethod
+    def _reopen(earlier: Path, part: Path) -> None:
+        """A part with what a cut node holds; it has its name when it is whole."""
+        copy = part.with_suffix(".copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(earlier, copy, ignore=shutil.ignore_patterns("done.json"))
+        os.rename(copy, part)
 
     def _finished(self, key: str, budget: float | None) -> Path | None:
         if folder := self.find(key):
@@ -180,4 +224,7 @@ else:
     import msvcrt
 
     def _flock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+        while True:  # LK_LOCK gives up after ten tries, a second apart
+            with contextlib.suppress(OSError):
+                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+                return

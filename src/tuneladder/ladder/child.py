@@ -27,6 +27,9 @@ from tuneladder.store import Store
 from tuneladder.train import loop
 from tuneladder.types import Kit, Step, Task, Variant
 
+# what the server of the children has loaded; a child starts with it
+PRELOAD = ["tuneladder.ladder.child", "transformers.models.auto.modeling_auto"]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -68,7 +71,7 @@ def apply_in_child(work: Work) -> Made:
     """Apply the step in a child. Raises what the step raised; Failed where the child was killed."""
     context = multiprocessing.get_context("forkserver") if sys.platform != "win32" else multiprocessing.get_context("spawn")
     if sys.platform != "win32":
-        context.set_forkserver_preload(["tuneladder.ladder.child", "transformers.models.auto.modeling_auto"])
+        context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()
     process = context.Process(target=_main, args=(theirs, work))
     with _no_main():
@@ -76,24 +79,25 @@ def apply_in_child(work: Work) -> Made:
     theirs.close()
     try:
         answer = ours.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):
         process.join()
         code = process.exitcode or 0
         how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
         hint = "it may have run out of memory: lower batch_size or max_length, or set limit: memory" if code == -9 else ""
         raise Failed(f"the process of {type(work.step).__name__.lower()} was {how}", hint) from None
     except KeyboardInterrupt:
-        # the child has the same signal and is saving; a second one ends it at once
+        # the child does not hear the terminal: it is asked to save here; a second Ctrl-C ends it at once
         if process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGINT)
-        process.join(60)
+        with contextlib.suppress(KeyboardInterrupt):
+            process.join(60)
+        process.kill()
         raise
     finally:
+        process.join(10)
+        process.kill()
         ours.close()
-        if process.is_alive():
-            process.join(10)
-            process.kill()
     process.join()
     if isinstance(answer, BaseException):
         raise answer
@@ -101,6 +105,8 @@ def apply_in_child(work: Work) -> Made:
 
 
 def _main(pipe: Connection, work: Work) -> None:
+    if os.name == "posix":
+        os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on once
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         with Store(work.store).lock(f"{work.key}.work"):

@@ -1,11 +1,10 @@
-"""Climb: make each node once, measure each rung on the same rows, cheapest first; a failed rung is a result and the climb goes on."""
+"""Climb: make each node once, measure each rung on the same rows, cheapest first. A failed rung is a result; the climb goes on."""
 
 from __future__ import annotations
 
 import gc
 import json
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,14 +21,14 @@ from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
-from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, machine_memory, root_of, splits_digest
+from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, machine_memory, root_of, source_of, splits_digest
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
-from tuneladder.model.root import root_base
 from tuneladder.model.pace import measured_pace
+from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.train.loop import read_log
-from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Variant
+from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
 PLACES = ("weights", "adapter", "made")
@@ -74,6 +73,7 @@ class Climb:
         self.now = now or Now()
         self.splits = splits_digest(task)
         self.test_digest = digest(task.kind, task.examples.test, task.text.test, task.labels)
+        self._metric = (task.metric, source_of(task.metric.partition(":")[0])) if ":" in task.metric else (task.metric,)
         self.now.at("preparing the base")
         self.bases = {base.name: root_base(base, task, self.store, seed=seed) for base in bases}
         self.notes: list[str] = []
@@ -87,7 +87,8 @@ class Climb:
         for rung in self.rungs:
             self.now.at("pacing", rung.base)
             base = self.bases[rung.base]
-            found.append(foretell(rung, base, self.task, self._pace(base), self.limit, self.splits, self.seed))
+            pace = replace(self._pace(base), memory=machine_memory(self.limit))
+            found.append(foretell(rung, base, self.task, pace, self.limit, self.splits, self.seed))
         return found
 
     def run(self, only: Sequence[str] = ()) -> Iterator[Result]:
@@ -95,10 +96,13 @@ class Climb:
         foretold = self.plan()
         waiting = self._chosen(foretold, only)
         if all(each.refused for each in waiting):
-            raise BadInput(f"no rung can be climbed; {waiting[0].rung.name}: {waiting[0].refused}", "`tuneladder plan` shows what each would need")
+            first = waiting[0]
+            hint = "`tuneladder plan` shows what each would need"
+            raise BadInput(f"no rung can be climbed; {first.rung.name}: {first.refused}", hint)
         results = self.now.results
         while waiting:
-            waiting.sort(key=lambda each: (bool(each.rung.steps[1:]) or not self._is_root(each), self._ahead(each)))
+            # by what this ladder has not paid yet, whoever paid it before: the second run goes the same way as the first
+            waiting.sort(key=lambda each: (not self._is_root(each), self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
             result = self._climb(waiting.pop(0))
@@ -116,8 +120,10 @@ class Climb:
             if result.variant and result.dev:
                 try:
                     result = replace(result, test=self._measure(result.rung, result.variant, "test"))
-                except TuneladderError as error:
-                    result = replace(result, failure=str(error))
+                except NoRoom:
+                    raise
+                except Exception as error:
+                    result = replace(result, failure=failure_of(error))
             tested.append(result)
         self.now.at("measuring what costs no model")
         ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
@@ -136,11 +142,15 @@ class Climb:
                 raise unknown("rung", name, names)
             wanted.add(starts[0])
         bases = {each.rung.base for each in foretold if each.rung.name in wanted}
-        return [each for each in foretold if not only or each.rung.name in wanted or (self._is_root(each) and each.rung.base in bases)]
+        wanted |= {each.rung.name for each in foretold if self._is_root(each) and each.rung.base in bases}
+        return [each for each in foretold if not only or each.rung.name in wanted]
 
     @staticmethod
     def _is_root(each: Foretold) -> bool:
         return len(each.rung.steps) == 1 and each.rung.steps[0].needs == "nothing"
+
+    def _unpaid(self, each: Foretold) -> float:
+        return sum(node.cost.seconds for node in each.nodes if node.key not in self._made)
 
     def _ahead(self, each: Foretold) -> float:
         """Predicted seconds of what is not yet made."""
@@ -153,25 +163,22 @@ class Climb:
             return replace(result, failure=each.refused)
         base = self.bases[rung.base]
         try:
-            variant, here, alone, peak, curve = root_of(base, self.task), 0.0, 0.0, 0, ()
+            variant, here, alone, peak = root_of(base, self.task), 0.0, 0.0, 0
+            curve: tuple[Tick, ...] = ()
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
                 alone += done["seconds"]
                 peak = max(peak, done["memory"])
-                here += 0.0 if folder.name in self._made else done["seconds"]
-                self._made.add(folder.name)
+                here += 0.0 if node.key in self._made else done["seconds"]
+                self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve
                 self._say_rows(rung, folder)
             dev = self._measure(rung, variant, "dev")
             dev = self._with_forgetting(rung, variant, dev)
         except NoRoom:
             raise
-        except TuneladderError as error:
-            return replace(result, failure=f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
-            if shutil.disk_usage(self.store.root).free < 1 << 20:
-                raise NoRoom(f"the disk that holds {self.store.root} is full", "free some space and run the same command") from error
-            return replace(result, failure=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
+            return replace(result, failure=failure_of(error))
         size = sum(resident(self.store.root / name) for name in {Path(p).name for p in (variant.weights, variant.adapter) if p})
         cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
         return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
@@ -188,11 +195,12 @@ class Climb:
                 node.step, parent, self.task, part, self.store.root, key, self.seed, self.shelf.device, self.shelf.dtype, deadline,
                 machine_memory(self.limit),
             )  # fmt: skip
+            before = read_log(part)
             made = self._apply(work)
             ticks = read_log(part)
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
             write_json(part / "variant.json", _portable(freeze(made.variant), part, self.store.root))
-            return {"seconds": made.seconds, "memory": made.memory, "step": node.name, "cut": cut}
+            return {"seconds": made.seconds + _earlier(before, ticks), "memory": made.memory, "step": node.name, "cut": cut}
 
         folder = self.store.once(key, make, budget=self.limit.seconds or None)
         return replace(read_variant(folder), base=parent.base), json.loads((folder / "done.json").read_text("utf-8")), folder
@@ -209,15 +217,16 @@ class Climb:
             return None
         answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
         rows = len(self.task.examples.dev) + len(self.task.examples.test)
-        rungs = 2 * len(self.now.results) + 2 * len(self.now.waiting)
-        deadline = self._started + self.limit.seconds - 0.5 * rungs * rows * max(answers, default=0.0)
+        rungs = len(self.now.results) + 1 + len(self.now.waiting)
+        deadline = self._started + self.limit.seconds - rungs * rows * max(answers, default=0.0)
         if deadline <= time.monotonic():
-            raise Failed(f"no time is left of the {self.limit.seconds / 60:g} minutes", "raise `limit: minutes`: the same command goes on where this one ended")
+            hint = "raise `limit: minutes`: the same command goes on where this one ended"
+            raise Failed(f"no time is left of the {self.limit.seconds / 60:g} minutes", hint)
         return deadline
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
         rows = self.splits["dev"] if split == "dev" else self.test_digest
-        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, self.task.metric, str(self.shelf.dtype), self.seed)}"
+        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, str(self.shelf.dtype), self.seed)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at(f"measuring on {split}", rung.name)
@@ -263,7 +272,7 @@ class Climb:
     def _baselines(self) -> dict[str, Measurement]:
         if self.task.kind not in ("classify", "text"):
             return {}
-        key = f"baselines-{digest(self.splits, self.test_digest, self.task.metric, self.seed)}"
+        key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, self.seed)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             if self.task.kind == "text":
@@ -280,7 +289,8 @@ class Climb:
         if base.source == "url":
             return Pace(1e12, 1e12, 1e10, 0.5)
         machine = hardware()
-        key = f"pace-{digest(base.content, base.parameters, base.layers, base.width, str(self.shelf.dtype), platform.node(), machine.cores)}"
+        shape = (base.content, base.parameters, base.layers, base.width)
+        key = f"pace-{digest(*shape, str(self.shelf.dtype), platform.node(), machine.cores)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             write_json(part / "pace.json", freeze(measured_pace(base, self.shelf)))
@@ -293,9 +303,25 @@ class Climb:
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))
             share = tally["learned"] / max(1, tally["learned"] + tally["read"])
-            said = f"{rung.name}: {tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped; {share:.1%} of the tokens are learned"
+            rows = f"{tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
+            said = f"{rung.name}: {rows}; {share:.1%} of the tokens are learned"
             if said not in self.notes:
                 self.notes.append(said)
+
+
+def failure_of(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, TuneladderError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "out of memory (lower batch_size or max_length)"
+    said = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _earlier(before: Sequence[Tick], after: Sequence[Tick]) -> float:
+    """Seconds of training that an earlier try paid for: the ticks that this one took over."""
+    return next((old.seconds for old, new in reversed(list(zip(before, after, strict=False))) if old == new), 0.0)
 
 
 def environment(task: Task, seed: int, device: str) -> dict[str, Any]:
@@ -309,7 +335,8 @@ def environment(task: Task, seed: int, device: str) -> dict[str, Any]:
             versions[name] = "not installed"
     machine = freeze(hardware())
     data = {split: digest(getattr(task.examples, split), getattr(task.text, split)) for split in ("train", "dev", "test")}
-    return {"python": platform.python_version(), "system": platform.platform(), "versions": versions, "hardware": machine, "device": device, "seed": seed, "data": data}
+    where = {"python": platform.python_version(), "system": platform.platform(), "versions": versions, "hardware": machine}
+    return where | {"device": device, "seed": seed, "data": data}
 
 
 def read_variant(folder: Path) -> Variant:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from tuneladder.ladder.results import clears, forgetting, metric_of, rising, score_of, total
 from tuneladder.types import Ladder, Pick, Result
 
+_GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
+
 
 def pick(ladder: Ladder) -> Pick | None:
     """The pick, frozen on dev; None where no rung could be measured there. `confirmed` is left open."""
@@ -27,20 +29,24 @@ def pick(ladder: Ladder) -> Pick | None:
     best = max(within or rungs, key=value)
     best_score = score_of(best.dev, ladder)
     assert best_score is not None
+    if ladder.bar.at_least is None and not within:
+        said = f"every rung forgets more than the bar allows; of them it has the best {metric}. {_GENTLER}"
+        return Pick(best.rung.name, said, False, None)
     if ladder.bar.at_least is None:
         doubt = best_score.low if up > 0 else -best_score.high
-        enough = [result for result in (within or rungs) if value(result) >= doubt]
+        enough = [result for result in within if value(result) >= doubt]
         chosen = min(enough, key=lambda result: total(result, ladder))
         if chosen is best:
             return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
-        said = f"the recipe sets no bar; its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
-        return Pick(chosen.rung.name, said, True, None)
+        near = f"its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
+        return Pick(chosen.rung.name, f"the recipe sets no bar; {near}", True, None)
     clearing = [result for result in within if _clears(result, ladder)]
     if clearing:
         chosen = min(clearing, key=lambda result: total(result, ladder))
         others = f"the cheapest of {len(clearing)} that do" if len(clearing) > 1 else "the only one that does"
         return Pick(chosen.rung.name, f"it clears the bar on dev, {others}", True, None)
-    return Pick(best.rung.name, f"no rung clears the bar on dev; it came closest. {_would_help(best, rungs, within, ladder)}", False, None)
+    advice = _would_help(best, rungs, within, ladder)
+    return Pick(best.rung.name, f"no rung clears the bar on dev; it came closest. {advice}", False, None)
 
 
 def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:
@@ -69,13 +75,14 @@ def _would_help(best: Result, rungs: list[Result], within: list[Result], ladder:
     assert wanted is not None
     up = rising(metric_of(ladder))
     reached = score.value >= wanted if up else score.value <= wanted
+    if not within:
+        return f"Every rung forgets more than the bar allows: {_GENTLER}"
     if reached:
         gap = abs(score.value - wanted)
         width = abs(score.value - (score.low if up else score.high))
         rows = int(score.count * (width / max(gap, width / 10)) ** 2)
-        return f"Its value reaches the bar, its interval does not: about {rows:,} dev rows, where there are {score.count:,}, would settle it."
-    if not within:
-        return "Every rung forgets more than the bar allows: a lower learning rate, fewer epochs or an adapter would help."
+        said = f"about {rows:,} dev rows, where there are {score.count:,}, would settle it."
+        return f"Its value reaches the bar, its interval does not: {said}"
     if any(_clears(result, ladder) for result in rungs):
         return "A rung that would clear it forgets more than the bar allows: lower its learning rate, or raise `bar: forgetting`."
     curve = [tick.dev for tick in best.curve if tick.dev is not None]

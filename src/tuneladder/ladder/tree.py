@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
@@ -55,7 +53,7 @@ def splits_digest(task: Task) -> Mapping[str, str]:
 def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:
     """Parent's stamp, step, settings, version, the splits it reads, the base's content, the seed; not limit, device or ranks."""
     name = step_name(step)
-    code = "" if type(step).__module__.startswith("tuneladder.") else _source(step)
+    code = "" if type(step).__module__.startswith("tuneladder.") else source_of(type(step).__module__)
     settings = {**plain(step), "__type__": name}
     reads = {split: splits[split] for split in step.reads}
     return f"{name.replace(':', '-')}-{digest(parent, settings, step.version, reads, base.content, seed, code)}"
@@ -66,11 +64,10 @@ def step_name(step: Step) -> str:
     return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
 
 
-def _source(step: Step) -> str:
-    """Code of the user's own is keyed by its source: change it, and its nodes are made anew."""
-    module = sys.modules[type(step).__module__]
-    file = getattr(module, "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes() if file else inspect.getsource(type(step)).encode()).hexdigest()
+def source_of(module: str) -> str:
+    """Code of the user's own is keyed by its source: change it, and what it made is made anew."""
+    file = sys.modules[module].__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits: Mapping[str, str], seed: int) -> Foretold:
@@ -88,14 +85,13 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
                     "raise `limit: memory`, or lower batch_size or max_length",
                 )
             if limit.seconds and cost.seconds > 20 * limit.seconds:
-                raise Refused(
-                    f"{step_name(step)} would take about {cost.seconds / 60:.0f} minutes, and the limit is {limit.seconds / 60:.3g}",
-                    "raise `limit: minutes`, or lower `epochs`",
-                )
-        except BadInput as error:
-            total = Cost(seconds, memory, disk, annotations)
-            return Foretold(rung, tuple(nodes), total, f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
-        key = key_of(step, variant.stamp, splits, base, seed)
+                minutes = f"about {cost.seconds / 60:.0f} minutes, and the limit is {limit.seconds / 60:.3g}"
+                raise Refused(f"{step_name(step)} would take {minutes}", "raise `limit: minutes`, or lower `epochs`")
+            key = key_of(step, variant.stamp, splits, base, seed)
+        except Exception as error:  # a step may be the user's own: one that cannot plan is refused, and the others are climbed
+            reason = error.message if isinstance(error, BadInput) else f"{type(error).__name__} in its plan: {error}"
+            hint = f" ({error.hint})" if isinstance(error, BadInput) and error.hint else ""
+            return Foretold(rung, tuple(nodes), Cost(seconds, memory, disk, annotations), reason + hint)
         variant = replace(ahead, stamp=key)
         nodes.append(Node(step, step_name(step), key, variant, cost))
         seconds, memory = seconds + cost.seconds, max(memory, cost.memory)
@@ -103,8 +99,8 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     memory = max(memory, answering(base))
     total = Cost(seconds, memory, disk, annotations)
     if limit.memory and memory > limit.memory:
-        reason = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB (raise `limit: memory`)"
-        return Foretold(rung, tuple(nodes), total, reason)
+        need = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB"
+        return Foretold(rung, tuple(nodes), total, f"{need} (raise `limit: memory`)")
     return Foretold(rung, tuple(nodes), total)
 
 
@@ -119,7 +115,8 @@ def answering(base: Base) -> int:
 def _suits(step: Step, variant: Variant) -> None:
     name = step_name(step)
     if variant.base.family not in step.families:
-        raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {', '.join(step.families)}")
+        families = ", ".join(step.families)
+        raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {families}")
     if variant.base.source == "url" and step.changes != "prompt":
         raise Refused(f"{name} changes weights, and {variant.base.name} is a remote model", "prompt steps work there")
 

@@ -30,6 +30,14 @@ def open_adapter(model: Any, folder: str) -> Any:
     return PeftModel.from_pretrained(model, folder, is_trainable=False)
 
 
+def merged(model: Any) -> Any:
+    """The model with its adapter, if it has one, added into its weights: what follows learns from there. Its weights should be
+    float32, for a small update is lost in fewer bits."""
+    from peft import PeftModel
+
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
 def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
     model.peft_config["default"].base_model_name_or_path = base
@@ -47,11 +55,11 @@ def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     head = model.get_output_embeddings()
     linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head]
     endings = sorted({name.rpartition(".")[2] for name in linears})
-    if isinstance(targets, str):
+    if targets in ("attention", "all"):
         inside = [name for name in linears if "attn" in name.lower() or "attention" in name.lower()]
         chosen = {name.rpartition(".")[2] for name in (inside if targets == "attention" else linears)}
     else:
-        chosen = set(targets)
+        chosen = {targets} if isinstance(targets, str) else set(targets)
         if missing := sorted(chosen - set(endings)):
             raise Refused(f"no linear module is called '{missing[0]}' in {type(model).__name__}", f"it has: {', '.join(endings)}")
     if not chosen:

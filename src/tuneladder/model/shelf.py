@@ -2,14 +2,15 @@
 
 PEFT replaces modules in place, patches methods and leaves `requires_grad` behind; a training loop changes modes. So the shelf
 takes a snapshot of the module tree before it lends (every module's own attributes, child modules, hooks, flags, the config) and
-puts it back afterwards. Weights that were written to in place, which a snapshot cannot see, are found by their version counters;
-such a base is dropped and read from disk anew at its next borrowing.
+puts it back afterwards. Weights that were written to in place, which a snapshot cannot see, are found by a checksum (the version
+counters miss fused optimizers and what goes through `.data`, as PEFT's merging does); such a base is dropped and read from disk
+anew at its next borrowing.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,17 +37,15 @@ class Live:
 
 
 class Snapshot:
-    """Everything about a module tree that Python can see, by reference; `restore` puts it back."""
+    """Everything about a module tree that Python can see, by reference, and a checksum of its numbers; `restore` puts it back."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
         self.classes = {module: type(module) for module in model.modules()}
-        self.attributes = {module: {k: _copy(v) for k, v in vars(module).items()} for module in self.classes}
-        self.weights = {
-            weight: (weight.requires_grad, weight.data_ptr(), weight._version) for weight in [*model.parameters(), *model.buffers()]
-        }
-        self.config = dict(vars(model.config))
-        self.generation = dict(vars(model.generation_config)) if model.generation_config is not None else None
+        self.attributes = {module: {name: _copy(value) for name, value in vars(module).items()} for module in self.classes}
+        self.weights = {weight: (weight.requires_grad, _state(weight)) for weight in [*model.parameters(), *model.buffers()]}
+        # parts of a model may hold configs of their own; the generation config is one of the first module's attributes
+        configs = [value for kept in self.attributes.values() for name, value in kept.items() if name in ("config", "generation_config")]
+        self.configs = {id(config): (config, copy.deepcopy(vars(config))) for config in configs if config is not None}
 
     def restore(self) -> bool:
         """Put everything back. False where weights were written to: then the tree is whole, and its numbers are not."""
@@ -62,20 +61,23 @@ class Snapshot:
                     own[name].update(value)
                 else:
                     own[name] = value
-        untouched = True
-        for weight, (requires_grad, pointer, version) in self.weights.items():
-            untouched &= weight.data_ptr() == pointer and weight._version == version
+        for weight, (requires_grad, _) in self.weights.items():
             weight.grad = None
             weight.requires_grad_(requires_grad)
-        for target, settings in ((self.model.config, self.config), (self.model.generation_config, self.generation)):
-            if settings is not None:
-                vars(target).clear()
-                vars(target).update(settings)
-        return untouched
+        for config, settings in self.configs.values():
+            vars(config).clear()
+            vars(config).update(settings)
+        return all(_state(weight) == before for weight, (_, before) in self.weights.items())
 
 
 def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, dict | OrderedDict) else value
+    return value.copy() if isinstance(value, dict | set | list) else value
+
+
+def _state(weight: torch.Tensor) -> tuple[int, int, int]:
+    """Where a tensor's numbers lie, how often autograd saw them written, and their checksum: one pass over memory."""
+    weight = weight.detach()
+    return weight.data_ptr(), weight._version, int(torch.hash_tensor(weight.cpu() if weight.is_mps else weight).view(torch.int64))
 
 
 class Shelf:
@@ -87,7 +89,7 @@ class Shelf:
     def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None) -> None:
         self.device = device
         self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
-        self._held: tuple[tuple[str, torch.dtype], Any, Any] | None = None
+        self._held: tuple[tuple[str, str, str, torch.dtype], Any, Any] | None = None
         self._lent = False
 
     @property
@@ -132,7 +134,8 @@ class Shelf:
         from transformers import AutoModelForCausalLM
 
         folder = variant.weights or variant.base.location
-        if self._held and self._held[0] == (folder, dtype):
+        key = (folder, variant.base.revision, variant.base.content, dtype)
+        if self._held and self._held[0] == key:
             return self._held[1], self._held[2]
         self.close()
         revision = {"revision": variant.base.revision} if variant.base.source == "hub" and variant.base.revision else {}
@@ -145,7 +148,7 @@ class Shelf:
         model.to(self.device)
         model.requires_grad_(False)
         model.eval()
-        self._held = ((folder, dtype), model, tokenizer)
+        self._held = (key, model, tokenizer)
         return model, tokenizer
 
 

@@ -18,7 +18,7 @@ from tuneladder.types import Decoding, Example, Kind, Prompt, Task
 
 METRICS = {"classify": "macro_f1", "generate": "rouge_l", "extract": "exact_match", "choose": "accuracy", "chat": "rouge_l"}
 SPLITS = ("train", "dev", "test")
-_LENGTH = {"classify": 16, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+LENGTHS = {"classify": 16, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
@@ -238,7 +238,7 @@ def _prompt(
         template="{{ input }}" if template is None else template,
         instruction=instruction or "",
         system=system,
-        decoding=decoding or Decoding(max_new_tokens=_LENGTH[kind], seed=seed),
+        decoding=decoding or Decoding(max_new_tokens=LENGTHS[kind], seed=seed),
         ask="score" if ranked else "generate",
         parse="label" if ranked else "text",
     )

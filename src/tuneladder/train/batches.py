@@ -16,6 +16,8 @@ import torch
 
 from tuneladder.task.encode import Encoded
 
+TILE = 16
+
 
 @dataclass(frozen=True)
 class Micro:
@@ -37,9 +39,14 @@ class Batches(Protocol):
     def __getitem__(self, step: int) -> list[Micro]: ...
 
 
+def padded_length(length: int) -> int:
+    """The length in whole tiles: every new shape costs a kernel built and kept (on a CPU some 10 MB), and a tile costs little."""
+    return -(-length // TILE) * TILE
+
+
 def pad(rows: Sequence[Encoded]) -> Micro:
-    """Rows of unlike length in one tensor, padded on the right with token 0."""
-    longest = max(len(row.ids) for row in rows)
+    """Rows of unlike length in one tensor, padded on the right with token 0 to a whole number of tiles."""
+    longest = padded_length(max(len(row.ids) for row in rows))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     places: list[int] = []
     targets: list[int] = []
@@ -61,7 +68,7 @@ def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[
     order = sorted(rows, key=lambda row: len(row.ids))
     cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
     for end in range(1, len(order) + 1):
-        longest = len(order[end - 1].ids)
+        longest = padded_length(len(order[end - 1].ids))
         options = []
         for start in range(end - 1, -1, -1):
             padded = (end - start) * longest

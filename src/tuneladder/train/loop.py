@@ -108,7 +108,9 @@ def train(
     look_every = max(1, steps // course.looks)
     saved = time.monotonic()
     started = saved - state.seconds
-    stopped: Literal["", "done", "budget", "plateau", "nan"] = "done" if state.step >= steps else ""
+    stopped: Literal["", "done", "budget", "plateau", "nan"] = ""
+    if state.step >= steps or state.stale >= course.patience:  # interrupted just after its last step
+        stopped = "done" if state.step >= steps else "plateau"
     model.train()
     _Interrupt.training = True
 
@@ -140,23 +142,21 @@ def train(
         if not stopped and deadline is not None and now + 2 * state.save_seconds >= deadline:
             stopped = "budget"
         state.seconds = now - started
-        if stopped == "budget" or (not stopped and now - saved >= course.save_every):
-            state.save()
-            saved = time.monotonic()
-        if _Interrupt.asked:
-            state.save()
-            raise KeyboardInterrupt
         if stopped == "nan" and state.step == 0:
             raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
         shown = state.step + (stopped == "nan")
         state.loss = value if stopped != "nan" else state.loss
         yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
+        # only now, so that no step is saved whose tick the caller has not written down
+        if _Interrupt.asked or stopped == "budget" or (not stopped and now - saved >= course.save_every):
+            state.save()
+            saved = time.monotonic()
+        if _Interrupt.asked:
+            raise KeyboardInterrupt
 
     _Interrupt.training = False
     state.restore_best()
     model.eval()
-    if stopped != "budget":
-        state.forget()
 
 
 def evaluate(model: Any, micros: Sequence[Micro], *, loss: Loss, autocast: torch.dtype | None = None) -> float:
@@ -244,10 +244,6 @@ class State:
                 for name, weight in self.weights.items():
                     weight.copy_(kept[name])
 
-    def forget(self) -> None:
-        self.file.unlink(missing_ok=True)
-        self.best_file.unlink(missing_ok=True)
-
     def _write(self, file: Path, value: Any) -> None:
         temporary = file.with_suffix(".tmp")
         torch.save(value, temporary)
@@ -263,8 +259,10 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
         for tick in ticks:
             if kept is None:
                 kept = [earlier for earlier in read_log(folder) if earlier.step < tick.step]
-                file = path.open("w", encoding="utf-8", buffering=1)
-                file.writelines(json.dumps(asdict(earlier)) + "\n" for earlier in kept)
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text("".join(json.dumps(asdict(earlier)) + "\n" for earlier in kept), "utf-8")
+                os.replace(temporary, path)
+                file = path.open("a", encoding="utf-8", buffering=1)
             kept.append(tick)
             assert file is not None
             file.write(json.dumps(asdict(tick)) + "\n")
@@ -272,6 +270,13 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
         if file is not None:
             file.close()
     return kept if kept is not None else read_log(folder)
+
+
+def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
+    """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
+    if not ticks or ticks[-1].stopped != "budget":
+        for name in ("checkpoint.pt", "best.pt", "checkpoint.tmp", "best.tmp"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def read_log(folder: Path) -> list[Tick]:

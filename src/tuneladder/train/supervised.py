@@ -37,18 +37,20 @@ def foretell(
     mean = _mean_length(variant, task.examples.train, length)
     tokens = epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
-    rows = min(batch_size, len(task.examples.train))
-    need = memory.training(
-        variant.base,
-        trainable=trainable,
-        rows=rows,
-        length=int(mean),
-        learned_rows=rows * 4,
-        dtype="bfloat16" if has_bf16(device()) else "float32",
-        method="adapter" if frozen else "full",
-        attention=attention_for(int(mean), device()),
-        device=device(),
-    )
+    length = int(mean)
+    attention = attention_for(length, device())
+    # an answer is a few tokens; only they reach the head
+    shape: dict[str, Any] = {
+        "trainable": trainable,
+        "length": length,
+        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "method": "adapter" if frozen else "full",
+        "attention": attention,
+        "device": device(),
+    }
+    wanted = min(batch_size, len(task.examples.train))
+    rows = memory.micro_batch(variant.base, allowed=pace.memory or None, wanted=wanted, learned=4, **shape)
+    need = memory.training(variant.base, rows=rows, learned_rows=rows * 4, **shape)
     return Cost(seconds, need.peak, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
 
 

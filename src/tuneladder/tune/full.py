@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight of the base learns."""
+"""Full fine-tuning: every weight of the base learns, and of an adapter below it, which is merged into the base first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from tuneladder.errors import BadInput
+from tuneladder.model.attach import merged
 from tuneladder.store import resident
-from tuneladder.train.loop import Course
+from tuneladder.train.loop import Course, tidy
 from tuneladder.train.supervised import fit, foretell
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -44,8 +45,10 @@ class Full:
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
         with kit.shelf.live(variant, dtype=torch.float32) as live:
-            live.model.requires_grad_(True)
-            fit(live.model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
-            live.model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
+            model = merged(live.model)
+            model.requires_grad_(True)
+            ticks = fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
             live.tokenizer.save_pretrained(str(kit.folder))
+            tidy(kit.folder, ticks)
         return replace(variant, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))

@@ -9,7 +9,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model.attach import attach_lora, linear_targets, save_adapter
 from tuneladder.model.memory import lora_parameters
 from tuneladder.store import resident
-from tuneladder.train.loop import Course
+from tuneladder.train.loop import Course, tidy
 from tuneladder.train.supervised import fit, foretell
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -56,6 +56,7 @@ class Lora:
         with kit.shelf.live(variant) as live:
             targets = linear_targets(live.model, self.targets)
             model = attach_lora(live.model, r=self.r, alpha=self.alpha or 2 * self.r, dropout=self.dropout, targets=targets, seed=kit.seed)
-            fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            ticks = fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
             save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
+            tidy(kit.folder, ticks)
         return replace(variant, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))

@@ -15,10 +15,11 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
+from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.store import digest, resident
 from tuneladder.train.batches import Blocks, Micro
-from tuneladder.train.loop import Course, follow, train
+from tuneladder.train.loop import Course, follow, tidy, train
 from tuneladder.train.losses import next_token
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -66,7 +67,7 @@ class Pretrain:
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
-            model, length = live.model, self._length(variant)
+            model, length = merged(live.model), self._length(variant)
             tokens = {
                 name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
                 for name in sorted({document.source for document in task.text.train})
@@ -81,9 +82,10 @@ class Pretrain:
             model.requires_grad_(True)
             loss = torch.compile(next_token) if self._compiled else next_token
             ticks = train(model, batches, loss=loss, course=course, folder=kit.folder, seed=kit.seed, dev=dev, deadline=kit.deadline, autocast=kit.shelf.autocast)
-            follow(ticks, kit.folder)
+            log = follow(ticks, kit.folder)
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
             live.tokenizer.save_pretrained(str(kit.folder))
+            tidy(kit.folder, log)
         return replace(variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
 
     def _length(self, variant: Variant) -> int:

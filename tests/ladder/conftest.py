@@ -1,0 +1,157 @@
+"""A small task for whole climbs, and commands in processes of their own that can be killed for real."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+RUNGS: list[Any] = [
+    "zero_shot",
+    {"few_shot": {"shots": 4}},
+    {"full": {"epochs": 2, "batch_size": 8}},
+    {"lora": {"r": 4, "epochs": 2, "batch_size": 8}},
+    [{"lora": {"r": 4, "epochs": 2, "batch_size": 8}}, {"few_shot": {"shots": 4}}],
+]
+TEXTS = {
+    "sports": ("The team won the {n}th final by two goals.", "She ran {n} metres in the rain and waved.", "Match {n} was lost late."),
+    "market": ("Shares of firm {n} fell three per cent.", "The bank asks {n} points more for loans.", "Order {n} was charged twice."),
+}
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A recipe of five rungs on 60 train, 16 dev and 20 test rows of two labels; nothing clears its bar, so that no figure in
+    its results depends on the clock."""
+    folder = tmp_path_factory.mktemp("small")
+    draw = random.Random(0)
+    rows = [(draw.choice(TEXTS[label]).format(n=n), label) for n in range(48) for label in TEXTS]
+    with (folder / "small.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    made = {
+        "task": {"kind": "classify", "data": "small.csv", "input": "text", "target": "label"},
+        "base": str(tiny_folder),
+        "bar": {"macro_f1": 0.999},
+        "rungs": RUNGS,
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(made))
+    return folder / "small.yaml"
+
+
+@dataclass
+class Command:
+    """A climb in a process of its own."""
+
+    door: Door
+    pid: int
+    log: Path
+    notes: Path
+
+    def wait(self, seconds: float = 240.0) -> int:
+        """Its exit code, negative for a signal; one that hangs is killed."""
+        late = threading.Timer(seconds, os.kill, (self.pid, signal.SIGKILL))
+        late.start()
+        try:
+            return int(self.door.ask({"wait": self.pid}))
+        finally:
+            late.cancel()
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text("utf-8")
+
+    def noted(self, what: str) -> list[list[str]]:
+        lines = self.notes.read_text("utf-8").splitlines() if self.notes.exists() else []
+        return [line.split()[1:] for line in lines if line.split()[0] == what]
+
+
+class Door:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "door.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.lock = threading.Lock()
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def ask(self, line: Mapping[str, Any]) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with self.lock:
+            self.process.stdin.write(json.dumps(line) + "\n")
+            self.process.stdin.flush()
+            return self.process.stdout.readline()
+
+    def start(self, *argv: str | Path, moment: str = "", cwd: Path | None = None) -> Command:
+        self.count += 1
+        log, notes = self.folder / f"{self.count}.log", self.folder / f"{self.count}.notes"
+        environment = {"MOMENT": moment, "MOMENT_NOTES": str(notes)}
+        asked = {"argv": [str(word) for word in argv], "cwd": str(cwd or self.folder), "log": str(log), "environment": environment}
+        return Command(self, int(self.ask(asked)), log, notes)
+
+    def run(self, *argv: str | Path, moment: str = "", cwd: Path | None = None) -> tuple[int, Command]:
+        command = self.start(*argv, moment=moment, cwd=cwd)
+        return command.wait(), command
+
+
+@pytest.fixture(scope="session")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    if os.name != "posix":
+        pytest.skip("commands are forked, which this system cannot")
+    server = Door(tmp_path_factory.mktemp("door"))
+    yield server
+    server.process.stdin.close()  # type: ignore[union-attr]
+    server.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def whole(door: Door, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's folder of an uninterrupted climb; nobody may write in it."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    code, command = door.run("climb", recipe, "--out", out)
+    assert code == 0, command.said
+    return out
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the uninterrupted run with its store."""
+    shutil.copytree(whole.parent, tmp_path / "copied")
+    return tmp_path / "copied" / "run"
+
+
+def timeless(value: Any) -> Any:
+    """Without what differs from run to run: seconds and bytes of memory, predicted ones included."""
+    if isinstance(value, dict):
+        return {key: timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "predicted")}
+    return [timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that two climbs of one recipe must agree on, to the byte: results, answers, weights, logs."""
+    found: dict[str, Any] = {"results.json": timeless(json.loads((run / "results.json").read_text()))}
+    for path in sorted((run / "answers").iterdir()):
+        found[path.name] = path.read_text()
+    for path in sorted((run.parent / ".store").rglob("*")):
+        name = str(path.relative_to(run.parent / ".store"))
+        if path.suffix == ".safetensors":
+            found[name] = path.read_bytes()
+        elif path.name == "log.jsonl":
+            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    return found
