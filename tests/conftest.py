@@ -9,12 +9,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Turn
+from tuneladder.store import digest
+from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Turn, Variant
+
+if TYPE_CHECKING:
+    from tuneladder.model.shelf import Shelf
 
 PROSE = """The river runs past the mill and under the stone bridge. A heron stands in the shallows and waits.
 Which of these fits the text: politics, sports, business, technology? Answer: sports
@@ -120,3 +125,31 @@ def lend(tmp_path: Path) -> Callable[..., Kit]:
         return Kit(folder, store, seed, "cpu", deadline, None, shelf or Shelf("cpu", dtype=torch.float32))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fingerprint() -> Callable[[Shelf, Variant], Mapping[str, object]]:
+    """All of a lent model that a step could have changed: its parts, numbers, flags, modes, hooks, configs, and the tokenizer."""
+
+    def take(shelf: Shelf, variant: Variant) -> Mapping[str, object]:
+        with shelf.live(variant) as live:
+            model = live.model
+            return {
+                "modules": {name: type(module).__name__ for name, module in model.named_modules()},
+                "attributes": {name: sorted(vars(module)) for name, module in model.named_modules()},
+                "modes": {name: module.training for name, module in model.named_modules()},
+                "hooks": {
+                    name: {key: len(value) for key, value in vars(module).items() if "hooks" in key and value is not None}
+                    for name, module in model.named_modules()
+                },
+                "weights": {
+                    name: (weight.dtype, weight.requires_grad, weight.grad, digest(weight.detach().float().numpy().tobytes()))
+                    for name, weight in [*model.named_parameters(), *model.named_buffers()]
+                },
+                "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
+                "config": model.config.to_dict() | {"attention": model.config._attn_implementation},
+                "generation": model.generation_config.to_dict(),
+                "tokenizer": (live.tokenizer.backend_tokenizer.to_str(), live.tokenizer.padding_side, live.tokenizer.special_tokens_map),
+            }
+
+    return take

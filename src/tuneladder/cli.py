@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from tuneladder.types import Measurement, Result
 
 app = typer.Typer(
-    help="Climb every way to adapt a language model to a task, measured on the same rows, and take the cheapest that clears the bar.",
-    no_args_is_help=True,
+    help="Climb every way to adapt a language model to a task, measured on the same rows; take the cheapest that clears the bar.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -229,7 +228,8 @@ def compare(
     contest, page = found.contest, Console(highlight=False)
     page.print(
         f"{a} and {b} on {contest.both + contest.neither + len(contest.won) + len(contest.lost)} rows: both right {contest.both}, "
-        f"neither {contest.neither}, only the first {len(contest.won)}, only the second {len(contest.lost)}; McNemar's exact p = {contest.p:.3g}",
+        f"neither {contest.neither}, only the first {len(contest.won)}, only the second {len(contest.lost)}; "
+        f"McNemar's exact p = {contest.p:.3g}",
         markup=False,
     )
     for title, items in ((f"won by {a}", contest.won), (f"lost to {b}", contest.lost)):
@@ -259,7 +259,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
         code = _usage(error)
     except typer.Abort:
@@ -345,7 +345,8 @@ def _say(result: Result) -> None:
     elif result.dev:
         name, score = next(iter(result.dev.quality.items()))
         talk.print(
-            f"  {result.rung.name}: {name} on dev {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {result.alone.seconds:.1f} s",
+            f"  {result.rung.name}: {name} on dev {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), "
+            f"{result.alone.seconds:.1f} s",
             markup=False,
         )
 
@@ -433,8 +434,8 @@ def _plan_base(base: str, as_json: bool) -> None:
         return
     page = Console(highlight=False)
     page.print(
-        f"{found.name}: {found.family}, {found.parameters / 1e6:,.1f} M parameters ({found.active / 1e6:,.1f} M active), {found.layers} layers of "
-        f"{found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, licence {found.licence or 'not stated'}",
+        f"{found.name}: {found.family}, {found.parameters / 1e6:,.1f} M parameters ({found.active / 1e6:,.1f} M active), "
+        f"{found.layers} layers of {found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, licence {found.licence or 'not stated'}",
         markup=False,
     )
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))

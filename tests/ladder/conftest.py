@@ -35,11 +35,11 @@ TEXTS = {
 
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """A recipe of five rungs on 60 train, 16 dev and 20 test rows of two labels; nothing clears its bar, so that no figure in
+    """A recipe of five rungs on some 30 train, 6 dev and 10 test rows of two labels; nothing clears its bar, so that no figure in
     its results depends on the clock."""
     folder = tmp_path_factory.mktemp("small")
     draw = random.Random(0)
-    rows = [(draw.choice(TEXTS[label]).format(n=n), label) for n in range(48) for label in TEXTS]
+    rows = [(draw.choice(TEXTS[label]).format(n=n), label) for n in range(24) for label in TEXTS]
     with (folder / "small.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     made = {
@@ -54,12 +54,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
 
 @dataclass
 class Command:
-    """A climb in a process of its own."""
+    """A climb in a process of its own, with a folder for what it says and does."""
 
     door: Door
     pid: int
-    log: Path
-    notes: Path
+    folder: Path
 
     def wait(self, seconds: float = 240.0) -> int:
         """Its exit code, negative for a signal; one that hangs is killed."""
@@ -72,38 +71,37 @@ class Command:
 
     @property
     def said(self) -> str:
-        return self.log.read_text("utf-8")
+        return (self.folder / "log").read_text("utf-8")
 
     def noted(self, what: str) -> list[list[str]]:
-        lines = self.notes.read_text("utf-8").splitlines() if self.notes.exists() else []
+        path = self.folder / "notes"
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [line.split()[1:] for line in lines if line.split()[0] == what]
 
 
 class Door:
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
-        environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[1] / 'src'}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "door.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.lock = threading.Lock()
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
     def ask(self, line: Mapping[str, Any]) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with self.lock:
-            self.process.stdin.write(json.dumps(line) + "\n")
-            self.process.stdin.flush()
-            return self.process.stdout.readline()
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
 
     def start(self, *argv: str | Path, moment: str = "", cwd: Path | None = None) -> Command:
         self.count += 1
-        log, notes = self.folder / f"{self.count}.log", self.folder / f"{self.count}.notes"
-        environment = {"MOMENT": moment, "MOMENT_NOTES": str(notes)}
-        asked = {"argv": [str(word) for word in argv], "cwd": str(cwd or self.folder), "log": str(log), "environment": environment}
-        return Command(self, int(self.ask(asked)), log, notes)
+        folder = self.folder / str(self.count)
+        folder.mkdir()
+        asked = {"argv": [str(word) for word in argv], "cwd": str(cwd or folder), "folder": str(folder), "moment": moment}
+        return Command(self, int(self.ask(asked)), folder)
 
     def run(self, *argv: str | Path, moment: str = "", cwd: Path | None = None) -> tuple[int, Command]:
         command = self.start(*argv, moment=moment, cwd=cwd)
@@ -116,8 +114,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         pytest.skip("commands are forked, which this system cannot")
     server = Door(tmp_path_factory.mktemp("door"))
     yield server
-    server.process.stdin.close()  # type: ignore[union-attr]
-    server.process.wait(20)
+    server.process.kill()
+    server.process.wait()
 
 
 @pytest.fixture(scope="session")

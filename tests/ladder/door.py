@@ -1,6 +1,6 @@
 """A server of commands: loads the heavy libraries once, and forks a process for every command line that it reads, which then runs
-the door as `tuneladder ARGUMENTS` would. A line of JSON for each: {argv, cwd, log, environment}, answered by the process id; or
-{wait: PID}, answered by its exit code, negative for a signal."""
+the door as `tuneladder ARGUMENTS` would. A line of JSON for each: {argv, cwd, folder, moment}, answered by the process id; or
+{wait: PID}, answered by its exit code, negative for a signal. Their children are forked from one server, to save its start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import traceback
+from multiprocessing import forkserver
+from pathlib import Path
 
 
 def serve() -> None:
@@ -22,38 +24,42 @@ def serve() -> None:
         print(said, flush=True)
 
 
-def command(argv: list[str], cwd: str, log: str, environment: dict[str, str]) -> None:
+def command(argv: list[str], cwd: str, folder: str, moment: str) -> None:
     os.setsid()
     code = 70
     try:
         os.chdir(cwd)
-        os.environ.update(environment, MOMENT_MAIN=str(os.getpid()))
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        out = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        import moment
-
-        moment.patch_main()
+        said = {"main": os.getpid(), "notes": f"{folder}/notes", "moment": moment}
+        Path(folder, "moment.json").write_text(json.dumps(said))
+        sys.path.append(folder)
+        forkserver._forkserver.ensure_running = lambda: None  # the door's runs
+        patches.patch_main()
         sys.argv = ["tuneladder", *argv]
         cli.main()
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
+    took = os.times()
+    print(f"cpu {took.user + took.system:.1f}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 if __name__ == "__main__":
-    import peft  # noqa: F401
-    import sklearn.linear_model
+    HEAVY = ["peft", "sklearn.linear_model", "transformers.models.llama.modeling_llama", "tuneladder.api", "tuneladder.ladder.climb", "moment"]
+    forkserver.set_forkserver_preload(HEAVY)
+    forkserver.ensure_running()
+    for name in HEAVY:
+        __import__(name)
+    import moment as patches
     import torch
-    import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import tuneladder.api
-    import tuneladder.ladder.climb  # noqa: F401
     from tuneladder import cli
 
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ def attach_lora(model: Any, *, r: int, alpha: float, dropout: float, targets: Se
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM")
     return get_peft_model(model, config)
 
 

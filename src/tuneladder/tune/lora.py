@@ -17,7 +17,7 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """`alpha` 0 is twice the rank. `targets`: attention, all, or names of linear modules. `learning_rate` 0 is the step's own:
-    2e-4 at a width of 4096, growing with the square root as the width shrinks. `max_length` 0 is the context."""
+    2e-4 at a width of 4096, growing as the width shrinks (3e-3 at 256). `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -30,7 +30,7 @@ class Lora:
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all"
     learning_rate: float = 0.0
-    epochs: float = 4.0
+    epochs: float = 6.0
     batch_size: int = 16
     max_length: int = 0
     warmup: float = 0.06
@@ -51,7 +51,7 @@ class Lora:
         return replace(variant, steps=(*variant.steps, "lora")), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        rate = self.learning_rate or 2e-4 * (4096 / variant.base.width) ** 0.5
+        rate = self.learning_rate or 2e-4 * 4096 / variant.base.width
         course = Course(rate, warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             targets = linear_targets(live.model, self.targets)

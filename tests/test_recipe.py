@@ -1,0 +1,722 @@
+"""Recipes: every key changes something, what is written is what is meant, and what cannot be meant is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tuneladder import recipe as recipes
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import names as metric_names
+from tuneladder.ladder.child import Made, Work, apply
+from tuneladder.ladder.pick import pick
+from tuneladder.ladder.tree import key_of, root_of, splits_digest
+from tuneladder.model.ask import turns_of
+from tuneladder.model.shelf import Shelf
+from tuneladder.recipe import DEFAULTS, Recipe, find_step, load, resolved_yaml, steps
+from tuneladder.store import digest, freeze
+from tuneladder.task.corpus import Source, gather
+from tuneladder.tune.pretrain import Pretrain
+from tuneladder.types import Bar, Base, Cost, Decoding, Ladder, Measurement, Result, Rung, Score, Step, Task, Turn, Variant
+
+TOPICS = {
+    "sport": ("match", "goal", "team", "final", "coach", "league"),
+    "money": ("market", "shares", "bank", "profit", "tax", "rates"),
+    "weather": ("rain", "storm", "sun", "wind", "frost", "cloud"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A folder with data in several forms, two bases and modules of the user's own; relative paths are meant beside a recipe."""
+    folder = tmp_path_factory.mktemp("recipes")
+    rows = [
+        {
+            "text": f"{a} and {b} came up on day {n}",
+            "other": f"note {n}: {b}, {a}",
+            "label": topic,
+            "number": n % 2,
+            "group": f"g{n % 7}",
+        }
+        for topic, words in TOPICS.items()
+        for n, (a, b) in enumerate((a, b) for a in words for b in words if a != b)
+    ]
+    for name, some in (("rows", rows), ("more", rows[::2])):
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in some))
+    (folder / "base").symlink_to(tiny_folder)
+    (folder / "twin").symlink_to(tiny_folder)
+    (folder / "own.py").write_text(
+        "from dataclasses import dataclass\n"
+        "def half(answer, reference):\n    return 1.0 if answer == reference else 0.5\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Unfinished:\n    changes = 'prompt'\n"
+    )
+    return folder
+
+
+Given = dict[str, Any]
+
+
+def recipe(**changed: Any) -> Given:
+    """A small recipe; `task__metric=...` sets a key of the task."""
+    made: Given = {
+        "name": "small",
+        "task": {"kind": "classify", "data": "rows.jsonl", "input": "text", "target": "label"},
+        "base": "base",
+    }
+    for key, value in changed.items():
+        at, _, last = key.rpartition("__")
+        (made.setdefault(at, {}) if at else made)[last] = value
+    return made
+
+
+def read(given: Given, folder: Path, *overrides: str) -> Recipe:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(given, allow_unicode=True))
+    return load(path, overrides)
+
+
+def facts(given: Recipe) -> dict[str, Any]:
+    """All that a recipe says to the rooms below it."""
+    return {
+        "task": digest(given.task),
+        "bases": freeze(given.bases),
+        "rungs": [(rung.name, rung.base, [repr(step) for step in rung.steps]) for rung in given.rungs],
+        "bar": given.bar,
+        "limit": given.limit,
+        "seed": given.seed,
+        "name": given.name,
+    }
+
+
+# every key of a recipe, with a change and where it must be felt
+CHANGES: dict[str, tuple[Given, str]] = {
+    "name": ({"name": "other"}, "name"),
+    "task.kind": ({"task__kind": "generate"}, "task"),
+    "task.data": ({"task__data": "more.jsonl"}, "task"),
+    "task.input": ({"task__input": "{{ text }} {{ other }}"}, "task"),
+    "task.target": ({"task__target": "number"}, "task"),
+    "task.labels": ({"task__labels": {"sport": "games", "money": "finance", "weather": "sky"}}, "task"),
+    "task.metric": ({"task__metric": "accuracy"}, "task"),
+    "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
+    "task.system": ({"task__system": "You sort notes."}, "task"),
+    "task.template": ({"task__template": "Note: {{ input }}"}, "task"),
+    "task.rows": ({"task__rows": {"train": 9}}, "task"),
+    "task.decoding": ({"task__decoding": {"max_new_tokens": 3}}, "task"),
+    "base": ({"base": "twin"}, "bases"),
+    "bases": ({"base": None, "bases": ["base", {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}]}, "bases"),
+    "bar": ({"bar": {"accuracy": 0.9}}, "bar"),
+    "limit.minutes": ({"limit__minutes": 3}, "limit"),
+    "limit.memory": ({"limit__memory": "2GB"}, "limit"),
+    "rungs": ({"rungs": ["few_shot"]}, "rungs"),
+    "seed": ({"seed": 1}, "task"),
+}
+
+
+def leaves(keys: Mapping[str, Any], path: str = "") -> list[str]:
+    return [
+        leaf for key, value in keys.items() for leaf in (leaves(value, f"{key}.") if isinstance(value, dict) else [f"{path}{key}"])
+    ]
+
+
+def test_no_key_is_forgotten_here() -> None:
+    assert set(leaves(DEFAULTS)) - {"trust_remote_code"} == set(CHANGES), "a key without a test of what it changes"
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_every_key_changes_behaviour(key: str, folder: Path) -> None:
+    changed, felt = CHANGES[key]
+    before, after = facts(read(recipe(), folder)), facts(read(recipe(**changed), folder))
+    assert before[felt] != after[felt]
+
+
+def test_the_same_recipe_says_the_same(folder: Path) -> None:
+    assert facts(read(recipe(), folder)) == facts(read(recipe(), folder))
+
+
+def test_trust_lets_a_bases_own_code_run(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for file in (folder / "base").iterdir():
+        (own / file.name).symlink_to(file.resolve())
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").unlink()
+    (own / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoConfig": "nowhere.Own"}}))
+    with pytest.raises(BadInput, match="brings its own code"):
+        read(recipe(base=str(own)), folder)
+    with pytest.raises(BadInput) as refused:  # trusted, it is looked for, and is not there
+        read(recipe(base=str(own), trust_remote_code=True), folder)
+    assert "brings its own code" not in refused.value.message
+
+
+@pytest.mark.parametrize("key", ["instruction", "system", "template"])
+def test_what_is_said_to_the_base_reaches_it(key: str, folder: Path) -> None:
+    said = {"instruction": "What is it about?", "system": "You sort notes.", "template": "Note: {{ input }}!"}[key]
+    task = read(recipe(**{f"task__{key}": said}), folder).task
+    turns = turns_of(task.prompt, task.examples.test[0])
+    assert said.partition("{{")[0] in "\n".join(turn.text for turn in turns)
+
+
+def test_rows_cap_every_split(folder: Path) -> None:
+    task = read(recipe(task__rows={"train": 9, "dev": 6, "test": 12}), folder).task
+    assert [len(task.examples.train), len(task.examples.dev), len(task.examples.test)] == [9, 6, 12]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "still"),
+    [
+        ("max_new_tokens", 2, {}),
+        ("temperature", 0.9, {}),
+        ("top_k", 1, {"temperature": 1.5}),
+        ("top_p", 0.05, {"temperature": 1.5}),
+        ("repetition", 50.0, {}),
+        ("stop", ["e", "a", "o", " "], {}),
+        ("samples", 3, {"temperature": 1.5}),
+        ("seed", 7, {"temperature": 1.5}),
+    ],
+)
+def test_every_setting_of_decoding_changes_what_is_written(
+    key: str, value: Any, still: Given, tiny_base: Base, folder: Path
+) -> None:
+    task = read(recipe(task__kind="generate", task__decoding=still or None), folder).task
+    changed = read(recipe(task__kind="generate", task__decoding={**still, key: value}), folder).task
+    asks = [(Turn("user", "goal"),), (Turn("user", "rain and wind"),), (Turn("user", "the"),)]
+    with Shelf().engine(root_of(tiny_base, task)) as engine:
+        assert engine.generate(asks, task.prompt.decoding) != engine.generate(asks, changed.prompt.decoding)
+
+
+def test_no_setting_of_decoding_is_forgotten_here() -> None:
+    marks = next(mark for mark in test_every_setting_of_decoding_changes_what_is_written.pytestmark if mark.name == "parametrize")
+    assert {key for key, _, _ in marks.args[1]} == {field.name for field in dataclasses.fields(Decoding)}
+
+
+def test_decoding_keeps_what_the_kind_of_task_has_for_the_rest(folder: Path) -> None:
+    decoding = read(recipe(task__kind="extract", task__decoding={"temperature": 0.5}, seed=5), folder).task.prompt.decoding
+    assert (decoding.temperature, decoding.max_new_tokens, decoding.seed) == (0.5, recipes.LENGTHS["extract"], 5)
+
+
+SOURCES: dict[str, Any] = {
+    "data": "more.jsonl",
+    "text": "{{ other }}",
+    "name": "notes",
+    "weight": 3.0,
+    "episode": 4,
+    "group": "label",
+    "where": "number == 1",
+    "together": "group",
+    "held_out": 0.2,
+    "held_out_at_most": 40,
+}
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Source)])
+def test_every_setting_of_a_source_of_text_changes_the_text(key: str, folder: Path) -> None:
+    base = {"data": "rows.jsonl", **({"episode": 3} if key == "group" else {})}
+    text = recipe(task={"kind": "text", "data": [base]}), recipe(task={"kind": "text", "data": [{**base, key: SOURCES[key]}]})
+    before, after = (facts(read(given, folder))["task"] for given in text)
+    assert before != after
+
+
+def made_bar(bar: Given, folder: Path) -> Ladder:
+    """A ladder of a cheap, weak rung and a dear, strong and forgetful one, under a recipe's bar."""
+    found = read(recipe(bar=bar), folder)
+
+    def result(name: str, score: float, accuracy: float, forgets: float, seconds: float, answer: float) -> Result:
+        scores = {
+            "macro_f1": Score(score, score - 0.02, score + 0.02, 100),
+            "accuracy": Score(accuracy, accuracy - 0.02, accuracy + 0.02, 100),
+        }
+        measured = Measurement(scores, {}, forgets, Cost(), Cost(seconds=answer), "fake")
+        return Result(Rung(name, "base", ()), None, Cost(), alone=Cost(seconds=seconds), dev=measured)
+
+    weak, strong = result("weak", 0.6, 0.9, 0.0, 10, 0.01), result("strong", 0.8, 0.7, 0.2, 100, 0.001)
+    return Ladder(found.task, found.bases, found.bar, (weak, strong))
+
+
+@pytest.mark.parametrize(
+    ("bar", "picked"),
+    [
+        ({"macro_f1": 0.5}, "weak"),
+        ({"macro_f1": 0.7}, "strong"),
+        ({"accuracy": 0.8}, "weak"),
+        ({"macro_f1": 0.7, "forgetting": 0.1}, "weak"),  # none clears it: the best that remembers
+        ({"macro_f1": 0.5, "volume": 1_000_000}, "strong"),  # its answers are cheap
+    ],
+)
+def test_every_key_of_the_bar_changes_the_pick(bar: Given, picked: str, folder: Path) -> None:
+    chosen = pick(made_bar(bar, folder))
+    assert chosen is not None
+    assert chosen.rung == picked
+
+
+def test_no_key_of_the_bar_is_forgotten_here() -> None:
+    assert {field.name for field in dataclasses.fields(Bar)} == {"metric", "at_least", "forget_at_most", "volume"}
+
+
+# ---- steps ----
+
+# a change of every setting of every step, and what else must be set for it to be felt
+SETTINGS: dict[str, dict[str, Any]] = {
+    "zero_shot": {"instruction": "Say the topic."},
+    "few_shot": {"shots": 2, "choose": "fixed", "order": "grouped", "calibrate": True},
+    "lora": {
+        "r": 2,
+        "alpha": 5.0,
+        "dropout": 0.5,
+        "targets": "attention",
+        "learning_rate": 0.02,
+        "epochs": 2.0,
+        "batch_size": 3,
+        "max_length": 24,
+        "warmup": 0.9,
+    },
+    "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 24, "weight_decay": 0.9, "warmup": 0.9},
+    "pretrain": {
+        "tokens": 256,
+        "length": 16,
+        "batch_size": 3,
+        "learning_rate": 0.02,
+        "weight_decay": 0.9,
+        "warmup": 0.9,
+        "looks": 1,
+        "compile": "on",
+    },
+}
+QUICK: dict[str, dict[str, Any]] = {
+    "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
+    "full": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
+    "pretrain": {"tokens": 512, "length": 32, "batch_size": 4, "learning_rate": 0.01, "compile": "off"},
+}
+
+
+def settings(step: str) -> list[str]:
+    return [field.name for field in dataclasses.fields(find_step(step))]
+
+
+def test_no_setting_of_a_step_is_forgotten_here() -> None:
+    assert {step: set(settings(step)) for step in steps()} == {step: set(changed) for step, changed in SETTINGS.items()}
+
+
+class Bench:
+    """Applies steps of one recipe on the tiny base, each with its quick settings."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder, self.work, self.done = folder, work, dict[str, tuple[Variant, Path]]()
+        self.shelf = Shelf()
+
+    def task(self, step: str) -> tuple[Task, Base]:
+        text = {"kind": "text", "data": [{"data": "rows.jsonl", "held_out": 0.1}]}
+        given = recipe(task=text) if step == "pretrain" else recipe(task__rows={"train": 12, "dev": 6, "test": 6})
+        found = read(given, self.folder)
+        return found.task, found.bases[0]
+
+    def apply(self, name: str, changed: Given) -> tuple[Variant, Path]:
+        step: Step = find_step(name)(**{**QUICK.get(name, {}), **changed})
+        if repr(step) not in self.done:
+            task, base = self.task(name)
+            place = self.work / str(len(self.done))
+            place.mkdir()
+            key = key_of(step, "root", splits_digest(task), base, 0)
+            work = Work(step, root_of(base, task), task, place, self.work, key, 0, "cpu", self.shelf.dtype, None, 10**9)
+            made: Made = apply(work, self.shelf)
+            self.done[repr(step)] = made.variant, place
+        return self.done[repr(step)]
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(folder, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.mark.parametrize(("step", "setting"), [(step, setting) for step in sorted(steps()) for setting in settings(step)])
+def test_every_setting_of_a_step_changes_its_key_and_what_it_makes(step: str, setting: str, bench: Bench) -> None:
+    changed = {setting: SETTINGS[step][setting]}
+    task, base = bench.task(step)
+    keys = [key_of(find_step(step)(**given), "root", splits_digest(task), base, 0) for given in ({}, changed)]
+    assert keys[0] != keys[1]
+    if setting == "compile":  # a compiler takes a minute, and makes the same weights
+        assert Pretrain(compile="on")._compiled
+        assert not Pretrain(compile="off")._compiled
+        return
+    (before, here), (after, there) = bench.apply(step, {}), bench.apply(step, changed)
+    if step in ("zero_shot", "few_shot"):
+        assert before.prompt != after.prompt
+        return
+    assert product(here) != product(there)
+    assert before.prompt == after.prompt
+
+
+def product(folder: Path) -> tuple[list[str], list[str]]:
+    """The weights that a step wrote, and the losses it met."""
+    weights = [digest(path.read_bytes()) for path in sorted(folder.rglob("*.safetensors")) if "checkpoint" not in str(path)]
+    assert weights
+    losses = [
+        {key: row.get(key) for key in ("step", "loss", "dev")}
+        for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    ]
+    return weights, [json.dumps(row) for row in losses]
+
+
+@pytest.mark.parametrize(
+    ("step", "setting", "value"),
+    [
+        (step, field.name, value)
+        for step in sorted(steps())
+        for field in dataclasses.fields(find_step(step))
+        for value in ([-1, "many", [1], float("nan")] if field.type in ("int", "float") else [{"a": 1}])
+    ],
+)
+def test_values_that_make_no_sense_are_said(step: str, setting: str, value: Any, folder: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        read(recipe(rungs=[{step: {setting: value}}]), folder)
+    assert setting in refused.value.message
+    assert refused.value.hint
+
+
+# ---- bases ----
+
+
+@pytest.mark.parametrize(
+    ("base", "changed"),
+    [
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"url": "http://localhost:2/v1"}),
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"model": "b"}),
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"key_env": "MY_KEY"}),
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"concurrency": 9}),
+        ({"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}, {"name": "mine"}),
+        (
+            {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}},
+            {"shape": {"layers": 2, "width": 16, "heads": 2, "vocabulary": 300}},
+        ),
+        ({"id": "base"}, {"id": "twin"}),
+    ],
+)
+def test_every_key_of_a_base_changes_it(base: Given, changed: Given, folder: Path) -> None:
+    before, after = (read(recipe(base=each), folder).bases for each in (base, {**base, **changed}))
+    assert before != after
+
+
+def test_how_an_endpoint_is_called_remakes_nothing(folder: Path) -> None:
+    one, two = (read(recipe(base={"url": "http://a/v1", "model": "m", "concurrency": n}), folder).bases[0].content for n in (1, 9))
+    assert one == two
+
+
+def test_a_revision_is_asked_for(folder: Path) -> None:
+    with pytest.raises(BadInput, match="revision 'v2' was asked of"):
+        read(recipe(base={"id": "base", "revision": "v2"}), folder)
+
+
+def test_several_bases_stand_in_the_names_of_their_rungs(folder: Path) -> None:
+    shape = {"name": "new", "shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}
+    found = read(recipe(base=None, bases=["base", shape], rungs=["zero_shot", {"lora": {"r": 4}}]), folder)
+    name = found.bases[0].name
+    assert [rung.name for rung in found.rungs] == [f"{name}/zero_shot", f"{name}/lora(r=4)", "new/zero_shot", "new/lora(r=4)"]
+
+
+# ---- rungs ----
+
+
+def test_rungs_are_named_after_what_was_given(folder: Path) -> None:
+    rungs = [
+        "zero_shot",
+        {"few_shot": {"shots": 4}},
+        [{"lora": {"r": 8, "targets": ["q_proj", "v_proj"]}}, "few_shot"],
+        {"lora": None},
+    ]
+    assert [rung.name for rung in read(recipe(rungs=rungs), folder).rungs] == [
+        "zero_shot",
+        "few_shot(shots=4)",
+        "lora(r=8,targets=[q_proj v_proj])+few_shot",
+        "lora",
+    ]
+
+
+def test_the_root_is_always_a_rung(folder: Path) -> None:
+    assert [rung.name for rung in read(recipe(rungs=["lora"]), folder).rungs] == ["zero_shot", "lora"]
+    named = read(recipe(rungs={"plain": "zero_shot", "small lora": {"lora": {"r": 2}}}), folder)
+    assert [rung.name for rung in named.rungs] == ["plain", "small lora"]
+
+
+def test_a_step_of_the_users_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom tuneladder.prompt.zero_shot import ZeroShot\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Polite(ZeroShot):\n    word: str = 'please'\n"
+    )
+    found = read(recipe(rungs=[{"mine:Polite": {"word": "kindly"}}]), folder)
+    assert found.rungs[-1].name == "mine:Polite(word=kindly)"
+    assert "mine:Polite" in resolved_yaml(found)
+
+
+# ---- what it says back ----
+
+ODD = recipe(
+    task__instruction='Sort: "it" — 50 % {{ not jinja }} # no comment\nno\n\ttab 😀',
+    task__labels={"sport": "no", "money": "1e3", "weather": "2024-01-01"},
+    bar={"macro_f1": 0.5, "forgetting": 2e-4},
+    rungs=[{"lora": {"learning_rate": 2e-4, "targets": ["q_proj", "v_proj"]}}, [{"lora": {"r": 2}}, {"few_shot": {"shots": 3}}]],
+)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        recipe(),
+        ODD,
+        recipe(task__kind="generate", task__target="other", task__decoding={"stop": ["\n", "e"], "temperature": 1e-5}),
+        recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "text": "{{ other }}"}, "more.jsonl"]}, rungs=["lora"]),
+        recipe(
+            base=None,
+            bases=[{"url": "http://a/v1", "model": "m"}, {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}],
+        ),
+        recipe(task__data={"train": "rows.jsonl", "test": "more.jsonl"}, limit={"minutes": 2.5, "memory": "3GB"}),
+    ],
+    ids=["small", "odd", "generate", "text", "bases", "splits"],
+)
+def test_the_resolved_recipe_says_the_same_from_anywhere(
+    given: Given, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read(given, folder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(resolved_yaml(first), "utf-8")
+    second = load(tmp_path / "recipe.yaml")
+    assert facts(second) == facts(first)
+    assert [n for n in second.notes if "labels" not in n] == [n for n in first.notes if "labels" not in n]
+    assert second.resolved == first.resolved
+
+
+def test_every_value_says_where_it_came_from(folder: Path) -> None:
+    given = recipe(bar={"macro_f1": 0.5}, rungs=["zero_shot", {"lora": {"r": 2}}])
+    found = read(given, folder, "seed=4", "bar.volume=7", "task.decoding.temperature=0.5", "limit.minutes=9")
+    told = {
+        "name": "recipe",
+        "task.kind": "recipe",
+        "task.metric": "default",
+        "task.labels": "default",
+        "task.decoding.temperature": "command line",
+        "task.decoding.max_new_tokens": "default",
+        "base": "recipe",
+        "bar.macro_f1": "recipe",
+        "bar.volume": "command line",
+        "limit.minutes": "command line",
+        "limit.memory": "default",
+        "rungs.lora(r=2).0.lora.r": "recipe",
+        "rungs.lora(r=2).0.lora.epochs": "default",
+        "rungs.zero_shot.0.zero_shot.instruction": "default",
+        "seed": "command line",
+        "trust_remote_code": "default",
+    }
+    assert {key: found.origins.get(key) for key in told} == told
+    lines = [line for line in resolved_yaml(found).splitlines() if not line.endswith(":")]
+    assert [line for line in lines if not line.endswith(("  # recipe", "  # default", "  # command line"))] == []
+    assert "seed: 4  # command line" in lines
+
+
+def test_rungs_from_the_command_line(folder: Path) -> None:
+    found = read(recipe(), folder, "rungs=[{lora: {r: 3}}]")
+    assert found.origins["rungs.lora(r=3).0.lora.r"] == "command line"
+    assert found.origins["rungs.zero_shot.0.zero_shot.instruction"] == "default"
+
+
+# ---- overrides and mappings ----
+
+
+def test_overrides_reach_every_depth_and_keep_their_types(folder: Path) -> None:
+    found = read(
+        recipe(limit=None), folder, "limit.minutes=1.5", "bar.macro_f1=2e-1", "task.input={{ other }}", "task.rows={train: 9}"
+    )
+    assert (found.limit.seconds, found.bar.at_least, len(found.task.examples.train)) == (90, 0.2, 9)
+    assert found.task.examples.train[0].turns[0].text.startswith("note ")
+
+
+def test_another_file_for_one_split_leaves_the_rest_to_the_recipes_own(folder: Path) -> None:
+    found = read(recipe(), folder, "task.data.test=more.jsonl")
+    assert found.findings.rows["test"] == 45
+    assert found.findings.rows["train"] > 0
+
+
+def test_a_mapping_is_a_recipe_paths_and_tuples_included(folder: Path) -> None:
+    found = load(
+        {
+            "task": {"kind": "classify", "data": folder / "rows.jsonl", "input": "text", "target": "label"},
+            "base": folder / "base",
+            "rungs": ("lora",),
+        }
+    )
+    assert [rung.name for rung in found.rungs] == ["zero_shot", "lora"]
+
+
+def test_yaml_merge_keys_are_understood(folder: Path) -> None:
+    (folder / "merge.yaml").write_text(
+        "task: {kind: classify, data: rows.jsonl, input: text, target: label}\nbase: base\n"
+        "rungs:\n  - lora: &small {r: 2, epochs: 1}\n  - lora: {<<: *small, r: 4}\n"
+    )
+    assert [rung.name for rung in load(folder / "merge.yaml").rungs] == ["zero_shot", "lora(r=2,epochs=1)", "lora(epochs=1,r=4)"]
+
+
+# ---- what cannot be meant ----
+
+
+def sub(key: str, value: Any) -> Given:
+    return recipe(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({**recipe(), "tasks": {}}, "no key 'tasks': did you mean 'task'?"),
+        (sub("task__inputs", "text"), "no key of task 'inputs': did you mean 'input'?"),
+        (sub("limit__minute", 3), "no key of limit 'minute': did you mean 'minutes'?"),
+        (sub("bar__macro_f2", 0.5), "did you mean 'macro_f1'?"),
+        (sub("bar__forgeting", 0.5), "did you mean 'forgetting'?"),
+        (sub("bar", {"macro_f1": 0.5, "accuracy": 0.5}), "the bar names 2 metrics"),
+        (sub("bar__macro_f1", 85), "nothing can clear it: its best is 1"),
+        (sub("bar__macro_f1", "high"), "bar: macro_f1 is 'high', not a number"),
+        (sub("bar__macro_f1", float("nan")), "not a number"),
+        (sub("bar__rouge_l", 0.5), "the bar is set on rouge_l, which is not measured in this task"),
+        (sub("bar__volume", -3), "volume is -3"),
+        (sub("bar", [1]), "bar is [1]"),
+        (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
+        (sub("task__metric", "own:halve"), "no function in own 'halve': did you mean 'half'?"),
+        (sub("task__metric", 3), "metric"),
+        (sub("task__kind", "classification"), "no kind of task 'classification': did you mean 'classify'?"),
+        (sub("task__kind", None), "does not say what kind of task"),
+        (sub("task__data", None), "names no data"),
+        (sub("task__data", 7), "data is 7"),
+        (sub("task__data", {"trian": "rows.jsonl"}), "no split 'trian': did you mean 'train'?"),
+        (sub("task__data", {"hub": "a/b", "subst": "x"}), "no key of hub data 'subst': did you mean 'subset'?"),
+        (sub("task__target", "labels"), "did you mean 'label'?"),
+        (sub("task__input", "{{ txt }}"), "txt"),
+        (sub("task__input", ["text"]), "input is ['text']"),
+        (sub("task__labels", "sport"), "labels is 'sport'"),
+        (sub("task__labels", ["sport", "money"]), "is none of the labels"),
+        (sub("task__rows", {"trains": 3}), "no split 'trains': did you mean 'train'?"),
+        (sub("task__rows", {"train": -3}), "rows: train is -3"),
+        (sub("task__rows", 100), "rows is 100"),
+        (sub("task__template", "no row"), "never shows the row"),
+        (sub("task__template", "{{ input"), "template"),
+        (sub("task__decoding", {"temprature": 1}), "did you mean 'temperature'?"),
+        (sub("task__decoding", {"temperature": -1}), "temperature is -1"),
+        (sub("task__decoding", {"top_p": 2}), "top_p is 2"),
+        (sub("task__decoding", {"max_new_tokens": 0}), "max_new_tokens is 0"),
+        (sub("task__decoding", {"samples": 5}), "5 samples at temperature 0 are all the same"),
+        (sub("task", "news.csv"), "'task' is 'news.csv', not a set of keys"),
+        (recipe(task={"kind": "text", "data": "rows.jsonl", "system": "Hi"}), "'system' means nothing for plain text"),
+        (recipe(task={"kind": "text", "data": "rows.jsonl", "metric": "accuracy"}), "plain text is not measured by accuracy"),
+        (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weigth": 2}]}), "did you mean 'weight'?"),
+        (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weight": -2}]}), "weight -2"),
+        (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "episode": 0}]}), "episode"),
+        (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "where": "((("}]}), "cannot be made"),
+        (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "text": "nothing_there"}]}), "cannot be made"),
+        (recipe(task={"kind": "text", "data": []}), "data is an empty list"),
+        (sub("rungs", ["zero_shots"]), "no step 'zero_shots': did you mean 'zero_shot'?"),
+        (sub("rungs", ["train"]), "no step 'train'"),
+        (sub("rungs", [{"lora": {"rank": 8}}]), "no setting of lora 'rank'"),
+        (sub("rungs", [{"lora": {"epoch": 8}}]), "no setting of lora 'epoch': did you mean 'epochs'?"),
+        (sub("rungs", [{"lora": {"r": -8}}]), "lora cannot have rank -8"),
+        (sub("rungs", [{"lora": {"r": "big"}}]), "lora: r is 'big'"),
+        (sub("rungs", [{"lora": 8}]), "the settings of lora are 8"),
+        (sub("rungs", [{"lora": {}, "full": {}}]), "is no step"),
+        (sub("rungs", [{"few_shot": {"choose": "nearest"}}]), "choose is 'nearest'"),
+        (sub("rungs", [{"few_shot": {"shots": 0}}]), "few_shot cannot show 0 examples"),
+        (sub("rungs", ["lora", "lora"]), "the rung lora stands twice"),
+        (sub("rungs", [[]]), "a rung has no steps"),
+        (sub("rungs", []), "rungs is []"),
+        (sub("rungs", "lora"), "rungs is 'lora'"),
+        (sub("rungs", [7]), "7 is no step"),
+        (sub("rungs", {"zero_shot": "lora"}), "a rung with other steps is called zero_shot"),
+        (sub("rungs", ["own:Missing"]), "'Missing' in own is no step"),
+        (sub("rungs", ["own:Unfinished"]), "does not say its needs"),
+        (sub("rungs", ["nowhere:Step"]), "cannot be imported"),
+        (sub("rungs", [":Step"]), "cannot be imported"),
+        (sub("base", "nowhere/at/all"), "there is no base at 'nowhere/at/all'"),
+        (sub("base", "rows.jsonl"), "is a file, not a base"),
+        (sub("base", 7), "base is 7"),
+        (sub("base", {"shape": {"layer": 1}}), "no key of a shape 'layer': did you mean 'layers'?"),
+        (sub("base", {"shape": {"layers": 0, "width": 16, "heads": 2, "vocabulary": 300}}), "layers of the shape"),
+        (sub("base", {"url": "localhost", "model": "m"}), "the url of the base is 'localhost'"),
+        (sub("base", {"url": "http://a"}), "names no model"),
+        (sub("base", {"url": "http://a", "modle": "m"}), "no key of a remote base 'modle': did you mean 'model'?"),
+        (sub("base", {"url": "http://a", "model": "m", "concurrency": 0}), "concurrency is 0"),
+        (sub("base", {"id": "base", "revison": "m"}), "no key of a base 'revison': did you mean 'revision'?"),
+        (sub("bases", ["base"]), "`base` and `bases` are both given"),
+        (recipe(base=None, bases=[]), "bases is []"),
+        (recipe(base=None, bases=["base", "base"]), "two bases are called"),
+        (sub("limit__memory", "lots"), "limit: memory is 'lots'"),
+        (sub("limit__memory", "0GB"), "limit: memory is '0GB'"),
+        (sub("limit__minutes", 0), "limit: minutes is 0"),
+        (sub("limit__minutes", float("inf")), "limit: minutes is inf"),
+        (sub("seed", "one"), "seed 'one' is not a whole number"),
+        (sub("seed", -1), "seed -1 is not a whole number"),
+        (sub("name", "a/b"), "name 'a/b' cannot be a folder's"),
+        (sub("name", [1]), "name [1] cannot be a folder's"),
+        (sub("trust_remote_code", "yes"), "neither true nor false"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(given: Given, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(BadInput) as refused:
+        read(given, folder)
+    assert said in refused.value.message
+    assert refused.value.hint or said.startswith("bar")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "it holds nothing"),
+        (b"- a\n- b\n", "it holds a list"),
+        (b"just a word", "it holds a text"),
+        (b"task: [unclosed", "is not YAML, line"),
+        (b"task:\n\tkind: x", "is not YAML, line 2"),
+        (b"task: {kind: classify}\ntask: {kind: text}\n", "the key 'task' stands twice"),
+        (b"task: {kind: a, input: {{ text }}}\n", "a key that is itself a list or a set of keys"),
+        (b"seed: 2024-99-99", "is not YAML"),
+        (b"a: " + b"[" * 5000, "is not YAML"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "is not text"),
+        (b"a: \x00", "is not YAML"),
+        (b"--- 1\n--- 2\n", "is not YAML"),
+        (b"!!python/object:os.system ls", "is not YAML"),
+        (b"1: 2", "no key '1'"),
+    ],
+)
+def test_files_that_are_no_recipe(text: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes(text)
+    with pytest.raises(BadInput, match=said) as refused:
+        load(tmp_path / "r.yaml")
+    assert refused.value.hint
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(folder: Path) -> None:
+    (folder / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(recipe()).encode())
+    assert load(folder / "bom.yaml").name == "small"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("seed", "'seed' is not key=value"),
+        ("=3", "'=3' is not key=value"),
+        ("sed=3", "no key 'sed': did you mean 'seed'?"),
+        ("task.metrik=x", "no key of task 'metrik': did you mean 'metric'?"),
+        ("base.id=3", "'base.id' cannot be set: base is 'base', not keys"),
+        ("rungs.lora=3", "'rungs.lora' cannot be set"),
+        ("seed=[1", "the value of 'seed=[1' is not YAML"),
+        ("task.data.test=nowhere.csv", "there is no file nowhere.csv"),
+    ],
+)
+def test_overrides_that_cannot_be_meant(word: str, said: str, folder: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        read(recipe(rungs=["lora"]), folder, word)
+    assert said in refused.value.message
+    assert refused.value.hint
+
+
+def test_every_metric_is_found_by_its_name() -> None:
+    found: Sequence[str] = metric_names()
+    assert {"accuracy", "macro_f1", "bits_per_byte"} <= set(found)
