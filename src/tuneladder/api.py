@@ -48,7 +48,7 @@ def climb(
     now: Now | None = None,
     each: Callable[[Result], None] | None = None,
 ) -> Ladder:
-    """Climb a recipe and write its run's folder, `runs/<name>` unless `out` says otherwise; `each` sees every Result as it comes."""
+    """Climb a recipe and write its folder, `runs/<name>` unless `out` says otherwise; `each` sees the Results as they come."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = Path(out or Path("runs") / read.name).absolute()
     check_gold(read.task.metric, read.task)

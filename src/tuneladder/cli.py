@@ -259,12 +259,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="tuneladder", standalone_mode=False)
     except UsageError as error:
         code = _usage(error)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):  # click makes the one of the other
         talk.print("stopped; what is finished is kept, and the same command goes on from there")
         code = 130
     except TuneladderError as error:
@@ -435,7 +433,8 @@ def _plan_base(base: str, as_json: bool) -> None:
     page = Console(highlight=False)
     page.print(
         f"{found.name}: {found.family}, {found.parameters / 1e6:,.1f} M parameters ({found.active / 1e6:,.1f} M active), "
-        f"{found.layers} layers of {found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, licence {found.licence or 'not stated'}",
+        f"{found.layers} layers of {found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, "
+        f"licence {found.licence or 'not stated'}",
         markup=False,
     )
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))

@@ -98,8 +98,9 @@ def writing(folder: Path) -> Iterator[None]:
                 hint = "choose a folder you can write to with --out"
                 raise BadInput(f"cannot write in {folder}: {error.strerror}", hint) from error
             if error.errno in (errno.ENOTDIR, errno.EEXIST):
-                hint = "move it, or choose another folder with --out"
-                raise BadInput(f"{error.filename or folder} is in the way: it is not a folder", hint) from error
+                named = Path(error.filename or folder)
+                file = next((place for place in (named, *named.parents) if place.exists() and not place.is_dir()), named)
+                raise BadInput(f"{file} is in the way: it is not a folder", "move it, or choose another with --out") from error
         raise
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,16 +134,21 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "copied" / "run"
 
 
-def timeless(value: Any) -> Any:
+def _timeless(value: Any) -> Any:
     """Without what differs from run to run: seconds and bytes of memory, predicted ones included."""
     if isinstance(value, dict):
-        return {key: timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "predicted")}
-    return [timeless(each) for each in value] if isinstance(value, list) else value
+        return {key: _timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "predicted")}
+    return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 
-def outcome(run: Path) -> dict[str, Any]:
+@pytest.fixture
+def outcome() -> Callable[[Path], dict[str, Any]]:
+    return _outcome
+
+
+def _outcome(run: Path) -> dict[str, Any]:
     """All that two climbs of one recipe must agree on, to the byte: results, answers, weights, logs."""
-    found: dict[str, Any] = {"results.json": timeless(json.loads((run / "results.json").read_text()))}
+    found: dict[str, Any] = {"results.json": _timeless(json.loads((run / "results.json").read_text()))}
     for path in sorted((run / "answers").iterdir()):
         found[path.name] = path.read_text()
     for path in sorted((run.parent / ".store").rglob("*")):
@@ -151,5 +156,5 @@ def outcome(run: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             found[name] = path.read_bytes()
         elif path.name == "log.jsonl":
-            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+            found[name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
     return found

@@ -1,6 +1,228 @@
+"""Killed at any moment, and the same command again ends as an uninterrupted climb."""
+
 from __future__ import annotations
-def test_x(whole):
+
+import json
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+
+def gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def saves(command, step):
+    return [int(at) for folder, at in command.noted("save") if folder.startswith(f"{step}-")]
+
+
+def test_killed_and_stopped_at_many_moments_it_ends_as_an_uninterrupted_climb(door, recipe, whole, tmp_path, outcome):
+    run = tmp_path / "run"
+    lines = (whole.parent / ".store").glob("lora-*/log.jsonl")
+    steps = len(next(lines).read_text().splitlines())
+
+    code, first = door.run("climb", recipe, "--out", run, moment="SIGKILL lora 3")  # in the ladder's own process
+    assert code == -signal.SIGKILL
+    assert saves(first, "lora") == [1, 2, 3]
+
+    code, second = door.run("climb", recipe, "--out", run, moment="SIGINT lora 5")  # Ctrl-C
+    assert code == 130
+    assert "the same command goes on from there" in second.said
+    assert saves(second, "lora")[0] == 4
+    assert saves(second, "lora")[-1] < steps
+
+    code, third = door.run("climb", recipe, "--out", run, moment="SIGKILL measure 1")  # of the lora: the others are kept
+    assert code == -signal.SIGKILL
+    assert saves(third, "lora")[0] == saves(second, "lora")[-1] + 1
+
+    code, fourth = door.run("climb", recipe, "--out", run, moment="SIGKILL full 2")  # the parent of the child that trains
+    assert code == -signal.SIGKILL
+    assert not saves(fourth, "lora")
+    orphan = int(fourth.noted("orphan")[0][0])
+    until = time.monotonic() + 20
+    while not gone(orphan) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert gone(orphan), "the child outlived its parent and went on"
+
+    code, fifth = door.run("climb", recipe, "--out", run, moment="SIGINT full 4")  # Ctrl-C while a child trains
+    assert code == 130, fifth.said
+    assert saves(fifth, "full")[0] == 3
+
+    code, sixth = door.run("climb", recipe, "--out", run, moment="SIGKILL rename:full 1")
+    assert code == -signal.SIGKILL
+    assert saves(sixth, "full")[0] == saves(fifth, "full")[-1] + 1
+
+    code, last = door.run("climb", recipe, "--out", run)
+    assert code == 0, last.said
+    assert not last.noted("make"), "all was made already"
+    assert outcome(run) == outcome(whole)
+    left = [path.name for path in (tmp_path / ".store").rglob("*") if path.suffix in (".part", ".copy", ".tmp", ".pt")]
+    assert not left
+
+
+def test_killed_at_any_time(door, recipe, whole, tmp_path, outcome):
+    """At times that no hook chose: in reading, in training, in writing."""
+    run = tmp_path / "run"
+    for wait in (1.0, 0.3, 2.0):
+        command = door.start("climb", recipe, "--out", run)
+        time.sleep(wait)
+        os.kill(command.pid, signal.SIGKILL)  # one that ended before is not yet waited for, so the id is still its own
+        command.wait()
+    code, command = door.run("climb", recipe, "--out", run)
+    assert code == 0, command.said
+    assert outcome(run) == outcome(whole)
+
+
+def test_two_climbs_on_one_store(door, recipe, whole, tmp_path, outcome):
+    two = [door.start("climb", recipe, "--out", tmp_path / name) for name in ("a", "b")]
+    assert [command.wait() for command in two] == [0, 0], [command.said for command in two]
+    made = [key for command in two for (key,) in command.noted("make")]
+    assert sorted(made) == sorted(set(made)), "a node was made twice"
+    assert len(made) == 5
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b") == outcome(whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MB, where this user may mount one."""
     import subprocess
-    print(subprocess.run(["find", str(whole.parent)], capture_output=True, text=True).stdout)
-    print((whole/"results.json").read_text())
-    assert 0
+
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def leave(disk, size):
+    """Fill the disk up to `size` bytes."""
+    ballast = disk / "ballast"
+    ballast.unlink(missing_ok=True)
+    facts = os.statvfs(disk)
+    ballast.write_bytes(b"x" * (facts.f_bavail * facts.f_frsize - size))
+
+
+def test_a_full_disk_ends_the_climb_and_room_lets_it_go_on(door, recipe, whole, small_disk, outcome):
+    run = small_disk / "run"
+    (small_disk / ".store").mkdir()
+    for step, room in (("lora", 120_000), ("full", 400_000)):  # in the ladder's process, and in a child
+        leave(small_disk, room)
+        code, command = door.run("climb", recipe, "--out", run)
+        assert code == 3, command.said
+        assert "the disk that holds" in command.said
+        assert "is full" in command.said
+        assert "Traceback" not in command.said
+        assert command.noted("make")[-1][0].startswith(f"{step}-"), command.noted("make")
+    (small_disk / "ballast").unlink()
+    code, command = door.run("climb", recipe, "--out", run)
+    assert code == 0, command.said
+    assert outcome(run) == outcome(whole)
+
+
+OWN = '''
+import os, signal
+from dataclasses import dataclass, replace
+from typing import ClassVar
+from tuneladder.types import Cost
+
+@dataclass(frozen=True, kw_only=True)
+class Works:
+    changes: ClassVar = "prompt"
+    needs: ClassVar = "examples"
+    families: ClassVar = ("decoder",)
+    reads: ClassVar = ("train",)
+    version: ClassVar = 1
+    word: str = "Read with care."
+
+    def plan(self, variant, task, pace):
+        return self._on(variant), Cost()
+
+    def apply(self, variant, task, kit):
+        return self._on(variant)
+
+    def _on(self, variant):
+        return replace(variant, steps=(*variant.steps, "works"), prompt=replace(variant.prompt, system=self.word))
+
+class Raises(Works):
+    def apply(self, variant, task, kit):
+        return {}["what is not there"]
+
+class Hungry(Works):
+    def apply(self, variant, task, kit):
+        raise MemoryError
+
+class Unplanned(Works):
+    def plan(self, variant, task, pace):
+        raise ZeroDivisionError("division by zero")
+
+class Killed(Works):
+    changes = "weights"
+    def apply(self, variant, task, kit):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Unlucky(Killed):
+    def apply(self, variant, task, kit):
+        raise LookupError("nothing to be found")
+'''
+
+
+def test_a_rung_that_fails_is_a_result_and_the_climb_goes_on(door, recipe, whole, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    names = ("Raises", "Hungry", "Unplanned", "Killed", "Unlucky", "Works")
+    rungs = json.dumps([f"own:{name}" for name in names] + ["zero_shot"])
+    argv = ("climb", recipe, f"rungs={rungs}", "--out", tmp_path / "run")
+    code, command = door.run(*argv, cwd=tmp_path)
+    assert code == 0, command.said
+
+    def read():
+        return {rung["name"]: rung for rung in json.loads((tmp_path / "run" / "results.json").read_text())["rungs"]}
+
+    failures = {name: rung["failure"] for name, rung in read().items()}
+    assert failures == {
+        "own:Raises": "KeyError: 'what is not there'",
+        "own:Hungry": "out of memory (lower batch_size or max_length)",
+        "own:Unplanned": "ZeroDivisionError in its plan: division by zero",
+        "own:Killed": "the process of killed was killed by signal 9 "
+        "(it may have run out of memory: lower batch_size or max_length, or set limit: memory)",
+        "own:Unlucky": "LookupError: nothing to be found",
+        "own:Works": "",
+        "zero_shot": "",
+    }
+    before = read()["own:Works"]
+    assert before["test"]
+    assert "own:Raises" in (tmp_path / "run" / "report.html").read_text()
+
+    (tmp_path / "own.py").write_text(OWN.replace("with care", "twice"))  # its source is its key
+    code, command = door.run(*argv, cwd=tmp_path)
+    assert code == 0, command.said
+    assert read()["own:Works"]["node"] != before["node"]
+
+
+def test_nothing_climbed_at_all_is_code_3(door, recipe, tmp_path):
+    run = tmp_path / "run"
+    (tmp_path / ".store").mkdir()
+    (tmp_path / "own.py").write_text(OWN)
+    argv = ("climb", recipe, 'rungs=["own:Raises"]', "--rung", "own:Works", "--out", run)
+    code, command = door.run(*argv, cwd=tmp_path)
+    assert code == 2  # no such rung in the recipe: said before any work
+    assert "no rung 'own:Works'" in command.said
+
+
+def test_folders_that_cannot_be_written_in(door, recipe, tmp_path):
+    (tmp_path / "file").write_text("here first")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        code, command = door.run("climb", recipe, "--out", out)
+        assert code == 2, command.said
+        assert "is in the way: it is not a folder" in command.said
+        assert "hint: move it, or choose another with --out" in command.said
+    code, command = door.run("climb", recipe, "--out", "/proc/run")
+    assert code in (2, 3), command.said
+    assert "Traceback" not in command.said
+    assert "/proc" in command.said

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from tuneladder import recipe
 from tuneladder.errors import Refused
-from tuneladder.evaluate.forgetting import probe
+from tuneladder.evaluate import forgetting
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.ask import ask
 from tuneladder.model.shelf import Shelf
-from tuneladder.store import freeze, thaw
+from tuneladder.store import Store, freeze, thaw
 from tuneladder.train import loop
-from tuneladder.types import Cost, Family, Pace, Rung, Split
+from tuneladder.types import Cost, Family, Kit, Pace, Rung, Split
 
 PACE = Pace(1e9, 1e9, 1e9, 1e-3)
 
@@ -60,7 +60,7 @@ def test_settings_survive_a_round_trip(name, small, tiny_folder, tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"row number {n} says {n * n},{'ab'[n % 2]}\n" for n in range(40)))
     settings = {field.name: getattr(step, field.name) for field in fields(step)}
     given = {
-        "task": {"data": str(tmp_path / "rows.csv"), "input": "text", "target": "label"},
+        "task": {"kind": "classify", "data": str(tmp_path / "rows.csv"), "input": "text", "target": "label"},
         "base": str(tiny_folder),
         "rungs": [{name: settings}],
     }
@@ -216,28 +216,36 @@ def test_a_budget_ends_a_step_with_a_variant_and_more_goes_on(trained, small, ti
     assert written(cut.folder) == written(straight.folder)
 
 
-def test_two_steps_after_each_other(first, second, small, tiny_base, tiny_task, lend):
+@pytest.fixture(scope="module")
+def alone(small, tiny_base, tiny_task, tmp_path_factory):
+    """Each step made once on the root, for what stands on it or beside it."""
+    shelf, root = Shelf("cpu", dtype=torch.float32), root_of(tiny_base, tiny_task)
+    store = Store(tmp_path_factory.mktemp("store"))
+    return {
+        name: small(name).apply(root, tiny_task, Kit(tmp_path_factory.mktemp(name), store, 0, "cpu", None, None, shelf))
+        for name in recipe.steps()
+    }
+
+
+def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny_task, lend):
     """Either the plan says why not, or the second stands on the first and answers."""
-    root = root_of(tiny_base, tiny_task)
     one, two = small(first), small(second)
-    ahead, _ = one.plan(root, tiny_task, PACE)
+    ahead, _ = one.plan(root_of(tiny_base, tiny_task), tiny_task, PACE)
     try:
         ahead, _ = two.plan(ahead, tiny_task, PACE)
     except Refused as refused:
         assert refused.hint
         return
-    shelf = Shelf("cpu", dtype=torch.float32)
-    parent = one.apply(root, tiny_task, lend("one", shelf=shelf))
-    made = two.apply(parent, tiny_task, lend("two", shelf=shelf))
+    parent, kit = alone[first], lend()
+    made = two.apply(parent, tiny_task, kit)
     assert made.steps == ahead.steps == (first, second)
-    if one.changes != "prompt" and two.changes == "prompt":  # [lora, few_shot]: the same weights, another prompt
+    if two.changes == "prompt":  # [lora, few_shot]: the same weights under another prompt
         assert (made.weights, made.adapter) == (parent.weights, parent.adapter)
-    for folder in (made.weights, made.adapter):
-        assert folder is None or written(folder)
-    assert len(answers(shelf, made, tiny_task)) == len(tiny_task.examples.dev)
-    if two.changes == "weights":  # what was learned below is where it starts: not the bare base
-        alone = two.apply(root, tiny_task, lend("alone", shelf=shelf))
-        assert (written(made.weights) != written(alone.weights)) == (one.changes != "prompt" or first == "few_shot" and second != "pretrain")
+        assert made.prompt == alone[second].prompt
+    else:  # what was learned below is where it starts, not the bare base; running text knows no prompt
+        unlike = one.changes != "prompt" or (parent.prompt != alone[second].prompt and two.needs == "examples")
+        assert (written(kit.folder) != written(alone[second].weights or alone[second].adapter)) == unlike
+    assert len(answers(kit.shelf, made, tiny_task)) == len(tiny_task.examples.dev)
 
 
 def test_the_prompt_never_reaches_the_probes(name, small, tiny_base, tiny_task, lend):
@@ -252,14 +260,16 @@ def test_the_prompt_never_reaches_the_probes(name, small, tiny_base, tiny_task, 
     assert (after == before) == (step.changes == "prompt")
 
 
-def test_few_shots_forget_nothing(small, tiny_base, tiny_task, lend):
+def test_few_shots_forget_nothing(small, tiny_base, tiny_task, lend, monkeypatch):
+    rows = forgetting._rows
+    monkeypatch.setattr(forgetting, "_rows", lambda name: rows(name)[:4])
     kit, root = lend(), root_of(tiny_base, tiny_task)
     with kit.shelf.engine(root) as engine:
-        before = probe(engine, seed=0)
+        before = forgetting.probe(engine, seed=0)
     made = small("few_shot").apply(root, tiny_task, kit)
     with kit.shelf.engine(made) as engine:
         ask(engine, made.prompt, tiny_task.examples.dev, tiny_task.labels)
-        assert probe(engine, seed=0) == before
+        assert forgetting.probe(engine, seed=0) == before
 
 
 def test_steps_take_nothing_else(name):

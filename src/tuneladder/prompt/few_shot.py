@@ -39,7 +39,10 @@ class FewShot:
             raise Refused(f"{self.shots} shots asked for, but {task.name} has {have} to show", "lower `shots`, or add examples to the train split")
         if self.calibrate and variant.prompt.ask != "score":
             raise Refused("calibrate ranks labels on an empty input, and this task's answers are generated", "leave `calibrate` out")
-        return self._on(variant, task, 0), Cost(annotations=self.shots)
+        try:
+            return self._on(variant, task, 0), Cost(annotations=self.shots)
+        except BadInput as error:  # rows of one source count once
+            raise Refused(error.message, error.hint) from error
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         return self._on(variant, task, kit.seed)

@@ -68,7 +68,9 @@ def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], di
         if source.title in mixture:
             raise BadInput(f"two sources are called '{source.title}'", "give one of them a `name`")
         if not 0 <= source.held_out < 0.5:
-            raise BadInput(f"held_out {source.held_out} of source '{source.title}' is not a share below 0.5")
+            raise BadInput(f"held_out {source.held_out} of source '{source.title}' is not a share below 0.5", "0.02 holds out 2 %")
+        if source.episode < 1:
+            raise BadInput(f"episode {source.episode} of source '{source.title}' joins no rows", "1 leaves each row a document")
         parts = _split(source, seed)
         mixture[source.title] = source.weight
         for into, texts in zip((train, dev, test), parts, strict=True):

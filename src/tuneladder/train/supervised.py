@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from tuneladder.errors import Refused
+from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
@@ -22,6 +22,18 @@ from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
+
+
+def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str]) -> None:
+    """Raises BadInput for the first of a step's settings that is not above 0, not at least 0, or not a share from 0 to 1."""
+    for names, bad, meant in (
+        (above, lambda value: not value > 0, "above 0"),
+        (at_least, lambda value: not value >= 0, "0 or more"),
+        (shares, lambda value: not 0 <= value <= 1, "a share from 0 to 1"),
+    ):
+        for name in names:
+            if bad(value := getattr(settings, name)):
+                raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {meant}")
 
 
 def foretell(

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from tuneladder.errors import BadInput
 from tuneladder.model.attach import merged
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, tidy
-from tuneladder.train.supervised import fit, foretell
+from tuneladder.train.supervised import check, fit, foretell
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -33,13 +32,13 @@ class Full:
     warmup: float = 0.06
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate < 0 or self.max_length < 0:
-            raise BadInput(f"full cannot use epochs {self.epochs}, batch_size {self.batch_size}, learning_rate {self.learning_rate}, max_length {self.max_length}", "they must be above 0")
+        at_least = ("learning_rate", "max_length", "weight_decay")
+        check(self, "full", above=("epochs", "batch_size"), at_least=at_least, shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         base = variant.base
         cost = foretell(variant, task, pace, step="full", trainable=base.parameters, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=False)
-        return replace(variant, steps=(*variant.steps, "full"), adapter=None), replace(cost, disk=2 * base.parameters)
+        return replace(variant, steps=(*variant.steps, "full"), weights="foretold", adapter=None), replace(cost, disk=2 * base.parameters)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width

@@ -10,7 +10,7 @@ from tuneladder.model.attach import attach_lora, linear_targets, save_adapter
 from tuneladder.model.memory import lora_parameters
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, tidy
-from tuneladder.train.supervised import fit, foretell
+from tuneladder.train.supervised import check, fit, foretell
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -39,16 +39,17 @@ class Lora:
         if self.r < 1:
             raise BadInput(f"lora cannot have rank {self.r}", "r is 1 or more; 8 is a good start")
         if not 0 <= self.dropout < 1:
-            raise BadInput(f"dropout {self.dropout} is not a share below 1")
-        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate < 0 or self.alpha < 0 or self.max_length < 0:
-            raise BadInput(f"lora cannot use epochs {self.epochs}, batch_size {self.batch_size}, learning_rate {self.learning_rate}, alpha {self.alpha}, max_length {self.max_length}", "they must be above 0")
+            raise BadInput(f"dropout {self.dropout} is not a share below 1", "0.1 drops a tenth")
+        if not self.targets:
+            raise BadInput("lora has no targets", "attention, all, or names of linear modules")
+        check(self, "lora", above=("epochs", "batch_size"), at_least=("alpha", "max_length", "learning_rate"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if variant.adapter:
             raise Refused("lora cannot lie over another adapter", "merge the first one, or train one adapter only")
         trainable = lora_parameters(variant.base, r=self.r, targets=self.targets)
         cost = foretell(variant, task, pace, step="lora", trainable=trainable, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=True)
-        return replace(variant, steps=(*variant.steps, "lora")), cost
+        return replace(variant, steps=(*variant.steps, "lora"), adapter="foretold"), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 2e-4 * 4096 / variant.base.width

@@ -21,6 +21,7 @@ from tuneladder.store import digest, resident
 from tuneladder.train.batches import Blocks, Micro
 from tuneladder.train.loop import Course, follow, tidy, train
 from tuneladder.train.losses import next_token
+from tuneladder.train.supervised import check
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
@@ -49,8 +50,8 @@ class Pretrain:
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or self.batch_size < 1 or self.length < 0 or self.learning_rate <= 0:
-            raise BadInput(f"pretrain cannot use tokens {self.tokens}, batch_size {self.batch_size}, length {self.length}, learning_rate {self.learning_rate}", "they must be above 0 (length 0 is the whole context)")
+        above = ("tokens", "batch_size", "learning_rate", "looks")
+        check(self, "pretrain", above=above, at_least=("length", "weight_decay"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.text.train:
@@ -63,7 +64,7 @@ class Pretrain:
             base, trainable=base.parameters, rows=rows, length=length, learned_rows=rows * length, dtype=dtype, device=device()
         )
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
-        return replace(variant, steps=(*variant.steps, "pretrain"), adapter=None), Cost(seconds, need.peak, 2 * base.parameters)
+        return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(seconds, need.peak, 2 * base.parameters)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
@@ -72,11 +73,11 @@ class Pretrain:
                 name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
                 for name in sorted({document.source for document in task.text.train})
             }
+            if not any(len(own) > length for own in tokens.values()):
+                raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             steps = max(1, self.tokens // (length * self.batch_size))
             rows = min(self.batch_size, max(1, MICRO_TOKENS // length))
             batches = Blocks(tokens, task.mixture, length=length, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed)
-            if not batches.tokens:
-                raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
             course = Course(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, betas=(0.9, 0.95), looks=self.looks, patience=self.looks)
             model.requires_grad_(True)

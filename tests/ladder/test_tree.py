@@ -1,0 +1,105 @@
+"""Keys: what a node's name depends on, and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.prompt.few_shot import FewShot
+from tuneladder.prompt.zero_shot import ZeroShot
+from tuneladder.tune.full import Full
+from tuneladder.tune.lora import Lora
+from tuneladder.types import Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
+
+BASE = Base("small", "folder", "/models/small", "decoder", 30_000, 30_000, 2, 32, 320, 512, content="c0")
+PACE = Pace(1e9, 1e9, 1e9, 0.001)
+
+
+def example(n, label):
+    return Example(str(n), (Turn("user", f"row {n}"),), (label,), source=str(n))
+
+
+def rows(first, count):
+    return tuple(example(n, "ab"[n % 2]) for n in range(first, first + count))
+
+
+TASK = Task("t", "classify", Split(rows(0, 20), rows(20, 6), rows(30, 6)), prompt=Prompt(ask="score"), labels=("a", "b"), metric="accuracy")
+
+
+def key(step=Lora(), *, task=TASK, base=BASE, seed=0):
+    return key_of(step, root_of(base, task).stamp, splits_digest(task), base, seed)
+
+
+def test_the_key_changes_with_all_that_changes_the_node():
+    class Newer(Lora):
+        version = 2
+
+    Newer.__module__ = Lora.__module__
+    others = {
+        "setting": key(Lora(r=4)),
+        "seed": key(seed=1),
+        "version": key(Newer()),
+        "train rows": key(task=replace(TASK, examples=replace(TASK.examples, train=rows(0, 19)))),
+        "dev rows": key(task=replace(TASK, examples=replace(TASK.examples, dev=rows(20, 5)))),
+        "label of a row": key(task=replace(TASK, examples=replace(TASK.examples, train=(example(0, "b"), *rows(1, 19))))),
+        "instruction": key(task=replace(TASK, prompt=Prompt(instruction="Which?", ask="score"))),
+        "base": key(base=replace(BASE, content="c1")),
+        "step": key(Full()),
+        "itself": key(),
+    }
+    assert len(set(others.values())) == len(others)
+    assert key() == key(Lora(r=8))
+
+
+def test_the_test_split_limits_and_the_clock_are_in_no_key(tiny_base):
+    unseen = replace(TASK, examples=replace(TASK.examples, test=rows(40, 9)), metric="macro_f1")
+    assert key(task=unseen) == key()
+    rung = Rung("lora", "small", (Lora(), FewShot(shots=2)))
+
+    def keys(task, pace, limit):
+        return [node.key for node in foretell(rung, tiny_base, task, pace, limit, splits_digest(task), 0).nodes]
+
+    assert len(keys(TASK, PACE, Cost())) == 2
+    assert keys(TASK, PACE, Cost()) == keys(unseen, Pace(1e12, 1e12, 1e12, 0.0), Cost(seconds=1e6, memory=1 << 40))
+
+
+def test_a_step_that_does_not_read_dev_is_not_keyed_by_it():
+    other = replace(TASK, examples=replace(TASK.examples, dev=rows(20, 5)))
+    assert key(FewShot(), task=other) == key(FewShot())
+    assert key(ZeroShot(), task=other) == key(ZeroShot())
+
+
+def test_rungs_share_the_nodes_they_have_in_common(tiny_base):
+    def nodes(*steps):
+        return foretell(Rung("r", "small", steps), tiny_base, TASK, PACE, Cost(), splits_digest(TASK), 0).nodes
+
+    alone, shots, few = nodes(Lora()), nodes(Lora(), FewShot(shots=4)), nodes(FewShot(shots=4))
+    assert alone[0].key == shots[0].key
+    assert shots[1].key != few[0].key
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "said"),
+    [
+        ((Lora(),), Cost(memory=1 << 20), "lora needs about"),
+        ((ZeroShot(),), Cost(memory=1 << 20), "answering needs about"),
+        ((FewShot(shots=999),), Cost(), "999 shots asked for, but t has 20 to show (lower `shots`"),
+        ((Lora(epochs=1e6),), Cost(seconds=1.0), "lora would take about"),
+        ((Lora(epochs=1),), Cost(seconds=600.0, memory=1 << 40), ""),
+    ],
+)
+def test_refused_before_any_work_with_the_reason(steps, limit, said, tiny_base):
+    found = foretell(Rung("r", "small", steps), tiny_base, TASK, PACE, limit, splits_digest(TASK), 0)
+    assert said in found.refused
+    assert bool(found.refused) == bool(said)
+
+
+def test_other_families_and_remote_bases_are_refused():
+    def refused(base, step):
+        return foretell(Rung("r", "small", (step,)), base, TASK, PACE, Cost(), splits_digest(TASK), 0).refused
+
+    assert "makes no sense for a base of the encoder family" in refused(replace(BASE, family="encoder"), Lora())
+    assert "is a remote model" in refused(replace(BASE, source="url"), Lora())
+    assert refused(replace(BASE, source="url"), ZeroShot()) == ""

@@ -1,0 +1,472 @@
+"""The door: whatever is handed in, there is a right answer or an exit code, a sentence and a hint; never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tuneladder
+from tuneladder import cli
+from tuneladder.errors import Failed
+from tuneladder.model import pocket
+from tuneladder.types import Ladder
+
+WORDS = {
+    "sport": ("match", "goal", "team", "final", "coach"),
+    "sports news": ("paper", "column", "headline", "editor", "print"),
+    "money": ("market", "shares", "bank", "profit", "tax"),
+}
+ROWS = [
+    {"text": f"the {a} met the {b} on day {n}", "label": label}
+    for label, words in WORDS.items()
+    for n, (a, b) in enumerate((a, b) for a in words for b in words if a < b)
+]
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Said]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+    """`door("check", "r.yaml")` as the installed command would run it."""
+
+    def call(*words: Any) -> Said:
+        monkeypatch.setattr(sys, "argv", ["tuneladder", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = left.value.code
+        return Said(code if isinstance(code, int) else 0, out, err)
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, where the tiny base is called `base` and is the pocket base as well."""
+    (tmp_path / "base").symlink_to(tiny_folder)
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "pocket-decoder").symlink_to(tiny_folder)
+    monkeypatch.setattr(pocket, "shelf", lambda: tmp_path / "shelf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name: str, rows: list[dict[str, Any]] | None = None) -> None:
+    rows = ROWS if rows is None else rows
+    Path(name).write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+
+
+def recipe(data: str = "rows.jsonl", name: str = "r.yaml", **changed: Any) -> str:
+    task = {"kind": "classify", "data": data, "input": "text", "target": "label", **changed.pop("task", {})}
+    Path(name).write_text(yaml.safe_dump({"task": task, "base": "base", "rungs": ["zero_shot"], **changed}))
+    return name
+
+
+def refused(said: Said, *words: str) -> None:
+    """Exit code 2, and on stderr one sentence and one hint, which end it."""
+    assert said.code == 2, said
+    assert re.search(r"^error: .+(\n.+)*\n  hint: .+\n\Z", said.err, re.MULTILINE), said.err
+    assert "Traceback" not in said.err
+    assert "ours to fix" not in said.err
+    assert said.out == ""
+    for word in words:
+        assert word in said.err
+
+
+# ---- data ----
+
+NOISE = bytes((n * 7919 + n * n * 31) % 256 for n in range(4096))
+BAD_DATA: dict[str, tuple[str, bytes, str]] = {
+    "empty": ("d.csv", b"", "is empty"),
+    "blank": ("d.jsonl", b"\n \n\r\n", "is empty"),
+    "header only": ("d.csv", b"text,label\n", "has no rows"),
+    "broken JSON": ("d.jsonl", b'{"text": "a", "label": "b"}\n{"text": "a", "label": }\n', "broken JSON"),
+    "cut JSON": ("d.json", b'[{"text": "a", "label": "b"', "broken JSON"),
+    "rows that are no objects": ("d.json", b"[1, 2, 3]", "is not an object"),
+    "noise as CSV": ("d.csv", NOISE, "not"),
+    "noise as JSONL": ("d.jsonl", NOISE, "not"),
+    "noise as Parquet": ("d.parquet", NOISE, "cannot be read as Parquet"),
+    "noise as XLSX": ("d.xlsx", NOISE, "cannot be read as XLSX"),
+    "noise as gzip": ("d.csv.gz", NOISE, "cannot read"),
+    "unknown kind of file": ("d.bin", NOISE, ".bin"),
+    "missing column": ("d.csv", b"text,topic\na b,x\nc d,y\n", "label"),
+    "misspelt column": ("d.csv", b"text,labels\na b,x\nc d,y\n", "did you mean 'labels'?"),
+    "one label": ("d.csv", b"text,label\n" + b"".join(b"row %d,x\n" % n for n in range(20)), "have the label 'x'"),
+    "one row": ("d.csv", b"text,label\nonly one,x\n", "label"),
+    "a label a row": ("d.csv", b"text,label\n" + b"".join(b"row %d,x%d\n" % (n, n) for n in range(40)), "these are no labels"),
+    "two rows": ("d.csv", b"text,label\none,x\nanother,y\n", "too few"),
+    "one text over and over": ("d.csv", b"text,label\n" + b"same text,x\nsame text,y\n" * 20, "too few"),
+    "nothing filled": ("d.csv", b"text,label\n" + b",\n , x\n" * 9, "no row of"),
+    "a column twice": ("d.csv", b"text,label,text\na,b,c\n", "more than once"),
+    "wrong encoding": ("d.csv", "text,label\nfaçade,x\n".encode("latin-1"), "is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_data_that_make_no_task(case: str, door: Door, here: Path) -> None:
+    name, held, word = BAD_DATA[case]
+    Path(name).write_bytes(held)
+    refused(door("check", recipe(name)), word)
+    refused(door("init", name, "--input", "text", "--target", "label", "--kind", "classify", "-o", "new.yaml")) if case not in (
+        "one label",
+        "a label a row",
+    ) else refused(door("init", name, "--target", "label", "--kind", "classify", "-o", "new.yaml"))
+    assert not Path("new.yaml").exists()
+
+
+def test_data_that_are_not_there(door: Door, here: Path) -> None:
+    refused(door("climb", recipe("nowhere.csv")), "there is no file nowhere.csv")
+    refused(door("climb", recipe("base")), "is a folder")
+    refused(door("climb", recipe("${NOT_SET_ANYWHERE}/d.csv")), "NOT_SET_ANYWHERE")
+    refused(door("init", "nowhere.csv"), "nowhere.csv")
+    refused(door("init", "base"), "is a folder")
+
+
+ODD_DATA: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {}
+
+
+def odd(name: str) -> Callable[[Callable[[], tuple[str, dict[str, Any]]]], None]:
+    return lambda make: ODD_DATA.__setitem__(name, make)
+
+
+@odd("labels that are prefixes of each other")
+def _prefixes() -> tuple[str, dict[str, Any]]:
+    names = {"sport": "no", "sports news": "not", "money": "not now"}
+    write("d.jsonl", [{**row, "label": names[row["label"]]} for row in ROWS])
+    return "d.jsonl", {}
+
+
+@odd("non-ASCII")
+def _letters() -> tuple[str, dict[str, Any]]:
+    names = {"sport": "спорт ⚽", "sports news": "体育新闻", "money": "Geld €"}
+    write("d.jsonl", [{"text": f"“{row['text']}” — ça و 😀", "label": names[row["label"]]} for row in ROWS])
+    return "d.jsonl", {}
+
+
+@odd("rows of 50,000 characters")
+def _long() -> tuple[str, dict[str, Any]]:
+    write("d.jsonl", [{**row, "text": row["text"] + f" word{n}" * 7200} if n % 10 == 0 else row for n, row in enumerate(ROWS)])
+    return "d.jsonl", {}
+
+
+@odd("a byte order mark")
+def _bom() -> tuple[str, dict[str, Any]]:
+    lines = ["text;label", *(f"{row['text']};{row['label']}" for row in ROWS)]
+    Path("d.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    return "d.csv", {}
+
+
+@odd("mixed types in a column")
+def _mixed() -> tuple[str, dict[str, Any]]:
+    labels: dict[str, list[Any]] = {"sport": [1, "1", 1.0], "sports news": [True, "true", True], "money": [2.5, "2.5", 2.5]}
+    texts: list[Any] = [None, 7, ["a", "b"], {"c": "d"}, True]
+    write(
+        "d.jsonl",
+        [{"text": texts[n] if n < 5 else row["text"], "label": labels[row["label"]][n % 3]} for n, row in enumerate(ROWS)],
+    )
+    return "d.jsonl", {}
+
+
+@pytest.mark.parametrize("case", ODD_DATA)
+def test_odd_data_get_a_right_answer(case: str, door: Door, here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    data, task = ODD_DATA[case]()
+    path = recipe(data, task=task)
+    # the store lies beside the run: what was forgotten of the same base is measured once
+    run = tmp_path_factory.getbasetemp() / "odd" / re.sub(r"\W+", "-", case)
+    said = door("climb", path, "--out", run)
+    assert said.code == 0, said.err
+    found = json.loads((run / "results.json").read_text("utf-8"))
+    rung = found["rungs"][0]
+    assert rung["failure"] in (None, "")
+    labels = set(found["task"]["labels"])
+    assert len(labels) == 3
+    answers = [json.loads(line) for line in (run / "answers" / "zero_shot.jsonl").read_text("utf-8").splitlines()]
+    assert {row["answer"] for row in answers} <= labels
+    assert all(row["correct"] == (row["answer"] == row["reference"]) for row in answers)
+
+
+# ---- recipes ----
+
+
+def test_files_that_are_no_recipe(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    Path("list.yaml").write_text("- a\n- b\n")
+    Path("broken.yaml").write_text("task: {kind: classify\nbase: x\n")
+    Path("twice.yaml").write_text("seed: 1\nseed: 2\n")
+    Path("noise.yaml").write_bytes(NOISE)
+    Path("empty.yaml").write_text("")
+    refused(door("climb", "list.yaml"), "it holds a list")
+    refused(door("climb", "base"), "is a folder, not a recipe")
+    refused(door("climb", "broken.yaml"), "is not YAML, line 2")
+    refused(door("climb", "twice.yaml"), "the key 'seed' stands twice")
+    refused(door("climb", "noise.yaml"), "is not text")
+    refused(door("climb", "empty.yaml"), "it holds nothing")
+    refused(door("climb", "nowhere.yaml"), "there is no recipe nowhere.yaml", "tuneladder init")
+    refused(door("climb", "rows.jsonl"), "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rungs=[zero_shots]"], "did you mean 'zero_shot'?"),
+        (["rungs=[{lora: {ranks: 8}}]"], "no setting of lora 'ranks'"),
+        (["rungs=[{lora: {r: -8}}]"], "lora cannot have rank -8"),
+        (["sed=3"], "did you mean 'seed'?"),
+        (["task.metric=macrof1"], "did you mean 'macro_f1'?"),
+        (["task.metric=rouge_2"], "rouge_2 scores the gold answers"),
+        (["base=not/there/at-all"], "there is no base at"),
+        (["base=org/not-there-at-all"], "there is no base 'org/not-there-at-all'"),
+        (["base=pocket-decodr"], "pocket-decoder"),
+        (["limit.memory=1MB"], "no rung can be climbed"),
+        (["seed"], "'seed' is neither a recipe nor key=value"),
+        (["=1"], "'=1' is not key=value"),
+        (["--rung", "loras"], "no rung 'loras': did you mean 'lora'?"),
+    ],
+)
+def test_climb_refuses(words: list[str], said: str, door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    refused(door("climb", recipe(rungs=["zero_shot", "lora"]), *words), said)
+    assert not list(here.glob("runs/r/*")), "nothing is written by a climb that is refused"
+
+
+def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    path = recipe(rungs=["zero_shot", "lora", {"few_shot": {"shots": 1000}}])
+    said = door("plan", path, "--json")
+    assert said.code == 0, said.err
+    found = {each["rung"]: each for each in json.loads(said.out)}
+    assert found["lora"]["predicted"]["memory"] > 0
+    assert "1000 shots asked for" in found["few_shot(shots=1000)"]["refused"]
+    tight = {each["rung"]: each["refused"] for each in json.loads(door("plan", path, "limit.memory=1MB", "--json").out)}
+    assert "the limit is 0.001 GB" in tight["lora"]
+
+
+def test_plan_of_a_base(door: Door, here: Path) -> None:
+    found = json.loads(door("plan", "--base", "base", "--json").out)
+    assert found["base"]["layers"] == 2
+    assert found["memory"]
+    assert "2 layers of 32" in door("plan", "--base", "base").out.replace("\n", " ")
+    refused(door("plan", "--base", "nowhere/at/all"), "there is no base at")
+    refused(door("plan", "r.yaml", "--base", "base"), "are both given")
+
+
+# ---- commands ----
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clim"], "no command 'clim': did you mean 'climb'?"),
+        (["train", "r.yaml"], "tuneladder climb RECIPE --rung NAME"),
+        (["merge", "a"], "merge_and_unload"),
+        (["climb", "--rungs", "lora"], "--rung"),
+        (["eval", "base"], "--recipe RECIPE"),
+        (["eval"], "VARIANT"),
+        (["compare", "a"], "'B'"),
+        (["compare", "nowhere", "nowhere:lora"], "'nowhere' is no run"),
+        (["eval", "base", "--recipe", "r.yaml", "--rows", "-1"], "--rows"),
+        (["eval", "base", "--recipe", "nowhere.yaml"], "there is no recipe nowhere.yaml"),
+    ],
+)
+def test_commands_that_cannot_be_read(words: list[str], said: str, door: Door, here: Path) -> None:
+    refused(door(*words), said)
+
+
+def test_no_words_at_all_show_the_help(door: Door) -> None:
+    said = door()
+    assert said.code == 0
+    assert "climb" in said.out
+
+
+def test_what_goes_wrong_has_its_exit_code(door: Door, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuneladder import api
+
+    def raising(error: BaseException) -> Callable[..., Any]:
+        def check(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return check
+
+    for error, code, said in (
+        (Failed("the machine failed", "try again"), 3, "the machine failed"),
+        (KeyboardInterrupt(), 130, "goes on from there"),
+        (RuntimeError("never seen"), 3, "RuntimeError: never seen"),
+    ):
+        monkeypatch.setattr(api, "check", raising(error))
+        found = door("check")
+        assert found.code == code
+        assert said in found.err
+        assert "Traceback" not in found.err
+
+
+# ---- init ----
+
+
+def test_init_writes_a_recipe_that_can_be_checked(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    said = door("init", "rows.jsonl", "-o", "deep/down/new.yaml")
+    assert said.code == 0, said.err
+    assert "[[" in said.out, "one row is shown with what is learned"
+    assert yaml.safe_load(Path("deep/down/new.yaml").read_text("utf-8"))["task"]["data"] == "../../rows.jsonl"
+    assert door("check", "deep/down/new.yaml").code == 0
+    refused(door("init", "rows.jsonl", "-o", "deep/down/new.yaml"), "is there already", "--force")
+    assert door("init", "rows.jsonl", "-o", "deep/down/new.yaml", "--force").code == 0
+    refused(door("init", "rows.jsonl", "-o", "deep"), "deep is a folder")
+    refused(door("init", "rows.jsonl", "-o", "rows.jsonl/new.yaml"), "rows.jsonl")
+    refused(door("init", "rows.jsonl", "--kind", "clasify"), "did you mean 'classify'?")
+    refused(door("init", "rows.jsonl", "--target", "lable"), "did you mean 'label'?")
+
+
+def test_init_of_plain_text(door: Door, here: Path) -> None:
+    Path("text.txt").write_text("\n\n".join(f"Paragraph {n} says something else. " * 5 for n in range(40)))
+    Path("sub").mkdir()
+    assert door("init", "text.txt", "-o", "sub/new.yaml").code == 0
+    said = door("check", "sub/new.yaml")
+    assert said.code == 0, said.err
+
+
+# ---- a run, and what is asked of it ----
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Ladder:
+    folder = tmp_path_factory.mktemp("ladder")
+    os.symlink(tiny_folder, folder / "base")
+    with (folder / "rows.jsonl").open("w") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in ROWS)
+    task = {"kind": "classify", "data": "rows.jsonl", "input": "text", "target": "label"}
+    rungs = ["zero_shot", {"lora": {"r": 2, "epochs": 1, "batch_size": 8}}]
+    (folder / "r.yaml").write_text(
+        yaml.safe_dump({"task": task, "base": "base", "bar": {"macro_f1": 0.99}, "rungs": rungs}, sort_keys=False)
+    )
+    return tuneladder.climb(folder / "r.yaml", "seed=2", out=folder / "runs" / "r")
+
+
+@pytest.fixture
+def run(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run's folder; the ladder's own folder, two above, is where the commands are given."""
+    assert ladder.folder is not None
+    monkeypatch.chdir(ladder.folder.parents[1])
+    return ladder.folder
+
+
+LORA = "lora(r=2,epochs=1,batch_size=8)"
+
+
+def test_a_ladder_shows_itself(ladder: Ladder) -> None:
+    shown = ladder._repr_html_()  # type: ignore[attr-defined]
+    assert "<table" in shown
+    assert "zero_shot" in shown
+    assert LORA in shown
+
+
+def test_a_climb_leaves_all_that_is_promised(run: Path) -> None:
+    for name in ("recipe.yaml", "environment.json", "results.json", "report.html", "answers/zero_shot.jsonl"):
+        assert (run / name).is_file()
+    assert "seed: 2  # command line" in (run / "recipe.yaml").read_text("utf-8")
+
+
+def test_the_written_recipe_climbs_again_and_makes_nothing(run: Path, door: Door, tmp_path: Path) -> None:
+    before = {path.name for path in (run.parent / ".store").iterdir() if not path.name.endswith(".lock")}
+    said = door("climb", run / "recipe.yaml", "--out", run.parent / "again", "--json")
+    assert said.code == 0, said.err
+    assert {path.name for path in (run.parent / ".store").iterdir() if not path.name.endswith(".lock")} == before
+    first, second = json.loads((run / "results.json").read_text("utf-8")), json.loads(said.out)
+    assert [(rung["name"], rung["test"], rung["node"]) for rung in second["rungs"]] == [
+        (r["name"], r["test"], r["node"]) for r in first["rungs"]
+    ]
+    assert (run.parent / "again" / "recipe.yaml").exists()
+
+
+def test_strict_says_that_no_rung_clears_the_bar(run: Path, door: Door) -> None:
+    assert door("climb", "r.yaml", "seed=2", "--strict").code == 1
+    assert door("climb", "r.yaml", "seed=2").code == 0
+
+
+def test_an_out_that_cannot_be_written(run: Path, door: Door) -> None:
+    refused(door("climb", "r.yaml", "--out", "rows.jsonl"), "rows.jsonl is in the way")
+    refused(door("climb", "r.yaml", "--out", "rows.jsonl/deep/run"), "rows.jsonl")
+
+
+def test_compare(run: Path, door: Door) -> None:
+    found = json.loads(door("compare", f"r:{LORA}", "r:zero_shot", "--json").out)["contest"]
+    assert len(found["won"]) + len(found["lost"]) + found["both"] + found["neither"] == 6
+    assert "McNemar" in door("compare", str(run), "r:zero_shot").out
+    refused(door("compare", "r:lora", "r:zero_shot"), "no rung in r 'lora'")
+    refused(door("compare", "nowhere", "r"), "'nowhere' is no run")
+
+
+def test_eval(run: Path, door: Door) -> None:
+    found = json.loads(door("eval", f"r:{LORA}", "--recipe", "r.yaml", "--rows", "4", "--json").out)
+    assert len(found["answers"]) == 4
+    assert "macro_f1" in door("eval", "base", "--recipe", "r.yaml", "--rows", "4").out
+    write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
+    other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
+    assert all(row["input"].startswith("a the ") for row in other["answers"])
+    refused(door("eval", "r:lora", "--recipe", "r.yaml"), "no rung in r 'lora'")
+    refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "nowhere:lora")
+    refused(door("eval", "r", "--recipe", "r.yaml", "--data", "nowhere.jsonl"), "nowhere.jsonl")
+
+
+def test_a_run_that_was_broken_or_moved(run: Path, door: Door) -> None:
+    Path("runs/broken").mkdir()
+    Path("runs/broken/results.json").write_text("{")
+    refused(door("compare", "broken", "r"), "results.json is broken")
+    Path("else/r").mkdir(parents=True)
+    Path("else/r/results.json").write_text((run / "results.json").read_text("utf-8"))
+    refused(door("eval", "else/r:zero_shot", "--recipe", "r.yaml"), "the store holds zero_shot no longer")
+    refused(door("compare", "else/r:zero_shot", "r"), "kept no answers")
+
+
+# ---- the outside ----
+
+
+def test_the_public_names() -> None:
+    assert sorted(tuneladder.__all__) == ["__version__", "check", "climb", "compare", "load", "plan"]
+    for name in tuneladder.__all__:
+        assert getattr(tuneladder, name)
+    with pytest.raises(AttributeError, match="trains"):
+        tuneladder.trains  # noqa: B018
+
+
+@pytest.mark.parametrize("word", ["--help", "--version", "climb --help"])
+def test_the_door_opens_before_torch_is_there(word: str) -> None:
+    script = (
+        "import sys\nfrom tuneladder.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", script, *word.split()], capture_output=True, text=True, timeout=60, check=False)
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    assert "tuneladder" in done.stdout
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 1.5, f"{spent:.2f} s of CPU"
+
+
+def test_the_real_command_refuses_as_the_function_does(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "tuneladder"
+    done = subprocess.run(
+        [command, "climb", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no recipe nowhere.yaml\n  hint: ")

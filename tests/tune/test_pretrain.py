@@ -1,0 +1,163 @@
+"""Pretraining from a shape: a base and a tokenizer made of nothing but the task's own text."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.ladder.tree import root_of
+from tuneladder.model.inspect import from_shape
+from tuneladder.model.root import root_base
+from tuneladder.model.shelf import Shelf
+from tuneladder.store import Store
+from tuneladder.task.encode import Coder
+from tuneladder.train import loop
+from tuneladder.train.batches import Blocks
+from tuneladder.tune.pretrain import Pretrain, held_out_micros
+from tuneladder.types import Document, Split, Task
+
+WORDS = "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly".split()
+STEP = Pretrain(tokens=6_400, length=32, batch_size=4, learning_rate=5e-3, compile="off", looks=4)
+
+
+def texts(count, seed):
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, size=60)) + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def task():
+    train = tuple(Document(text, source) for source, seed in (("mill", 1), ("river", 2)) for text in texts(20, seed))
+    dev = tuple(Document(text, "mill") for text in texts(6, 3))
+    return Task("mill", "text", text=Split(train, dev, dev), mixture={"mill": 1.0, "river": 3.0})
+
+
+@pytest.fixture(scope="module")
+def shape():
+    return from_shape("mill", {"layers": 2, "width": 32, "heads": 4, "vocabulary": 300, "context": 64})
+
+
+@pytest.fixture(scope="module")
+def base(shape, task, tmp_path_factory):
+    return root_base(shape, task, Store(tmp_path_factory.mktemp("store")), seed=0)
+
+
+def test_a_shape_becomes_a_base_once(shape, base, task, tmp_path):
+    assert (base.source, base.name, base.vocabulary, base.context) == ("folder", "mill", 300, 64)
+    assert base.parameters == shape.parameters
+    store = Store(tmp_path)
+    again = root_base(shape, task, store, seed=0)
+    assert again.content == base.content  # the same bytes anywhere
+    assert root_base(shape, task, store, seed=0).location == again.location
+    assert root_base(shape, task, store, seed=1).content != base.content
+    assert root_base(base, task, store, seed=1) is base
+
+
+def test_exactly_one_bos(base):
+    with Shelf("cpu", dtype=torch.float32).live(root_of(base, Task("mill", "text"))) as live:
+        coder = Coder(live.tokenizer, base.context)
+        bos = live.tokenizer.bos_token_id
+        whole = coder.encode_whole("the river")
+        assert whole.count(bos) == 1
+        assert whole[0] == bos
+        learned = coder.encode((), "the river")
+        assert [learned.ids[0], learned.ids.count(bos)] == [bos, 2]  # it opens the text; the same token closes it
+        assert learned.ids[-1] == live.tokenizer.eos_token_id
+        assert not learned.learn[0]
+
+
+def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
+    kit, root = lend(), root_of(base, task)
+    with kit.shelf.engine(root) as engine:
+        before = sum(engine.read([document.text for document in task.text.test]))
+    made = STEP.apply(root, task, kit)
+    log = loop.read_log(kit.folder)
+    assert len(log) == 50
+    assert log[-1].loss < 0.7 * log[0].loss
+    seen = [tick.dev for tick in log if tick.dev is not None]
+    assert len(seen) == 5  # after each 12 steps, and after the last
+    assert seen == sorted(seen, reverse=True)
+    with kit.shelf.engine(made) as engine:
+        after = sum(engine.read([document.text for document in task.text.test]))
+    assert after > 0.7 * before  # log-probabilities: closer to 0
+    # what the loop saw as dev loss is what an engine reads in the saved weights
+    assert -after / sum(len(Coder(_tokenizer(made), 64).encode_whole(d.text)) - 1 for d in task.text.test) == pytest.approx(seen[-1], rel=0.1)
+
+
+def _tokenizer(variant):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(variant.weights)
+
+
+def test_killed_between_checkpoints_it_ends_the_same(base, task, lend, monkeypatch):
+    step, root = replace(STEP, tokens=1280), root_of(base, task)
+    step.apply(root, task, lend("straight"))
+    moments = itertools.count(0.0, 20.0)  # a clock by which every step takes 40 seconds or so: a checkpoint after each second one
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.time, "monotonic", lambda: next(moments))
+        calls, true = itertools.count(1), loop._accumulate
+
+        def accumulate(*given):
+            if next(calls) == 8:
+                raise SystemError("killed")
+            return true(*given)
+
+        patch.setattr(loop, "_accumulate", accumulate)
+        with pytest.raises(SystemError):
+            step.apply(root, task, lend("cut"))
+    assert (lend("cut").folder / "checkpoint.pt").exists()
+    ran, true_again = itertools.count(), loop._accumulate
+    monkeypatch.setattr(loop, "_accumulate", lambda *given: (next(ran), true_again(*given))[1])
+    step.apply(root, task, lend("cut"))
+    assert 3 <= next(ran) < 10
+    assert (lend("cut").folder / "model.safetensors").read_bytes() == (lend("straight").folder / "model.safetensors").read_bytes()
+    assert [(t.step, t.loss, t.dev) for t in loop.read_log(lend("cut").folder)] == [(t.step, t.loss, t.dev) for t in loop.read_log(lend("straight").folder)]
+
+
+def test_sources_are_drawn_by_their_weight(task):
+    tokens = {"mill": np.arange(5000, dtype=np.uint16), "river": np.arange(5000, dtype=np.uint16)}
+    blocks = Blocks(tokens, {"mill": 1.0, "river": 3.0}, length=16, batch=8, rows=4, steps=200, seed=0)
+    share = sum(name == "river" for name, _ in blocks.plan) / len(blocks.plan)
+    assert share == pytest.approx(0.75, abs=0.03)
+    only = Blocks(tokens, {"mill": 0.0, "river": 1.0}, length=16, batch=8, rows=4, steps=20, seed=0)
+    assert {name for name, _ in only.plan} == {"river"}
+
+
+def test_a_source_is_read_whole_before_any_of_it_comes_again():
+    blocks = Blocks({"a": np.arange(16 * 32 + 1, dtype=np.uint16)}, {}, length=16, batch=4, rows=4, steps=8, seed=0)
+    starts = sorted(start // 16 for _, start in blocks.plan)
+    assert starts == list(range(32))
+
+
+def test_blocks_predict_the_next_token():
+    micro = Blocks({"a": np.arange(200, dtype=np.uint16)}, {}, length=16, batch=4, rows=2, steps=1, seed=0)[0]
+    assert len(micro) == 2
+    for part in micro:
+        assert part.ids.shape == (2, 16)
+        assert torch.equal(part.targets.view(2, 16), part.ids + 1)
+
+
+def test_too_little_text_says_so(base, task, lend):
+    short = replace(task, text=Split((Document("the mill", "mill"),)))
+    with pytest.raises(BadInput, match="no source of text is longer than 32 tokens"):
+        STEP.apply(root_of(base, short), short, lend())
+
+
+def test_no_dev_text_means_no_looks(base, task, lend):
+    bare = replace(task, text=replace(task.text, dev=()))
+    kit = lend()
+    replace(STEP, tokens=640).apply(root_of(base, bare), bare, kit)
+    assert [tick.dev for tick in loop.read_log(kit.folder)] == [None] * 5
+
+
+def test_held_out_blocks_are_whole(base, task):
+    with Shelf("cpu", dtype=torch.float32).live(root_of(base, task)) as live:
+        micros = held_out_micros(live.tokenizer, task.text.dev, length=32, rows=4)
+        assert all(micro.ids.shape == (4, 32) for micro in micros)
+        assert held_out_micros(live.tokenizer, task.text.dev[:1], length=4096, rows=4) == []

@@ -1,0 +1,167 @@
+"""What each tuning step's settings do, what it refuses, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.ladder.tree import root_of
+from tuneladder.model.shelf import Shelf
+from tuneladder.train.loop import read_log
+from tuneladder.tune.full import Full
+from tuneladder.tune.lora import Lora
+from tuneladder.tune.pretrain import Pretrain
+from tuneladder.types import Pace, Split
+
+PACE = Pace(1e9, 1e9, 1e9, 1e-3)
+LORA = Lora(epochs=2, batch_size=5, learning_rate=1e-2)
+FULL = Full(epochs=2, batch_size=5, learning_rate=1e-3)
+PRETRAIN = Pretrain(tokens=512, length=32, batch_size=4, learning_rate=2e-3, compile="off", looks=2)
+
+# every setting of every step, changed: something in the folder must change with it
+CHANGES = [
+    (LORA, {"r": 4}),
+    (LORA, {"alpha": 4.0}),
+    (LORA, {"dropout": 0.3}),
+    (LORA, {"targets": "attention"}),
+    (LORA, {"targets": ("q_proj",)}),
+    (LORA, {"learning_rate": 5e-3}),
+    (LORA, {"learning_rate": 0.0}),
+    (LORA, {"epochs": 1}),
+    (LORA, {"batch_size": 4}),
+    (LORA, {"max_length": 30}),
+    (LORA, {"warmup": 0.9}),
+    (FULL, {"learning_rate": 5e-4}),
+    (FULL, {"learning_rate": 0.0}),
+    (FULL, {"epochs": 1}),
+    (FULL, {"batch_size": 4}),
+    (FULL, {"max_length": 30}),
+    (FULL, {"weight_decay": 1.0}),
+    (FULL, {"warmup": 0.9}),
+    (PRETRAIN, {"tokens": 256}),
+    (PRETRAIN, {"length": 16}),
+    (PRETRAIN, {"batch_size": 2}),
+    (PRETRAIN, {"learning_rate": 1e-3}),
+    (PRETRAIN, {"weight_decay": 1.0}),
+    (PRETRAIN, {"warmup": 0.9}),
+    (PRETRAIN, {"looks": 1}),
+]
+
+
+def outcome(step, base, task, kit):
+    """All that a step learned, and how often it looked."""
+    step.apply(root_of(base, task), task, kit)
+    weights = b"".join(path.read_bytes() for path in sorted(kit.folder.glob("*.safetensors")))
+    return weights, [tick.dev for tick in read_log(kit.folder)]
+
+
+@pytest.fixture(scope="module")
+def few(tiny_task):
+    """A handful of rows: enough for a setting to show."""
+    rows = tiny_task.examples
+    return replace(tiny_task, examples=Split(rows.train[:10], rows.dev[:3], rows.test[:3]))
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_base, few, tmp_path_factory):
+    from tuneladder.store import Store
+    from tuneladder.types import Kit
+
+    shelf = Shelf("cpu", dtype=torch.float32)
+    kits = {step: Kit(tmp_path_factory.mktemp("plain"), Store(tmp_path_factory.mktemp("store")), 0, "cpu", None, None, shelf) for step in (LORA, FULL, PRETRAIN)}
+    return {step: outcome(step, tiny_base, few, kit) for step, kit in kits.items()}
+
+
+@pytest.mark.parametrize(("step", "change"), CHANGES, ids=[f"{type(step).__name__}-{change}" for step, change in CHANGES])
+def test_every_setting_changes_what_is_learned(step, change, plain, tiny_base, few, lend):
+    assert outcome(replace(step, **change), tiny_base, few, lend()) != plain[step]
+
+
+def test_no_setting_is_left_out():
+    for step in (LORA, FULL, PRETRAIN):
+        named = {name for other, change in CHANGES if other is step for name in change}
+        assert named | {"compile"} >= {field.name for field in fields(step)}, type(step)
+
+
+def test_compile_is_for_work_that_outlasts_it(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert [Pretrain(tokens=tokens, compile=how)._compiled for tokens in (10_000, 10**7) for how in ("auto", "on", "off")] == [
+        False, True, False, True, True, False,
+    ]  # fmt: skip
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not Pretrain(tokens=10**7)._compiled  # without a compiler there is nothing to compile with
+
+
+@pytest.mark.parametrize("step", [LORA, FULL], ids=["lora", "full"])
+def test_it_learns(step, tiny_base, tiny_task, lend):
+    kit = lend()
+    replace(step, epochs=5, batch_size=10).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    log = read_log(kit.folder)
+    assert log[-1].loss < 0.75 * log[0].loss
+    seen = [tick.dev for tick in log if tick.dev is not None]
+    assert min(seen) < 0.85 * seen[0]
+
+
+def test_lora_is_as_large_as_foretold(tiny_base, tiny_task, lend):
+    kit, root = lend(), root_of(tiny_base, tiny_task)
+    _, cost = LORA.plan(root, tiny_task, PACE)
+    LORA.apply(root, tiny_task, kit)
+    weights = load_file(kit.folder / "adapter_model.safetensors")
+    assert 4 * sum(weight.numel() for weight in weights.values()) == cost.disk
+    settings = json.loads((kit.folder / "adapter_config.json").read_text())
+    assert (settings["r"], settings["lora_alpha"]) == (8, 16)
+    assert settings["base_model_name_or_path"] == tiny_base.location
+
+
+def test_rows_are_counted(tiny_base, tiny_task, lend):
+    kit = lend()
+    replace(LORA, max_length=40).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    rows = json.loads((kit.folder / "rows.json").read_text())
+    assert rows["kept"] == len(tiny_task.examples.train)
+    assert rows["cut"] > 0
+    assert rows["dropped"] == 0
+
+
+def test_bfloat16_weights_are_saved_where_they_are_held_so(tiny_base, tiny_task, lend):
+    kit = lend(shelf=Shelf("cpu", dtype=torch.bfloat16))
+    made = FULL.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    assert {weight.dtype for weight in load_file(kit.folder / "model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((kit.folder / "config.json").read_text())["dtype"] == "bfloat16"
+    with kit.shelf.live(made) as live:
+        assert live.model.dtype == torch.bfloat16
+
+
+def test_what_is_refused(tiny_base, tiny_task):
+    root = root_of(tiny_base, tiny_task)
+    with pytest.raises(Refused, match="lora learns from examples, and this task has none"):
+        LORA.plan(root, replace(tiny_task, examples=Split()), PACE)
+    with pytest.raises(Refused, match="full learns from examples"):
+        FULL.plan(root, replace(tiny_task, kind="text"), PACE)
+    with pytest.raises(Refused, match="pretrain needs plain text"):
+        PRETRAIN.plan(root, replace(tiny_task, text=Split()), PACE)
+    with pytest.raises(Refused, match="another adapter"):
+        LORA.plan(LORA.plan(root, tiny_task, PACE)[0], tiny_task, PACE)
+    with pytest.raises(Refused, match="no linear module is called 'query'"):
+        Lora(targets=("query",)).plan(root, tiny_task, PACE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (Lora, {"r": 0}), (Lora, {"r": -8}), (Lora, {"dropout": 1.0}), (Lora, {"dropout": -0.1}), (Lora, {"alpha": -1.0}),
+        (Lora, {"epochs": 0}), (Lora, {"batch_size": 0}), (Lora, {"learning_rate": -1.0}), (Lora, {"max_length": -1}), (Lora, {"warmup": -0.1}),
+        (Lora, {"warmup": 1.5}), (Lora, {"targets": ()}),
+        (Full, {"epochs": -1}), (Full, {"batch_size": 0}), (Full, {"learning_rate": -1.0}), (Full, {"max_length": -1}), (Full, {"weight_decay": -1}),
+        (Full, {"warmup": 2}),
+        (Pretrain, {"tokens": 0}), (Pretrain, {"length": -1}), (Pretrain, {"batch_size": 0}), (Pretrain, {"learning_rate": 0.0}),
+        (Pretrain, {"looks": 0}), (Pretrain, {"weight_decay": -0.1}), (Pretrain, {"warmup": -1}),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense(kind, settings):
+    with pytest.raises(BadInput):
+        kind(**settings)
