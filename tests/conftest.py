@@ -82,7 +82,13 @@ def tiny_base(tiny_folder: Path) -> Base:
 
 
 DESKS = {
-    "parcels": ("Where did my parcel go?", "The parcel is late", "My parcel came broken", "No parcel came today", "When will it arrive?"),
+    "parcels": (
+        "Where did my parcel go?",
+        "The parcel is late",
+        "My parcel came broken",
+        "No parcel came today",
+        "When will it arrive?",
+    ),
     "money": ("I was charged twice", "Please refund me", "The price is wrong", "My card was declined", "Send me the bill again"),
     "account": ("I cannot log in", "My password is lost", "Delete my account", "Change my name please", "The code never came"),
 }
@@ -97,7 +103,9 @@ def tiny_task() -> Task:
         for label, texts in DESKS.items()
         for number, text in enumerate(texts)
     ]
-    prompt = Prompt(instruction="Which desk? parcels, money, account", ask="score", parse="label", decoding=Decoding(max_new_tokens=6))
+    prompt = Prompt(
+        instruction="Which desk? parcels, money, account", ask="score", parse="label", decoding=Decoding(max_new_tokens=6)
+    )
     prose = [Document(line, "prose") for line in PROSE.splitlines()] * 4
     return Task(
         "desks",
@@ -149,7 +157,11 @@ def fingerprint() -> Callable[[Shelf, Variant], Mapping[str, object]]:
                 "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
                 "config": model.config.to_dict() | {"attention": model.config._attn_implementation},
                 "generation": model.generation_config.to_dict(),
-                "tokenizer": (live.tokenizer.backend_tokenizer.to_str(), live.tokenizer.padding_side, live.tokenizer.special_tokens_map),
+                "tokenizer": (
+                    live.tokenizer.backend_tokenizer.to_str(),
+                    live.tokenizer.padding_side,
+                    live.tokenizer.special_tokens_map,
+                ),
             }
 
     return take

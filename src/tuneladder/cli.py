@@ -30,6 +30,7 @@ app = typer.Typer(
 # typer carries its own click; this is its error for a command line that cannot be read
 UsageError: Any = typer.BadParameter.__base__
 talk = Console(stderr=True, highlight=False)
+STOPPED = 130
 HINTS = {
     "train": "`tuneladder climb RECIPE --rung NAME` trains one rung",
     "sft": "`tuneladder climb RECIPE --rung NAME` trains one rung",
@@ -262,9 +263,8 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], prog_name="tuneladder", standalone_mode=False)
     except UsageError as error:
         code = _usage(error)
-    except (typer.Abort, KeyboardInterrupt):  # click makes the one of the other
-        talk.print("stopped; what is finished is kept, and the same command goes on from there")
-        code = 130
+    except KeyboardInterrupt:
+        code = STOPPED
     except TuneladderError as error:
         _error(error)
         code = error.exit_code
@@ -278,6 +278,8 @@ def main() -> None:
             TuneladderError(f"{type(error).__name__}: {error}", "this is ours to fix; TUNELADDER_TRACE=1 shows where it happened")
         )
         code = 3
+    if code == STOPPED:  # typer makes an exit code of a Ctrl-C
+        talk.print("stopped; what is finished is kept, and the same command goes on from there")
     sys.exit(code or 0)
 
 

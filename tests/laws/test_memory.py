@@ -70,7 +70,13 @@ print(json.dumps({"fresh": fresh, "shared": shared, "base": (where / "base" / "m
 @pytest.mark.skipif(peak_how() != "high-water mark", reason="only Linux's high-water mark is a process's own to the page")
 def test_a_peak_in_the_shared_process_is_that_of_a_fresh_one(tiny_folder, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path), str(tiny_folder)], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path), str(tiny_folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["fresh"] > 2 * found["base"] * 0.5  # the model is no small part of what is measured

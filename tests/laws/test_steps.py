@@ -73,7 +73,11 @@ def test_settings_survive_a_round_trip(name, small, tiny_folder, tmp_path):
 def test_every_setting_changes_the_key(name, tiny_base, tiny_task):
     """A node is never taken for another's: each setting, and the version, stands in the key."""
     kind, splits = recipe.find_step(name), splits_digest(tiny_task)
-    keys = [key_of(kind(), "", splits, tiny_base, 0), key_of(kind(), "", splits, tiny_base, 1), key_of(kind(), "up", splits, tiny_base, 0)]
+    keys = [
+        key_of(kind(), "", splits, tiny_base, 0),
+        key_of(kind(), "", splits, tiny_base, 1),
+        key_of(kind(), "up", splits, tiny_base, 0),
+    ]
     for field in fields(kind):
         other = kind()
         object.__setattr__(other, field.name, "something else")
@@ -201,7 +205,9 @@ def test_killed_and_resumed_equals_uninterrupted(trained, step, small, tiny_base
         assert torch.equal(tensor, load_file(next(here.glob("*.safetensors")))[name]), name
     assert written(here) == written(there)
     assert replace(made, adapter=None, weights=None, bytes=0) == replace(straight, adapter=None, weights=None, bytes=0)
-    assert [(t.step, t.loss, t.dev, t.stopped) for t in loop.read_log(here)] == [(t.step, t.loss, t.dev, t.stopped) for t in loop.read_log(there)]
+    assert [(t.step, t.loss, t.dev, t.stopped) for t in loop.read_log(here)] == [
+        (t.step, t.loss, t.dev, t.stopped) for t in loop.read_log(there)
+    ]
 
 
 def test_a_budget_ends_a_step_with_a_variant_and_more_goes_on(trained, small, tiny_base, tiny_task, lend):

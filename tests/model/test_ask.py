@@ -51,8 +51,8 @@ def test_the_prompt_is_laid_out_in_turns() -> None:
     shots = Shots(2, chosen=(example("a goal"), example("a vote", "politics")))
     prompt = Prompt(template="Text: {{ input }}", instruction="Which fits?", system="Be brief.", shots=shots)
     assert turns_of(prompt, example("a match")) == (
-        Turn("system", "Be brief."),
-        Turn("user", "Which fits?\n\nText: a goal"),
+        Turn("system", "Be brief.\n\nWhich fits?"),
+        Turn("user", "Text: a goal"),
         Turn("assistant", "sports"),
         Turn("user", "Text: a vote"),
         Turn("assistant", "politics"),
@@ -66,8 +66,8 @@ def test_a_chat_keeps_its_turns_and_system() -> None:
     )
     assert turns_of(Prompt(), chat) == chat.turns
     told = turns_of(Prompt(system="Be brief.", instruction="Now:"), chat)
-    assert told[0] == Turn("system", "Be brief.\n\nYou sell hats.")
-    assert [turn.text for turn in told[1:]] == ["Now:\n\nHi", "Hello", "Hats?"]
+    assert told[0] == Turn("system", "Be brief.\n\nNow:\n\nYou sell hats.")
+    assert [turn.text for turn in told[1:]] == ["Hi", "Hello", "Hats?"]
 
 
 def test_templates_that_fail_are_bad_input() -> None:
@@ -100,7 +100,7 @@ def test_calibration_takes_the_empty_input_away() -> None:
     assert [a.text for a in answers] == ["politics", "sports"]
     assert answers[0].confidence == pytest.approx(1 / (1 + 0.7 / 0.9))
     # one ask for both rows: the empty inputs are the same
-    assert [turns[-1].text for turns in engine.asked] == ["Which?\n\na vote", "Which?\n\na goal", "Which?\n\n"]
+    assert [turns[-1].text for turns in engine.asked] == ["a vote", "a goal", ""]
 
 
 def test_an_engine_that_cannot_rank_is_asked_to_write() -> None:

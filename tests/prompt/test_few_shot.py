@@ -32,7 +32,10 @@ def test_only_train_rows_are_shown(tiny_base, tiny_task, lend):
 
 
 def test_seeded(tiny_base, tiny_task, lend):
-    ids = [[row.id for row in FewShot().apply(root_of(tiny_base, tiny_task), tiny_task, lend(seed=seed)).prompt.shots.chosen] for seed in (1, 1, 2)]
+    ids = [
+        [row.id for row in FewShot().apply(root_of(tiny_base, tiny_task), tiny_task, lend(seed=seed)).prompt.shots.chosen]
+        for seed in (1, 1, 2)
+    ]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -73,7 +76,7 @@ def test_calibration_takes_the_empty_answer_away(tiny_base, tiny_task, lend):
 def test_shots_stand_before_the_question_under_one_instruction(tiny_base, tiny_task, lend):
     made = FewShot(shots=2).apply(root_of(tiny_base, tiny_task), tiny_task, lend())
     turns = turns_of(made.prompt, tiny_task.examples.dev[0])
-    assert [turn.role for turn in turns] == ["user", "assistant"] * 2 + ["user"]
+    assert [turn.role for turn in turns] == ["system"] + ["user", "assistant"] * 2 + ["user"]
     assert sum(tiny_task.prompt.instruction in turn.text for turn in turns) == 1
     assert turns[0].text.startswith(tiny_task.prompt.instruction)
     assert turns[-1].text == tiny_task.examples.dev[0].turns[0].text

@@ -259,7 +259,7 @@ def test_any_letters_are_learned_whole(shape: str, text: str) -> None:
 def test_cutting_shortens_the_longest_turn_in_its_middle(shape: str) -> None:
     made = coder(shape)
     long = "BEGIN " + "It is sunny. " * 60 + "FINIS"
-    turns = (*CHAT[:-1], Turn("user", long))
+    turns = (*(turn for turn in CHAT if turn.role == "system"), Turn("user", long))
     whole = made.encode(turns, "Berlin")
     encoded = made.encode(turns, "Berlin", limit=150)
     assert len(encoded.ids) == 150
@@ -269,6 +269,19 @@ def test_cutting_shortens_the_longest_turn_in_its_middle(shape: str) -> None:
     at = uncut.index(long)
     assert text.startswith(uncut[:at] + "BEGIN")
     assert text.endswith("FINIS" + uncut[at + len(long) :])
+
+
+@pytest.mark.parametrize("shape", sorted(EVERY))
+def test_the_oldest_exchanges_go_first_and_whole(shape: str) -> None:
+    made = coder(shape)
+    shots = tuple(turn for n in range(6) for turn in (Turn("user", f"Shot {n}. It is sunny. " * 4), Turn("assistant", "Paris")))
+    told = (Turn("system", "Which city?"),)
+    question = (Turn("user", "And where does the river run?"),)
+    room = len(made.encode((*told, *shots[4:], *question), "Berlin").ids)
+    encoded = made.encode((*told, *shots, *question), "Berlin", limit=room + 3)
+    fewer = made.encode((*told, *shots[4:], *question), "Berlin")
+    assert encoded.ids == fewer.ids
+    assert encoded.cut > 0
 
 
 def test_long_answers_are_dropped_and_never_cut() -> None:

@@ -86,7 +86,9 @@ def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
         after = sum(engine.read([document.text for document in task.text.test]))
     assert after > 0.7 * before  # log-probabilities: closer to 0
     # what the loop saw as dev loss is what an engine reads in the saved weights
-    assert -after / sum(len(Coder(_tokenizer(made), 64).encode_whole(d.text)) - 1 for d in task.text.test) == pytest.approx(seen[-1], rel=0.1)
+    assert -after / sum(len(Coder(_tokenizer(made), 64).encode_whole(d.text)) - 1 for d in task.text.test) == pytest.approx(
+        seen[-1], rel=0.1
+    )
 
 
 def _tokenizer(variant):
@@ -117,7 +119,9 @@ def test_killed_between_checkpoints_it_ends_the_same(base, task, lend, monkeypat
     step.apply(root, task, lend("cut"))
     assert 3 <= next(ran) < 10
     assert (lend("cut").folder / "model.safetensors").read_bytes() == (lend("straight").folder / "model.safetensors").read_bytes()
-    assert [(t.step, t.loss, t.dev) for t in loop.read_log(lend("cut").folder)] == [(t.step, t.loss, t.dev) for t in loop.read_log(lend("straight").folder)]
+    assert [(t.step, t.loss, t.dev) for t in loop.read_log(lend("cut").folder)] == [
+        (t.step, t.loss, t.dev) for t in loop.read_log(lend("straight").folder)
+    ]
 
 
 def test_sources_are_drawn_by_their_weight(task):

@@ -73,7 +73,10 @@ def plain(tiny_base, few, tmp_path_factory):
     from tuneladder.types import Kit
 
     shelf = Shelf("cpu", dtype=torch.float32)
-    kits = {step: Kit(tmp_path_factory.mktemp("plain"), Store(tmp_path_factory.mktemp("store")), 0, "cpu", None, None, shelf) for step in (LORA, FULL, PRETRAIN)}
+    kits = {
+        step: Kit(tmp_path_factory.mktemp("plain"), Store(tmp_path_factory.mktemp("store")), 0, "cpu", None, None, shelf)
+        for step in (LORA, FULL, PRETRAIN)
+    }
     return {step: outcome(step, tiny_base, few, kit) for step, kit in kits.items()}
 
 

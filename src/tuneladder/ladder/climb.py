@@ -21,7 +21,7 @@ from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
-from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, machine_memory, root_of, source_of, splits_digest
+from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, lent, machine_memory, root_of, source_of, splits_digest
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.root import root_base
@@ -31,6 +31,7 @@ from tuneladder.train.loop import read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
+EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 PLACES = ("weights", "adapter", "made")
 
 
@@ -72,6 +73,7 @@ class Climb:
         self.shelf = Shelf(device, dtype=dtype)
         self.now = now or Now()
         self.splits = splits_digest(task)
+        self._engine = (device, str(self.shelf.dtype), EXAMINATION)
         self.test_digest = digest(task.kind, task.examples.test, task.text.test, task.labels)
         self._metric = (task.metric, source_of(task.metric.partition(":")[0])) if ":" in task.metric else (task.metric,)
         self.now.at("preparing the base")
@@ -162,9 +164,9 @@ class Climb:
         if each.refused:
             return replace(result, failure=each.refused)
         base = self.bases[rung.base]
+        variant, here, alone, peak = root_of(base, self.task), 0.0, 0.0, 0
+        curve: tuple[Tick, ...] = ()
         try:
-            variant, here, alone, peak = root_of(base, self.task), 0.0, 0.0, 0
-            curve: tuple[Tick, ...] = ()
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
                 alone += done["seconds"]
@@ -178,7 +180,8 @@ class Climb:
         except NoRoom:
             raise
         except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
-            return replace(result, failure=failure_of(error))
+            paid = Cost(alone, peak, annotations=each.cost.annotations)
+            return replace(result, alone=paid, here=replace(paid, seconds=here), curve=curve, failure=failure_of(error))
         size = sum(resident(self.store.root / name) for name in {Path(p).name for p in (variant.weights, variant.adapter) if p})
         cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
         return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
@@ -192,7 +195,7 @@ class Climb:
             self.now.at("training" if node.step.changes != "prompt" else "preparing", rung.name, part)
             deadline = self._deadline() if node.step.changes != "prompt" else None
             work = Work(
-                node.step, parent, self.task, part, self.store.root, key, self.seed, self.shelf.device, self.shelf.dtype, deadline,
+                node.step, parent, lent(self.task, node.step), part, self.store.root, key, self.seed, self.shelf.device, self.shelf.dtype, deadline,
                 machine_memory(self.limit),
             )  # fmt: skip
             before = read_log(part)
@@ -216,7 +219,8 @@ class Climb:
         if not self.limit.seconds:
             return None
         answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
-        rows = len(self.task.examples.dev) + len(self.task.examples.test)
+        whole = self.task.text if self.task.kind == "text" else self.task.examples
+        rows = len(whole.dev) + len(whole.test)
         rungs = len(self.now.results) + 1 + len(self.now.waiting)
         deadline = self._started + self.limit.seconds - rungs * rows * max(answers, default=0.0)
         if deadline <= time.monotonic():
@@ -226,7 +230,7 @@ class Climb:
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
         rows = self.splits["dev"] if split == "dev" else self.test_digest
-        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, str(self.shelf.dtype), self.seed)}"
+        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, *self._engine, self.seed)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at(f"measuring on {split}", rung.name)
@@ -239,9 +243,11 @@ class Climb:
                     measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
-            return {"split": split, "variant": variant.stamp}
+            return {"split": split, "variant": variant.stamp, "cut": calls.cut if (calls := getattr(engine, "calls", None)) else 0}
 
         folder = self.store.once(key, make)
+        if cut := json.loads((folder / "done.json").read_text("utf-8"))["cut"]:
+            self._note(f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut")
         return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
@@ -257,7 +263,7 @@ class Climb:
             return None
         # prompts change no weight: every rung over the same weights has the same probe
         own = (variant.base.content, *(Path(place).name for place in (variant.weights, variant.adapter) if place))
-        key = f"probe-{digest(*own, str(self.shelf.dtype), 1)}"
+        key = f"probe-{digest(*own, *self._engine)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at("measuring what was forgotten", rung.name)
@@ -272,7 +278,7 @@ class Climb:
     def _baselines(self) -> dict[str, Measurement]:
         if self.task.kind not in ("classify", "text"):
             return {}
-        key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, self.seed)}"
+        key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, EXAMINATION, self.seed)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             if self.task.kind == "text":
@@ -290,7 +296,7 @@ class Climb:
             return Pace(1e12, 1e12, 1e10, 0.5)
         machine = hardware()
         shape = (base.content, base.parameters, base.layers, base.width)
-        key = f"pace-{digest(*shape, str(self.shelf.dtype), platform.node(), machine.cores)}"
+        key = f"pace-{digest(*shape, *self._engine, platform.node(), machine.cores, machine.gpu)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             write_json(part / "pace.json", freeze(measured_pace(base, self.shelf)))
@@ -305,8 +311,11 @@ class Climb:
             share = tally["learned"] / max(1, tally["learned"] + tally["read"])
             rows = f"{tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
             said = f"{rung.name}: {rows}; {share:.1%} of the tokens are learned"
-            if said not in self.notes:
-                self.notes.append(said)
+            self._note(said)
+
+    def _note(self, said: str) -> None:
+        if said not in self.notes:
+            self.notes.append(said)
 
 
 def failure_of(error: Exception) -> str:

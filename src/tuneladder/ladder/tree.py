@@ -7,12 +7,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
-from tuneladder.types import Base, Cost, Pace, Rung, Step, Task, Variant
+from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Variant
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     for step in rung.steps:
         try:
             _suits(step, variant)
-            ahead, cost = step.plan(variant, task, pace)
+            ahead, cost = step.plan(variant, lent(task, step), pace)
             if limit.memory and cost.memory > limit.memory:
                 raise Refused(
                     f"{step_name(step)} needs about {cost.memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB",
@@ -112,6 +115,15 @@ def answering(base: Base) -> int:
     return inference(base, rows=64, length=64, dtype=dtype, device=device()).peak
 
 
+def lent(task: Task, step: Step) -> Task:
+    """The task as a step sees it: only the splits that it says it reads, which are those in its key, and never test."""
+
+    def seen(split: Split[Any]) -> Split[Any]:
+        return Split(split.train if "train" in step.reads else (), split.dev if "dev" in step.reads else ())
+
+    return replace(task, examples=seen(task.examples), comparisons=seen(task.comparisons), text=seen(task.text))
+
+
 def _suits(step: Step, variant: Variant) -> None:
     name = step_name(step)
     if variant.base.family not in step.families:
@@ -122,6 +134,7 @@ def _suits(step: Step, variant: Variant) -> None:
 
 
 def machine_memory(limit: Cost) -> int:
-    """Bytes a step may plan with: the recipe's limit, or what the machine has free."""
-    return limit.memory or int(hardware().available * 0.9)
+    """Bytes a step may plan with: the recipe's limit, or what the machine has free, the GPU's where the work is done there."""
+    free = torch.cuda.mem_get_info()[0] if device() == "cuda" else hardware().available
+    return limit.memory or int(free * 0.9)
 

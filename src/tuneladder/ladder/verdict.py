@@ -41,6 +41,8 @@ def headline(ladder: Ladder) -> tuple[str, str]:
         return f"No rung clears {bar}; {pick.rung} comes closest", figures
     if pick.confirmed is False:
         return f"{pick.rung} cleared {bar} on dev, but the test rows do not confirm it", figures
+    if pick.confirmed is None and result.test is None:
+        return f"{pick.rung} cleared {bar} on dev, but could not be measured on test", figures
     cheapest = "which" if len(measured(ladder)) == 1 else "the cheapest rung that"
     return f"Take {pick.rung}, {cheapest} clears {bar}", figures
 

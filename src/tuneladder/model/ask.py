@@ -23,19 +23,17 @@ class CannotScore(Failed):
 def turns_of(prompt: Prompt, example: Example) -> Turns:
     """What is asked: the system's turn, the shots as an earlier conversation, and the example's own turns.
 
-    The template makes every user turn; the instruction opens the first of them. Raises BadInput for a template that fails.
+    The template makes every user turn; the instruction stands first, with what the system says, so that it stays when a context
+    too short leaves shots out. Raises BadInput for a template that fails.
     """
     turns: list[Turn] = []
     for shot in prompt.shots.chosen if prompt.shots else ():
         turns += [*(turn for turn in shot.turns if turn.role != "system"), Turn("assistant", shot.references[0])]
     turns += example.turns
-    said = [prompt.system, *(turn.text for turn in turns if turn.role == "system")]
+    said = [prompt.system, prompt.instruction, *(turn.text for turn in turns if turn.role == "system")]
     rest = [
         Turn("user", _fill(prompt.template, turn.text)) if turn.role == "user" else turn for turn in turns if turn.role != "system"
     ]
-    first = next((number for number, turn in enumerate(rest) if turn.role == "user"), None)
-    if prompt.instruction and first is not None:
-        rest[first] = Turn("user", f"{prompt.instruction}\n\n{rest[first].text}")
     system = "\n\n".join(text for text in said if text)
     return (*((Turn("system", system),) if system else ()), *rest)
 

@@ -28,9 +28,11 @@ MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
 
 @dataclass
 class Calls:
-    """What an engine has done so far: prompts asked, tokens written, tokens read (padding left out), wall-clock seconds."""
+    """What an engine has done so far: prompts asked, those of them that were cut to the context, tokens written, tokens read
+    (padding left out), wall-clock seconds."""
 
     prompts: int = 0
+    cut: int = 0
     new_tokens: int = 0
     read_tokens: int = 0
     seconds: float = 0.0
@@ -80,6 +82,7 @@ class LocalEngine:
                 self.calls.new_tokens += count
                 self.calls.read_tokens += sum(len(rows[i].ids) for i in batch)
         self.calls.prompts += len(asks)
+        self.calls.cut += sum(row.cut > 0 for row in rows)
         return texts
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -95,6 +98,7 @@ class LocalEngine:
         with self._running():
             scores, tokens = self._rank(encoded, self._trees)
         self.calls.prompts += len(asks)
+        self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
         return scores
 

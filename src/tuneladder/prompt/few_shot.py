@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ from tuneladder.types import Cost, Family, Kit, Pace, Shots, Task, Variant
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot:
-    """`shots` rows of the train split, chosen `balanced` over the labels or `fixed` (the first ones), by the ladder's seed.
+    """`shots` rows of the train split, chosen `balanced` over the labels or `fixed` (any rows), drawn by the ladder's seed.
 
     `order`: shuffled by the seed, or the labels' order kept (`grouped`). `calibrate` takes away what the prompt answers on an
     empty input (arXiv:2102.09690); it ranks labels only.
@@ -49,7 +50,9 @@ class FewShot:
 
     def _on(self, variant: Variant, task: Task, seed: int) -> Variant:
         chosen = choose(task.examples.train, count=self.shots, choose=self.choose, seed=seed, labels=task.labels)
-        if self.order == "grouped":
+        if self.order == "shuffled":
+            chosen = tuple(random.Random(f"{seed} order").sample(chosen, len(chosen)))
+        else:
             order = {label: at for at, label in enumerate(task.labels)}
             chosen = tuple(sorted(chosen, key=lambda example: order.get(example.references[0], 0)))
         prompt = replace(variant.prompt, shots=Shots(self.shots, self.choose, chosen), calibrate=self.calibrate)

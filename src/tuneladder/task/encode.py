@@ -119,15 +119,18 @@ class Coder:
         return [self._laid(row, encoding) for row, encoding in zip(pieces, found, strict=True)]
 
     def cut(self, laid: Laid, pair: Pair, *, every: bool, close: bool, limit: int | None) -> Encoded:
-        """What was laid, made to fit. Raises TooLong."""
+        """What was laid, made to fit: the oldest exchanges go first, each whole, and only then is a turn cut in its middle.
+
+        Raises TooLong.
+        """
         turns, answer = pair
         room = self.context if limit is None else min(limit, self.context)
         before = len(laid.ids)
-        while (keep := _fit(laid, room)) is None:
-            if (fewer := _without_oldest(turns)) is None:
-                raise TooLong(f"{len(laid.ids)} tokens, of which at most {room} fit")
+        while len(laid.ids) > room and (fewer := _without_oldest(turns)) is not None:
             turns = fewer
             laid = self.lay([(turns, answer)], every=every, close=close)[0]
+        if (keep := _fit(laid, room)) is None:
+            raise TooLong(f"{len(laid.ids)} tokens, of which at most {room} fit")
         ids = [laid.ids[i] for i in keep]
         return Encoded(ids, [laid.learn[i] for i in keep], before - len(ids))
 

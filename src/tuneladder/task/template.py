@@ -50,7 +50,8 @@ class PlainTemplate:
 
     def stops(self, turns: Turns) -> tuple[str, ...]:
         """A blank line ends an answer where the prompt shows answers that end so."""
-        return ("\n\n",) if any(turn.role == "assistant" for turn in turns) else ()
+        shown = [turn.text for turn in turns if turn.role == "assistant"]
+        return ("\n\n",) if shown and not any("\n\n" in text for text in shown) else ()
 
 
 class ChatTemplate:
