@@ -273,10 +273,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.02,
         "epochs": 2.0,
         "batch_size": 3,
-        "max_length": 24,
+        "max_length": 36,
         "warmup": 0.9,
     },
-    "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 24, "weight_decay": 0.9, "warmup": 0.9},
+    "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 36, "weight_decay": 0.9, "warmup": 0.9},
     "pretrain": {
         "tokens": 128,
         "length": 8,

@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_in(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    with pytest.raises(BadInput, match="cannot write in .*Permission denied") as caught:
+    with pytest.raises(BadInput, match=r"cannot write in .*Permission denied") as caught:
         Store(tmp_path / "store")
     assert caught.value.exit_code == 2
 

@@ -1,7 +1,7 @@
 """Tuneladder: climb every way to adapt a language model to a task, and take the cheapest that clears the bar.
 
-    from tuneladder import climb
-    ladder = climb("recipe.yaml")      # a Ladder; in a notebook it shows itself
+from tuneladder import climb
+ladder = climb("recipe.yaml")      # a Ladder; in a notebook it shows itself
 """
 
 from __future__ import annotations

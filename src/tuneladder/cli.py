@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tuneladder.types import Measurement, Result
 
 app = typer.Typer(
-    help="Climb every way to adapt a language model to a task, measured on the same rows; take the cheapest that clears the bar.",
+    help="Climb every way to adapt a language model to a task, measured on the same rows, "
+    "and take the cheapest that clears the bar.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

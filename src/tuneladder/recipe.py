@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.find import find_metric, metrics_of
 from tuneladder.evaluate.find import names as metric_names
+from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
 from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.store import digest
@@ -135,7 +136,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         "bases" if several else "base": wanted if several else wanted[0],
         "bar": _resolved_bar(bar),
         "limit": keys["limit"],
-        "rungs": {rung: [{_step_name(step): _plain(step)} for step in each] for rung, each in specs.items()},
+        "rungs": {rung: [{step_name(step): _plain(step)} for step in each] for rung, each in specs.items()},
         "seed": seed,
         "trust_remote_code": keys["trust_remote_code"],
     }
@@ -577,11 +578,6 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
         raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
-
-
-def _step_name(step: Step) -> str:
-    module = type(step).__module__
-    return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
 
 
 def _bar(wanted: Any) -> Bar:

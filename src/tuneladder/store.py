@@ -110,7 +110,7 @@ def _full(error: Exception, folder: Path) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
         return True
-    return "PytorchStreamWriter" in str(error) and shutil.disk_usage(_there(folder)).free < 1 << 20
+    return "inline_container" in str(error) and shutil.disk_usage(_there(folder)).free < 1 << 20
 
 
 def _there(folder: Path) -> Path:

@@ -28,8 +28,16 @@ RUNGS: list[Any] = [
     [{"lora": {"r": 4, "epochs": 2, "batch_size": 8}}, {"few_shot": {"shots": 4}}],
 ]
 TEXTS = {
-    "sports": ("The team won the {n}th final by two goals.", "She ran {n} metres in the rain and waved.", "Match {n} was lost late."),
-    "market": ("Shares of firm {n} fell three per cent.", "The bank asks {n} points more for loans.", "Order {n} was charged twice."),
+    "sports": (
+        "The team won the {n}th final by two goals.",
+        "She ran {n} metres in the rain and waved.",
+        "Match {n} was lost late.",
+    ),
+    "market": (
+        "Shares of firm {n} fell three per cent.",
+        "The bank asks {n} points more for loans.",
+        "Order {n} was charged twice.",
+    ),
 }
 
 
@@ -135,9 +143,9 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 
 
 def _timeless(value: Any) -> Any:
-    """Without what differs from run to run: seconds and bytes of memory, predicted ones included."""
+    """Without what differs from run to run: seconds, bytes of memory, what was predicted of them, and the disk that a log takes."""
     if isinstance(value, dict):
-        return {key: _timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "predicted")}
+        return {key: _timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "disk", "predicted")}
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 

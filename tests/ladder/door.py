@@ -52,7 +52,14 @@ def command(argv: list[str], cwd: str, folder: str, moment: str) -> None:
 
 
 if __name__ == "__main__":
-    HEAVY = ["peft", "sklearn.linear_model", "transformers.models.llama.modeling_llama", "tuneladder.api", "tuneladder.ladder.climb", "moment"]
+    HEAVY = [
+        "peft",
+        "sklearn.linear_model",
+        "transformers.models.llama.modeling_llama",
+        "tuneladder.api",
+        "tuneladder.ladder.climb",
+        "moment",
+    ]
     forkserver.set_forkserver_preload(HEAVY)
     forkserver.ensure_running()
     for name in HEAVY:

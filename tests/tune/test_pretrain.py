@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,9 @@ from tuneladder.train.batches import Blocks
 from tuneladder.tune.pretrain import Pretrain, held_out_micros
 from tuneladder.types import Document, Split, Task
 
-WORDS = "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly".split()
+WORDS = re.findall(
+    r"\w+", "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly"
+)
 STEP = Pretrain(tokens=6_400, length=32, batch_size=4, learning_rate=5e-3, compile="off", looks=4)
 
 

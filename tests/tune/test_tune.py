@@ -156,15 +156,33 @@ def test_what_is_refused(tiny_base, tiny_task):
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        (Lora, {"r": 0}), (Lora, {"r": -8}), (Lora, {"dropout": 1.0}), (Lora, {"dropout": -0.1}), (Lora, {"alpha": -1.0}),
-        (Lora, {"epochs": 0}), (Lora, {"batch_size": 0}), (Lora, {"learning_rate": -1.0}), (Lora, {"max_length": -1}), (Lora, {"warmup": -0.1}),
-        (Lora, {"warmup": 1.5}), (Lora, {"targets": ()}),
-        (Full, {"epochs": -1}), (Full, {"batch_size": 0}), (Full, {"learning_rate": -1.0}), (Full, {"max_length": -1}), (Full, {"weight_decay": -1}),
+        (Lora, {"r": 0}),
+        (Lora, {"r": -8}),
+        (Lora, {"dropout": 1.0}),
+        (Lora, {"dropout": -0.1}),
+        (Lora, {"alpha": -1.0}),
+        (Lora, {"epochs": 0}),
+        (Lora, {"batch_size": 0}),
+        (Lora, {"learning_rate": -1.0}),
+        (Lora, {"max_length": -1}),
+        (Lora, {"warmup": -0.1}),
+        (Lora, {"warmup": 1.5}),
+        (Lora, {"targets": ()}),
+        (Full, {"epochs": -1}),
+        (Full, {"batch_size": 0}),
+        (Full, {"learning_rate": -1.0}),
+        (Full, {"max_length": -1}),
+        (Full, {"weight_decay": -1}),
         (Full, {"warmup": 2}),
-        (Pretrain, {"tokens": 0}), (Pretrain, {"length": -1}), (Pretrain, {"batch_size": 0}), (Pretrain, {"learning_rate": 0.0}),
-        (Pretrain, {"looks": 0}), (Pretrain, {"weight_decay": -0.1}), (Pretrain, {"warmup": -1}),
+        (Pretrain, {"tokens": 0}),
+        (Pretrain, {"length": -1}),
+        (Pretrain, {"batch_size": 0}),
+        (Pretrain, {"learning_rate": 0.0}),
+        (Pretrain, {"looks": 0}),
+        (Pretrain, {"weight_decay": -0.1}),
+        (Pretrain, {"warmup": -1}),
     ],
-)  # fmt: skip
+)
 def test_settings_that_make_no_sense(kind, settings):
     with pytest.raises(BadInput):
         kind(**settings)

@@ -12,7 +12,8 @@ import yaml
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder import words
-from tuneladder.ladder.results import forgetting, metric_of, picked_result, settings, step_name
+from tuneladder.ladder.results import forgetting, metric_of, picked_result, settings
+from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.ask import turns_of
 from tuneladder.store import writing

@@ -141,7 +141,7 @@ class Climb:
         for name in only:
             starts = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
             if len(starts) != 1:
-                raise unknown("rung", name, names)
+                raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
             wanted.add(starts[0])
         bases = {each.rung.base for each in foretold if each.rung.name in wanted}
         wanted |= {each.rung.name for each in foretold if self._is_root(each) and each.rung.base in bases}
@@ -195,9 +195,18 @@ class Climb:
             self.now.at("training" if node.step.changes != "prompt" else "preparing", rung.name, part)
             deadline = self._deadline() if node.step.changes != "prompt" else None
             work = Work(
-                node.step, parent, lent(self.task, node.step), part, self.store.root, key, self.seed, self.shelf.device, self.shelf.dtype, deadline,
-                machine_memory(self.limit),
-            )  # fmt: skip
+                step=node.step,
+                variant=parent,
+                task=lent(self.task, node.step),
+                folder=part,
+                store=self.store.root,
+                key=key,
+                seed=self.seed,
+                device=self.shelf.device,
+                dtype=self.shelf.dtype,
+                deadline=deadline,
+                memory=machine_memory(self.limit),
+            )
             before = read_log(part)
             made = self._apply(work)
             ticks = read_log(part)
@@ -247,7 +256,9 @@ class Climb:
 
         folder = self.store.once(key, make)
         if cut := json.loads((folder / "done.json").read_text("utf-8"))["cut"]:
-            self._note(f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut")
+            self._note(
+                f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut"
+            )
         return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:

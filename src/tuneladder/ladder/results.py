@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.evaluate.find import find_metric
+from tuneladder.ladder.tree import step_name
 from tuneladder.store import digest, plain, writing
 from tuneladder.types import Cost, Ladder, Measurement, Result, Score, Step
 
@@ -106,12 +107,6 @@ def file_name(rung: str) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9_=,+.-]+", "-", rung).strip("-.")[:100] or "rung"
     return safe if safe == rung else f"{safe}.{digest(rung)[:6]}"
-
-
-def step_name(step: Step) -> str:
-    """As a recipe names it: the file for a step of ours, `my_module:MyStep` for the user's own."""
-    module = type(step).__module__
-    return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
 
 
 def settings(step: Step) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed:
 
 
 def step_name(step: Step) -> str:
+    """As a recipe names it: the file for a step of ours, `my_module:MyStep` for the user's own."""
     module = type(step).__module__
     return module.rpartition(".")[2] if module.startswith("tuneladder.") else f"{module}:{type(step).__name__}"
 
@@ -137,4 +138,3 @@ def machine_memory(limit: Cost) -> int:
     """Bytes a step may plan with: the recipe's limit, or what the machine has free, the GPU's where the work is done there."""
     free = torch.cuda.mem_get_info()[0] if device() == "cuda" else hardware().available
     return limit.memory or int(free * 0.9)
-

@@ -53,7 +53,9 @@ def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head]
+    linears = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+    ]
     endings = sorted({name.rpartition(".")[2] for name in linears})
     if targets in ("attention", "all"):
         inside = [name for name in linears if "attn" in name.lower() or "attention" in name.lower()]

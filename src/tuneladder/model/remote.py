@@ -59,10 +59,18 @@ class RemoteEngine:
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending after the plainly rendered ask. Raises CannotScore."""
-        pairs = [(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options]
+        pairs = []
+        for turns, options in zip(asks, endings, strict=True):
+            # a label that begins another would always be the likelier: both are closed by what ends an answer
+            nested = any(a != b and b.startswith(a) for a in options for b in options)
+            pairs += [(turns, f"{ending}\n\n" if nested else ending) for ending in options]
         if pairs:
             self._rank(*pairs[0])  # an endpoint that cannot is found out by one request
-        found = iter(self._all(lambda pair: self._rank(*pair), pairs))
+        try:
+            found = iter(self._all(lambda pair: self._rank(*pair), pairs))
+        except CannotScore as error:
+            # it ranked the first: to generate now would mark some rows by another method than others
+            raise Failed(error.message, "one of the rows may be longer than the model's context") from error
         return [[next(found) for _ in options] for options in endings]
 
     def _write(self, turns: Turns, decoding: Decoding) -> list[str]:

@@ -44,7 +44,9 @@ class Snapshot:
         self.attributes = {module: {name: _copy(value) for name, value in vars(module).items()} for module in self.classes}
         self.weights = {weight: (weight.requires_grad, _state(weight)) for weight in [*model.parameters(), *model.buffers()]}
         # parts of a model may hold configs of their own; the generation config is one of the first module's attributes
-        configs = [value for kept in self.attributes.values() for name, value in kept.items() if name in ("config", "generation_config")]
+        configs = [
+            value for kept in self.attributes.values() for name, value in kept.items() if name in ("config", "generation_config")
+        ]
         self.configs = {id(config): (config, copy.deepcopy(vars(config))) for config in configs if config is not None}
 
     def restore(self) -> bool:
@@ -141,7 +143,9 @@ class Shelf:
         revision = {"revision": variant.base.revision} if variant.base.source == "hub" and variant.base.revision else {}
         trust = bool(variant.base.settings.get("trust_remote_code", False))
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust, **revision)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust, **revision
+            )
             tokenizer = open_tokenizer(variant.base, variant.weights)
         except (OSError, ValueError, RuntimeError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error

@@ -37,9 +37,14 @@ class FewShot:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         have = len(task.examples.train)
         if self.shots > have:
-            raise Refused(f"{self.shots} shots asked for, but {task.name} has {have} to show", "lower `shots`, or add examples to the train split")
+            raise Refused(
+                f"{self.shots} shots asked for, but {task.name} has {have} to show",
+                "lower `shots`, or add examples to the train split",
+            )
         if self.calibrate and variant.prompt.ask != "score":
-            raise Refused("calibrate ranks labels on an empty input, and this task's answers are generated", "leave `calibrate` out")
+            raise Refused(
+                "calibrate ranks labels on an empty input, and this task's answers are generated", "leave `calibrate` out"
+            )
         try:
             return self._on(variant, task, 0), Cost(annotations=self.shots)
         except BadInput as error:  # rows of one source count once

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined, TemplateError
 
@@ -76,7 +75,9 @@ def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], di
         for into, texts in zip((train, dev, test), parts, strict=True):
             into += [Document(text, source.title) for text in texts]
         sizes = [sum(map(len, texts)) for texts in parts]
-        notes.append(f"{source.title}: {len(parts[0]):,} documents; {sizes[0]:,} characters to train, {sizes[1]:,} dev, {sizes[2]:,} test")
+        notes.append(
+            f"{source.title}: {len(parts[0]):,} documents; {sizes[0]:,} characters to train, {sizes[1]:,} dev, {sizes[2]:,} test"
+        )
     return Split(tuple(train), tuple(dev), tuple(test)), mixture, notes
 
 

@@ -116,7 +116,15 @@ class Blocks:
     """
 
     def __init__(
-        self, tokens: Mapping[str, np.ndarray[Any, Any]], mixture: Mapping[str, float], *, length: int, batch: int, rows: int, steps: int, seed: int
+        self,
+        tokens: Mapping[str, np.ndarray[Any, Any]],
+        mixture: Mapping[str, float],
+        *,
+        length: int,
+        batch: int,
+        rows: int,
+        steps: int,
+        seed: int,
     ) -> None:
         self.tokens = {name: own for name, own in sorted(tokens.items()) if len(own) > length}
         self.length, self.batch, self.rows, self.steps = length, batch, rows, steps

@@ -190,7 +190,9 @@ def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer
         {"params": [w for w in weights.values() if w.dim() >= 2], "weight_decay": course.weight_decay},
         {"params": [w for w in weights.values() if w.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True
+    )
 
 
 def _to(micro: Micro, device: torch.device) -> Micro:
@@ -222,7 +224,9 @@ class State:
         began = time.monotonic()
         facts = {"step": self.step, "tokens": self.tokens, "stale": self.stale, "seconds": self.seconds, "best": self.best}
         weights = {name: weight.detach() for name, weight in self.weights.items()}
-        self._write(self.file, facts | {"weights": weights, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()})
+        self._write(
+            self.file, facts | {"weights": weights, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
+        )
         self.save_seconds = time.monotonic() - began
 
     def load(self) -> None:

@@ -37,7 +37,16 @@ def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[
 
 
 def foretell(
-    variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, epochs: float, batch_size: int, max_length: int, frozen: bool
+    variant: Variant,
+    task: Task,
+    pace: Pace,
+    *,
+    step: str,
+    trainable: int,
+    epochs: float,
+    batch_size: int,
+    max_length: int,
+    frozen: bool,
 ) -> Cost:
     """Seconds and bytes that training on the task's rows will take.
 
@@ -79,7 +88,16 @@ def _mean_length(variant: Variant, examples: Sequence[Example], limit: int) -> f
 
 
 def fit(
-    model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course, batch_size: int, epochs: float, max_length: int
+    model: Any,
+    live: Live,
+    variant: Variant,
+    task: Task,
+    kit: Kit,
+    *,
+    course: Course,
+    batch_size: int,
+    epochs: float,
+    max_length: int,
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
     stands in the step's `rows.json`."""

@@ -37,8 +37,20 @@ class Full:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         base = variant.base
-        cost = foretell(variant, task, pace, step="full", trainable=base.parameters, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=False)
-        return replace(variant, steps=(*variant.steps, "full"), weights="foretold", adapter=None), replace(cost, disk=2 * base.parameters)
+        cost = foretell(
+            variant,
+            task,
+            pace,
+            step="full",
+            trainable=base.parameters,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            frozen=False,
+        )
+        return replace(variant, steps=(*variant.steps, "full"), weights="foretold", adapter=None), replace(
+            cost, disk=2 * base.parameters
+        )
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
@@ -46,7 +58,17 @@ class Full:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model = merged(live.model)
             model.requires_grad_(True)
-            ticks = fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            ticks = fit(
+                model,
+                live,
+                variant,
+                task,
+                kit,
+                course=course,
+                batch_size=self.batch_size,
+                epochs=self.epochs,
+                max_length=self.max_length,
+            )
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
             live.tokenizer.save_pretrained(str(kit.folder))
             tidy(kit.folder, ticks)

@@ -48,7 +48,17 @@ class Lora:
         if variant.adapter:
             raise Refused("lora cannot lie over another adapter", "merge the first one, or train one adapter only")
         trainable = lora_parameters(variant.base, r=self.r, targets=self.targets)
-        cost = foretell(variant, task, pace, step="lora", trainable=trainable, epochs=self.epochs, batch_size=self.batch_size, max_length=self.max_length, frozen=True)
+        cost = foretell(
+            variant,
+            task,
+            pace,
+            step="lora",
+            trainable=trainable,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            frozen=True,
+        )
         return replace(variant, steps=(*variant.steps, "lora"), adapter="foretold"), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -56,8 +66,20 @@ class Lora:
         course = Course(rate, warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             targets = linear_targets(live.model, self.targets)
-            model = attach_lora(live.model, r=self.r, alpha=self.alpha or 2 * self.r, dropout=self.dropout, targets=targets, seed=kit.seed)
-            ticks = fit(model, live, variant, task, kit, course=course, batch_size=self.batch_size, epochs=self.epochs, max_length=self.max_length)
+            model = attach_lora(
+                live.model, r=self.r, alpha=self.alpha or 2 * self.r, dropout=self.dropout, targets=targets, seed=kit.seed
+            )
+            ticks = fit(
+                model,
+                live,
+                variant,
+                task,
+                kit,
+                course=course,
+                batch_size=self.batch_size,
+                epochs=self.epochs,
+                max_length=self.max_length,
+            )
             save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
             tidy(kit.folder, ticks)
         return replace(variant, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))

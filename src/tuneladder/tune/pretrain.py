@@ -64,7 +64,9 @@ class Pretrain:
             base, trainable=base.parameters, rows=rows, length=length, learned_rows=rows * length, dtype=dtype, device=device()
         )
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
-        return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(seconds, need.peak, 2 * base.parameters)
+        return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
+            seconds, need.peak, 2 * base.parameters
+        )
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
@@ -79,15 +81,34 @@ class Pretrain:
             rows = min(self.batch_size, max(1, MICRO_TOKENS // length))
             batches = Blocks(tokens, task.mixture, length=length, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed)
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
-            course = Course(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, betas=(0.9, 0.95), looks=self.looks, patience=self.looks)
+            course = Course(
+                self.learning_rate,
+                warmup=self.warmup,
+                weight_decay=self.weight_decay,
+                betas=(0.9, 0.95),
+                looks=self.looks,
+                patience=self.looks,
+            )
             model.requires_grad_(True)
             loss = torch.compile(next_token) if self._compiled else next_token
-            ticks = train(model, batches, loss=loss, course=course, folder=kit.folder, seed=kit.seed, dev=dev, deadline=kit.deadline, autocast=kit.shelf.autocast)
+            ticks = train(
+                model,
+                batches,
+                loss=loss,
+                course=course,
+                folder=kit.folder,
+                seed=kit.seed,
+                dev=dev,
+                deadline=kit.deadline,
+                autocast=kit.shelf.autocast,
+            )
             log = follow(ticks, kit.folder)
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
             live.tokenizer.save_pretrained(str(kit.folder))
             tidy(kit.folder, log)
-        return replace(variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+        return replace(
+            variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
+        )
 
     def _length(self, variant: Variant) -> int:
         return min(self.length or variant.base.context, variant.base.context)
@@ -106,7 +127,9 @@ def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
         width = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
         parts = []
         for at in range(0, len(documents), 64):
-            encoded = tokenizer.backend_tokenizer.encode_batch_fast([d.text for d in documents[at : at + 64]], add_special_tokens=False)
+            encoded = tokenizer.backend_tokenizer.encode_batch_fast(
+                [d.text for d in documents[at : at + 64]], add_special_tokens=False
+            )
             parts += [np.array([*text.ids, tokenizer.eos_token_id], dtype=width) for text in encoded]
         whole = np.concatenate(parts)
         np.save(folder / "tokens.npy", whole)
