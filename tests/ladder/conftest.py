@@ -88,11 +88,11 @@ class Command:
 
 
 class Door:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.count = folder, 0
         environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[1] / 'src'}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "door.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, str(HERE / "door.py"), str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -117,10 +117,10 @@ class Door:
 
 
 @pytest.fixture(scope="session")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Door]:
     if os.name != "posix":
         pytest.skip("commands are forked, which this system cannot")
-    server = Door(tmp_path_factory.mktemp("door"))
+    server = Door(tmp_path_factory.mktemp("door"), tiny_folder)
     yield server
     server.process.kill()
     server.process.wait()
@@ -133,6 +133,14 @@ def whole(door: Door, recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
     code, command = door.run("climb", recipe, "--out", out)
     assert code == 0, command.said
     return out
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A run's folder to be, on a new store in which the machine's pace alone is known."""
+    (pace,) = (path for path in (whole.parent / ".store").glob("pace-*") if path.is_dir())
+    shutil.copytree(pace, tmp_path / ".store" / pace.name)
+    return tmp_path / "run"
 
 
 @pytest.fixture

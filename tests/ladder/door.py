@@ -66,9 +66,12 @@ if __name__ == "__main__":
         __import__(name)
     import moment as patches
     import torch
+    from transformers import AutoModelForCausalLM
 
     from tuneladder import cli
 
     torch.set_num_threads(1)
+    # what transformers prepares once, at its first model
+    AutoModelForCausalLM.from_pretrained(sys.argv[1])
     print("ready", flush=True)
     serve()

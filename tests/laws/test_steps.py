@@ -236,18 +236,14 @@ def alone(small, tiny_base, tiny_task, tmp_path_factory):
 def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny_task, lend):
     """Either the plan says why not, or the second stands on the first and answers."""
     one, two = small(first), small(second)
-    ahead, _ = one.plan(root_of(tiny_base, tiny_task), tiny_task, PACE)
-    try:
-        ahead, _ = two.plan(ahead, tiny_task, PACE)
-    except Refused as refused:
-        hint = refused.hint
-    else:
-        hint = ""
-    if hint:
+    rung = Rung("both", tiny_base.name, (one, two))
+    found = foretell(rung, tiny_base, tiny_task, PACE, Cost(), splits_digest(tiny_task), 0)
+    if found.refused:
+        assert found.refused.endswith(")")  # the reason, and what to do
         return
     parent, kit = alone[first], lend()
     made = two.apply(parent, tiny_task, kit)
-    assert made.steps == ahead.steps == (first, second)
+    assert made.steps == found.nodes[-1].variant.steps == (first, second)
     if two.changes == "prompt":  # [lora, few_shot]: the same weights under another prompt
         assert (made.weights, made.adapter) == (parent.weights, parent.adapter)
         assert made.prompt == alone[second].prompt

@@ -40,7 +40,9 @@ def merged(model: Any) -> Any:
 
 def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
-    model.peft_config["default"].base_model_name_or_path = base
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.target_modules = sorted(config.target_modules)  # PEFT holds a set, whose order differs between processes
     model.save_pretrained(str(folder), safe_serialization=True)
 
 

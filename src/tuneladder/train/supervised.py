@@ -26,14 +26,11 @@ EAGER_BELOW = 256
 
 def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str]) -> None:
     """Raises BadInput for the first of a step's settings that is not above 0, not at least 0, or not a share from 0 to 1."""
-    for names, bad, meant in (
-        (above, lambda value: not value > 0, "above 0"),
-        (at_least, lambda value: not value >= 0, "0 or more"),
-        (shares, lambda value: not 0 <= value <= 1, "a share from 0 to 1"),
-    ):
-        for name in names:
-            if bad(value := getattr(settings, name)):
-                raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {meant}")
+    meant = dict.fromkeys(above, "above 0") | dict.fromkeys(at_least, "0 or more") | dict.fromkeys(shares, "a share from 0 to 1")
+    for name, wanted in meant.items():
+        value: float = getattr(settings, name)
+        if value < 0 or (value == 0 and name in above) or (value > 1 and name in shares) or value != value:
+            raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {wanted}")
 
 
 def foretell(
