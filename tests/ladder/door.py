@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from multiprocessing import forkserver
@@ -26,6 +27,7 @@ def serve() -> None:
 
 def command(argv: list[str], cwd: str, folder: str, moment: str) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     code = 70
     try:
         os.chdir(cwd)
@@ -38,6 +40,7 @@ def command(argv: list[str], cwd: str, folder: str, moment: str) -> None:
         sys.path.append(folder)
         forkserver._forkserver.ensure_running = lambda: None  # the door's runs
         patches.patch_main()
+        torch.set_num_threads(1)  # also gives torch a thread pool of this process, before many threads ask for one at a time
         sys.argv = ["tuneladder", *argv]
         cli.main()
     except SystemExit as end:
@@ -70,7 +73,6 @@ if __name__ == "__main__":
 
     from tuneladder import cli
 
-    torch.set_num_threads(1)
     # what transformers prepares once, at its first model
     AutoModelForCausalLM.from_pretrained(sys.argv[1])
     print("ready", flush=True)

@@ -17,7 +17,7 @@ ASK = (Turn("user", "Where did my parcel go?"),)
 
 
 @pytest.fixture
-def shelf():
+def shelf(settled):
     return Shelf("cpu", dtype=torch.float32)
 
 

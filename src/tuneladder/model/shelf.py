@@ -20,7 +20,7 @@ import torch
 
 from tuneladder.errors import Failed, Refused
 from tuneladder.model.attach import open_adapter
-from tuneladder.model.hardware import has_bf16
+from tuneladder.model.hardware import has_bf16, release
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.task.encode import Coder
@@ -129,8 +129,9 @@ class Shelf:
             yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""))
 
     def close(self) -> None:
+        """Let go of the model, and hand its memory back: the next one would else stand beside what the first left free."""
         self._held = None
-        gc.collect()
+        release()
 
     def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM
