@@ -321,7 +321,10 @@ def _quiet() -> None:
     import warnings
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|peft|huggingface_hub)\..*")
+    libraries = r"(torch|transformers|peft|huggingface_hub)\..*"
+    for category in (UserWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=category, module=libraries)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::UserWarning")  # the children start anew
 
 
 def _recipe(words: list[str] | None) -> tuple[str | None, list[str]]:

@@ -252,10 +252,14 @@ class Climb:
                     measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
-            return {"split": split, "variant": variant.stamp, "cut": calls.cut if (calls := getattr(engine, "calls", None)) else 0}
+            return {
+                "split": split,
+                "variant": variant.stamp,
+                "shortened": calls.cut if (calls := getattr(engine, "calls", None)) else 0,
+            }
 
         folder = self.store.once(key, make)
-        if cut := json.loads((folder / "done.json").read_text("utf-8"))["cut"]:
+        if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
             self._note(
                 f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut"
             )
