@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -137,9 +138,8 @@ class Store:
         self.root = Path(root)
         with writing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe.{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root, prefix=".probe."):
+                pass
 
     def find(self, key: str) -> Path | None:
         """The folder of a finished node, or None."""
