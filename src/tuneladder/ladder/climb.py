@@ -23,6 +23,7 @@ from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, lent, machine_memory, root_of, source_of, splits_digest
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
+from tuneladder.model.local import LocalEngine
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
@@ -255,7 +256,7 @@ class Climb:
             return {
                 "split": split,
                 "variant": variant.stamp,
-                "shortened": calls.cut if (calls := getattr(engine, "calls", None)) else 0,
+                "shortened": engine.calls.cut if isinstance(engine, LocalEngine) else 0,
             }
 
         folder = self.store.once(key, make)
