@@ -110,8 +110,8 @@ class Prompt:
     """All that can change without touching a weight.
 
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
-    with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking on an
-    empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text.
+    with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
+    on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text.
     """
 
     template: str = "{{ input }}"
