@@ -161,6 +161,7 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
     from tuneladder.model.attach import attach_lora
     from tuneladder.model.hardware import has_bf16
     from tuneladder.model.inspect import inspect
+    from tuneladder.model.lanes import lanes_for
     from tuneladder.train.batches import Rows
     from tuneladder.train.loop import Course, train
     from tuneladder.train.losses import next_token
@@ -173,21 +174,23 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
     longest = max(len(row.ids) for row in own)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most = memory.micro_batch(inspect(str(run.folder / dtype)), trainable=trainable, length=longest, allowed=None, wanted=BATCH)
+    lanes = lanes_for("cpu", trainable=trainable, model=model)
     ends: list[tuple[float, float]] = []
     losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for tick in train(
             model,
-            Rows(own, batch=BATCH, epochs=1, tokens=most * longest, seed=SEED),
+            Rows(own, batch=BATCH, epochs=1, tokens=most * longest // lanes, seed=SEED, lanes=lanes),
             loss=next_token,
             course=Course(LEARNING_RATE),
             folder=Path(folder),
             seed=SEED,
             autocast=torch.bfloat16 if half else None,
+            lanes=lanes,
         ):
             ends.append(now())
             losses.append(tick.loss)
-    return {"dtype": dtype, "attention": "eager", "micro_batch": most} | figures(ends, losses)
+    return {"dtype": dtype, "attention": "eager", "micro_batch": most, "lanes": lanes} | figures(ends, losses)
 
 
 def encoded(tokenizer: Any, texts: list[dict[str, str]]) -> list[Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput, Failed, unknown
-from tuneladder.evaluate.compare import Contest
+from tuneladder.evaluate.compare import Contest, Difference, difference
 from tuneladder.evaluate.compare import compare as contest
+from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
@@ -80,16 +81,26 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two variants on the same rows."""
+    """Two variants on the same rows: the task's metric, and where answers are simply right or wrong, who won which."""
 
     a: str
     b: str
-    contest: Contest
+    difference: Difference | None
+    contest: Contest | None
 
 
 def compare(a: str, b: str) -> Compared:
-    """Items won and lost between two variants, `RUN:RUNG` or `RUN` for its pick, with the paired test."""
-    return Compared(a, b, contest(answers_of(a), answers_of(b)))
+    """The difference between two variants, `RUN:RUNG` or `RUN` for its pick, and items won and lost, with the paired tests.
+
+    Answers of plain text keep no whole text to be marked against: those raise BadInput.
+    """
+    first, second = answers_of(a), answers_of(b)
+    task, other = (_results(split_variant(each)[0])["task"] for each in (a, b))
+    apart = None
+    if task["kind"] != "text" and task["metric"] == other["metric"]:
+        apart = difference(find_metric(task["metric"]), first, second, task["labels"], seed=0)
+    judged = all(marked.correct is not None for marked in (*first, *second))
+    return Compared(a, b, apart, contest(first, second) if judged or apart is None else None)
 
 
 def answers_of(variant: str) -> tuple[Marked, ...]:

@@ -227,7 +227,16 @@ def compare(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    contest, page = found.contest, Console(highlight=False)
+    page = Console(highlight=False)
+    if apart := found.difference:
+        page.print(
+            f"{apart.metric} of {b} less that of {a}, on {apart.count} rows: {apart.value:+.3f} ({apart.low:+.3f} to "
+            f"{apart.high:+.3f}), p = {apart.p:.3g} by paired bootstrap",
+            markup=False,
+        )
+    contest = found.contest
+    if contest is None:
+        return
     page.print(
         f"{a} and {b} on {contest.both + contest.neither + len(contest.won) + len(contest.lost)} rows: both right {contest.both}, "
         f"neither {contest.neither}, only the first {len(contest.won)}, only the second {len(contest.lost)}; "

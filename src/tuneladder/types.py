@@ -209,15 +209,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a machine does with a base: useful flops per second in training, bytes per second from memory, seconds per call.
-
-    `wide` is the flops per second of a batched forward pass; `memory` the bytes that a step may plan with, 0 for any.
-    """
+    """What a machine does with a base: useful flops per second in training; `memory` the bytes that a step may plan with, 0 for
+    any."""
 
     flops: float
-    wide: float
-    bandwidth: float
-    overhead: float
     memory: int = 0
 
 

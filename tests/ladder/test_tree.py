@@ -14,7 +14,7 @@ from tuneladder.tune.lora import Lora
 from tuneladder.types import Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
 
 BASE = Base("small", "folder", "/models/small", "decoder", 30_000, 30_000, 2, 32, 320, 512, content="c0")
-PACE = Pace(1e9, 1e9, 1e9, 0.001)
+PACE = Pace(1e9)
 
 
 def example(n, label):
@@ -67,7 +67,7 @@ def test_the_test_split_limits_and_the_clock_are_in_no_key(tiny_base):
         return [node.key for node in foretell(rung, tiny_base, task, pace, limit, splits_digest(task), 0).nodes]
 
     assert len(keys(TASK, PACE, Cost())) == 2
-    assert keys(TASK, PACE, Cost()) == keys(unseen, Pace(1e12, 1e12, 1e12, 0.0), Cost(seconds=1e6, memory=1 << 40))
+    assert keys(TASK, PACE, Cost()) == keys(unseen, Pace(1e12), Cost(seconds=1e6, memory=1 << 40))
 
 
 def test_a_step_that_does_not_read_dev_is_not_keyed_by_it():

@@ -14,7 +14,7 @@ from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.zero_shot import ZeroShot
 from tuneladder.types import Pace, Prompt, Split
 
-PACE = Pace(1e9, 1e9, 1e9, 1e-3)
+PACE = Pace(1e9)
 
 
 def shown(step, base, task, kit):

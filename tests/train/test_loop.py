@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tuneladder.errors import Failed
+from tuneladder.model.lanes import dealt, lanes_for
 from tuneladder.task.encode import Encoded
-from tuneladder.train.batches import Micro, Rows, bundle, pad
-from tuneladder.train.loop import Course, evaluate, follow, read_log, train
+from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
+from tuneladder.train.loop import Course, Passes, follow, read_log, train
 from tuneladder.train.losses import next_token
 
 
@@ -49,6 +50,36 @@ def test_accumulation_equals_the_large_batch(model):
             torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_lanes_give_the_gradients_of_the_large_batch(model, lanes):
+    data = rows(12)
+    whole = gradients(model, [pad(data)])
+    names, learn = zip(*model.named_parameters(), strict=True)
+    learned = sum(sum(row.learn) for row in data)
+    passes = Passes(model, next_token, learn, autocast=None, lanes=lanes)
+    found = []
+    for _ in range(3):  # the first goes a lane at a time, the others at once; all are alike to the bit
+        model.zero_grad(set_to_none=True)
+        loss = passes.gradients(bundle(data, tokens=64, lanes=lanes), learned)
+        found.append([weight.grad.clone() for weight in learn])
+    passes.close()
+    assert loss == pytest.approx(next_token(model, pad(data)).item() / learned, rel=1e-5)
+    for name, first, second, third in zip(names, *found, strict=True):
+        torch.testing.assert_close(first, whole[name], rtol=1e-4, atol=1e-6)
+        assert torch.equal(first, second), name
+        assert torch.equal(second, third), name
+
+
+def test_dropout_has_one_lane(model):
+    model.requires_grad_(True)
+    assert lanes_for("cpu", model=model) == min(8, torch.get_num_threads())
+    assert lanes_for("cuda", model=model) == 1
+    assert lanes_for("cpu", trainable=10**9, model=model) == 1
+    assert lanes_for("cpu", model=torch.nn.Sequential(torch.nn.Dropout(0.1))) == 1
+    model.config.attention_dropout = 0.1
+    assert lanes_for("cpu", model=model) == 1
+
+
 def test_loss_equals_transformers(model):
     data = rows(5)
     micro = pad(data)
@@ -70,12 +101,24 @@ def test_bundles_hold_every_row_once_within_the_budget():
     assert all(micro.ids.numel() <= 120 or micro.ids.shape[0] == 1 for micro in micros)
 
 
-def run(model, folder, *, stop=None, steps_of=lambda: rows(24), course=None, **settings):
+@pytest.mark.parametrize("lanes", [2, 3, 8])
+def test_lanes_are_filled_evenly(lanes):
+    for seed in range(5):
+        data = rows(16, seed=seed, low=30, high=90)
+        micros = bundle(data, tokens=4096, lanes=lanes, overhead=0)
+        costs = [micro.ids.numel() for micro in micros]
+        loads = [sum(costs[index] for index in lane) for lane in dealt(costs, lanes)]
+        assert sum(micro.ids.shape[0] for micro in micros) == 16
+        assert max(loads) < 1.35 * sum(padded_length(len(row.ids)) for row in data) / lanes
+    assert bundle([], tokens=64, lanes=lanes) == []
+
+
+def run(model, folder, *, stop=None, steps_of=lambda: rows(24), course=None, lanes=2, **settings):
     folder.mkdir(exist_ok=True)
-    batches = Rows(steps_of(), batch=4, epochs=3, tokens=64, seed=1)
+    batches = Rows(steps_of(), batch=4, epochs=3, tokens=64, seed=1, lanes=lanes)
     dev = bundle(rows(6, seed=9), tokens=64)
     course = course or Course(3e-3, looks=6, save_every=0.0)
-    ticks = train(model, batches, loss=next_token, course=course, folder=folder, seed=0, dev=dev, **settings)
+    ticks = train(model, batches, loss=next_token, course=course, folder=folder, seed=0, dev=dev, lanes=lanes, **settings)
     return follow(itertools.islice(ticks, stop), folder)
 
 
@@ -106,7 +149,9 @@ def test_the_best_dev_weights_are_kept(model, tmp_path):
     ticks = run(model, tmp_path / "run", course=course)
     best = min(tick.dev for tick in ticks if tick.dev is not None)
     assert ticks[-1].dev > best
-    assert evaluate(model, bundle(rows(6, seed=9), tokens=64), loss=next_token) == pytest.approx(best, rel=1e-5)
+    assert Passes(model, next_token, [], autocast=None, lanes=1).evaluate(bundle(rows(6, seed=9), tokens=64)) == pytest.approx(
+        best, rel=1e-5
+    )
 
 
 def test_a_plateau_ends_the_run(model, tmp_path):
@@ -144,7 +189,9 @@ def test_nan_keeps_the_best_and_says_so(model, tmp_path):
     )
     assert ticks[-1].stopped == "nan"
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
-    assert evaluate(model, dev, loss=next_token) == pytest.approx(min(t.dev for t in ticks if t.dev is not None), rel=1e-5)
+    assert Passes(model, next_token, [], autocast=None, lanes=1).evaluate(dev) == pytest.approx(
+        min(t.dev for t in ticks if t.dev is not None), rel=1e-5
+    )
 
 
 def test_a_first_loss_that_is_no_number_fails(model, tmp_path):

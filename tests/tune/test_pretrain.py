@@ -106,19 +106,19 @@ def test_killed_between_checkpoints_it_ends_the_same(base, task, lend, monkeypat
     moments = itertools.count(0.0, 20.0)  # a clock by which every step takes 40 seconds or so: a checkpoint after each second one
     with monkeypatch.context() as patch:
         patch.setattr(loop.time, "monotonic", lambda: next(moments))
-        calls, true = itertools.count(1), loop._accumulate
+        calls, true = itertools.count(1), loop.Passes.gradients
 
         def accumulate(*given):
             if next(calls) == 8:
                 raise SystemError("killed")
             return true(*given)
 
-        patch.setattr(loop, "_accumulate", accumulate)
+        patch.setattr(loop.Passes, "gradients", accumulate)
         with pytest.raises(SystemError):
             step.apply(root, task, lend("cut"))
     assert (lend("cut").folder / "checkpoint.pt").exists()
-    ran, true_again = itertools.count(), loop._accumulate
-    monkeypatch.setattr(loop, "_accumulate", lambda *given: (next(ran), true_again(*given))[1])
+    ran, true_again = itertools.count(), loop.Passes.gradients
+    monkeypatch.setattr(loop.Passes, "gradients", lambda *given: (next(ran), true_again(*given))[1])
     step.apply(root, task, lend("cut"))
     assert 3 <= next(ran) < 10
     assert (lend("cut").folder / "model.safetensors").read_bytes() == (lend("straight").folder / "model.safetensors").read_bytes()

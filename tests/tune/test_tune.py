@@ -18,7 +18,7 @@ from tuneladder.tune.lora import Lora
 from tuneladder.tune.pretrain import Pretrain
 from tuneladder.types import Pace, Split
 
-PACE = Pace(1e9, 1e9, 1e9, 1e-3)
+PACE = Pace(1e9)
 LORA = Lora(epochs=2, batch_size=5, learning_rate=1e-2)
 FULL = Full(epochs=2, batch_size=5, learning_rate=1e-3)
 PRETRAIN = Pretrain(tokens=512, length=32, batch_size=4, learning_rate=2e-3, compile="off", looks=2)

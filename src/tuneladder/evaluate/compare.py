@@ -1,4 +1,4 @@
-"""Two variants on the same items: which each got right alone, and whether that could be chance."""
+"""Two variants on the same items: how far apart they are, which each got right alone, and whether that could be chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.intervals import mcnemar
+from tuneladder.evaluate.find import Metric
+from tuneladder.evaluate.intervals import mcnemar, paired_bootstrap
 from tuneladder.types import Marked
 
 
@@ -21,19 +22,43 @@ class Contest:
     p: float
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much higher a metric is in b than in a on the same rows, with its 95 % interval and two-sided p (paired bootstrap)."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    count: int
+
+
 def compare(a: Sequence[Marked], b: Sequence[Marked]) -> Contest:
     """`won`: right in a, wrong in b; `lost`: the other way. Items are matched by id; those not simply right or wrong are left out.
 
     Raises BadInput when no item can be compared.
     """
-    theirs = {marked.id: marked for marked in b}
-    pairs = [(mine, theirs[mine.id]) for mine in a if mine.id in theirs]
-    if not pairs:
-        raise BadInput("the two have no item in common", "compare variants that were measured on the same rows")
-    pairs = [pair for pair in pairs if pair[0].correct is not None and pair[1].correct is not None]
+    pairs = [pair for pair in _pairs(a, b) if pair[0].correct is not None and pair[1].correct is not None]
     if not pairs:
         raise BadInput("these answers are not simply right or wrong: none is won or lost", "compare their scores instead")
     won = tuple(pair for pair in pairs if pair[0].correct and not pair[1].correct)
     lost = tuple(pair for pair in pairs if pair[1].correct and not pair[0].correct)
     both = sum(bool(mine.correct and other.correct) for mine, other in pairs)
     return Contest(won, lost, both, len(pairs) - both - len(won) - len(lost), mcnemar(len(won), len(lost)))
+
+
+def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels: Sequence[str] = (), *, seed: int) -> Difference:
+    """By the kept answers, each against its row's first reference. Raises BadInput when the two have no item in common."""
+    pairs = _pairs(a, b)
+    references = [(first.reference,) for first, _ in pairs]
+    theirs, ours = (metric.statistics([pair[side].answer.text for pair in pairs], references, labels) for side in (0, 1))
+    return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed), len(pairs))
+
+
+def _pairs(a: Sequence[Marked], b: Sequence[Marked]) -> list[tuple[Marked, Marked]]:
+    theirs = {marked.id: marked for marked in b}
+    pairs = [(mine, theirs[mine.id]) for mine in a if mine.id in theirs]
+    if not pairs:
+        raise BadInput("the two have no item in common", "compare variants that were measured on the same rows")
+    return pairs

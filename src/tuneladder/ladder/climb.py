@@ -71,7 +71,7 @@ class Climb:
     ) -> None:
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
         self.store = Store(folder.parent / ".store")
-        self.shelf = Shelf(device, dtype=dtype)
+        self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None)
         self.now = now or Now()
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
@@ -96,8 +96,8 @@ class Climb:
 
     def run(self, only: Sequence[str] = ()) -> Iterator[Result]:
         """Climb, yielding each rung's Result as it has been measured on dev. `finish` then picks and measures on test."""
-        foretold = self.plan()
-        waiting = self._chosen(foretold, only)
+        wanted = self._chosen(only)
+        waiting = [each for each in self.plan() if each.rung.name in wanted]
         if all(each.refused for each in waiting):
             first = waiting[0]
             hint = "`tuneladder plan` shows what each would need"
@@ -105,7 +105,7 @@ class Climb:
         results = self.now.results
         while waiting:
             # by what this ladder has not paid yet, whoever paid it before: the second run goes the same way as the first
-            waiting.sort(key=lambda each: (not self._is_root(each), self._unpaid(each)))
+            waiting.sort(key=lambda each: (not self._is_root(each.rung), self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
             result = self._climb(waiting.pop(0))
@@ -135,22 +135,21 @@ class Climb:
         self.shelf.close()
         return ladder
 
-    def _chosen(self, foretold: list[Foretold], only: Sequence[str]) -> list[Foretold]:
-        """The rungs asked for, and their bases' roots: without the root nothing says what was forgotten."""
-        names = [each.rung.name for each in foretold]
+    def _chosen(self, only: Sequence[str]) -> set[str]:
+        """Names of the rungs asked for, and of their bases' roots: without the root nothing says what was forgotten."""
+        names = [rung.name for rung in self.rungs]
         wanted = set()
-        for name in only:
+        for name in only or names:
             starts = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
             if len(starts) != 1:
                 raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
             wanted.add(starts[0])
-        bases = {each.rung.base for each in foretold if each.rung.name in wanted}
-        wanted |= {each.rung.name for each in foretold if self._is_root(each) and each.rung.base in bases}
-        return [each for each in foretold if not only or each.rung.name in wanted]
+        bases = {rung.base for rung in self.rungs if rung.name in wanted}
+        return wanted | {rung.name for rung in self.rungs if self._is_root(rung) and rung.base in bases}
 
     @staticmethod
-    def _is_root(each: Foretold) -> bool:
-        return len(each.rung.steps) == 1 and each.rung.steps[0].needs == "nothing"
+    def _is_root(rung: Rung) -> bool:
+        return len(rung.steps) == 1 and rung.steps[0].needs == "nothing"
 
     def _unpaid(self, each: Foretold) -> float:
         return sum(node.cost.seconds for node in each.nodes if node.key not in self._made)
@@ -309,7 +308,7 @@ class Climb:
 
     def _pace(self, base: Base) -> Pace:
         if base.source == "url":
-            return Pace(1e12, 1e12, 1e10, 0.5)
+            return Pace(1e12)
         machine = hardware()
         shape = (base.content, base.parameters, base.layers, base.width)
         key = f"pace-{digest(*shape, *self._engine, platform.node(), machine.cores, machine.gpu)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,26 @@ def attach_lora(model: Any, *, r: int, alpha: float, dropout: float, targets: Se
     Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in.
     """
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora import Linear
 
     torch.manual_seed(seed)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    tuned = get_peft_model(model, config)
+    for module in tuned.modules():
+        if isinstance(module, Linear) and not dropout:
+            module.forward = _lean(module)
+    return tuned
+
+
+def _lean(layer: Any) -> Any:
+    """A LoRA layer's forward pass, the same to the bit as PEFT's, without PEFT's copy of the input in the adapter's float32, which
+    autocast would make bfloat16 again."""
+    base, down, up, scale = layer.base_layer, layer.lora_A["default"], layer.lora_B["default"], layer.scaling["default"]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return base(x) + (up(down(x)) * scale).to(x.dtype)  # type: ignore[no-any-return]
+
+    return forward
 
 
 def open_adapter(model: Any, folder: str) -> Any:
@@ -47,7 +63,8 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
 
 
 def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
-    """Names of the linear modules that LoRA goes on.
+    """Endings of the names of the linear modules that LoRA goes on, in as many parts as tell them from the others: GPT-2 has a
+    `c_proj` in its attention and another in its MLP.
 
     `attention` is the layers' attention projections, `all` every linear layer but the head, a list is taken by name. Found by
     looking at the model, not at its name. Raises Refused where nothing fits.
@@ -60,12 +77,26 @@ def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     ]
     endings = sorted({name.rpartition(".")[2] for name in linears})
     if targets in ("attention", "all"):
-        inside = [name for name in linears if "attn" in name.lower() or "attention" in name.lower()]
-        chosen = {name.rpartition(".")[2] for name in (inside if targets == "attention" else linears)}
+        wanted = [name for name in linears if targets == "all" or "attn" in name.lower() or "attention" in name.lower()]
+        others = set(linears) - set(wanted)
+        chosen = {_ending(name, others) for name in wanted}
     else:
         chosen = {targets} if isinstance(targets, str) else set(targets)
-        if missing := sorted(chosen - set(endings)):
-            raise Refused(f"no linear module is called '{missing[0]}' in {type(model).__name__}", f"it has: {', '.join(endings)}")
+        for name in sorted(chosen):
+            if not any(is_target(own, [name]) for own in linears):
+                raise Refused(f"no linear module is called '{name}' in {type(model).__name__}", f"it has: {', '.join(endings)}")
     if not chosen:
         raise Refused(f"{type(model).__name__} has no linear modules for '{targets}'", f"it has: {', '.join(endings) or 'none'}")
     return sorted(chosen)
+
+
+def is_target(name: str, targets: Sequence[str]) -> bool:
+    """Whether a module of this whole name is one of the targets, by PEFT's rule: a name ends in whole parts."""
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def _ending(name: str, others: Collection[str]) -> str:
+    """The last parts of a name, as few as no other name ends in."""
+    parts = name.split(".")
+    endings = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+    return next(ending for ending in endings if not any(is_target(other, [ending]) for other in others))

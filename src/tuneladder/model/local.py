@@ -41,13 +41,10 @@ class Calls:
 class LocalEngine:
     """Implements `types.Engine` over a transformers causal LM, wrapped by PEFT or not.
 
-    `memory` is the bytes its passes may use beside the weights (1 GiB if None); `dtype` bfloat16 computes weights of float32
-    under autocast, which pays only where the hardware multiplies it.
+    `memory` is the bytes its passes may use beside the weights.
     """
 
-    def __init__(
-        self, model: Any, coder: Coder, *, name: str, memory: int | None = None, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, model: Any, coder: Coder, *, name: str, memory: int = MEMORY) -> None:
         from transformers import PreTrainedModel
 
         self.name = name
@@ -55,14 +52,12 @@ class LocalEngine:
         self.calls = Calls()
         self._model = model
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
-        self._dtype = dtype
         self._trees: bool | None = None
         config = self._core.config.get_text_config()
-        allowed = MEMORY if memory is None else memory
         # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
         per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
-        self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), allowed // (2 * per_token)))
-        self._rows = max(16, allowed // (2 * 8 * config.vocab_size))
+        self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)))
+        self._rows = max(16, memory // (2 * 8 * config.vocab_size))
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
         """`decoding.samples` continuations of each ask, without the special tokens and stop strings that ended them.
@@ -170,12 +165,11 @@ class LocalEngine:
     def _running(self) -> Iterator[None]:
         """No gradients, no dropout, and every module's mode as it was afterwards."""
         learning = [module for module in self._model.modules() if module.training]
-        device = self._core.device.type
         begun = time.monotonic()
         for module in learning:
             module.training = False
         try:
-            with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+            with torch.no_grad():
                 yield
         finally:
             for module in learning:
@@ -237,5 +231,5 @@ def _trees_are_exact(model: Any, core: Any, context: int) -> bool:
     except (TypeError, ValueError, RuntimeError):
         return False  # this architecture takes no such mask
     expected = [row[0] for row in rank(model, plain, share=False, batches=whole)[0]]
-    exact = core.dtype == torch.float32 and not torch.is_autocast_enabled(core.device.type)
-    return all(abs(a - b) < (1e-3 if exact else 0.02) * (1 + abs(b)) for a, b in zip(found, expected, strict=True))
+    slack = 1e-3 if core.dtype == torch.float32 else 0.02
+    return all(abs(a - b) < slack * (1 + abs(b)) for a, b in zip(found, expected, strict=True))

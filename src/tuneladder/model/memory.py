@@ -66,13 +66,13 @@ def low_rank(rows: int, columns: int, r: int) -> int:
 
 def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all") -> int:
     """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits."""
-    from tuneladder.model.attach import linear_targets
+    from tuneladder.model.attach import is_target, linear_targets
     from tuneladder.model.inspect import config_of, skeleton
 
     model = skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
     endings = tuple(linear_targets(model, targets))
     head = model.get_output_embeddings()
-    chosen = [module for name, module in model.named_modules() if name.rpartition(".")[2] in endings and module is not head]
+    chosen = [module for name, module in model.named_modules() if is_target(name, endings) and module is not head]
     return sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) for module in chosen)
 
 
@@ -88,8 +88,11 @@ def training(
     method: Method | None = None,
     attention: Attention = "sdpa",
     device: str = "cpu",
+    lanes: int = 1,
 ) -> Memory:
     """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head.
+
+    With several `lanes`, `rows` are those of all together; each has its own sums of the gradients, and those of its last pass.
 
     `method` is full where every weight learns, adapter where the base is frozen; by default what `trainable` says. Weights that
     learn, their gradients and AdamW's two moments are fp32; frozen weights are `dtype`. With bfloat16, full tuning runs under
@@ -106,7 +109,7 @@ def training(
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
     return Memory(
         weights=weights,
-        gradients=hold(trainable),
+        gradients=hold(trainable) * (2 * lanes if lanes > 1 else 1),
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
         activations=int(kept * (HEAP if device == "cpu" else BLOCKS)),
         logits=logits,
@@ -156,6 +159,7 @@ def micro_batch(
     method: Method | None = None,
     attention: Attention = "sdpa",
     device: str = "cpu",
+    lanes: int = 1,
 ) -> int:
     """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
     to say. `learned` positions of a row reach the head, by default all."""
@@ -173,6 +177,7 @@ def micro_batch(
             method=method,
             attention=attention,
             device=device,
+            lanes=lanes,
         )
         if need.peak <= allowed:
             return rows

@@ -13,10 +13,9 @@ from tuneladder.types import Base, Pace, Prompt, Variant
 if TYPE_CHECKING:
     from tuneladder.model.shelf import Shelf
 
-# flops per parameter and token: forward; forward and backward through activations. Weights that learn cost 2 more.
-FORWARD, FROZEN = 2, 4
+# flops per parameter and token, forward and backward through activations; weights that learn cost 2 more
+FROZEN = 4
 LENGTH = 64
-STREAM = 64 << 20
 
 
 def measured_pace(base: Base, shelf: Shelf) -> Pace:
@@ -26,10 +25,10 @@ def measured_pace(base: Base, shelf: Shelf) -> Pace:
 
 
 def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | None = None, seconds: float = 1.0) -> Pace:
-    """Time a decoder's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice each way.
+    """Time a decoder's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice.
 
-    Flops are counted as plans count them: 2 a token and active parameter forward, 4 with the way back through a frozen base; the
-    head, which training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
+    Flops are counted as plans count them: 4 a token and active parameter, there and back through a frozen base; the head, which
+    training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
     is taken with respect to the embedded input alone.
     """
     core = model.base_model
@@ -42,46 +41,23 @@ def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | No
         with torch.no_grad():
             return table(ids).detach()  # type: ignore[no-any-return]
 
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            return core(inputs_embeds=x, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
-
-    def reading(x: torch.Tensor) -> None:
-        with torch.no_grad():
-            forward(x)
-
     def learning(x: torch.Tensor) -> None:
         x.requires_grad_(True)
-        torch.autograd.grad(forward(x).float().square().mean(), x)
+        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            hidden = core(inputs_embeds=x, use_cache=False).last_hidden_state
+        torch.autograd.grad(hidden.float().square().mean(), x)
 
     training = model.training
     model.eval()
     try:
-        one = embedded(1, 1)
-        call = _seconds(lambda: reading(one), device, seconds * 0.1)
         row = embedded(1, LENGTH)
-        once = _seconds(lambda: learning(row), device, seconds * 0.1)
+        once = _seconds(lambda: learning(row), device, seconds * 0.3)
         rows = max(1, min(16, int(seconds * 0.1 / once)))
         batch = embedded(rows, LENGTH)
-        wide = _seconds(lambda: reading(batch), device, seconds * 0.2)
-        both = _seconds(lambda: learning(batch), device, seconds * 0.4)
+        both = _seconds(lambda: learning(batch), device, seconds * 0.7)
     finally:
         model.train(training)
-    bandwidth = _bandwidth(device, seconds * 0.1)
-    weight = active * table.weight.element_size()
-    tokens = rows * LENGTH
-    return Pace(
-        flops=FROZEN * active * tokens / both,
-        wide=FORWARD * active * tokens / wide,
-        bandwidth=bandwidth,
-        overhead=max(0.0, call - weight / bandwidth),
-    )
-
-
-def _bandwidth(device: torch.device, seconds: float) -> float:
-    """Bytes per second read from memory: the sum over a block that no cache holds."""
-    block = torch.ones(STREAM // 4, device=device)
-    return STREAM / _seconds(lambda: block.sum(), device, seconds)
+    return Pace(flops=FROZEN * active * rows * LENGTH / both)
 
 
 def _seconds(run: Callable[[], object], device: torch.device, budget: float) -> float:

@@ -8,6 +8,7 @@ as a batch, with a copy of the vocabulary matrix for each row.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,14 @@ def reading(model: Any, index: torch.Tensor) -> Iterator[None]:
     """While open, the model's logits are those of rows `index` alone: (n, V) instead of (B, T, V).
 
     `index` is a LongTensor (n,) into the flattened positions, b * T + t. Works through PEFT's wrappers. Right for every
-    model whose head is followed by nothing or by elementwise work; labels must not be passed to the model inside.
+    model whose head is followed by nothing or by elementwise work; labels must not be passed to the model inside. Several
+    threads may read different rows of one model at once.
     """
+    reader = threading.get_ident()
 
-    def gather(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def gather(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        if threading.get_ident() != reader:
+            return None
         hidden_BTD, *rest = inputs
         return (hidden_BTD.reshape(-1, hidden_BTD.shape[-1]).index_select(0, index), *rest)
 

@@ -20,8 +20,8 @@ import torch
 
 from tuneladder.errors import Failed, Refused
 from tuneladder.model.attach import open_adapter
-from tuneladder.model.hardware import has_bf16, release
-from tuneladder.model.local import LocalEngine
+from tuneladder.model.hardware import has_bf16, release, resident
+from tuneladder.model.local import MEMORY, LocalEngine
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.task.encode import Coder
 from tuneladder.types import Base, Engine, Variant
@@ -85,11 +85,12 @@ def _state(weight: torch.Tensor) -> tuple[int, int, int]:
 class Shelf:
     """One model in memory at a time, lent to one borrower at a time.
 
-    `dtype` is what frozen weights are held in: bfloat16 where the hardware multiplies it, else float32.
+    `dtype` is what frozen weights are held in: bfloat16 where the hardware multiplies it, else float32. `memory` is the most
+    bytes that this process may take while an engine answers: with less to spare, its batches are smaller.
     """
 
-    def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None) -> None:
-        self.device = device
+    def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None, memory: int | None = None) -> None:
+        self.device, self.memory = device, memory
         self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
         self._held: tuple[tuple[str, str, str, torch.dtype], Any, Any] | None = None
         self._lent = False
@@ -126,7 +127,8 @@ class Shelf:
         if variant.base.family != "decoder":
             raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
         with self.live(variant) as live:
-            yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""))
+            spare = MEMORY if self.memory is None else max(1, min(MEMORY, self.memory - resident()))
+            yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""), memory=spare)
 
     def close(self) -> None:
         """Let go of the model, and hand its memory back: the next one would else stand beside what the first left free."""

@@ -6,6 +6,7 @@ what stands after a token cannot reach it, and padding is never learned.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from tuneladder.model.lanes import dealt
 from tuneladder.task.encode import Encoded
 
 TILE = 16
+PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,25 @@ def pad(rows: Sequence[Encoded]) -> Micro:
     return Micro(ids, torch.tensor(places), torch.tensor(targets))
 
 
-def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[Micro]:
-    """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row).
+def bundle(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1, overhead: int = 64) -> list[Micro]:
+    """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row), that `lanes` lanes finish soonest.
 
-    Of all ways to cut the sorted rows, the one with the fewest padded tokens, where each pass costs as much as `overhead` tokens:
-    a small model's pass takes the time of many tokens however few it holds.
+    Each pass costs as much as `overhead` tokens more than it holds: that is what a small model's takes however few they are.
     """
     order = sorted(rows, key=lambda row: len(row.ids))
+    share = sum(padded_length(len(row.ids)) for row in rows) / lanes
+    limits = [tokens] if lanes == 1 else [min(tokens, math.ceil(share * part)) for part in PARTS]
+    cuts = [_cut(order, tokens=limit, overhead=overhead) for limit in dict.fromkeys(limits)]
+
+    def slowest(groups: list[Sequence[Encoded]]) -> float:
+        costs = [len(group) * padded_length(len(group[-1].ids)) + overhead for group in groups]
+        return max((sum(costs[index] for index in lane) for lane in dealt(costs, lanes)), default=0)
+
+    return [pad(group) for group in min(cuts, key=slowest)]
+
+
+def _cut(order: Sequence[Encoded], *, tokens: int, overhead: int) -> list[Sequence[Encoded]]:
+    """Of all ways to cut the sorted rows into groups of at most `tokens`, the one with the fewest padded tokens."""
     cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
     for end in range(1, len(order) + 1):
         longest = padded_length(len(order[end - 1].ids))
@@ -76,20 +91,20 @@ def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[
                 break
             options.append((cheapest[start][0] + padded + overhead, start))
         cheapest.append(min(options))
-    groups = []
+    groups: list[Sequence[Encoded]] = []
     end = len(order)
     while end:
         start = cheapest[end][1]
         groups.append(order[start:end])
         end = start
-    return [pad(group) for group in reversed(groups)]
+    return groups[::-1]
 
 
 class Rows:
     """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them."""
 
-    def __init__(self, rows: Sequence[Encoded], *, batch: int, epochs: float, tokens: int, seed: int) -> None:
-        self.rows, self.batch, self.tokens, self.seed = rows, min(batch, len(rows)), tokens, seed
+    def __init__(self, rows: Sequence[Encoded], *, batch: int, epochs: float, tokens: int, seed: int, lanes: int = 1) -> None:
+        self.rows, self.batch, self.tokens, self.seed, self.lanes = rows, min(batch, len(rows)), tokens, seed, lanes
         self.steps = max(1, round(epochs * len(rows) / self.batch))
         self._order: tuple[int, list[int]] = (-1, [])
 
@@ -97,7 +112,8 @@ class Rows:
         return self.steps
 
     def __getitem__(self, step: int) -> list[Micro]:
-        return bundle([self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)], tokens=self.tokens)
+        rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
+        return bundle(rows, tokens=self.tokens, lanes=self.lanes)
 
     def _row(self, at: int) -> Encoded:
         epoch, place = divmod(at, len(self.rows))

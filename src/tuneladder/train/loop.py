@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 
 from tuneladder.errors import Failed
+from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.train.batches import Batches, Micro
 from tuneladder.types import Tick
 
@@ -93,10 +94,12 @@ def train(
     dev: Sequence[Micro] = (),
     deadline: float | None = None,
     autocast: torch.dtype | None = None,
+    lanes: int = 1,
 ) -> Iterator[Tick]:
     """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
 
-    `deadline` is a time.monotonic() value. Raises Failed where the very first loss is not a number.
+    `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. Raises Failed where
+    the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -112,76 +115,123 @@ def train(
     if state.step >= steps or state.stale >= course.patience:  # interrupted just after its last step
         stopped = "done" if state.step >= steps else "plateau"
     model.train()
+    passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
     _Interrupt.training = True
 
-    while not stopped:
-        rate = course.rate(state.step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        micros = [_to(micro, device) for micro in batches[state.step]]
-        learned = sum(micro.learned for micro in micros)
-        value = _accumulate(model, micros, loss, learned, autocast)
-        norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
-        dev_loss = None
-        if not (math.isfinite(value) and math.isfinite(float(norm))):
-            stopped = "nan"
-        else:
-            optimizer.step()
-            state.step += 1
-            state.tokens += sum(micro.ids.numel() for micro in micros)
-            if dev and (state.step % look_every == 0 or state.step == steps):
-                dev_loss = evaluate(model, dev, loss=loss, autocast=autocast)
-                state.look(dev_loss)
-            if state.step >= steps:
-                stopped = "done"
-            elif state.stale >= course.patience:
-                stopped = "plateau"
-        optimizer.zero_grad(set_to_none=True)
-        now = time.monotonic()
-        # the time that saving took last is kept back from the budget
-        if not stopped and deadline is not None and now + 2 * state.save_seconds >= deadline:
-            stopped = "budget"
-        state.seconds = now - started
-        if stopped == "nan" and state.step == 0:
-            raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
-        shown = state.step + (stopped == "nan")
-        state.loss = value if stopped != "nan" else state.loss
-        yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
-        # only now, so that no step is saved whose tick the caller has not written down
-        if _Interrupt.asked or stopped == "budget" or (not stopped and now - saved >= course.save_every):
-            state.save()
-            saved = time.monotonic()
-        if _Interrupt.asked:
-            raise KeyboardInterrupt
-
-    _Interrupt.training = False
+    try:
+        while not stopped:
+            rate = course.rate(state.step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            micros = [_to(micro, device) for micro in batches[state.step]]
+            learned = sum(micro.learned for micro in micros)
+            value = passes.gradients(micros, learned)
+            norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
+            dev_loss = None
+            if not (math.isfinite(value) and math.isfinite(float(norm))):
+                stopped = "nan"
+            else:
+                optimizer.step()
+                state.step += 1
+                state.tokens += sum(micro.ids.numel() for micro in micros)
+                if dev and (state.step % look_every == 0 or state.step == steps):
+                    dev_loss = passes.evaluate([_to(micro, device) for micro in dev])
+                    state.look(dev_loss)
+                if state.step >= steps:
+                    stopped = "done"
+                elif state.stale >= course.patience:
+                    stopped = "plateau"
+            optimizer.zero_grad(set_to_none=True)
+            now = time.monotonic()
+            # the time that saving took last is kept back from the budget
+            if not stopped and deadline is not None and now + 2 * state.save_seconds >= deadline:
+                stopped = "budget"
+            state.seconds = now - started
+            if stopped == "nan" and state.step == 0:
+                raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
+            shown = state.step + (stopped == "nan")
+            state.loss = value if stopped != "nan" else state.loss
+            yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
+            # only now, so that no step is saved whose tick the caller has not written down
+            if _Interrupt.asked or stopped == "budget" or (not stopped and now - saved >= course.save_every):
+                state.save()
+                saved = time.monotonic()
+            if _Interrupt.asked:
+                raise KeyboardInterrupt
+    finally:
+        _Interrupt.training = False
+        passes.close()
     state.restore_best()
     model.eval()
 
 
-def evaluate(model: Any, micros: Sequence[Micro], *, loss: Loss, autocast: torch.dtype | None = None) -> float:
-    """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    total = 0.0
-    with torch.no_grad():
-        for micro in micros:
-            with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-                total += float(loss(model, _to(micro, device)))
-    model.train(training)
-    return total / max(1, sum(micro.learned for micro in micros))
+class Passes:
+    """The passes of a step or a look, in lanes: a loss is summed over learned tokens, and divided once by the whole batch."""
 
+    def __init__(self, model: Any, loss: Loss, weights: Sequence[Any], *, autocast: torch.dtype | None, lanes: int) -> None:
+        self.model, self.loss, self.weights, self.autocast = model, loss, weights, autocast
+        self.lanes = Lanes(lanes)
+        self.warm = False
 
-def _accumulate(model: Any, micros: Sequence[Micro], loss: Loss, learned: int, autocast: torch.dtype | None) -> float:
-    """Gradients of the mean over all learned tokens of the batch: exactly the large batch's, however it is cut."""
-    value = 0.0
-    for micro in micros:
-        with torch.autocast(micro.ids.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            part = loss(model, micro) / learned
-        part.backward()  # type: ignore[no-untyped-call]
-        value += float(part.detach())
-    return value
+    def gradients(self, micros: Sequence[Micro], learned: int) -> float:
+        """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
+        is cut. The mean loss, in nats."""
+        if self.lanes.count == 1:
+            value = 0.0
+            for micro in micros:
+                part = self._loss(micro, learned)
+                part.backward()  # type: ignore[no-untyped-call]
+                value += float(part.detach())
+            return value
+        shares = self._shares(micros)
+        if self.warm:
+            found = self.lanes.map(lambda share: self._share(micros, share, learned), shares)
+        else:  # a lane at a time, so that what compiles does so once
+            found = [done for share in shares for done in self.lanes.map(lambda own: self._share(micros, own, learned), [share])]
+            self.warm = True
+        sums = found[0][1]
+        for _, others in found[1:]:
+            torch._foreach_add_(sums, others)
+        for weight, gradient in zip(self.weights, sums, strict=True):
+            weight.grad = gradient
+        return sum(value for value, _ in found)
+
+    def _share(self, micros: Sequence[Micro], share: Sequence[int], learned: int) -> tuple[float, list[torch.Tensor]]:
+        """A lane's part of the loss, and its own sums of the gradients: in one shared `grad`, order would be chance."""
+        value = 0.0
+        sums: list[torch.Tensor] = []
+        for index in share:
+            part = self._loss(micros[index], learned)
+            found = torch.autograd.grad(part, self.weights, materialize_grads=True)
+            value += float(part.detach())
+            if sums:
+                torch._foreach_add_(sums, found)
+            else:
+                sums = list(found)
+        return value, sums
+
+    def evaluate(self, micros: Sequence[Micro]) -> float:
+        """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
+
+        def one_lane(share: Sequence[int]) -> float:
+            with torch.no_grad():
+                return sum(float(self._loss(micros[index], 1)) for index in share)
+
+        training = self.model.training
+        self.model.eval()
+        total = sum(self.lanes.map(one_lane, self._shares(micros)))
+        self.model.train(training)
+        return total / max(1, sum(micro.learned for micro in micros))
+
+    def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
+        return dealt([micro.ids.numel() for micro in micros], self.lanes.count)
+
+    def _loss(self, micro: Micro, learned: int) -> torch.Tensor:
+        with torch.autocast(micro.ids.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            return self.loss(self.model, micro) / learned
+
+    def close(self) -> None:
+        self.lanes.close()
 
 
 def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer:
@@ -201,13 +251,17 @@ def _to(micro: Micro, device: torch.device) -> Micro:
     return Micro(micro.ids.to(device), None if micro.rows is None else micro.rows.to(device), micro.targets.to(device))
 
 
+FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")
+
+
 class State:
-    """What a run must know to go on as if it had not been stopped; one file, replaced whole."""
+    """What a run must know to go on as if it had not been stopped: one file, replaced whole, and beside it the weights of the
+    best look, which it names by their step: those of a later look that it does not know of are not taken for its own."""
 
     def __init__(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, folder: Path) -> None:
         self.weights, self.optimizer = weights, optimizer
-        self.file, self.best_file = folder / "checkpoint.pt", folder / "best.pt"
-        self.step = self.tokens = self.stale = 0
+        self.folder, self.file = folder, folder / "checkpoint.pt"
+        self.step = self.tokens = self.stale = self.best_step = 0
         self.seconds = self.save_seconds = 0.0
         self.best = math.inf
         self.loss = 0.0  # the last that was a number
@@ -215,18 +269,22 @@ class State:
     def look(self, dev_loss: float) -> None:
         """A new dev loss: keep the weights if it is the best so far, else one more stale look."""
         if dev_loss < self.best:
-            self.best, self.stale = dev_loss, 0
-            self._write(self.best_file, {name: weight.detach() for name, weight in self.weights.items()})
+            self.best, self.stale, self.best_step = dev_loss, 0, self.step
+            self._write(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
         else:
             self.stale += 1
 
     def save(self) -> None:
         began = time.monotonic()
-        facts = {"step": self.step, "tokens": self.tokens, "stale": self.stale, "seconds": self.seconds, "best": self.best}
-        weights = {name: weight.detach() for name, weight in self.weights.items()}
-        self._write(
-            self.file, facts | {"weights": weights, "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
-        )
+        kept: dict[str, Any] = {name: getattr(self, name) for name in FACTS}
+        kept["weights"] = {name: weight.detach() for name, weight in self.weights.items()}
+        kept["optimizer"] = self.optimizer.state_dict()
+        kept["random"] = torch.get_rng_state()
+        kept["cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self._write(self.file, kept)
+        for path in self.folder.glob("best-*.pt"):
+            if path != self._best_file():
+                path.unlink()
         self.save_seconds = time.monotonic() - began
 
     def load(self) -> None:
@@ -238,15 +296,20 @@ class State:
                 weight.copy_(kept["weights"][name])
         self.optimizer.load_state_dict(kept["optimizer"])
         torch.set_rng_state(kept["random"])
-        self.step, self.tokens, self.stale = kept["step"], kept["tokens"], kept["stale"]
-        self.seconds, self.best = kept["seconds"], kept["best"]
+        if kept["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(kept["cuda"])
+        for name in FACTS:
+            setattr(self, name, kept[name])
 
     def restore_best(self) -> None:
-        if math.isfinite(self.best) and self.best_file.exists():
-            kept = torch.load(self.best_file, map_location="cpu", weights_only=True)
+        if math.isfinite(self.best):
+            kept = torch.load(self._best_file(), map_location="cpu", weights_only=True)
             with torch.no_grad():
                 for name, weight in self.weights.items():
                     weight.copy_(kept[name])
+
+    def _best_file(self) -> Path:
+        return self.folder / f"best-{self.best_step}.pt"
 
     def _write(self, file: Path, value: Any) -> None:
         temporary = file.with_suffix(".tmp")
@@ -279,8 +342,8 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
     """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
     if not ticks or ticks[-1].stopped != "budget":
-        for name in ("checkpoint.pt", "best.pt", "checkpoint.tmp", "best.tmp"):
-            (folder / name).unlink(missing_ok=True)
+        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*")):
+            path.unlink()
 
 
 def read_log(folder: Path) -> list[Tick]:

@@ -13,6 +13,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.lanes import lanes_for
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, encode_all
 from tuneladder.train.batches import Rows, bundle
@@ -22,6 +23,7 @@ from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
+DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
 
 
 def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str]) -> None:
@@ -65,6 +67,7 @@ def foretell(
         "method": "adapter" if frozen else "full",
         "attention": attention,
         "device": device(),
+        "lanes": lanes_for(device(), trainable=trainable),
     }
     wanted = min(batch_size, len(task.examples.train))
     rows = memory.micro_batch(variant.base, allowed=pace.memory or None, wanted=wanted, learned=4, **shape)
@@ -106,6 +109,7 @@ def fit(
     attention = attention_for(longest, kit.device)
     live.model.set_attn_implementation(attention)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    lanes = lanes_for(kit.device, trainable=trainable, model=model)
     most = memory.micro_batch(
         variant.base,
         trainable=trainable,
@@ -117,8 +121,11 @@ def fit(
         method="full" if trainable == variant.base.parameters else "adapter",
         attention=attention,
         device=kit.device,
+        lanes=lanes,
     )
-    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed)
+    # what lies in all lanes at once is what the memory estimate allows
+    tokens = max(longest, most * longest // lanes)
+    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=tokens, seed=kit.seed, lanes=lanes)
     return follow(
         train(
             model,
@@ -127,9 +134,10 @@ def fit(
             course=course,
             folder=kit.folder,
             seed=kit.seed,
-            dev=bundle(dev, tokens=4096),
+            dev=bundle(dev, tokens=min(tokens, DEV_TOKENS)),
             deadline=kit.deadline,
             autocast=kit.shelf.autocast,
+            lanes=lanes,
         ),
         kit.folder,
     )

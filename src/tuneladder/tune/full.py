@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 
 from tuneladder.model.attach import merged
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.memory import hold
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, tidy
 from tuneladder.train.supervised import check, fit, foretell
@@ -49,7 +51,7 @@ class Full:
             frozen=False,
         )
         return replace(variant, steps=(*variant.steps, "full"), weights="foretold", adapter=None), replace(
-            cost, disk=2 * base.parameters
+            cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32)
         )
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

@@ -17,6 +17,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
 from tuneladder.train.batches import Blocks, Micro
 from tuneladder.train.loop import Course, follow, tidy, train
@@ -58,14 +59,22 @@ class Pretrain:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
         base = variant.base
         length = self._length(variant)
-        rows = min(self.batch_size, max(1, MICRO_TOKENS // length))
+        lanes = lanes_for(device(), trainable=base.parameters)
+        rows = lanes * self._rows(length, lanes)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.training(
-            base, trainable=base.parameters, rows=rows, length=length, learned_rows=rows * length, dtype=dtype, device=device()
+            base,
+            trainable=base.parameters,
+            rows=rows,
+            length=length,
+            learned_rows=rows * length,
+            dtype=dtype,
+            device=device(),
+            lanes=lanes,
         )
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
         return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
-            seconds, need.peak, 2 * base.parameters
+            seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         )
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -78,7 +87,8 @@ class Pretrain:
             if not any(len(own) > length for own in tokens.values()):
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             steps = max(1, self.tokens // (length * self.batch_size))
-            rows = min(self.batch_size, max(1, MICRO_TOKENS // length))
+            lanes = lanes_for(kit.device, trainable=variant.base.parameters, model=model)
+            rows = self._rows(length, lanes)
             batches = Blocks(tokens, task.mixture, length=length, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed)
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
             course = Course(
@@ -101,6 +111,7 @@ class Pretrain:
                 dev=dev,
                 deadline=kit.deadline,
                 autocast=kit.shelf.autocast,
+                lanes=lanes,
             )
             log = follow(ticks, kit.folder)
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
@@ -109,6 +120,11 @@ class Pretrain:
         return replace(
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
         )
+
+    def _rows(self, length: int, lanes: int) -> int:
+        """Blocks of a pass: all lanes together have MICRO_TOKENS in hand, and each the same number of passes where that can be."""
+        most = max(1, min(-(-self.batch_size // lanes), MICRO_TOKENS // (length * lanes)))
+        return -(-self.batch_size // (-(-self.batch_size // (most * lanes)) * lanes))
 
     def _length(self, variant: Variant) -> int:
         return min(self.length or variant.base.context, variant.base.context)
