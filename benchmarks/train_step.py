@@ -162,7 +162,8 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
     from tuneladder.model.hardware import has_bf16
     from tuneladder.model.inspect import inspect
     from tuneladder.model.lanes import lanes_for
-    from tuneladder.train.batches import Rows
+    from tuneladder.model.packed import pack
+    from tuneladder.train.batches import Rows, bundle, side_by_side
     from tuneladder.train.loop import Course, train
     from tuneladder.train.losses import next_token
 
@@ -175,12 +176,13 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most = memory.micro_batch(inspect(str(run.folder / dtype)), trainable=trainable, length=longest, allowed=None, wanted=BATCH)
     lanes = lanes_for("cpu", trainable=trainable, model=model)
+    cut = side_by_side if pack(model.get_base_model()) else bundle
     ends: list[tuple[float, float]] = []
     losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for tick in train(
             model,
-            Rows(own, batch=BATCH, epochs=1, tokens=most * longest // lanes, seed=SEED, lanes=lanes),
+            Rows(own, batch=BATCH, epochs=1, tokens=most * longest // lanes, seed=SEED, lanes=lanes, cut=cut),
             loss=next_token,
             course=Course(LEARNING_RATE),
             folder=Path(folder),
@@ -190,7 +192,9 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
         ):
             ends.append(now())
             losses.append(tick.loss)
-    return {"dtype": dtype, "attention": "eager", "micro_batch": most, "lanes": lanes} | figures(ends, losses)
+    return {"dtype": dtype, "attention": "eager", "micro_batch": most, "lanes": lanes, "packed": cut is side_by_side} | figures(
+        ends, losses
+    )
 
 
 def encoded(tokenizer: Any, texts: list[dict[str, str]]) -> list[Any]:

@@ -1,11 +1,13 @@
 """Batches: pure functions of the step's number, so that a run taken up again sees what it would have seen.
 
-Shapes: B rows, T tokens, N learned positions. Rows are padded on the right and carry no attention mask: under causal attention
-what stands after a token cannot reach it, and padding is never learned.
+Shapes: B rows, T tokens, S tokens of all rows, N learned positions. Rows are padded on the right and carry no attention mask:
+under causal attention what stands after a token cannot reach it, and padding is never learned. Or they are packed, where the
+model's attention can be told which token is in which row.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 
 from tuneladder.model.lanes import dealt
+from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
 
 TILE = 16
@@ -24,12 +27,13 @@ PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even shar
 
 @dataclass(frozen=True)
 class Micro:
-    """One forward pass. ids (B, T); rows (N,) are places in the flattened (B*T,) whose next token is learned, None for all
-    but each row's last; targets (N,) are those tokens."""
+    """One forward pass. ids (B, T), or (1, S) where a grid says which of them is in which row; rows (N,) are places in the
+    flattened ids whose next token is learned, None for all but each row's last; targets (N,) are those tokens."""
 
     ids: torch.Tensor
     rows: torch.Tensor | None
     targets: torch.Tensor
+    grid: Grid | None = None
 
     @property
     def learned(self) -> int:
@@ -60,6 +64,30 @@ def pad(rows: Sequence[Encoded]) -> Micro:
                 places.append(at * longest + place - 1)
                 targets.append(row.ids[place])
     return Micro(ids, torch.tensor(places), torch.tensor(targets))
+
+
+def packed(rows: Sequence[Encoded]) -> Micro:
+    """Rows in one sequence, side by side; what fills up its last tile is a row of its own."""
+    lengths = [len(row.ids) for row in rows]
+    fill = padded_length(sum(lengths)) - sum(lengths)
+    ids = torch.tensor([[*itertools.chain.from_iterable(row.ids for row in rows), *[0] * fill]])
+    learn = list(itertools.chain.from_iterable([*row.learn[1:], False] for row in rows))
+    places = torch.tensor(learn, dtype=torch.bool).nonzero().flatten()
+    return Micro(ids, places, ids[0, places + 1], grid_of([*lengths, fill] if fill else lengths))
+
+
+def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:
+    """Packed micro-batches of about `tokens` tokens at most, as many and as even as `lanes` lanes can use, rows of like length
+    together: attention alone computes what a row lacks to the longest beside it."""
+    order = sorted(rows, key=lambda row: len(row.ids))
+    total = sum(len(row.ids) for row in rows)
+    passes = min(len(rows), lanes * max(1, -(-total // (tokens * lanes))))
+    groups: list[list[Encoded]] = [[] for _ in range(passes)]
+    before = 0
+    for row in order:
+        groups[min(passes - 1, (2 * before + len(row.ids)) * passes // (2 * total))].append(row)
+        before += len(row.ids)
+    return [packed(group) for group in groups if group]
 
 
 def bundle(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1, overhead: int = 64) -> list[Micro]:
@@ -100,11 +128,28 @@ def _cut(order: Sequence[Encoded], *, tokens: int, overhead: int) -> list[Sequen
     return groups[::-1]
 
 
-class Rows:
-    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them."""
+class Cut(Protocol):
+    """A way to make micro-batches of a step's rows."""
 
-    def __init__(self, rows: Sequence[Encoded], *, batch: int, epochs: float, tokens: int, seed: int, lanes: int = 1) -> None:
+    def __call__(self, rows: Sequence[Encoded], *, tokens: int, lanes: int) -> list[Micro]: ...
+
+
+class Rows:
+    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them, which `cut` makes micro-batches of."""
+
+    def __init__(
+        self,
+        rows: Sequence[Encoded],
+        *,
+        batch: int,
+        epochs: float,
+        tokens: int,
+        seed: int,
+        lanes: int = 1,
+        cut: Cut | None = None,
+    ) -> None:
         self.rows, self.batch, self.tokens, self.seed, self.lanes = rows, min(batch, len(rows)), tokens, seed, lanes
+        self.cut: Cut = cut or bundle
         self.steps = max(1, round(epochs * len(rows) / self.batch))
         self._order: tuple[int, list[int]] = (-1, [])
 
@@ -113,7 +158,7 @@ class Rows:
 
     def __getitem__(self, step: int) -> list[Micro]:
         rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
-        return bundle(rows, tokens=self.tokens, lanes=self.lanes)
+        return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
     def _row(self, at: int) -> Encoded:
         epoch, place = divmod(at, len(self.rows))

@@ -248,7 +248,8 @@ def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer
 def _to(micro: Micro, device: torch.device) -> Micro:
     if micro.ids.device == device:
         return micro
-    return Micro(micro.ids.to(device), None if micro.rows is None else micro.rows.to(device), micro.targets.to(device))
+    rows = None if micro.rows is None else micro.rows.to(device)
+    return Micro(micro.ids.to(device), rows, micro.targets.to(device), micro.grid)
 
 
 FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")

@@ -19,6 +19,7 @@ def next_token(model: Any, micro: Micro) -> torch.Tensor:
     if micro.rows is None:
         logits_BTV = model(input_ids=micro.ids, use_cache=False).logits
         return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), micro.targets, reduction="sum")
+    packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
     with reading(model, micro.rows):
-        logits_NV = model(input_ids=micro.ids, use_cache=False).logits
+        logits_NV = model(input_ids=micro.ids, use_cache=False, **packed).logits
     return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")

@@ -13,10 +13,11 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
-from tuneladder.model.lanes import lanes_for
+from tuneladder.model.lanes import draws, lanes_for
+from tuneladder.model.packed import pack
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, encode_all
-from tuneladder.train.batches import Rows, bundle
+from tuneladder.train.batches import Cut, Rows, bundle, side_by_side
 from tuneladder.train.loop import Course, follow, train
 from tuneladder.train.losses import next_token
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
@@ -101,13 +102,18 @@ def fit(
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
     stands in the step's `rows.json`."""
+    from transformers import PreTrainedModel
+
     limit = min(max_length or live.coder.context, live.coder.context)
     rows, kept = _encode(live, variant, task.examples.train, task, limit)
     dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in rows)
     attention = attention_for(longest, kit.device)
-    live.model.set_attn_implementation(attention)
+    core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    core.set_attn_implementation(attention)
+    # padding costs a GPU little, and rows too long for the eager kernel hold little of it
+    cut: Cut = side_by_side if attention == "eager" and not draws(core) and pack(core) else bundle
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     lanes = lanes_for(kit.device, trainable=trainable, model=model)
     most = memory.micro_batch(
@@ -125,7 +131,7 @@ def fit(
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
-    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=tokens, seed=kit.seed, lanes=lanes)
+    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
     return follow(
         train(
             model,
@@ -134,7 +140,7 @@ def fit(
             course=course,
             folder=kit.folder,
             seed=kit.seed,
-            dev=bundle(dev, tokens=min(tokens, DEV_TOKENS)),
+            dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
             deadline=kit.deadline,
             autocast=kit.shelf.autocast,
             lanes=lanes,

@@ -1,0 +1,109 @@
+"""Packed rows give what padded rows give: values, losses and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
+
+from tuneladder.model.packed import NAME, attend, grid_of, pack
+from tuneladder.task.encode import Encoded
+from tuneladder.train.batches import bundle, pad, padded_length, side_by_side
+from tuneladder.train.losses import next_token
+
+LENGTHS = (7, 3, 12, 1, 9)
+SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def rows(count=9):
+    draw = torch.Generator().manual_seed(3)
+    sizes = torch.randint(4, 30, (count,), generator=draw).tolist()
+    made = [torch.randint(1, 64, (size,), generator=draw).tolist() for size in sizes]
+    return [Encoded(ids, [place >= len(ids) - 2 for place in range(len(ids))], 0) for ids in made]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("shared", [1, 2, 6])
+def test_attention_and_its_gradients_are_those_of_each_row(causal, shared):
+    torch.manual_seed(0)
+    total = sum(LENGTHS)
+    q, k, v = (torch.randn(1, heads, total, 8, dtype=torch.float64, requires_grad=True) for heads in (6, shared, shared))
+    grid = grid_of(LENGTHS, causal=causal)
+    found, _ = attend(None, q, k, v, None, grid=grid, scaling=0.3)
+    parts = [torch.split(tensor, LENGTHS, dim=2) for tensor in (q, k, v)]
+    expected = torch.cat(
+        [
+            torch.nn.functional.scaled_dot_product_attention(*row, is_causal=causal, scale=0.3, enable_gqa=True)
+            for row in zip(*parts, strict=True)
+        ],
+        dim=2,
+    ).transpose(1, 2)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    towards = torch.randn_like(expected)
+    ours = torch.autograd.grad(found, (q, k, v), towards.to(found.dtype))
+    theirs = torch.autograd.grad(expected, (q, k, v), towards)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_grid_holds_each_token_once():
+    grid = grid_of(LENGTHS)
+    assert (grid.rows, grid.longest) == (5, 12)
+    assert grid.positions.tolist() == [[place for length in LENGTHS for place in range(length)]]
+    assert grid.places[grid.cells].tolist() == list(range(sum(LENGTHS)))
+    assert int((~grid.empty).sum()) == sum(LENGTHS)
+
+
+CONFIGS = {
+    "llama": LlamaConfig(**SMALL, num_key_value_heads=2),
+    "qwen2": Qwen2Config(**SMALL, num_key_value_heads=2),
+    "gpt2": GPT2Config(
+        vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(name):
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name]).float()
+    data = rows()
+    learned = sum(sum(row.learn) for row in data)
+
+    def measured(micros):
+        loss = sum(next_token(model, micro) for micro in micros) / learned
+        return loss, torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+
+    loss, gradients = measured([pad(data)])
+    assert pack(model)
+    assert model.config._attn_implementation == NAME
+    for tokens, lanes in ((1000, 1), (60, 1), (200, 3)):
+        micros = side_by_side(data, tokens=tokens, lanes=lanes)
+        assert sum(micro.learned for micro in micros) == learned
+        assert sum(micro.ids.numel() for micro in micros) <= sum(len(row.ids) for row in data) + 16 * len(micros)
+        found, others = measured(micros)
+        torch.testing.assert_close(found, loss, rtol=1e-5, atol=1e-6)
+        for mine, other in zip(others, gradients, strict=True):
+            if other is not None:
+                torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_what_cannot_be_packed_is_left_as_it_was():
+    from transformers import MambaConfig
+
+    window = AutoModelForCausalLM.from_config(MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=4))
+    before = window.config._attn_implementation
+    assert not pack(window)
+    assert window.config._attn_implementation == before
+    mamba = AutoModelForCausalLM.from_config(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, state_size=4))
+    assert not pack(mamba)
+
+
+def test_rows_lie_evenly_in_the_lanes():
+    data = rows(16)
+    for lanes in (1, 2, 4):
+        micros = side_by_side(data, tokens=4096, lanes=lanes)
+        assert len(micros) == lanes
+        assert max(micro.ids.numel() for micro in micros) <= padded_length(sum(len(r.ids) for r in data) // lanes + 30)
+    assert len(side_by_side(data[:2], tokens=4096, lanes=4)) <= 2
+    assert len(bundle(data, tokens=4096)) >= 1
