@@ -34,7 +34,9 @@ def _lean(layer: Any) -> Any:
     base, down, up, scale = layer.base_layer, layer.lora_A["default"], layer.lora_B["default"], layer.scaling["default"]
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return base(x) + (up(down(x)) * scale).to(x.dtype)  # type: ignore[no-any-return]
+        y = base(x)
+        low = torch.nn.functional.linear(x, down.weight.to(x.dtype))
+        return y + (torch.nn.functional.linear(low, up.weight.to(x.dtype)) * scale).to(y.dtype)  # type: ignore[no-any-return]
 
     return forward
 
