@@ -227,3 +227,17 @@ def test_the_shelf_is_empty_once_closed(shelf, root: Variant):
     shelf.close()
     assert shelf._held is None
     assert isinstance(root.base, Base)
+
+
+def test_gpt2s_two_projections_of_one_name_are_told_apart() -> None:
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64))
+    targets = linear_targets(model, "attention")
+    assert targets == ["attn.c_proj", "c_attn"]
+    assert linear_targets(model, targets) == targets
+    assert linear_targets(model, "all") == ["c_attn", "c_fc", "c_proj"]
+    tuned = attach_lora(model, r=2, alpha=4, dropout=0.0, targets=targets, seed=0)
+    taught = {name.rpartition(".lora_")[0] for name, weight in tuned.named_parameters() if weight.requires_grad}
+    assert len(taught) == 4
+    assert not any(".mlp." in name for name in taught)

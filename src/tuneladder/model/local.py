@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tuneladder.errors import BadInput
+from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
@@ -56,8 +57,9 @@ class LocalEngine:
         config = self._core.config.get_text_config()
         # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
         per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
-        self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)))
-        self._rows = max(16, memory // (2 * 8 * config.vocab_size))
+        self._lanes = lanes_for(self._core.device.type)
+        self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)) // self._lanes)
+        self._rows = max(16, memory // (2 * 8 * config.vocab_size) // self._lanes)
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
         """`decoding.samples` continuations of each ask, without the special tokens and stop strings that ended them.
@@ -68,10 +70,14 @@ class LocalEngine:
         rows = self._encode([(turns, None) for turns in asks], limit=room)
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
-        with self._running():
-            for batch in _batches(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows):
-                stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
-                written, count = write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
+
+        def one(batch: list[int]) -> tuple[list[list[str]], int]:
+            stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
+            return write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
+
+        with self._running() as lanes:
+            batches = list(_batches(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows))
+            for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for i, samples in zip(batch, written, strict=True):
                     texts[i] = samples
                 self.calls.new_tokens += count
@@ -88,10 +94,10 @@ class LocalEngine:
         """
         encoded = self._endings(asks, endings)
         if self._trees is None:
-            with self._running():
-                self._trees = _trees_are_exact(self._model, self._core, self.coder.context)
-        with self._running():
-            scores, tokens = self._rank(encoded, self._trees)
+            with self._running() as lanes:
+                self._trees = _trees_are_exact(self._model, self._core, self.coder.context, lanes)
+        with self._running() as lanes:
+            scores, tokens = self._rank(encoded, self._trees, lanes)
         self.calls.prompts += len(asks)
         self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
@@ -110,8 +116,8 @@ class LocalEngine:
                 ids = [start, *ids]
             windows += [(number, window) for window in _windows(ids, self.coder.context)]
         totals = [0.0] * len(texts)
-        with self._running():
-            scores, tokens = self._pass([window for _, window in windows], share=False)
+        with self._running() as lanes:
+            scores, tokens = self._pass([window for _, window in windows], lanes, share=False)
         for (number, _), score in zip(windows, scores, strict=True):
             totals[number] += score[0]
         self.calls.prompts += len(texts)
@@ -145,33 +151,39 @@ class LocalEngine:
             grouped[number] = group
         return grouped
 
-    def _rank(self, encoded: list[list[Encoded]], trees: bool) -> tuple[list[list[float]], int]:
+    def _rank(self, encoded: list[list[Encoded]], trees: bool, lanes: Lanes) -> tuple[list[list[float]], int]:
         if trees:
-            return self._pass([item_of(group) for group in encoded if group], share=True, into=[len(group) for group in encoded])
-        flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], share=False)
+            return self._pass(
+                [item_of(group) for group in encoded if group], lanes, share=True, into=[len(group) for group in encoded]
+            )
+        flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], lanes, share=False)
         return _regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
 
-    def _pass(self, items: list[Item], *, share: bool, into: list[int] | None = None) -> tuple[list[list[float]], int]:
+    def _pass(
+        self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None
+    ) -> tuple[list[list[float]], int]:
         def batches(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
-            return _batches(sizes, rows, self._tokens, self._rows)
+            return _batches(sizes, rows, min(self._tokens, -(-sum(sizes) // lanes.count)), self._rows)
 
-        scores, tokens = rank(self._model, items, share=share, batches=batches)
+        scores, tokens = rank(self._model, items, share=share, batches=batches, lanes=lanes)
         if into is not None and 0 in into:
             found = iter(scores)
             scores = [next(found) if count else [] for count in into]
         return scores, tokens
 
     @contextlib.contextmanager
-    def _running(self) -> Iterator[None]:
-        """No gradients, no dropout, and every module's mode as it was afterwards."""
+    def _running(self) -> Iterator[Lanes]:
+        """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards."""
         learning = [module for module in self._model.modules() if module.training]
+        lanes = Lanes(self._lanes)
         begun = time.monotonic()
         for module in learning:
             module.training = False
         try:
             with torch.no_grad():
-                yield
+                yield lanes
         finally:
+            lanes.close()
             for module in learning:
                 module.training = True
             self.calls.seconds += time.monotonic() - begun
@@ -212,7 +224,7 @@ def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
     return [[next(found) for _ in range(count)] for count in counts]
 
 
-def _trees_are_exact(model: Any, core: Any, context: int) -> bool:
+def _trees_are_exact(model: Any, core: Any, context: int, lanes: Lanes) -> bool:
     """Whether this architecture ranks a tree of endings as it ranks them one by one: known from its config, then tried once."""
     config = core.config.get_text_config().to_dict()
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
@@ -227,9 +239,9 @@ def _trees_are_exact(model: Any, core: Any, context: int) -> bool:
         return iter([list(range(len(sizes)))])
 
     try:
-        found = [score for row in rank(model, trees, share=True, batches=whole)[0] for score in row]
+        found = [score for row in rank(model, trees, share=True, batches=whole, lanes=lanes)[0] for score in row]
     except (TypeError, ValueError, RuntimeError):
         return False  # this architecture takes no such mask
-    expected = [row[0] for row in rank(model, plain, share=False, batches=whole)[0]]
+    expected = [row[0] for row in rank(model, plain, share=False, batches=whole, lanes=lanes)[0]]
     slack = 1e-3 if core.dtype == torch.float32 else 0.02
     return all(abs(a - b) < slack * (1 + abs(b)) for a, b in zip(found, expected, strict=True))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuneladder.model.lanes import Lanes
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
 
@@ -45,11 +46,11 @@ def item_of(group: Sequence[Encoded]) -> Item:
     return Item(first[:border], [row.ids[border:] for row in group], [row.learn[border:] for row in group])
 
 
-def rank(model: Any, items: Sequence[Item], *, share: bool, batches: Batches) -> tuple[list[list[float]], int]:
+def rank(model: Any, items: Sequence[Item], *, share: bool, batches: Batches, lanes: Lanes) -> tuple[list[list[float]], int]:
     """The summed log-probability of each ending of each item, and the number of tokens fed.
 
     `share` computes the prefix that all items have in common once. `batches(sizes, rows)` splits items by their tokens and
-    head rows; items of more than one branch, and sharing, need plain full attention.
+    head rows, for the lanes to take as they come; items of more than one branch, and sharing, need plain full attention.
     """
     shared = _common([item.prefix for item in items]) if share and len(items) > 1 else 0
     shared = shared if shared >= SHORTEST else 0
@@ -61,9 +62,12 @@ def rank(model: Any, items: Sequence[Item], *, share: bool, batches: Batches) ->
             cache = model(input_ids=ids_BS, use_cache=True).past_key_values
     rows = [_row(item, shared) for item in items]
     scores: list[list[float]] = [[0.0] * len(item.branches) for item in items]
-    for batch in batches([len(row.ids) for row in rows], [len(row.read) for row in rows]):
-        for index, found in zip(batch, _pass(model, [rows[i] for i in batch], cache, shared, device), strict=True):
-            scores[index] = found
+    cut = list(batches([len(row.ids) for row in rows], [len(row.read) for row in rows]))
+    for batch, found in zip(
+        cut, lanes.map(lambda own: _pass(model, [rows[i] for i in own], cache, shared, device), cut), strict=True
+    ):
+        for index, own in zip(batch, found, strict=True):
+            scores[index] = own
     return scores, shared + sum(len(row.ids) for row in rows)
 
 
@@ -100,6 +104,7 @@ def _row(item: Item, shared: int) -> _Row:
     return _Row(ids, positions, root, len(item.branches), bounds, list(places), wanted)
 
 
+@torch.no_grad()
 def _pass(model: Any, rows: list[_Row], cache: Any, shared: int, device: torch.device) -> list[list[float]]:
     width = max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows], device=device)

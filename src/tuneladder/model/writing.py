@@ -19,6 +19,7 @@ from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding
 
 
+@torch.no_grad()
 def write(
     model: Any, core: Any, coder: Coder, prompts: Sequence[list[int]], decoding: Decoding, stops: Sequence[tuple[str, ...]]
 ) -> tuple[list[list[str]], int]:

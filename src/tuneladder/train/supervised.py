@@ -54,13 +54,11 @@ def foretell(
     """
     if task.kind == "text" or not task.examples.train:
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
-    length = min(max_length or variant.base.context, variant.base.context)
-    mean = _mean_length(variant, task.examples.train, length)
+    limit = min(max_length or variant.base.context, variant.base.context)
+    mean, length, learned = _lengths(variant, task.examples.train, limit)
     tokens = epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
-    length = int(mean)
     attention = attention_for(length, device())
-    # an answer is a few tokens; only they reach the head
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": length,
@@ -71,8 +69,8 @@ def foretell(
         "lanes": lanes_for(device(), trainable=trainable),
     }
     wanted = min(batch_size, len(task.examples.train))
-    rows = memory.micro_batch(variant.base, allowed=pace.memory or None, wanted=wanted, learned=4, **shape)
-    need = memory.training(variant.base, rows=rows, learned_rows=rows * 4, **shape)
+    rows = memory.micro_batch(variant.base, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
+    need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, **shape)
     return Cost(seconds, need.peak, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
 
 
@@ -81,11 +79,17 @@ def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
     return "eager" if device == "cpu" and length <= EAGER_BELOW else "sdpa"
 
 
-def _mean_length(variant: Variant, examples: Sequence[Example], limit: int) -> float:
-    """Tokens of a row, guessed from characters (4 a token) of at most 200 rows: a plan loads no tokenizer."""
+def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
+    """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
+    characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
     some = examples[:: max(1, len(examples) // 200)]
-    sizes = [sum(len(turn.text) for turn in turns_of(variant.prompt, row)) + len(row.references[0]) for row in some]
-    return min(limit, max(8.0, sum(sizes) / len(sizes) / 4))
+    answers = [len(row.references[0]) / 4 + 1 for row in some]
+    sizes = [
+        sum(len(turn.text) for turn in turns_of(variant.prompt, row)) / 4 + own for row, own in zip(some, answers, strict=True)
+    ]
+    sizes = [min(float(limit), max(8.0, size)) for size in sizes]
+    place = 9 * len(some) // 10
+    return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
 
 
 def fit(
