@@ -12,7 +12,6 @@ import inspect as python_inspect
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
 from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.own import own_code
 from tuneladder.store import digest
 from tuneladder.task.build import LENGTHS, Findings, build
 from tuneladder.task.corpus import Source, gather
@@ -213,18 +213,9 @@ def _plain(settings: Any) -> dict[str, Any]:
 def find_step(name: str) -> type:
     """The class of a step: the one that `<room>/<name>.py` defines, or the user's `my_module:MyStep`."""
     if ":" in name:
-        module_name, _, class_name = name.partition(":")
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        try:
-            found = getattr(importlib.import_module(module_name), class_name, None)
-        except Exception as error:  # the user's code: whatever it raises
-            why = f"{type(error).__name__}: {error}"
-            raise BadInput(
-                f"the step '{name}' cannot be imported: {why}", "write my_module:MyStep, with my_module.py in this folder"
-            ) from error
+        found = own_code(name, "step")
         if not (python_inspect.isclass(found) and dataclasses.is_dataclass(found)):
-            raise BadInput(f"'{class_name}' in {module_name} is no step", "a step is a frozen dataclass with plan() and apply()")
+            raise BadInput(f"'{name}' is no step", "a step is a frozen dataclass with plan() and apply()")
         if missing := [fact for fact in STEP_FACTS if not hasattr(found, fact)]:
             raise BadInput(
                 f"the step '{name}' does not say its {missing[0]}", f"a step has {', '.join(STEP_FACTS)}: see types.Step"

@@ -45,14 +45,14 @@ def test_users_metric_says_its_best_and_direction(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        ("def near(a, b): return 1", "my_marks:neer", "no function in my_marks 'neer': did you mean 'near'"),
-        ("near = 3", "my_marks:near", "no function in my_marks 'near'"),
+        ("def near(a, b): return 1", "my_marks:neer", "no metric in my_marks 'neer': did you mean 'near'"),
+        ("near = 3", "my_marks:near", "no metric in my_marks 'near'"),
         ("", "my_absent:near", "cannot import 'my_absent': ModuleNotFoundError"),
         ("import no_such_thing", "my_marks:near", "cannot import 'my_marks': ModuleNotFoundError: No module named 'no_such_thing'"),
         ("def near(a, b)", "my_marks:near", "cannot import 'my_marks': SyntaxError"),
         ("def near(a, b): return 1\nnear.better = 'up'", "my_marks:near", "my_marks:near.better is 'up'"),
         ("", ":near", "cannot import ''"),
-        ("", "my_marks:", "no function in my_marks ''"),
+        ("", "my_marks:", "no metric in my_marks ''"),
     ],
 )
 def test_errors_of_loading_are_sentences(here: Path, text: str, name: str, says: str) -> None:

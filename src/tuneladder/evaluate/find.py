@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import Array
+from tuneladder.own import own_code
 
 References = Sequence[Sequence[str]]
 Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
@@ -78,7 +78,7 @@ def _users(name: str) -> Metric:
 
     Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`.
     """
-    function: Any = _load(name)
+    function: Any = own_code(name, "metric")
     better = getattr(function, "better", "higher")
     if better not in ("higher", "lower"):
         raise BadInput(f"{name}.better is {better!r}", 'set it to "higher" or "lower"')
@@ -102,24 +102,3 @@ def _users(name: str) -> Metric:
 
     best = float(getattr(function, "best", 1.0 if better == "higher" else 0.0))
     return _mean(name, better, best, (), "bootstrap", items)
-
-
-def _load(name: str) -> Any:
-    module_name, _, function_name = name.partition(":")
-    here = str(Path.cwd())
-    # The user's file lies where the command is given; an installed entry point does not look there by itself.
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise BadInput(
-            f"metric {name}: cannot import {module_name!r}: {type(error).__name__}: {error}",
-            f"{module_name}.py must be importable from the folder the command runs in ({here})",
-        ) from error
-    finally:
-        sys.path.remove(here)
-    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    if function_name not in functions:
-        raise unknown(f"function in {module_name}", function_name, functions)
-    return vars(module)[function_name]
