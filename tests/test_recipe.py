@@ -583,7 +583,7 @@ def sub(key: str, value: Any) -> Given:
         (sub("bar__volume", -3), "volume is -3"),
         (sub("bar", [1]), "bar is [1]"),
         (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
-        (sub("task__metric", "own:halve"), "no function in own 'halve': did you mean 'half'?"),
+        (sub("task__metric", "own:halve"), "no metric in own 'halve': did you mean 'half'?"),
         (sub("task__metric", 3), "metric"),
         (sub("task__kind", "classification"), "no kind of task 'classification': did you mean 'classify'?"),
         (sub("task__kind", None), "does not say what kind of task"),
