@@ -309,7 +309,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="steps of a run, the first two of which warm up")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a run, the first two of which warm up")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--child", choices=("build", "losses", "trl", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -127,8 +127,8 @@ def _within(error: OSError, folder: Path) -> bool:
 
 
 def resident(folder: Path) -> int:
-    """Bytes of the files under a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of the files under a folder, the checkpoints of a training that may go on left out."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
 
 
 class Store:

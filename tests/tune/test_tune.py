@@ -16,7 +16,7 @@ from tuneladder.train.loop import read_log
 from tuneladder.tune.full import Full
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Pace, Split
+from tuneladder.types import Pace, Shots, Split
 
 PACE = Pace(1e9)
 LORA = Lora(epochs=2, batch_size=5, learning_rate=1e-2)
@@ -186,3 +186,13 @@ def test_what_is_refused(tiny_base, tiny_task):
 def test_settings_that_make_no_sense(kind, settings):
     with pytest.raises(BadInput):
         kind(**settings)
+
+
+@pytest.mark.parametrize("step", [LORA, FULL])
+def test_a_row_that_the_prompt_shows_is_not_learned(step, tiny_base, few, lend):
+    root = root_of(tiny_base, few)
+    shown = replace(root, prompt=replace(root.prompt, shots=Shots(3, "fixed", few.examples.train[:3])))
+    for variant, rows in ((root, 10), (shown, 7)):
+        kit = lend(f"{type(step).__name__}-{rows}")
+        step.apply(variant, few, kit)
+        assert json.loads((kit.folder / "rows.json").read_text())["kept"] == rows

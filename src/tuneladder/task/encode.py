@@ -219,7 +219,7 @@ def encode_all(
         shown = shown if len(shown) <= 400 else f"{shown[:200]} [...] {shown[-200:]}"
         raise BadInput(
             f"nothing is learnable: no answer of {len(rows)} rows fits in {room} tokens; the first row reads {shown!r}",
-            "choose a base with a longer context, or shorten the answers",
+            f"raise `max_length` (the context is {coder.context}), choose a base with a longer context, or shorten the answers",
         )
     learned = sum(sum(encoded.learn) for encoded in kept)
     return kept, Tally(len(kept), cut, dropped, learned, sum(len(encoded.ids) for encoded in kept) - learned)

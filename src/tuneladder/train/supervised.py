@@ -109,7 +109,10 @@ def fit(
     from transformers import PreTrainedModel
 
     limit = min(max_length or live.coder.context, live.coder.context)
-    rows, kept = _encode(live, variant, task.examples.train, task, limit)
+    shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
+    # a row that the prompt shows with its answer has nothing left to teach
+    learnable = [example for example in task.examples.train if example.source not in shown]
+    rows, kept = _encode(live, variant, learnable, task, limit)
     dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in rows)
