@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ JSONL = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n"
 )
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert read_rows(put(tmp_path, name, content)) == ROWS
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_json_lines_are_read_in_little_more_than_their_rows_take(tmp_path: Path, suffix: str, pack: Any) -> None:
+    row = json.dumps({"text": "the heron waits " * 2_000}) + "\n"
+    path = put(tmp_path, f"a.jsonl{suffix}", pack(row.encode() * 900))
+    tracemalloc.start()
+    rows = read_rows(path)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 900
+    assert peak < held + 10_000_000  # what xz keeps to look back into
 
 
 def test_parquet_and_xlsx(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tuneladder.task.read import read_rows
 from tuneladder.types import Document, Split
 
 PASSAGE = 4_000
+TOKEN = 3.7  # characters of English in a token of an 8k byte-level BPE, for what the notes foretell
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], di
         for into, texts in zip((train, dev, test), parts, strict=True):
             into += [Document(text, source.title) for text in texts]
         sizes = [sum(map(len, texts)) for texts in parts]
+        share = source.weight / sum(each.weight for each in sources)
         notes.append(
-            f"{source.title}: {len(parts[0]):,} documents; {sizes[0]:,} characters to train, {sizes[1]:,} dev, {sizes[2]:,} test"
+            f"{source.title}: {len(parts[0]):,} documents; {sizes[0]:,} characters to train, {sizes[1]:,} dev, {sizes[2]:,} test; "
+            f"{share:.1%} of the tokens seen, so that it is read once in every {sizes[0] / TOKEN / share / 1e6:,.2f} million"
         )
     return Split(tuple(train), tuple(dev), tuple(test)), mixture, notes
 

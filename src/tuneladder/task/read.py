@@ -17,13 +17,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 from tuneladder.errors import BadInput, unknown
 
 Row = dict[str, Any]
 
-_PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress, ".bz2": bz2.decompress}
+_PACKINGS = (".gz", ".xz", ".bz2")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DELIMITERS = (",", "\t", ";", "|")
 
@@ -36,7 +36,7 @@ def read_rows(location: str, *, subset: str = "", revision: str = "", split: str
     """
     place = expand(location)
     path = Path(place)
-    if not path.exists() and not _suffixes(path)[0] and _HUB.fullmatch(place):
+    if not path.exists() and not _suffix(path) and _HUB.fullmatch(place):
         rows = _hub(place, subset, revision, split)
     else:
         if not path.exists():
@@ -103,28 +103,58 @@ def _asking(location: str, call: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _suffixes(path: Path) -> tuple[str, str]:
-    """The suffix that names the format ("" if none is known), and the one that names the packing."""
-    packing = path.suffix.lower() if path.suffix.lower() in _PACKED else ""
-    suffix = (path.with_suffix("") if packing else path).suffix.lower()
-    return (suffix if suffix in _FORMATS else ""), packing
+def _suffix(path: Path) -> str:
+    """The suffix that names the format, before the one that names a packing; "" if none is known."""
+    suffix = (path.with_suffix("") if path.suffix.lower() in _PACKINGS else path).suffix.lower()
+    return suffix if suffix in _FORMATS else ""
 
 
 def _file(path: Path) -> list[Row]:
-    suffix, packing = _suffixes(path)
+    suffix = _suffix(path)
     if not suffix:
         if path.suffix.lower() == ".xls":
             raise BadInput(f"{path} is in Excel's old format", "save it as .xlsx or .csv")
         raise unknown("reader for files that end in", "".join(path.suffixes[-2:]) or path.name, _FORMATS)
+    if suffix in (".jsonl", ".ndjson") and (rows := _streamed(path)):
+        return rows
     try:
-        data = path.read_bytes()
-        if packing:
-            data = _PACKED[packing](data)
+        with _open(path) as file:
+            data = file.read()
     except (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {_first_line(error)}", "is the file whole, and are you allowed to read it?") from error
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise BadInput(f"{path} is empty", "it needs one row per example, under a header or as JSON objects")
     return _FORMATS[suffix](data, str(path))
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked as they are read."""
+    match path.suffix.lower():
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path))
+        case ".xz":
+            return lzma.open(path)
+        case ".bz2":
+            return bz2.open(path)
+        case _:
+            return path.open("rb")
+
+
+def _streamed(path: Path) -> list[Row] | None:
+    """The rows of a file of one JSON object a line, never held as a whole; None where it is anything else, or broken: whoever
+    reads the whole file says what."""
+    rows: list[Row] = []
+    try:
+        with _open(path) as lines:
+            for line in lines:
+                if line.strip():
+                    row = json.loads(line.decode("utf-8"))
+                    if not isinstance(row, dict):
+                        return None
+                    rows.append(row)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, RecursionError):
+        return None
+    return rows if len(rows) > 1 else None
 
 
 def _text(data: bytes, name: str) -> str:

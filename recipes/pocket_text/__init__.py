@@ -1,0 +1,1 @@
+"""The text of the pocket bases that this project writes itself."""

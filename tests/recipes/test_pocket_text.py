@@ -1,0 +1,174 @@
+"""The text that the pocket decoder's recipe makes: episodes in the prompt's own form, and nothing of what a base is judged on."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+
+import pytest
+import yaml
+from recipes.pocket_text import __main__ as making
+from recipes.pocket_text import found, written
+from recipes.pocket_text.episodes import LONGEST, compose, rendered
+from recipes.pocket_text.found import Passage, Pool
+from recipes.pocket_text.wikipedia import plain
+
+from recipes import ship_pocket
+from tuneladder.ladder.tree import root_of
+from tuneladder.model import pocket
+from tuneladder.model.ask import turns_of
+from tuneladder.prompt.few_shot import FewShot
+from tuneladder.task.encode import Coder
+from tuneladder.task.read import read_rows
+from tuneladder.types import Example, Prompt, Split, Task, Turn
+
+GLAD = "Nora smiled with delight when the happy children came home to Bergen"
+GRIM = "The cruel winter brought misery and death to the 40 farms of Holm"
+TEAMS = "The coach said that the players had scored twice for the team in {}"
+SALES = "The company told investors that its profits had fallen in {}"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    passages = []
+    for corpus in ("news", "wikipedia", "stories", "books"):
+        for town in ("Oslo", "Turin", "Cork", "Graz"):
+            said = (
+                f"{GLAD}, and {town} was quiet.",
+                f"{GRIM}, which {town} had feared.",
+                f"{TEAMS}.",
+                f"{SALES}, and they agreed.",
+            )
+            passages.append(Passage(corpus, f"{corpus} {town}", tuple(each.format(town) for each in said)))
+    places = [({"name": "The Gull", "food": "French", "area": "riverside"}, "The Gull cooks French food by the river.")]
+    return Pool(passages, places, [f"message {n} that was reported" for n in range(4)], ["Write a list of trees."])
+
+
+def families(pool):
+    yield from ((family.__name__, family) for family in making.WRITTEN)
+    yield from ((family.__name__, lambda rng, family=family: family(rng, pool)) for family in making.FOUND)
+
+
+def test_the_same_seed_makes_the_same_episodes(pool):
+    first, again = ([*making.episodes([pool, pool], characters=200_000, seed=3)] for _ in range(2))
+    assert first == again
+    assert first != [*making.episodes([pool, pool], characters=200_000, seed=4)]
+    assert {row["shard"] for row in first} == {0, 1}
+    assert {row["family"] for row in first} == {name for name, _ in families(pool)}
+    assert all(len(row["text"]) < LONGEST + 500 for row in first)
+
+
+def test_labels_are_balanced_in_every_family(pool):
+    for name, family in families(pool):
+        said: Counter[str] = Counter()
+        for seed in range(300):
+            rng = random.Random(seed)
+            drill = family(rng)
+            if drill is None or len(drill.labels) != 2 or drill.repeats:
+                continue
+            said.update(drill.labels.index(drill.draw(rng)[1]) for _ in range(4))
+        assert not said or abs(said[0] - said[1]) < 0.15 * said.total(), name
+
+
+def test_an_answer_is_one_of_the_labels(pool):
+    for name, family in families(pool):
+        for seed in range(40):
+            rng = random.Random(seed)
+            drill = family(rng)
+            if drill is not None and drill.labels:
+                assert drill.draw(rng)[1] in drill.labels, name
+                assert len(set(drill.labels)) == len(drill.labels), name
+
+
+def test_an_episode_reads_as_few_shot_writes_it(lend, tiny_base):
+    from transformers import AutoTokenizer
+
+    rows = tuple(Example(str(n), (Turn("user", f"text {n}"),), (("good", "bad")[n % 2],)) for n in range(10))
+    prompt = Prompt(instruction="Which of these fits the text: good, bad?", ask="score", parse="label")
+    task = Task("check", "classify", Split(rows[:8], rows[8:]), prompt=prompt, labels=("good", "bad"))
+    shown = FewShot(shots=4).apply(root_of(tiny_base, task), task, lend()).prompt
+    coder = Coder(AutoTokenizer.from_pretrained(pocket.folder("pocket-decoder")), 512)
+    text = coder.render(turns_of(shown, rows[8]), rows[8].references[0])
+    assert text == rendered(prompt.instruction, [*shown.shots.chosen, rows[8]]) + coder.template.end
+
+
+def test_the_words_of_an_episode(pool):
+    texts = [compose(written.opinions(rng), rng) for rng in map(random.Random, range(60))]
+    own = re.compile(r"Which of these fits the text: (\w+), (\w+)\?\n\n")
+    assert sum(bool(own.match(text)) for text in texts) > 15  # the tool's own words are the commonest
+    shots = Counter(text.count("\nAnswer: ") for text in texts)
+    assert min(shots) == 1
+    assert max(shots) == 9
+    assert not any(text.endswith("\n") or "\n\n\n" in text for text in texts)
+
+
+def test_words_that_mean_nothing_stand_for_labels_in_a_quarter():
+    labels = {label for names in written.FEELINGS for label in names}
+    texts = [compose(written.opinions(rng), rng) for rng in map(random.Random, range(400))]
+    strange = sum(text.rpartition(" ")[2] not in labels for text in texts)
+    assert 60 < strange < 140
+
+
+def test_running_text_is_sorted_by_its_words(pool):
+    assert found.topic_of(["the", "coach", "praised", "the", "players"]) == "sports"
+    assert found.topic_of(["the", "coach", "met", "the", "judge"]) is None
+    assert found.feeling_of(["happy", "and", "delighted"]) is True
+    assert found.feeling_of(["not", "happy", "or", "delighted"]) is None
+    assert found.feeling_of(["misery", "and", "death"]) is False
+    assert set(pool.by_topic) >= {"sports", "business"}
+
+
+def test_sentences_of_a_paragraph():
+    said = 'Mr. Hale came late\nto the fair. "I saw nobody there," he said. And? Then the rain began to fall on them.'
+    assert found.sentences(said) == (
+        "Mr. Hale came late to the fair.",
+        '"I saw nobody there," he said.',
+        "Then the rain began to fall on them.",
+    )
+
+
+def test_a_spoiled_sentence_is_never_the_sentence():
+    sentence = "The boys who live in the mill will visit her on Monday."
+    made = {found.spoiled(sentence, random.Random(seed)) for seed in range(100)}
+    assert len(made) > 20
+    assert sentence not in made
+
+
+def test_claims_and_what_denies_them():
+    claim = found.claim_from("The miller of Ansty was ill for 3 days, but nobody came.")
+    assert claim == "The miller of Ansty was ill for 3 days."
+    denied = {found.denied(claim, "We saw Marta there.", random.Random(seed)) for seed in range(40)}
+    assert "The miller of Ansty was not ill for 3 days." in denied
+    assert "The miller of Marta was ill for 3 days." in denied
+    assert claim not in denied
+    assert found.claim_from("It rained.") is None
+
+
+def test_wikipedia_is_put_together():
+    apart = """He ( born 1 @,@ 900 ) said " it isn 't 5 @.@ 5 % of the players ' pay " , and left . Kurt 's well @-@ known"""
+    assert plain(apart) == """He (born 1,900) said "it isn't 5.5% of the players' pay", and left. Kurt's well-known"""
+    assert plain('one " open\n" two " and " three "') == 'one "open\n"two" and "three"'
+
+
+def test_the_recipe_and_the_card_name_the_same_sources():
+    sources = yaml.safe_load(making.RECIPE.read_text("utf-8"))["task"]["data"]
+    assert {source["name"] for source in sources} == set(ship_pocket.SOURCES)
+    assert not any("classification" in source["data"] or "noncommercial" in source["data"] for source in sources)
+
+
+def test_no_text_of_the_sets_that_judge_a_base(pool, shared, monkeypatch):
+    monkeypatch.setenv("TUNELADDER_SHARED", str(shared))
+    opened = []
+    monkeypatch.setattr(making, "read_rows", lambda place: opened.append(place) or read_rows(place))
+    pools = [Pool(pool.passages, pool.places, *making.messages())]
+    assert opened
+    assert not any("classification" in place for place in opened)
+    unseen = set()
+    for path in sorted((shared / "data" / "classification").glob("*/*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            unseen |= {value.strip() for value in json.loads(line).values() if isinstance(value, str) and len(value) > 25}
+    read = {line for row in making.episodes(pools, characters=400_000, seed=0) for line in re.split(r"\n|Answer: ", row["text"])}
+    assert len(unseen) > 20_000
+    assert not read & unseen
