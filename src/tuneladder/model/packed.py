@@ -53,18 +53,20 @@ def grid_of(lengths: Sequence[int], *, causal: bool = True) -> Grid:
 
 
 class _Attention(torch.autograd.Function):
-    """Softmax attention (arXiv:1706.03762, equation 1) within each row of a grid; its backward pass written out, so that neither
-    masks nor float32 scores are kept. Keys that several queries share (arXiv:2305.13245) are not copied for each."""
+    """Softmax attention (arXiv:1706.03762, equation 1) within each row of a grid; its backward pass written out, so that nothing
+    but weights is kept of the (T, T) grids, and nothing of them is float32. Keys that several queries share (arXiv:2305.13245)
+    are not copied for each. The kernels under `torch.softmax` are called, which sum in float32 and which autocast leaves alone."""
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> torch.Tensor:
         """q (1, H, S, D), k and v (1, K, S, D) -> (1, S, H, D)."""
         heads = q.shape[1]
         q, k, v = (_laid(tensor[0].transpose(0, 1), k.shape[1], grid) for tensor in (q, k, v))
-        weights = torch.bmm(q, k.transpose(1, 2)).float().mul_(scaling)
+        q.mul_(scaling)  # of the (T, D) and not of the (T, T): _laid has copied it
+        weights = torch.bmm(q, k.transpose(1, 2))
         seen = weights.view(grid.rows, k.shape[0] // grid.rows, -1, grid.longest, grid.longest)
         seen.masked_fill_(grid.hidden, -torch.inf)
-        weights = torch.softmax(weights, -1).to(q.dtype)
+        weights = torch.ops.aten._softmax(weights, -1, False)
         ctx.save_for_backward(q, k, v, weights)
         ctx.grid, ctx.scaling = grid, scaling
         return _lifted(torch.bmm(weights, v), heads, grid)[None]
@@ -75,9 +77,9 @@ class _Attention(torch.autograd.Function):
         grid, scaling, heads = ctx.grid, ctx.scaling, gradient.shape[2]
         shared = k.shape[0] // grid.rows
         out = _laid(gradient[0], shared, grid, blank=True)
-        back = torch.bmm(out, v.transpose(1, 2)).float()
-        back = torch._softmax_backward_data(back, weights.float(), -1, torch.float32).mul_(scaling).to(q.dtype)
-        to_q = _lifted(torch.bmm(back, k), heads, grid)
+        back = torch.bmm(out, v.transpose(1, 2))
+        back = torch.ops.aten._softmax_backward_data(back, weights, -1, back.dtype)
+        to_q = _lifted(torch.bmm(back, k).mul_(scaling), heads, grid)
         to_k = _lifted(torch.bmm(back.transpose(1, 2), q), shared, grid)
         to_v = _lifted(torch.bmm(weights.transpose(1, 2), out), shared, grid)
         return *(part.transpose(0, 1)[None] for part in (to_q, to_k, to_v)), None, None
