@@ -325,9 +325,9 @@ class Climb:
         path = folder / "rows.json"
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))
-            share = tally["learned"] / max(1, tally["learned"] + tally["read"])
-            rows = f"{tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
-            said = f"{rung.name}: {rows}; {share:.1%} of the tokens are learned"
+            said = f"{rung.name}: {tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
+            if tally["learned"]:  # an encoder learns labels, and no tokens
+                said += f"; {tally['learned'] / (tally['learned'] + tally['read']):.1%} of the tokens are learned"
             self._note(said)
 
     def _note(self, said: str) -> None:

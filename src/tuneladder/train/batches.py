@@ -1,19 +1,20 @@
 """Batches: pure functions of the step's number, so that a run taken up again sees what it would have seen.
 
-Shapes: B rows, T tokens, N learned positions. Rows are padded on the right and carry no attention mask: under causal attention
-what stands after a token cannot reach it, and padding is never learned.
+Shapes: B rows, T tokens, N learned positions, D a teacher's width. Rows are padded on the right. A decoder's carry no attention
+mask: under causal attention what stands after a token cannot reach it, and padding is never learned. An encoder's carry one.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from tuneladder.model.batching import padded
 from tuneladder.task.encode import Encoded
 
 TILE = 16
@@ -21,16 +22,37 @@ TILE = 16
 
 @dataclass(frozen=True)
 class Micro:
-    """One forward pass. ids (B, T); rows (N,) are places in the flattened (B*T,) whose next token is learned, None for all
-    but each row's last; targets (N,) are those tokens."""
+    """One forward pass. ids (B, T); rows (N,) are places in the flattened (B*T,) at which something is learned, None for all;
+    targets (N,) is what: a decoder's next token, an encoder's hidden one, or of each row its label (B,).
+
+    mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
+    """
 
     ids: torch.Tensor
     rows: torch.Tensor | None
     targets: torch.Tensor
+    mask: torch.Tensor | None = None
+    aims: torch.Tensor | None = None
 
     @property
     def learned(self) -> int:
-        return int(self.targets.numel())
+        """What the loop divides a batch's loss by: the rows that have aims, else the targets."""
+        return int(self.targets.numel() if self.aims is None else len(self.aims))
+
+    def to(self, device: torch.device) -> Micro:
+        parts = (self.ids, self.rows, self.targets, self.mask, self.aims)
+        return Micro(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text's tokens and the number of its label."""
+
+    ids: list[int]
+    label: int
+
+
+Row = TypeVar("Row", Encoded, Labelled)
 
 
 class Batches(Protocol):
@@ -59,7 +81,15 @@ def pad(rows: Sequence[Encoded]) -> Micro:
     return Micro(ids, torch.tensor(places), torch.tensor(targets))
 
 
-def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[Micro]:
+def pad_labelled(rows: Sequence[Labelled]) -> Micro:
+    """As `pad`, with a mask, for an encoder's classification head."""
+    ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
+    return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask_BT)
+
+
+def bundle(
+    rows: Sequence[Row], *, tokens: int, overhead: int = 64, pad: Callable[[Sequence[Row]], Micro] = pad  # type: ignore[assignment]
+) -> list[Micro]:
     """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row).
 
     Of all ways to cut the sorted rows, the one with the fewest padded tokens, where each pass costs as much as `overhead` tokens:
@@ -85,11 +115,20 @@ def bundle(rows: Sequence[Encoded], *, tokens: int, overhead: int = 64) -> list[
     return [pad(group) for group in reversed(groups)]
 
 
-class Rows:
-    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them."""
+class Rows(Generic[Row]):
+    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them, and `pad` makes tensors of them."""
 
-    def __init__(self, rows: Sequence[Encoded], *, batch: int, epochs: float, tokens: int, seed: int) -> None:
-        self.rows, self.batch, self.tokens, self.seed = rows, min(batch, len(rows)), tokens, seed
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        batch: int,
+        epochs: float,
+        tokens: int,
+        seed: int,
+        pad: Callable[[Sequence[Row]], Micro] = pad,  # type: ignore[assignment]
+    ) -> None:
+        self.rows, self.batch, self.tokens, self.seed, self.pad = rows, min(batch, len(rows)), tokens, seed, pad
         self.steps = max(1, round(epochs * len(rows) / self.batch))
         self._order: tuple[int, list[int]] = (-1, [])
 
@@ -97,9 +136,10 @@ class Rows:
         return self.steps
 
     def __getitem__(self, step: int) -> list[Micro]:
-        return bundle([self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)], tokens=self.tokens)
+        rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
+        return bundle(rows, tokens=self.tokens, pad=self.pad)
 
-    def _row(self, at: int) -> Encoded:
+    def _row(self, at: int) -> Row:
         epoch, place = divmod(at, len(self.rows))
         if self._order[0] != epoch:
             order = list(range(len(self.rows)))

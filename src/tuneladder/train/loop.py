@@ -118,7 +118,7 @@ def train(
         rate = course.rate(state.step, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        micros = [_to(micro, device) for micro in batches[state.step]]
+        micros = [micro.to(device) for micro in batches[state.step]]
         learned = sum(micro.learned for micro in micros)
         value = _accumulate(model, micros, loss, learned, autocast)
         norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
@@ -168,7 +168,7 @@ def evaluate(model: Any, micros: Sequence[Micro], *, loss: Loss, autocast: torch
     with torch.no_grad():
         for micro in micros:
             with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-                total += float(loss(model, _to(micro, device)))
+                total += float(loss(model, micro.to(device)))
     model.train(training)
     return total / max(1, sum(micro.learned for micro in micros))
 
@@ -193,12 +193,6 @@ def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True
     )
-
-
-def _to(micro: Micro, device: torch.device) -> Micro:
-    if micro.ids.device == device:
-        return micro
-    return Micro(micro.ids.to(device), None if micro.rows is None else micro.rows.to(device), micro.targets.to(device))
 
 
 class State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -14,11 +14,12 @@ from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.shelf import Live
-from tuneladder.task.encode import Encoded, encode_all
-from tuneladder.train.batches import Rows, bundle
+from tuneladder.task.encode import Encoded, Tally, encode_all
+from tuneladder.task.passages import said
+from tuneladder.train.batches import TILE, Labelled, Rows, bundle, pad, pad_labelled
 from tuneladder.train.loop import Course, follow, train
-from tuneladder.train.losses import next_token
-from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
+from tuneladder.train.losses import label_of, next_token
+from tuneladder.types import Cost, Example, Head, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -51,6 +52,8 @@ def foretell(
     """
     if task.kind == "text" or not task.examples.train:
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
+    if variant.base.family == "encoder" and not task.labels:
+        raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     length = min(max_length or variant.base.context, variant.base.context)
     mean = _mean_length(variant, task.examples.train, length)
     tokens = epochs * len(task.examples.train) * mean
@@ -84,6 +87,13 @@ def _mean_length(variant: Variant, examples: Sequence[Example], limit: int) -> f
     return min(limit, max(8.0, sum(sizes) / len(sizes) / 4))
 
 
+def lent_head(variant: Variant, task: Task) -> Variant:
+    """The variant as it is borrowed to be trained: an encoder with a head for the task's labels, unless it has one already."""
+    if variant.base.family != "encoder" or variant.head:
+        return variant
+    return replace(variant, head=Head("classes", task.labels))
+
+
 def fit(
     model: Any,
     live: Live,
@@ -98,9 +108,11 @@ def fit(
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
     stands in the step's `rows.json`."""
-    limit = min(max_length or live.coder.context, live.coder.context)
-    rows, kept = _encode(live, variant, task.examples.train, task, limit)
-    dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
+    limit = min(max_length or live.context, live.context)
+    encoder = variant.base.family == "encoder"
+    encode: Any = _label if encoder else _encode
+    rows, kept = encode(live, variant, task.examples.train, task, limit)
+    dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in rows)
     attention = attention_for(longest, kit.device)
@@ -112,22 +124,23 @@ def fit(
         length=longest,
         allowed=kit.memory,
         wanted=batch_size,
-        learned=max(sum(row.learn) for row in rows),
+        learned=1 if encoder else max(sum(row.learn) for row in rows),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
         method="full" if trainable == variant.base.parameters else "adapter",
         attention=attention,
         device=kit.device,
     )
-    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed)
+    padding: Any = pad_labelled if encoder else pad
+    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed, pad=padding)
     return follow(
         train(
             model,
             batches,
-            loss=next_token,
+            loss=label_of if encoder else next_token,
             course=course,
             folder=kit.folder,
             seed=kit.seed,
-            dev=bundle(dev, tokens=4096),
+            dev=bundle(dev, tokens=4096, pad=padding),
             deadline=kit.deadline,
             autocast=kit.shelf.autocast,
         ),
@@ -139,3 +152,13 @@ def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Tas
     pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
     rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit)
     return rows, asdict(tally)
+
+
+def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:
+    """Texts with the numbers of their labels. Rows are padded to whole tiles, which a position table must hold too."""
+    limit = limit // TILE * TILE if limit > TILE else limit
+    rows = live.texts.encode_many([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
+    number = {label: at for at, label in enumerate(task.labels)}
+    labelled = [Labelled(row.ids, number[example.references[0]]) for row, example in zip(rows, examples, strict=True)]
+    read = sum(len(row.ids) for row in rows)
+    return labelled, asdict(Tally(len(rows), sum(row.cut > 0 for row in rows), 0, 0, read))
