@@ -191,11 +191,12 @@ class Blocks:
         return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
 
     def _micro(self, drawn: Sequence[tuple[str, int]]) -> Micro:
-        whole = np.stack([self._block(name, start) for name, start in drawn]).astype(np.int64)
+        whole = np.stack([self.block(name, start) for name, start in drawn]).astype(np.int64)
         ids = torch.from_numpy(whole)
         return Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
 
-    def _block(self, name: str, start: int) -> np.ndarray[Any, Any]:
+    def block(self, name: str, start: int) -> np.ndarray[Any, Any]:
+        """`length` + 1 tokens of a source."""
         own = self.tokens[name]
         start = min(start, len(own) - self.length - 1)
         return own[start : start + self.length + 1]
