@@ -183,7 +183,10 @@ class Climb:
         except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
             paid = Cost(alone, peak, annotations=each.cost.annotations)
             return replace(result, alone=paid, here=replace(paid, seconds=here), curve=curve, failure=failure_of(error))
-        size = sum(resident(self.store.root / name) for name in {Path(p).name for p in (variant.weights, variant.adapter, variant.probe) if p})
+        size = sum(
+            resident(self.store.root / name)
+            for name in {Path(p).name for p in (variant.weights, variant.adapter, variant.probe) if p}
+        )
         cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
         return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
 

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens, D the width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 

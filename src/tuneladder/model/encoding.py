@@ -191,7 +191,7 @@ class MaskedEngine(EncoderEngine):
         with reading(self._masked, index_n.to(self._device)):
             logits_nV = self._masked(input_ids=ids_BT.to(self._device), attention_mask=mask_BT.to(self._device)).logits.float()
         logs_n = -functional.cross_entropy(logits_nV, tokens_n, reduction="none").double()
-        return [float(own.sum()) for own in logs_n.split([len(each.places) for each in batch])]
+        return [float(own.sum()) for own in torch.split(logs_n, [len(each.places) for each in batch])]
 
 
 def _unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

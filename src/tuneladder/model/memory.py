@@ -72,7 +72,8 @@ def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all")
     model = skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
     if base.family == "encoder":
         modules = dict(model.named_modules())
-        return sum(low_rank(*modules[name].weight.shape, r) for name in body_targets(model, targets))
+        found = [modules[name].weight.shape for name in body_targets(model, targets)]
+        return sum(low_rank(rows, columns, r) for rows, columns in found)
     endings = tuple(linear_targets(model, targets))
     head = model.get_output_embeddings()
     chosen = [module for name, module in model.named_modules() if name.rpartition(".")[2] in endings and module is not head]

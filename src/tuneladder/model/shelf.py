@@ -148,7 +148,7 @@ class Shelf:
         if variant.base.family == "decoder":
             return LocalEngine(live.model, live.coder, name=name)
         labels = variant.head.labels if variant.head else None
-        if not variant.base.settings["masked"]:
+        if not variant.base.settings.get("masked"):
             return EncoderEngine(live.model, live.texts, name=name, labels=labels)
 
         def masked() -> Any:
@@ -191,10 +191,13 @@ def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
     options: dict[str, Any] = {"revision": base.revision} if base.source == "hub" and base.revision else {}
     kind: Any = transformers.AutoModelForCausalLM
     if base.family == "encoder":
-        kind = transformers.AutoModelForMaskedLM if base.settings["masked"] else transformers.AutoModel
+        kind = transformers.AutoModelForMaskedLM if base.settings.get("masked") else transformers.AutoModel
     if variant.head:
         kind = transformers.AutoModelForSequenceClassification
-        options |= {"id2label": dict(enumerate(variant.head.labels)), "label2id": {own: k for k, own in enumerate(variant.head.labels)}}
+        options |= {
+            "id2label": dict(enumerate(variant.head.labels)),
+            "label2id": {own: k for k, own in enumerate(variant.head.labels)},
+        }
     model, found = kind.from_pretrained(
         variant.weights or base.location,
         dtype=dtype,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -52,7 +52,8 @@ class Labelled:
     label: int
 
 
-Row = TypeVar("Row", Encoded, Labelled)
+Row = Encoded | Labelled
+Pad = Callable[[Sequence[Any]], Micro]  # rows of one kind to tensors
 
 
 class Batches(Protocol):
@@ -87,9 +88,7 @@ def pad_labelled(rows: Sequence[Labelled]) -> Micro:
     return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask_BT)
 
 
-def bundle(
-    rows: Sequence[Row], *, tokens: int, overhead: int = 64, pad: Callable[[Sequence[Row]], Micro] = pad  # type: ignore[assignment]
-) -> list[Micro]:
+def bundle(rows: Sequence[Row], *, tokens: int, overhead: int = 64, pad: Pad = pad) -> list[Micro]:
     """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row).
 
     Of all ways to cut the sorted rows, the one with the fewest padded tokens, where each pass costs as much as `overhead` tokens:
@@ -115,19 +114,10 @@ def bundle(
     return [pad(group) for group in reversed(groups)]
 
 
-class Rows(Generic[Row]):
+class Rows:
     """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them, and `pad` makes tensors of them."""
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        *,
-        batch: int,
-        epochs: float,
-        tokens: int,
-        seed: int,
-        pad: Callable[[Sequence[Row]], Micro] = pad,  # type: ignore[assignment]
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], *, batch: int, epochs: float, tokens: int, seed: int, pad: Pad = pad) -> None:
         self.rows, self.batch, self.tokens, self.seed, self.pad = rows, min(batch, len(rows)), tokens, seed, pad
         self.steps = max(1, round(epochs * len(rows) / self.batch))
         self._order: tuple[int, list[int]] = (-1, [])

@@ -16,7 +16,7 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.passages import said
-from tuneladder.train.batches import TILE, Labelled, Rows, bundle, pad, pad_labelled
+from tuneladder.train.batches import TILE, Labelled, Pad, Rows, bundle, pad, pad_labelled
 from tuneladder.train.loop import Course, follow, train
 from tuneladder.train.losses import label_of, next_token
 from tuneladder.types import Cost, Example, Head, Kit, Pace, Task, Tick, Variant
@@ -130,7 +130,7 @@ def fit(
         attention=attention,
         device=kit.device,
     )
-    padding: Any = pad_labelled if encoder else pad
+    padding: Pad = pad_labelled if encoder else pad
     batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=most * longest, seed=kit.seed, pad=padding)
     return follow(
         train(

@@ -56,7 +56,8 @@ class LinearProbe:
         train, dev = (_features(variant, rows, kit) for rows in (task.examples.train, task.examples.dev))
         number = {label: at for at, label in enumerate(task.labels)}
         right, right_dev = (
-            np.array([number[row.references[0]] for row in rows], dtype=np.int64) for rows in (task.examples.train, task.examples.dev)
+            np.array([number[row.references[0]] for row in rows], dtype=np.int64)
+            for rows in (task.examples.train, task.examples.dev)
         )
         mean, scale = train.mean(0), train.std(0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
@@ -64,7 +65,10 @@ class LinearProbe:
         if self.head == "centroid" or len(set(right.tolist())) < 2:
             best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels))), None
         else:
-            tried = [(own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own))) for own in self._tried(dev)]
+            tried = [
+                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own)))
+                for own in self._tried(dev)
+            ]
             losses = [-head.logs(dev)[np.arange(len(dev)), right_dev].mean() if len(dev) else 0.0 for _, head in tried]
             strength, best = tried[int(np.argmin(losses))]
         save_probe(best, kit.folder, {"head": self.head, "strength": strength, "base": variant.base.name})

@@ -1,5 +1,5 @@
-"""Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805) for
-an encoder; from random weights or, on a finished base, as domain-adaptive pretraining (arXiv:2004.10964)."""
+"""Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805)
+for an encoder; from random weights or, on a finished base, as domain-adaptive pretraining (arXiv:2004.10964)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Pretrain:
         if not task.text.train:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
         base = variant.base
-        if base.family == "encoder" and not base.settings["masked"]:
+        if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         length = self._length(variant)
         rows = min(self.batch_size, max(1, MICRO_TOKENS // length))

@@ -60,7 +60,7 @@ class SentenceDistil:
         base = variant.base
         if not task.text.train:
             raise Refused("sentence_distil needs plain text, and this task has none", "give the task `kind: text`")
-        if base.family == "encoder" and not base.settings["masked"]:
+        if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         teacher = self._teacher()
         length = min(self.length, base.context)
@@ -82,7 +82,11 @@ class SentenceDistil:
         with kit.shelf.live(variant) as live:
             each = _characters_of_a_token(live.texts, task.text.train)
         texts = drawn(task.text.train, task.mixture, characters=int(self.tokens * each), seed=kit.seed)
-        held = drawn(task.text.dev, task.mixture, characters=int(HELD_OUT * ROWS_TOKENS * each), seed=kit.seed) if task.text.dev else []
+        held = (
+            drawn(task.text.dev, task.mixture, characters=int(HELD_OUT * ROWS_TOKENS * each), seed=kit.seed)
+            if task.text.dev
+            else []
+        )
         if not texts:
             raise BadInput("there is no sentence in the text to learn from", "give more text")
         # the teacher first: the shelf lends one model at a time
@@ -142,7 +146,7 @@ class SentenceDistil:
 
 
 def embedded(teacher: Base, texts: Sequence[str], kit: Kit) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """The teacher's unit vectors (U, width) of the U different texts, and of each text which is its. Made once, a chunk under a key."""
+    """The teacher's unit vectors (U, width) of the U different texts, and of each text which is its. Made once, by chunks."""
     place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
     different = list(place)
     aims = np.zeros((len(different), teacher.width), np.float16)
