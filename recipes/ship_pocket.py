@@ -1,5 +1,5 @@
-"""Put the pocket base that a climb of `pocket-decoder.yaml` or `pocket-encoder.yaml` made into the package, with a card written from
-its figures. The run's folder has the base's name.
+"""Put the pocket base that a climb of `pocket-decoder.yaml` or `pocket-encoder.yaml` made into the package, with a card written
+from its figures. The run's folder has the base's name.
 
 python recipes/ship_pocket.py runs/pocket-decoder
 """
@@ -44,8 +44,8 @@ class Words:
 WORDS = {
     "pocket-decoder": Words(
         "text-generation",
-        "A Llama-shaped decoder, pretrained from random weights. It is the default base: small enough that a laptop climbs a whole "
-        "ladder in minutes, and no more than that.",
+        "A Llama-shaped decoder, pretrained from random weights. It is the default base: small enough that a laptop climbs a "
+        "whole ladder in minutes, and no more than that.",
         "xz (preset 9e) packs the same bytes, and an order-5 byte n-gram learned from the same training text. The figure for "
         "restaurants is flattered: several sentences of that set describe one place, and the held-out ones were not kept apart "
         "from those.",
@@ -54,10 +54,10 @@ WORDS = {
     ),
     "pocket-encoder": Words(
         "feature-extraction",
-        "A ModernBERT-shaped encoder, pretrained from random weights by masked language modelling; then its mean embedding learned "
-        "to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text. The teacher's weights are not in it.",
-        "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, which "
-        "see what came before alone: they stand here as the scale of the text.",
+        "A ModernBERT-shaped encoder, pretrained from random weights by masked language modelling; then its mean embedding "
+        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text. The teacher's weights are not in it.",
+        "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
+        "which see what came before alone: they stand here as the scale of the text.",
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher embeds better.",
     ),
 }
@@ -75,21 +75,12 @@ def main(run: Path) -> None:
     for file in FILES:
         if (node / file).exists():  # an encoder generates nothing
             shutil.copyfile(node / file, place / file)
-    logs = [_ticks(run.parent / ".store" / each) for each in _nodes(run.parent / ".store", rung)]
+    # each step of the rung ends a shorter rung of the recipe, which shares its node
+    parts = [next(each for each in found["rungs"] if each["steps"] == rung["steps"][: at + 1]) for at in range(len(rung["steps"]))]
+    logs = [_ticks(run.parent / ".store" / each["node"]) for each in parts]
     (place / "README.md").write_text(card(name, found, rung, logs), encoding="utf-8")
     size = sum(path.stat().st_size for path in place.iterdir())
     print(f"{place}: {size / 1e6:.1f} MB")
-
-
-def _nodes(store: Path, rung: dict[str, Any]) -> list[str]:
-    """The node of each step of the rung: the weights of one lie in the folder that the next one's variant began from."""
-    steps = [step["step"] for step in rung["steps"]]
-    kept = [path for path in store.glob("*/variant.json") if not path.parent.name.endswith(".part")]
-    found = []
-    for count in range(1, len(steps)):
-        (earlier,) = [path.parent.name for path in kept if json.loads(path.read_text("utf-8"))["steps"] == steps[:count]]
-        found.append(earlier)
-    return [*found, rung["node"]]
 
 
 def _ticks(node: Path) -> list[dict[str, Any]]:
@@ -118,8 +109,8 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
     for step, ticks in zip(rung["steps"], logs, strict=True):
         last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
         lines.append(
-            f"- {step['step']}: {last['tokens']:,} tokens seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two shared CPU "
-            f"cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on held-out text"
+            f"- {step['step']}: {last['tokens']:,} tokens seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two shared "
+            f"CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on held-out text"
         )
     lines += [
         "- weights: bfloat16",
