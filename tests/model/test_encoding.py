@@ -13,7 +13,9 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.text import Reader
 from tuneladder.ladder.tree import root_of
 from tuneladder.model import encoding
+from tuneladder.model.attach import body_targets, head_modules
 from tuneladder.model.inspect import inspect
+from tuneladder.model.memory import lora_parameters
 from tuneladder.model.shelf import Shelf
 from tuneladder.types import Decoding, Embedder, Head, Turn
 
@@ -112,3 +114,14 @@ def test_what_an_encoder_cannot_do(shelf, root):
             engine.generate(ASKS, Decoding())
         with pytest.raises(BadInput, match="no label 'c'"):
             engine.score(ASKS[:1], [("a", "c")])
+
+
+def test_lora_goes_on_the_body_alone(shelf, root, bare):
+    with shelf.live(replace(root, head=Head("classes", ("a", "b")))) as live:
+        names = body_targets(live.model, "all")
+        assert names
+        assert all(name.startswith("model.layers.") for name in names)
+        assert head_modules(live.model, live.fresh) == ["head", "classifier"]
+    with shelf.live(bare) as live:
+        assert [f"model.{name}" for name in body_targets(live.model, "all")] == names
+    assert lora_parameters(bare.base, r=2) == lora_parameters(root.base, r=2) > 0

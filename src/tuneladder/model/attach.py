@@ -93,9 +93,10 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
 def body_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     """As `linear_targets`, whole names within an encoder's body: what stands on it belongs to a head, and learns whole."""
     endings = linear_targets(model, targets)
-    body = f"{model.base_model_prefix}."
+    # a model without any head is its own body
+    body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name.startswith(body)]
-    return [name for name in linears if name.rpartition(".")[2] in endings and ".pooler." not in name]
+    return [name for name in linears if name.rpartition(".")[2] in endings and "pooler" not in name.split(".")]
 
 
 def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:

@@ -22,8 +22,11 @@ class ZeroShot:
     instruction: str = ""
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
-        if variant.base.family == "encoder" and task.kind != "text" and variant.prompt.ask != "score":
-            raise Refused(f"{variant.base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
+        base = variant.base
+        if base.family == "encoder" and task.kind != "text" and variant.prompt.ask != "score":
+            raise Refused(f"{base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
+        if base.family == "encoder" and task.kind == "text" and not base.settings.get("masked"):
+            raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")
         return self._on(variant), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
