@@ -154,7 +154,8 @@ class MaskedEngine(EncoderEngine):
         """Natural log-probability of each text's tokens, each hidden once while the rest is seen; of a text longer than SHORT
         tokens one hand of HANDS is hidden, and counted HANDS times. Which tokens a hand hides depends on the text's length alone.
         """
-        self._masked = self._masked or self._make()
+        if self._masked is None:
+            self._masked = self._make()
         asked = [each for number, ids in enumerate(self.coder.encode_plain(texts)) for each in self._asked(number, ids)]
         totals = [0.0] * len(texts)
         tokens = MOST_TOKENS.get(self._device.type, 4096)
