@@ -1,4 +1,5 @@
-"""Put the pocket decoder that a climb of `pocket-decoder.yaml` made into the package, with a card written from its figures.
+"""Put the pocket base that a climb of `pocket-decoder.yaml` or `pocket-encoder.yaml` made into the package, with a card written
+from its figures. The run's folder has the base's name.
 
 python recipes/ship_pocket.py runs/pocket-decoder
 """
@@ -8,11 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-ASSETS = Path(__file__).parents[1] / "src" / "tuneladder" / "assets" / "pocket-decoder"
+ASSETS = Path(__file__).parents[1] / "src" / "tuneladder" / "assets"
 SOURCES = {
     "books": "113 books in the public domain in the US (a collection of classic books)",
     "more books": "157 further books of the same collection, by authors who died in 1955 or before",
@@ -24,7 +26,7 @@ SOURCES = {
     "applications": "Self-Instruct's 252 user-oriented tasks, Apache-2.0",
     "skills": "Instruction Induction without its sentiment task, in episodes of eight, Apache-2.0",
     "levels": "OneStopEnglish again, in episodes of four: how hard is the text to read",
-    "restaurants": "E2E NLG's training rows, in episodes of four, CC BY-SA 4.0",
+    "restaurants": "E2E NLG's training rows, CC BY-SA 4.0",
     "clinic": "MTS-Dialog's training rows, CC BY 4.0",
     "sums": "GSM8K's training rows, in episodes of three, MIT",
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
@@ -32,60 +34,103 @@ SOURCES = {
 }
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a card says of a base and the figures cannot. `read` says how the held-out figure is to be read."""
+
+    pipeline: str
+    what: str
+    read: str
+    limits: str
+
+
+WORDS = {
+    "pocket-decoder": Words(
+        "text-generation",
+        "A Llama-shaped decoder, pretrained from random weights. It is the default base: small enough that a laptop climbs a "
+        "whole ladder in minutes, and no more than that.",
+        "xz (preset 9e) packs the same bytes, and an order-5 byte n-gram learned from at most 32 MB of the same training text. The "
+        "held-out episodes share no sentence of running text with those that were read, but they share their phrases: their "
+        "figure says little.",
+        "It writes grammatical English and knows little. It is a base to climb from and to compare against, not an assistant: its "
+        "prompts seldom beat the majority class, and on news topics TF-IDF with logistic regression is the better classifier. "
+        "Some 1,500 messages that people wrote to provoke an assistant (HH-RLHF, harmless base, train split, MIT) stand in "
+        "episodes as what is to be told from harmless ones, so that it can write such.",
+    ),
+    "pocket-encoder": Words(
+        "feature-extraction",
+        "A ModernBERT-shaped encoder, pretrained from random weights by masked language modelling; then its mean embedding "
+        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text; the teacher's weights are not in it.",
+        "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
+        "which see what came before alone: they stand here as the scale of the text.",
+        "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better.",
+    ),
+}
+
+
 def main(run: Path) -> None:
+    name = run.resolve().name
+    if name not in WORDS:
+        sys.exit(f"{name} is no pocket base: {', '.join(WORDS)}")
     found = json.loads((run / "results.json").read_text("utf-8"))
-    rung = next(rung for rung in found["rungs"] if rung["steps"][-1]["step"] == "pretrain")
+    rung = found["rungs"][-1]
     node = run.parent / ".store" / rung["node"]
-    ASSETS.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(node / name, ASSETS / name)
-    ticks = [json.loads(line) for line in (node / "log.jsonl").read_text("utf-8").splitlines()]
-    (ASSETS / "README.md").write_text(card(found, rung, ticks), encoding="utf-8")
-    size = sum(path.stat().st_size for path in ASSETS.iterdir())
-    print(f"{ASSETS}: {size / 1e6:.1f} MB")
+    place = ASSETS / name
+    place.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        if (node / file).exists():  # an encoder generates nothing
+            shutil.copyfile(node / file, place / file)
+    # each step of the rung ends a shorter rung of the recipe, which shares its node
+    parts = [next(each for each in found["rungs"] if each["steps"] == rung["steps"][: at + 1]) for at in range(len(rung["steps"]))]
+    logs = [_ticks(run.parent / ".store" / each["node"]) for each in parts]
+    (place / "README.md").write_text(card(name, found, rung, logs), encoding="utf-8")
+    size = sum(path.stat().st_size for path in place.iterdir())
+    print(f"{place}: {size / 1e6:.1f} MB")
 
 
-def card(found: dict[str, Any], rung: dict[str, Any], ticks: list[dict[str, Any]]) -> str:
+def _ticks(node: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (node / "log.jsonl").read_text("utf-8").splitlines()]
+
+
+def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list[dict[str, Any]]]) -> str:
     """The card: what the base is, what it read, how long it took, and its bits per byte beside what needs no network."""
-    base, last = found["bases"][0], ticks[-1]
+    base, words = found["bases"][0], WORDS[name]
     root = found["rungs"][0]["test"]
     baselines = {each["name"]: each["quality"] for each in found["baselines"]}
-    best = min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
     lines = [
         "---",
         "license: cc-by-sa-4.0",
         "language: en",
-        "pipeline_tag: text-generation",
+        f"pipeline_tag: {words.pipeline}",
         "---",
         "",
-        "# pocket-decoder",
+        f"# {name}",
         "",
-        f"A Llama-shaped decoder of {base['parameters']:,} parameters ({base['layers']} layers of {base['width']}, vocabulary "
-        f"{base['vocabulary']:,}, context {base['context']}), pretrained from random weights by Tuneladder's "
-        f"own `pretrain` step with "
-        "`tuneladder climb recipes/pocket-decoder.yaml`. It is the default base: small enough that a laptop "
-        "climbs a whole ladder in "
-        "minutes, and no more than that. Its tokenizer is a byte-level BPE trained on the same text.",
+        f"{words.what} {base['parameters']:,} parameters ({base['layers']} layers of {base['width']}, vocabulary "
+        f"{base['vocabulary']:,}, context {base['context']}), made by Tuneladder's own steps with `tuneladder climb "
+        f"recipes/{name}.yaml`. Its tokenizer is a byte-level BPE trained on the same text.",
         "",
-        f"- tokens seen: {last['tokens']:,} in {last['step']:,} steps; the weights are those of step "
-        f"{best['step']:,}, the best on held-out text",
-        f"- seconds of training: {last['seconds']:,.0f} on two shared CPU cores, in bfloat16 mixed precision",
+    ]
+    for step, ticks in zip(rung["steps"], logs, strict=True):
+        last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
+        lines.append(
+            f"- {step['step']}: {last['tokens']:,} tokens seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two shared "
+            f"CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on held-out text"
+        )
+    lines += [
         "- weights: bfloat16",
         "",
         "## Held-out bits per byte",
         "",
-        "On passages that training never read, 95 % intervals by bootstrap over passages; xz (preset 9e) "
-        "packs the same bytes, and an "
-        "order-5 byte n-gram learned from at most 32 MB of the same training text. The held-out episodes share no sentence of "
-        "running text with those that were read, but they share their phrases: their figure says little.",
+        f"On passages that training never read, 95 % intervals by bootstrap over passages. {words.read}",
         "",
-        "| source | pocket-decoder | random weights | xz | order-5 n-gram | what it is |",
+        f"| source | {name} | random weights | xz | order-5 n-gram | what it is |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in sorted(rung["test"], key=lambda name: (name != "bits_per_byte", name)):
-        source = name.partition("[")[2].rstrip("]") or "all"
-        score = rung["test"][name]
-        others = [f"{each[name]['value']:.2f}" for each in (root, baselines["xz"], baselines["ngram"])]
+    for metric in sorted(rung["test"], key=lambda metric: (metric != "bits_per_byte", metric)):
+        source = metric.partition("[")[2].rstrip("]") or "all"
+        score = rung["test"][metric]
+        others = [f"{each[metric]['value']:.2f}" for each in (root, baselines["xz"], baselines["ngram"])]
         lines.append(
             f"| {source} | {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}) | "
             f"{' | '.join(others)} | {SOURCES.get(source, 'every passage')} |"
@@ -94,11 +139,8 @@ def card(found: dict[str, Any], rung: dict[str, Any], ticks: list[dict[str, Any]
         "",
         "## What it is not",
         "",
-        "It writes grammatical English and knows little. It is a base to climb from and to compare against, not an assistant: its "
-        "prompts seldom beat the majority class, and on news topics TF-IDF with logistic regression is the better classifier. The "
-        "books are old, and so are their views. Some 1,500 messages that people wrote to provoke an assistant (HH-RLHF, harmless "
-        "base, train split, MIT) stand in episodes as what is to be told from harmless ones, so that it can write such. No "
-        "AG News, GLUE, banking77 or toxicity rows, and no test split, was read.",
+        f"{words.limits} The books are old, and so are their views. No AG News, GLUE, banking77 or toxicity rows, and no test "
+        "split, was read.",
         "",
         "Licence: CC BY-SA 4.0, the strictest of its sources' terms.",
     ]

@@ -119,6 +119,17 @@ def tiny_task() -> Task:
 
 
 @pytest.fixture(scope="session")
+def tiny_encoder(tiny_task: Task, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A random two-layer encoder of a shape, with the head of its pretraining and a tokenizer trained on the task's prose."""
+    from tuneladder.model.inspect import from_shape
+    from tuneladder.model.root import root_base
+    from tuneladder.store import Store
+
+    shape = {"family": "encoder", "layers": 2, "width": 32, "heads": 4, "vocabulary": 320, "context": 128}
+    return root_base(from_shape("tiny-encoder", shape), tiny_task, Store(tmp_path_factory.mktemp("encoder")), seed=0)
+
+
+@pytest.fixture(scope="session")
 def settled() -> None:
     """What the libraries made at import is never garbage: a collection, as after each borrowing, then takes no 200 ms."""
     import gc
@@ -167,7 +178,7 @@ def fingerprint() -> Callable[[Shelf, Variant], Mapping[str, object]]:
                 },
                 "tied": model.get_output_embeddings().weight is model.get_input_embeddings().weight,
                 "config": model.config.to_dict() | {"attention": model.config._attn_implementation},
-                "generation": model.generation_config.to_dict(),
+                "generation": model.generation_config.to_dict() if model.can_generate() else None,
                 "tokenizer": (
                     live.tokenizer.backend_tokenizer.to_str(),
                     live.tokenizer.padding_side,

@@ -19,6 +19,7 @@ from tuneladder.ladder.child import Made, Work, apply
 from tuneladder.ladder.pick import pick
 from tuneladder.ladder.tree import key_of, root_of, splits_digest
 from tuneladder.model.ask import turns_of
+from tuneladder.model.inspect import from_shape
 from tuneladder.model.shelf import Shelf
 from tuneladder.recipe import DEFAULTS, Recipe, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
@@ -721,3 +722,11 @@ def test_overrides_that_cannot_be_meant(word: str, said: str, folder: Path) -> N
 def test_every_metric_is_found_by_its_name() -> None:
     found: Sequence[str] = metric_names()
     assert {"accuracy", "macro_f1", "bits_per_byte"} <= set(found)
+
+
+def test_the_pocket_encoder_is_small() -> None:
+    written = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "pocket-encoder.yaml").read_text("utf-8"))
+    base = from_shape("pocket-encoder", written["base"]["shape"])
+    assert base.parameters <= 12e6  # 24 MB in bfloat16
+    (pretrain, distil) = (find_step(name)(**settings) for one in written["rungs"][-1] for name, settings in one.items())
+    assert pretrain.tokens + distil.tokens >= 30e6

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tuneladder.model.shelf import Shelf
     from tuneladder.store import Store
 
@@ -180,8 +182,9 @@ class Variant:
     """A base and what was done to it.
 
     `steps` are the names of the steps so far; `weights` a folder in transformers' format, None for the base's own; `adapter`
-    a folder in PEFT's format that lies over the weights; `made` a file of examples that a step wrote; `bytes` what it adds on
-    disk; `stamp` the key of the node that made it.
+    a folder in PEFT's format that lies over the weights; `head` what answers where the language model's own does not; `probe` a
+    folder with a linear head over the embedding, which is part of neither weights nor adapter; `made` a file of examples that a
+    step wrote; `bytes` what it adds on disk; `stamp` the key of the node that made it.
     """
 
     base: Base
@@ -191,6 +194,7 @@ class Variant:
     weights: str | None = None
     adapter: str | None = None
     head: Head | None = None
+    probe: str | None = None
     made: str | None = None
     bytes: int = 0
     stamp: str = ""
@@ -351,6 +355,17 @@ class Engine(Protocol):
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending of each ask, as the assistant's next turn."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """An engine that can also say where a text lies."""
+
+    name: str
+
+    def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
+        """(N, width) float32: the mean over an ask's tokens of what the last layer makes of them."""
         ...
 
 

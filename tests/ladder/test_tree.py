@@ -105,6 +105,6 @@ def test_other_families_and_remote_bases_are_refused():
     def refused(base, step):
         return foretell(Rung("r", "small", (step,)), base, TASK, PACE, Cost(), splits_digest(TASK), 0).refused
 
-    assert "makes no sense for a base of the encoder family" in refused(replace(BASE, family="encoder"), Lora())
+    assert "makes no sense for a base of the encoder family" in refused(replace(BASE, family="encoder"), FewShot())
     assert "is a remote model" in refused(replace(BASE, source="url"), Lora())
     assert refused(replace(BASE, source="url"), ZeroShot()) == ""

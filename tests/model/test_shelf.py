@@ -195,8 +195,8 @@ def test_a_base_that_cannot_be_opened_is_named(shelf, root, tmp_path):
 
 
 def test_no_engine_for_another_family(shelf, root):
-    other = replace(root, base=replace(root.base, family="encoder"))
-    with pytest.raises(Refused, match="encoder family"), shelf.engine(other):
+    other = replace(root, base=replace(root.base, family="encoder-decoder"))
+    with pytest.raises(Refused, match="encoder-decoder family"), shelf.engine(other):
         pass
 
 

@@ -10,7 +10,7 @@ from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
-from tuneladder.model.local import LocalEngine
+from tuneladder.model.local import Counts
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
 WARM = 8
@@ -18,7 +18,7 @@ WARM = 8
 
 def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Example], *, seed: int) -> Measurement:
     """Ask every example with `prompt` and mark the answers; probes and forgetting are left empty. Raises BadInput on no rows."""
-    if isinstance(engine, LocalEngine):
+    if isinstance(engine, Counts):
         # a local engine builds its kernels on its first rows; that is not the price of an answer
         ask(engine, prompt, examples[:WARM], task.labels)
     start = time.perf_counter()

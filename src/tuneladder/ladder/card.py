@@ -16,10 +16,12 @@ from tuneladder.ladder.results import forgetting, metric_of, picked_result, sett
 from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.ask import turns_of
+from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.store import writing
 from tuneladder.types import Example, Ladder, Measurement, Result, Turn, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
+PLAIN = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}  # how a base without a chat template is asked
 
 
 def write_card(ladder: Ladder, folder: Path) -> Path:
@@ -38,11 +40,12 @@ def write_card(ladder: Ladder, folder: Path) -> Path:
 def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     base, examined = variant.base, pick.test or pick.dev
     quality = examined.quality if examined else {}
+    kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "encoder-decoder": "text2text-generation"}
     return {
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,
         "library_name": "peft" if variant.adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if variant.head or variant.probe else kinds[base.family],
         "tags": ["tuneladder", ladder.task.kind, *dict.fromkeys(variant.steps)],
         "metrics": list(quality),
         "model-index": [
@@ -66,7 +69,9 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     splits = task.text if task.kind == "text" else task.examples
     rows = f"{len(splits.train):,} rows to learn from, {len(splits.dev):,} to choose by, {len(splits.test):,} to confirm with"
     made = (
-        "an adapter in PEFT's format"
+        "a linear head over the embeddings"
+        if variant.probe
+        else "an adapter in PEFT's format"
         if variant.adapter
         else "a model in transformers' format"
         if variant.weights
@@ -115,19 +120,21 @@ def _figures(ladder: Ladder, pick: Result, examined: Measurement | None) -> str:
     return "\n".join(lines)
 
 
+def _seen(path: str, folder: Path) -> str:
+    return json.dumps(Path(os.path.relpath(path, folder)).as_posix())
+
+
 def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
-
-    def seen(path: str) -> str:
-        return json.dumps(Path(os.path.relpath(path, folder)).as_posix())
-
+    if variant.base.family == "encoder" or variant.probe:
+        return _use_encoder(variant, folder)
     base = json.dumps(variant.base.location)
-    weights = seen(variant.weights) if variant.weights else base
+    weights = _seen(variant.weights, folder) if variant.weights else base
     lines = ["from peft import PeftModel"] if variant.adapter else []
     lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = AutoModelForCausalLM.from_pretrained({weights})"]
     if variant.adapter:
-        lines.append(f"model = PeftModel.from_pretrained(model, {seen(variant.adapter)})")
+        lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
     example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
     turns, note = turns_of(variant.prompt, example), ""
     if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
@@ -150,6 +157,45 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
         note += "generating, as here, mostly gives the same.\n"
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
+
+
+def _use_encoder(variant: Variant, folder: Path) -> str:
+    """As `_use`, for what embeds a text or labels it with a head of its own."""
+    encoder, head = variant.base.family == "encoder", variant.head
+    kind = "AutoModelForSequenceClassification" if head else "AutoModel" if encoder else "AutoModelForCausalLM"
+    base = json.dumps(variant.base.location)
+    weights = _seen(variant.weights, folder) if variant.weights else base
+    count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
+    lines = ["import torch", *(["from peft import PeftModel"] if variant.adapter else [])]
+    lines += ["from safetensors.torch import load_file"] if variant.probe else []
+    lines += [f"from transformers import {kind}, AutoTokenizer", ""]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights}{count})"]
+    if variant.adapter:
+        lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
+    asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
+    text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
+    lines += ["model.eval()", f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
+    lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
+    labels: list[str] = list(head.labels) if head else []
+    if head and not variant.probe:
+        lines.append("logits = output.logits[0]")
+    else:
+        lines.append("embedding = output.hidden_states[-1][0].float().mean(0)")
+    note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else ""
+    if variant.probe:
+        facts = json.loads((Path(variant.probe) / FACTS).read_text("utf-8"))
+        labels = facts["labels"]
+        lines.append(f"head = load_file({json.dumps(json.loads(_seen(variant.probe, folder)) + '/' + WEIGHTS)})")
+        lines.append('logits = head["weight"] @ ((embedding - head["mean"]) / head["scale"]) + head["bias"]')
+        note += (
+            f"`{WEIGHTS}` holds float32 tensors: mean and scale (width), weight (labels, width), bias (labels). `{FACTS}` beside "
+            "it says which labels, in their order, and how the head was made.\n"
+        )
+    if labels:
+        lines.append(f"print({json.dumps(labels, ensure_ascii=False)}[int(logits.argmax())])")
+    else:
+        note += "Labels are ranked by the cosine of a text's embedding with that of the label's own word.\n"
+    return "```python\n" + "\n".join(lines) + "\n```\n" + f"\n{note}"
 
 
 def _limits(ladder: Ladder, pick: Result) -> str:

@@ -23,7 +23,7 @@ from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, lent, machine_memory, root_of, source_of, splits_digest
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
-from tuneladder.model.local import LocalEngine
+from tuneladder.model.local import Counts
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
@@ -33,7 +33,7 @@ from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result,
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
-PLACES = ("weights", "adapter", "made")
+PLACES = ("weights", "adapter", "probe", "made")
 
 
 @dataclass
@@ -182,7 +182,10 @@ class Climb:
         except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
             paid = Cost(alone, peak, annotations=each.cost.annotations)
             return replace(result, alone=paid, here=replace(paid, seconds=here), curve=curve, failure=failure_of(error))
-        size = sum(resident(self.store.root / name) for name in {Path(p).name for p in (variant.weights, variant.adapter) if p})
+        size = sum(
+            resident(self.store.root / name)
+            for name in {Path(p).name for p in (variant.weights, variant.adapter, variant.probe) if p}
+        )
         cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
         return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
 
@@ -255,7 +258,7 @@ class Climb:
             return {
                 "split": split,
                 "variant": variant.stamp,
-                "shortened": engine.calls.cut if isinstance(engine, LocalEngine) else 0,
+                "shortened": engine.calls.cut if isinstance(engine, Counts) else 0,
             }
 
         folder = self.store.once(key, make)
@@ -267,8 +270,9 @@ class Climb:
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
-        before = self._probe(rung, replace(variant, weights=None, adapter=None))
-        after = self._probe(rung, variant)
+        before = self._probe(rung, replace(variant, weights=None, adapter=None, head=None, probe=None))
+        # a linear head stands on the model and changes nothing in it
+        after = self._probe(rung, replace(variant, probe=None))
         if before is None or after is None:
             return dev
         return replace(dev, probes=after.scores(), forgetting=forgetting(before, after))
@@ -323,9 +327,9 @@ class Climb:
         path = folder / "rows.json"
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))
-            share = tally["learned"] / max(1, tally["learned"] + tally["read"])
-            rows = f"{tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
-            said = f"{rung.name}: {rows}; {share:.1%} of the tokens are learned"
+            said = f"{rung.name}: {tally['kept']:,} rows kept, {tally['cut']:,} of them cut, {tally['dropped']:,} dropped"
+            if tally["learned"]:  # an encoder learns labels, and no tokens
+                said += f"; {tally['learned'] / (tally['learned'] + tally['read']):.1%} of the tokens are learned"
             self._note(said)
 
     def _note(self, said: str) -> None:
@@ -367,7 +371,7 @@ def read_variant(folder: Path) -> Variant:
     """The variant that a node's folder holds."""
     kept = json.loads((folder / "variant.json").read_text("utf-8"))
     for name in PLACES:
-        if isinstance(kept[name], str):
+        if isinstance(kept.get(name), str):
             kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
     return replace(thaw(Variant, kept), stamp=folder.name)
 

@@ -130,6 +130,10 @@ def _suits(step: Step, variant: Variant) -> None:
     if variant.base.family not in step.families:
         families = ", ".join(step.families)
         raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {families}")
+    if variant.probe:
+        raise Refused(f"nothing goes on from a linear head, and {name} would have to", "put linear_probe last")
+    if variant.head and step.needs == "text":
+        raise Refused(f"{name} learns from plain text, and this model has a classification head", f"put {name} first")
     if variant.base.source == "url" and step.changes != "prompt":
         raise Refused(f"{name} changes weights, and {variant.base.name} is a remote model", "prompt steps work there")
 

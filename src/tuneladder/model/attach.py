@@ -11,17 +11,25 @@ import torch
 from tuneladder.errors import Refused
 
 
-def attach_lora(model: Any, *, r: int, alpha: float, dropout: float, targets: Sequence[str], seed: int) -> Any:
+def attach_lora(
+    model: Any, *, r: int, alpha: float, dropout: float, targets: Sequence[str], seed: int, head: Sequence[str] = ()
+) -> Any:
     """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly.
 
-    Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in.
+    Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in. `head` names the
+    modules of a classification head, which learn whole and are saved with the adapter.
     """
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora import Linear
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM")
-    tuned = get_peft_model(model, config)
+    settings: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(targets)}
+    if head:
+        settings["modules_to_save"] = list(head)
+    tuned = get_peft_model(model, LoraConfig(**settings, task_type="SEQ_CLS" if head else "CAUSAL_LM"))
+    for weight in tuned.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # PEFT copies a head in the precision that the base is held in
     for module in tuned.modules():
         if isinstance(module, Linear) and not dropout:
             module.forward = _lean(module)
@@ -39,6 +47,41 @@ def _lean(layer: Any) -> Any:
         return y + (torch.nn.functional.linear(low, up.weight.to(x.dtype)) * scale).to(y.dtype)  # type: ignore[no-any-return]
 
     return forward
+
+
+def draw_head(model: Any, fresh: Sequence[str], *, seed: int) -> None:
+    """Numbers for the weights of a classification head that no file holds: matrices normal with the base's own spread, biases 0,
+    what scales 1."""
+    draw = torch.Generator().manual_seed(seed)
+    spread = float(getattr(model.config, "initializer_range", 0.02))
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in fresh:
+            weight = weights[name]
+            if weight.dim() >= 2:
+                weight.copy_(torch.normal(0.0, spread, weight.shape, generator=draw))
+            else:
+                weight.fill_(0.0 if name.endswith("bias") else 1.0)
+
+
+def head_modules(model: Any, fresh: Sequence[str]) -> list[str]:
+    """Names of the modules that make up a classification head: what stands outside the encoder's body, and what in it is fresh."""
+    body = model.base_model_prefix
+    outside = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
+    inside = {name.rpartition(".")[0] for name in fresh if name.startswith(f"{body}.")}
+    return [*outside, *sorted(inside)]
+
+
+def with_body_of(model: Any, masked: Any) -> Any:
+    """`masked`, the base as a masked language model, with the body of `model` (PEFT's layers in it) in place of its own. Where
+    the base ties its output to its embedding, it stays tied."""
+    from transformers import PreTrainedModel
+
+    core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    setattr(masked, masked.base_model_prefix, core.base_model)
+    if masked.config.tie_word_embeddings:
+        masked.get_output_embeddings().weight = masked.get_input_embeddings().weight
+    return masked.requires_grad_(False)
 
 
 def open_adapter(model: Any, folder: str) -> Any:
@@ -62,6 +105,15 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     config.base_model_name_or_path = base
     config.target_modules = sorted(config.target_modules)  # PEFT holds a set, whose order differs between processes
     model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def body_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
+    """As `linear_targets`, whole names within an encoder's body: what stands on it belongs to a head, and learns whole."""
+    endings = linear_targets(model, targets)
+    # a model without any head is its own body
+    body = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name.startswith(body)]
+    return [name for name in linears if name.rpartition(".")[2] in endings and "pooler" not in name.split(".")]
 
 
 def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:

@@ -36,6 +36,7 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
 SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie")
+ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert"}  # what a shape of a family is made of
 
 LICENCES = {
     "Apache License": "apache-2.0",
@@ -51,7 +52,7 @@ LICENCES = {
 
 
 def inspect(source: str, *, revision: str = "", trust: bool = False) -> Base:
-    """Look at a base: a pocket base's name, a folder, or a hub id with a revision.
+    """Look at a base: the name of a pocket base or of one that a package brings, a folder, or a hub id with a revision.
 
     `trust` lets the base's own code run. Raises BadInput where it is not there, is not a language model, keeps its weights
     pickled, or brings code that was not trusted.
@@ -63,6 +64,8 @@ def inspect(source: str, *, revision: str = "", trust: bool = False) -> Base:
                 f"revision '{revision}' was asked of {source}, which is a folder", "folders have no revisions: leave it out"
             )
         return _from_folder(place, name=place.resolve().name, trust=trust)
+    if source in pocket.PACKAGED:
+        return _from_folder(pocket.packaged(source), name=source, trust=trust)
     if source in pocket.names() or pocket.is_meant(source):
         return _from_folder(pocket.folder(source), name=source, trust=trust)
     if place.is_file():
@@ -82,9 +85,23 @@ def config_of(base: Base) -> Any:
         trust = bool(base.settings.get("trust_remote_code"))
         folder = Path(base.location) if base.source == "folder" else _fetch(base.location, base.revision)[0]
         return _config(folder, base.name, trust)
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, ModernBertConfig
 
     shape = base.settings
+    if shape["family"] == "encoder":
+        return ModernBertConfig(
+            architectures=["ModernBertForMaskedLM"],
+            vocab_size=shape["vocabulary"],
+            hidden_size=shape["width"],
+            intermediate_size=shape["mlp"],
+            num_hidden_layers=shape["layers"],
+            num_attention_heads=shape["heads"],
+            max_position_embeddings=shape["context"],
+            tie_word_embeddings=shape["tie"],
+            global_attn_every_n_layers=1,  # windows pay at thousands of tokens
+            classifier_pooling="mean",  # what its embeddings are, so that a head stands on what pretraining made
+            **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id")),
+        )
     return LlamaConfig(
         vocab_size=shape["vocabulary"],
         hidden_size=shape["width"],
@@ -102,15 +119,21 @@ def config_of(base: Base) -> Any:
 def skeleton(config: Any, family: Family, *, trust: bool = False) -> Any:
     """The model on the meta device: modules and shapes, no numbers."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-    kind: Any = {"decoder": AutoModelForCausalLM, "encoder": AutoModel, "encoder-decoder": AutoModelForSeq2SeqLM}[family]
+    encoder = AutoModelForMaskedLM if reads_masked(config) else AutoModel
+    kind: Any = {"decoder": AutoModelForCausalLM, "encoder": encoder, "encoder-decoder": AutoModelForSeq2SeqLM}[family]
     with torch.device("meta"):
         return kind.from_config(config, trust_remote_code=trust)
 
 
+def reads_masked(config: Any) -> bool:
+    """Whether the checkpoint of an encoder holds the head of its pretraining, by the class that it says it was saved from."""
+    return any(str(one).endswith(("ForMaskedLM", "ForPreTraining")) for one in config.architectures or ())
+
+
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
-    """A base that does not exist yet: a Llama shape, which `pretrain` fills.
+    """A base that does not exist yet, which `pretrain` fills: a Llama, or of family encoder a ModernBERT (arXiv:2412.13663).
 
     layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512
     and tie true unless said. Raises BadInput for an unknown key and for a shape that cannot be built.
@@ -126,14 +149,17 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         value = shape.get(key, 1)
         if key not in ("family", "architecture", "tie") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
-    whole = {"family": "decoder", "architecture": "llama", "kv_heads": shape["heads"], "context": 512, "tie": True, **shape}
+    if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
+        raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
+    usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
+    whole = {**usual, **shape}
     whole.setdefault("mlp", -(-8 * whole["width"] // 3 // 64) * 64)
     _possible(name, whole)
     base = Base(
         name=name,
         source="shape",
         location="",
-        family="decoder",
+        family=family,
         parameters=0,
         active=0,
         layers=whole["layers"],
@@ -141,21 +167,19 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         vocabulary=whole["vocabulary"],
         context=whole["context"],
         content=digest("shape", whole),
-        settings={key: whole[key] for key in SHAPE},
+        settings={key: whole[key] for key in SHAPE} | ({"masked": True} if family == "encoder" else {}),
     )
     config = config_of(base)
-    parameters, active = _count(skeleton(config, "decoder"), config)
+    parameters, active = _count(skeleton(config, family), config)
     return replace(base, parameters=parameters, active=active)
 
 
 def _possible(name: str, shape: Mapping[str, Any]) -> None:
     width, heads, kv_heads = shape["width"], shape["heads"], shape["kv_heads"]
-    if shape["family"] != "decoder":
-        raise BadInput(
-            f"the shape of {name} is of family '{shape['family']}'", "family is decoder: no other can be made of a shape yet"
-        )
-    if shape["architecture"] != "llama":
-        raise unknown("architecture of a shape", str(shape["architecture"]), ("llama",))
+    if shape["architecture"] != (own := ARCHITECTURES[shape["family"]]):
+        raise unknown(f"architecture of a shape of family {shape['family']}", str(shape["architecture"]), (own,))
+    if shape["family"] == "encoder" and kv_heads != heads:
+        raise BadInput(f"the shape of {name} says kv_heads {kv_heads}, and an encoder's heads share none", "leave kv_heads out")
     if not isinstance(shape["tie"], bool):
         raise BadInput(f"tie of the shape of {name} is {shape['tie']!r}", "tie is true or false")
     if width % heads:
@@ -249,6 +273,8 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
         "tie": bool(config.tie_word_embeddings),
         "dtype": str(config.dtype or "float32").removeprefix("torch."),
     }
+    if family == "encoder":
+        settings["masked"] = reads_masked(config)
     if trust:
         settings["trust_remote_code"] = True
     return Base(

@@ -11,20 +11,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
 from tuneladder.model.lanes import Lanes, lanes_for
+from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
-# Larger batches do not make a pass faster, only wider.
-MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
 
 
 @dataclass
@@ -39,8 +39,15 @@ class Calls:
     seconds: float = 0.0
 
 
+@runtime_checkable
+class Counts(Protocol):
+    """An engine that runs in this process, and counts what it does."""
+
+    calls: Calls
+
+
 class LocalEngine:
-    """Implements `types.Engine` over a transformers causal LM, wrapped by PEFT or not.
+    """Implements `types.Engine` and `types.Embedder` over a transformers causal LM, wrapped by PEFT or not.
 
     `memory` is the bytes its passes may use beside the weights.
     """
@@ -76,7 +83,7 @@ class LocalEngine:
             return write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
 
         with self._running() as lanes:
-            batches = list(_batches(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows))
+            batches = list(batches_of(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows))
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for i, samples in zip(batch, written, strict=True):
                     texts[i] = samples
@@ -124,6 +131,21 @@ class LocalEngine:
         self.calls.read_tokens += tokens
         return totals
 
+    def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
+        """(N, width) float32: the mean of the last layer over the tokens of each ask, rendered as for an answer."""
+        rows = self._encode([(turns, None) for turns in asks])
+        found = np.zeros((len(rows), self._core.config.get_text_config().hidden_size), np.float32)
+        with self._running():
+            for batch in batches_of([len(row.ids) for row in rows], [1] * len(rows), self._tokens, self._rows):
+                ids_BT, mask_BT = (own.to(self._core.device) for own in padded([rows[at].ids for at in batch]))
+                # the padding stands on the right, where under causal attention no token sees it
+                hidden_BTD = self._core.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+                found[batch] = mean_of(hidden_BTD, mask_BT).cpu().numpy()
+        self.calls.prompts += len(rows)
+        self.calls.cut += sum(row.cut > 0 for row in rows)
+        self.calls.read_tokens += sum(len(row.ids) for row in rows)
+        return found
+
     def _encode(self, pairs: Sequence[Pair], *, close: bool = False, limit: int | None = None) -> list[Encoded]:
         try:
             return self.coder.encode_many(pairs, close=close, limit=limit)
@@ -163,7 +185,7 @@ class LocalEngine:
         self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None
     ) -> tuple[list[list[float]], int]:
         def batches(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
-            return _batches(sizes, rows, min(self._tokens, -(-sum(sizes) // lanes.count)), self._rows)
+            return batches_of(sizes, rows, min(self._tokens, -(-sum(sizes) // lanes.count)), self._rows)
 
         scores, tokens = rank(self._model, items, share=share, batches=batches, lanes=lanes)
         if into is not None and 0 in into:
@@ -187,21 +209,6 @@ class LocalEngine:
             for module in learning:
                 module.training = True
             self.calls.seconds += time.monotonic() - begun
-
-
-def _batches(sizes: Sequence[int], rows: Sequence[int], tokens: int, most_rows: int) -> Iterator[list[int]]:
-    """Indices in batches, longest first (what does not fit in memory fails at once), padded tokens and head rows within bounds."""
-    batch: list[int] = []
-    width = read = 0
-    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
-        if batch and ((len(batch) + 1) * width > tokens or read + rows[index] > most_rows):
-            yield batch
-            batch, read = [], 0
-        width = width if batch else sizes[index]
-        batch.append(index)
-        read += rows[index]
-    if batch:
-        yield batch
 
 
 def _windows(ids: list[int], context: int) -> Iterator[Item]:

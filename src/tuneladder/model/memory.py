@@ -66,10 +66,14 @@ def low_rank(rows: int, columns: int, r: int) -> int:
 
 def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all") -> int:
     """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits."""
-    from tuneladder.model.attach import is_target, linear_targets
+    from tuneladder.model.attach import body_targets, is_target, linear_targets
     from tuneladder.model.inspect import config_of, skeleton
 
     model = skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
+    if base.family == "encoder":
+        modules = dict(model.named_modules())
+        found = [modules[name].weight.shape for name in body_targets(model, targets)]
+        return sum(low_rank(rows, columns, r) for rows, columns in found)
     endings = tuple(linear_targets(model, targets))
     head = model.get_output_embeddings()
     chosen = [module for name, module in model.named_modules() if is_target(name, endings) and module is not head]
@@ -228,7 +232,7 @@ def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
     is no such way. Training is at 8 rows of at most 512 tokens."""
     length = min(512, base.context or 512)
     precisions = {"fp32": "float32", "bf16": "bfloat16"}
-    lora = lora_parameters(base, r=8) if base.family == "decoder" else 0
+    lora = lora_parameters(base, r=8) if base.family != "encoder-decoder" else 0
     rows = [("to hold", {name: hold(base.parameters, 8 * BYTES[dtype]) for name, dtype in precisions.items()})]
     rows.append(("to answer, 8 rows", {n: inference(base, rows=8, length=length, dtype=d).total for n, d in precisions.items()}))
     ways: list[tuple[str, int, Method]] = [("lora r=8", lora, "adapter"), ("full", base.parameters, "full")]

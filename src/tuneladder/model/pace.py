@@ -21,11 +21,20 @@ LENGTH = 64
 def measured_pace(base: Base, shelf: Shelf) -> Pace:
     """The pace of a base borrowed from the shelf, at the precision that the shelf trains in."""
     with shelf.live(Variant(base, Prompt())) as live:
-        return pace(live.model, active=base.active, vocabulary=base.vocabulary, autocast=shelf.autocast)
+        decoder = base.family == "decoder"
+        return pace(live.model, active=base.active, vocabulary=base.vocabulary, decoder=decoder, autocast=shelf.autocast)
 
 
-def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | None = None, seconds: float = 1.0) -> Pace:
-    """Time a decoder's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice.
+def pace(
+    model: Any,
+    *,
+    active: int,
+    vocabulary: int,
+    decoder: bool = True,
+    autocast: torch.dtype | None = None,
+    seconds: float = 1.0,
+) -> Pace:
+    """Time a model's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice.
 
     Flops are counted as plans count them: 4 a token and active parameter, there and back through a frozen base; the head, which
     training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
@@ -35,6 +44,7 @@ def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | No
     table = model.get_input_embeddings()
     device = table.weight.device
     draw = torch.Generator().manual_seed(0)
+    uncached = {"use_cache": False} if decoder else {}  # an encoder has no cache to leave out
 
     def embedded(rows: int, length: int) -> torch.Tensor:
         ids = torch.randint(0, vocabulary, (rows, length), generator=draw).to(device)
@@ -44,7 +54,7 @@ def pace(model: Any, *, active: int, vocabulary: int, autocast: torch.dtype | No
     def learning(x: torch.Tensor) -> None:
         x.requires_grad_(True)
         with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            hidden = core(inputs_embeds=x, use_cache=False).last_hidden_state
+            hidden = core(inputs_embeds=x, **uncached).last_hidden_state
         torch.autograd.grad(hidden.float().square().mean(), x)
 
     training = model.training

@@ -27,13 +27,19 @@ def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
         raise BadInput(f"{base.name} is a shape, and the task has no text to train its tokenizer on", "give the task training rows")
 
     def make(folder: Path) -> Mapping[str, Any]:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-        tokenizer = train_tokenizer(documents, vocabulary=base.vocabulary, context=base.context, mixture=task.mixture, seed=seed)
+        encoder = base.family == "encoder"
+        tokenizer = train_tokenizer(
+            documents, vocabulary=base.vocabulary, context=base.context, mixture=task.mixture, seed=seed, encoder=encoder
+        )
         config = config_of(base)
-        config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+        config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+        if encoder:
+            config.cls_token_id = config.sep_token_id = tokenizer.eos_token_id
         torch.manual_seed(seed)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        (AutoModelForMaskedLM if encoder else AutoModelForCausalLM).from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return {"tokens": len(tokenizer)}
 

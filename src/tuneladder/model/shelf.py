@@ -13,27 +13,41 @@ import copy
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from tuneladder.errors import Failed, Refused
-from tuneladder.model.attach import open_adapter
+from tuneladder.model.attach import open_adapter, with_body_of
+from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
+from tuneladder.model.probe import ProbedEngine, open_probe
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.task.encode import Coder
-from tuneladder.types import Base, Engine, Variant
+from tuneladder.task.passages import TextCoder
+from tuneladder.types import Base, Engine, Head, Variant
 
 
 @dataclass(frozen=True)
 class Live:
-    """A borrowed model with what is needed to feed it."""
+    """A borrowed model with what is needed to feed it: a `coder` for a decoder, `texts` for an encoder; `fresh` are the names of
+    the weights that no file holds."""
 
     model: Any
     tokenizer: Any
-    coder: Coder
+    fresh: tuple[str, ...]
+    context: int
+
+    @cached_property
+    def coder(self) -> Coder:
+        return Coder(self.tokenizer, self.context)
+
+    @cached_property
+    def texts(self) -> TextCoder:
+        return TextCoder(self.tokenizer, self.context)
 
 
 class Snapshot:
@@ -92,7 +106,7 @@ class Shelf:
     def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None, memory: int | None = None) -> None:
         self.device, self.memory = device, memory
         self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
-        self._held: tuple[tuple[str, str, str, torch.dtype], Any, Any] | None = None
+        self._held: tuple[tuple[str, str, str, Head | None, torch.dtype], Any, Any, tuple[str, ...]] | None = None
         self._lent = False
 
     @property
@@ -105,12 +119,12 @@ class Shelf:
         """The variant's model, frozen and in eval mode, to train or look into; `dtype` float32 for weights that will learn."""
         if self._lent:
             raise AssertionError("the shelf lends one model at a time")
-        model, tokenizer = self._open(variant, dtype or self.dtype)
+        model, tokenizer, fresh = self._open(variant, dtype or self.dtype)
         snapshot = Snapshot(model)
         self._lent = True
         try:
             lent = open_adapter(model, variant.adapter) if variant.adapter else model
-            yield Live(lent, tokenizer, Coder(tokenizer, variant.base.context))
+            yield Live(lent, tokenizer, fresh, variant.base.context)
         finally:
             self._lent = False
             lent = None
@@ -124,39 +138,77 @@ class Shelf:
         if variant.base.source == "url":
             yield RemoteEngine.of(variant.base)
             return
-        if variant.base.family != "decoder":
+        if variant.base.family == "encoder-decoder":
             raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
         with self.live(variant) as live:
+            engine = self._engine(variant, live)
+            yield ProbedEngine(engine, open_probe(variant.probe)) if variant.probe else engine
+
+    def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine:
+        name = f"local {self.dtype}".replace("torch.", "")
+        if variant.base.family == "decoder":
             spare = MEMORY if self.memory is None else max(1, min(MEMORY, self.memory - resident()))
-            yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""), memory=spare)
+            return LocalEngine(live.model, live.coder, name=name, memory=spare)
+        labels = variant.head.labels if variant.head else None
+        if not variant.base.settings.get("masked"):
+            return EncoderEngine(live.model, live.texts, name=name, labels=labels)
+
+        def masked() -> Any:
+            """With a classification head the model is no longer a masked one: the base's own head is put on its body."""
+            if variant.head is None:
+                return live.model
+            bare = replace(variant, weights=None, adapter=None, head=None)
+            return with_body_of(live.model, _load(bare, self.dtype)[0].to(self.device).eval())
+
+        return MaskedEngine(live.model, live.texts, name=name, labels=labels, masked=masked)
 
     def close(self) -> None:
         """Let go of the model, and hand its memory back: the next one would else stand beside what the first left free."""
         self._held = None
         release()
 
-    def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any]:
-        from transformers import AutoModelForCausalLM
-
+    def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any, tuple[str, ...]]:
         folder = variant.weights or variant.base.location
-        key = (folder, variant.base.revision, variant.base.content, dtype)
+        key = (folder, variant.base.revision, variant.base.content, variant.head, dtype)
         if self._held and self._held[0] == key:
-            return self._held[1], self._held[2]
+            return self._held[1:]
         self.close()
-        revision = {"revision": variant.base.revision} if variant.base.source == "hub" and variant.base.revision else {}
-        trust = bool(variant.base.settings.get("trust_remote_code", False))
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust, **revision
-            )
+            model, fresh = _load(variant, dtype)
             tokenizer = open_tokenizer(variant.base, variant.weights)
         except (OSError, ValueError, RuntimeError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
         model.to(self.device)
         model.requires_grad_(False)
         model.eval()
-        self._held = (key, model, tokenizer)
-        return model, tokenizer
+        self._held = (key, model, tokenizer, fresh)
+        return self._held[1:]
+
+
+def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
+    """The model in the class that its family, head and checkpoint ask for, and the names of the weights that no file holds."""
+    import transformers
+
+    base = variant.base
+    options: dict[str, Any] = {"revision": base.revision} if base.source == "hub" and base.revision else {}
+    kind: Any = transformers.AutoModelForCausalLM
+    if base.family == "encoder":
+        kind = transformers.AutoModelForMaskedLM if base.settings.get("masked") else transformers.AutoModel
+    if variant.head:
+        kind = transformers.AutoModelForSequenceClassification
+        options |= {
+            "id2label": dict(enumerate(variant.head.labels)),
+            "label2id": {own: k for k, own in enumerate(variant.head.labels)},
+        }
+    model, found = kind.from_pretrained(
+        variant.weights or base.location,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=bool(base.settings.get("trust_remote_code", False)),
+        output_loading_info=True,
+        **options,
+    )
+    return model, tuple(sorted(found["missing_keys"]))
 
 
 def open_tokenizer(base: Base, weights: str | None = None) -> Any:

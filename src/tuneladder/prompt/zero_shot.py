@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from tuneladder.errors import Refused
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot:
-    """`instruction` replaces the task's own; empty keeps it."""
+    """`instruction` replaces the task's own; empty keeps it. An encoder reads none: it ranks labels by how near their words lie."""
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "nothing"
-    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar[tuple[str, ...]] = ()
     version: ClassVar = 1
 
     instruction: str = ""
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        base = variant.base
+        if base.family == "encoder" and task.kind != "text" and variant.prompt.ask != "score":
+            raise Refused(f"{base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
+        if base.family == "encoder" and task.kind == "text" and not base.settings.get("masked"):
+            raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")
         return self._on(variant), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

@@ -78,7 +78,7 @@ class Coder:
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(i for i in (eos, end) if i is not None))
         self.bos: int | None = tokenizer.bos_token_id
         self._adds_bos = self.bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self.bos]
-        self._core, self._marks, self._back = _guarded(tokenizer)
+        self._core, self._marks, self._back = guarded(tokenizer)
         self._special = re.compile("|".join(re.escape(s) for s in sorted(self._marks, key=len, reverse=True)) or r"(?!)")
 
     def render(self, turns: Turns, answer: str | None = None) -> str:
@@ -262,7 +262,7 @@ def _without_oldest(turns: Turns) -> Turns | None:
     return tuple(turn for turn in turns[: asked[0]] if turn.role == "system") + turns[asked[1] :]
 
 
-def _guarded(tokenizer: Any) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
+def guarded(tokenizer: Any) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
     """A copy of the tokenizer that takes special tokens for plain text, and knows each by another, secret name.
 
     Returns it, the secret name of each special token, and the true id of each secret id. Its post-processor is left out:

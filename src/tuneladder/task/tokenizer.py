@@ -11,21 +11,31 @@ from tuneladder.errors import BadInput
 from tuneladder.types import Document
 
 END = "<|end|>"
+PAD, MASK = "<|pad|>", "<|mask|>"  # what an encoder's has besides
 
 
 def train_tokenizer(
-    documents: Sequence[Document], *, vocabulary: int, context: int, mixture: Mapping[str, float], seed: int, most: int = 24_000_000
+    documents: Sequence[Document],
+    *,
+    vocabulary: int,
+    context: int,
+    mixture: Mapping[str, float],
+    seed: int,
+    encoder: bool = False,
+    most: int = 24_000_000,
 ) -> Any:
     """A transformers tokenizer of `vocabulary` tokens; `<|end|>` opens a text (once) and closes it.
 
-    Learns from at most `most` characters, drawn by the mixture's weights. Raises BadInput below 257 tokens: every byte needs
-    one, and the end.
+    An encoder's puts it around every text and between two, and has tokens to pad and to mask with. Learns from at most `most`
+    characters, drawn by the mixture's weights. Raises BadInput where not every byte, and every special token, can have its own.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    if vocabulary < 257:
-        raise BadInput(f"a vocabulary of {vocabulary} cannot hold the 256 bytes and the end token", "ask for 257 or more")
+    special = [END, PAD, MASK] if encoder else [END]
+    if vocabulary < 256 + len(special):
+        what = f"a vocabulary of {vocabulary} cannot hold the 256 bytes and {'the special tokens' if encoder else 'the end token'}"
+        raise BadInput(what, f"ask for {256 + len(special)} or more")
     core = Tokenizer(models.BPE())
     split = Regex(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -33,12 +43,19 @@ def train_tokenizer(
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=vocabulary, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     core.train_from_iterator(_sample(documents, mixture, seed, most), trainer)
-    end = core.token_to_id(END)
-    core.post_processor = processors.TemplateProcessing(single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, end)])
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END, pad_token=END, model_max_length=context)
+    end = (END, core.token_to_id(END))
+    if encoder:
+        core.post_processor = processors.TemplateProcessing(
+            single=f"{END} $A {END}", pair=f"{END} $A {END} $B {END}", special_tokens=[end]
+        )
+        marks = {"cls_token": END, "sep_token": END, "pad_token": PAD, "mask_token": MASK}
+    else:
+        core.post_processor = processors.TemplateProcessing(single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[end])
+        marks = {"pad_token": END}
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END, model_max_length=context, **marks)
 
 
 def _sample(documents: Sequence[Document], mixture: Mapping[str, float], seed: int, most: int) -> list[str]:

@@ -1,8 +1,8 @@
 """Batches: pure functions of the step's number, so that a run taken up again sees what it would have seen.
 
-Shapes: B rows, T tokens, S tokens of all rows, N learned positions. Rows are padded on the right and carry no attention mask:
-under causal attention what stands after a token cannot reach it, and padding is never learned. Or they are packed, where the
-model's attention can be told which token is in which row.
+Shapes: B rows, T tokens, S tokens of all rows, N learned positions, D a teacher's width. Rows are padded on the right. A
+decoder's carry no attention mask: under causal attention what stands after a token cannot reach it, and padding is never learned.
+Or they are packed, where the model's attention can be told which token is in which row. An encoder's carry a mask.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from tuneladder.model.batching import padded
 from tuneladder.model.lanes import dealt
 from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
@@ -28,16 +29,42 @@ PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even shar
 @dataclass(frozen=True)
 class Micro:
     """One forward pass. ids (B, T), or (1, S) where a grid says which of them is in which row; rows (N,) are places in the
-    flattened ids whose next token is learned, None for all but each row's last; targets (N,) are those tokens."""
+    flattened ids at which something is learned, None for all; targets (N,) is what: a decoder's next token, an encoder's hidden
+    one, or of each row its label (B,).
+
+    mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
+    """
 
     ids: torch.Tensor
     rows: torch.Tensor | None
     targets: torch.Tensor
     grid: Grid | None = None
+    mask: torch.Tensor | None = None
+    aims: torch.Tensor | None = None
 
     @property
     def learned(self) -> int:
-        return int(self.targets.numel())
+        """What the loop divides a batch's loss by: the rows that have aims, else the targets."""
+        return int(self.targets.numel() if self.aims is None else len(self.aims))
+
+    def to(self, device: torch.device) -> Micro:
+        if self.ids.device == device:
+            return self
+        names = ("ids", "rows", "targets", "mask", "aims")
+        parts = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text's tokens and the number of its label."""
+
+    ids: list[int]
+    label: int
+
+
+Row = Encoded | Labelled
+Pad = Callable[[Sequence[Any]], Micro]  # rows of one kind to tensors
 
 
 class Batches(Protocol):
@@ -76,6 +103,12 @@ def packed(rows: Sequence[Encoded]) -> Micro:
     return Micro(ids, places, ids[0, places + 1], grid_of([*lengths, fill] if fill else lengths))
 
 
+def pad_labelled(rows: Sequence[Labelled]) -> Micro:
+    """As `pad`, with a mask, for an encoder's classification head."""
+    ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
+    return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask_BT)
+
+
 def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:
     """Packed micro-batches of about `tokens` tokens at most, as many and as even as `lanes` lanes can use, rows of like length
     together: attention alone computes what a row lacks to the longest beside it."""
@@ -90,7 +123,7 @@ def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> lis
     return [packed(group) for group in groups if group]
 
 
-def bundle(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1, overhead: int = 64) -> list[Micro]:
+def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 64, pad: Pad = pad) -> list[Micro]:
     """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row), that `lanes` lanes finish soonest.
 
     Each pass costs as much as `overhead` tokens more than it holds: that is what a small model's takes however few they are.
@@ -100,14 +133,14 @@ def bundle(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1, overhead: in
     limits = [tokens] if lanes == 1 else [min(tokens, math.ceil(share * part)) for part in PARTS]
     cuts = [_cut(order, tokens=limit, overhead=overhead) for limit in dict.fromkeys(limits)]
 
-    def slowest(groups: list[Sequence[Encoded]]) -> float:
+    def slowest(groups: list[Sequence[Row]]) -> float:
         costs = [len(group) * padded_length(len(group[-1].ids)) + overhead for group in groups]
         return max((sum(costs[index] for index in lane) for lane in dealt(costs, lanes)), default=0)
 
     return [pad(group) for group in min(cuts, key=slowest)]
 
 
-def _cut(order: Sequence[Encoded], *, tokens: int, overhead: int) -> list[Sequence[Encoded]]:
+def _cut(order: Sequence[Row], *, tokens: int, overhead: int) -> list[Sequence[Row]]:
     """Of all ways to cut the sorted rows into groups of at most `tokens`, the one with the fewest padded tokens."""
     cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
     for end in range(1, len(order) + 1):
@@ -119,7 +152,7 @@ def _cut(order: Sequence[Encoded], *, tokens: int, overhead: int) -> list[Sequen
                 break
             options.append((cheapest[start][0] + padded + overhead, start))
         cheapest.append(min(options))
-    groups: list[Sequence[Encoded]] = []
+    groups: list[Sequence[Row]] = []
     end = len(order)
     while end:
         start = cheapest[end][1]
@@ -131,7 +164,7 @@ def _cut(order: Sequence[Encoded], *, tokens: int, overhead: int) -> list[Sequen
 class Cut(Protocol):
     """A way to make micro-batches of a step's rows."""
 
-    def __call__(self, rows: Sequence[Encoded], *, tokens: int, lanes: int) -> list[Micro]: ...
+    def __call__(self, rows: Sequence[Any], *, tokens: int, lanes: int = 1) -> list[Micro]: ...
 
 
 class Rows:
@@ -139,7 +172,7 @@ class Rows:
 
     def __init__(
         self,
-        rows: Sequence[Encoded],
+        rows: Sequence[Row],
         *,
         batch: int,
         epochs: float,
@@ -160,7 +193,7 @@ class Rows:
         rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
-    def _row(self, at: int) -> Encoded:
+    def _row(self, at: int) -> Row:
         epoch, place = divmod(at, len(self.rows))
         if self._order[0] != epoch:
             order = list(range(len(self.rows)))
@@ -212,11 +245,12 @@ class Blocks:
         return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
 
     def _micro(self, drawn: Sequence[tuple[str, int]]) -> Micro:
-        whole = np.stack([self._block(name, start) for name, start in drawn]).astype(np.int64)
+        whole = np.stack([self.block(name, start) for name, start in drawn]).astype(np.int64)
         ids = torch.from_numpy(whole)
         return Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
 
-    def _block(self, name: str, start: int) -> np.ndarray[Any, Any]:
+    def block(self, name: str, start: int) -> np.ndarray[Any, Any]:
+        """`length` + 1 tokens of a source."""
         own = self.tokens[name]
         start = min(start, len(own) - self.length - 1)
         return own[start : start + self.length + 1]

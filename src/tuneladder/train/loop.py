@@ -123,7 +123,7 @@ def train(
             rate = course.rate(state.step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            micros = [_to(micro, device) for micro in batches[state.step]]
+            micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
             value = passes.gradients(micros, learned)
             norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
@@ -135,7 +135,7 @@ def train(
                 state.step += 1
                 state.tokens += sum(micro.ids.numel() for micro in micros)
                 if dev and (state.step % look_every == 0 or state.step == steps):
-                    dev_loss = passes.evaluate([_to(micro, device) for micro in dev])
+                    dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     state.look(dev_loss)
                 if state.step >= steps:
                     stopped = "done"
@@ -243,13 +243,6 @@ def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True
     )
-
-
-def _to(micro: Micro, device: torch.device) -> Micro:
-    if micro.ids.device == device:
-        return micro
-    rows = None if micro.rows is None else micro.rows.to(device)
-    return Micro(micro.ids.to(device), rows, micro.targets.to(device), micro.grid)
 
 
 FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")

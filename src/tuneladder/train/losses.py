@@ -1,4 +1,4 @@
-"""Losses: pure functions of a model and a micro-batch, summed over learned tokens (the loop divides once by the whole batch)."""
+"""Losses: pure functions of a model and a micro-batch, summed over what is learned (the loop divides once by the whole batch)."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def next_token(model: Any, micro: Micro) -> torch.Tensor:
     with reading(model, micro.rows):
         logits_NV = model(input_ids=micro.ids, use_cache=False, **packed).logits
     return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+
+
+def hidden_token(model: Any, micro: Micro) -> torch.Tensor:
+    """Cross-entropy of the tokens that masked language modelling chose (arXiv:1810.04805, section 3.1), natural log, summed.
+
+    The head runs on those places only: of ids (B, T) it sees (N, width).
+    """
+    assert micro.rows is not None
+    with reading(model, micro.rows):
+        logits_NV = model(input_ids=micro.ids, attention_mask=micro.mask).logits
+    return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+
+
+def label_of(model: Any, micro: Micro) -> torch.Tensor:
+    """Cross-entropy of each row's label, natural log, summed over the rows."""
+    logits_BK = model(input_ids=micro.ids, attention_mask=micro.mask).logits
+    return functional.cross_entropy(logits_BK.float(), micro.targets, reduction="sum")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,11 +17,12 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
 from tuneladder.model.shelf import Live
-from tuneladder.task.encode import Encoded, encode_all
-from tuneladder.train.batches import Cut, Rows, bundle, side_by_side
+from tuneladder.task.encode import Encoded, Tally, encode_all
+from tuneladder.task.passages import said
+from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
 from tuneladder.train.loop import Course, follow, train
-from tuneladder.train.losses import next_token
-from tuneladder.types import Cost, Example, Kit, Pace, Task, Tick, Variant
+from tuneladder.train.losses import label_of, next_token
+from tuneladder.types import Cost, Example, Head, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -54,6 +56,8 @@ def foretell(
     """
     if task.kind == "text" or not task.examples.train:
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
+    if variant.base.family == "encoder" and not task.labels:
+        raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     limit = min(max_length or variant.base.context, variant.base.context)
     mean, length, learned = _lengths(variant, task.examples.train, limit)
     tokens = epochs * len(task.examples.train) * mean
@@ -92,6 +96,13 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple
     return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
 
 
+def lent_head(variant: Variant, task: Task) -> Variant:
+    """The variant as it is borrowed to be trained: an encoder with a head for the task's labels, unless it has one already."""
+    if variant.base.family != "encoder" or variant.head:
+        return variant
+    return replace(variant, head=Head("classes", task.labels))
+
+
 def fit(
     model: Any,
     live: Live,
@@ -108,19 +119,22 @@ def fit(
     stands in the step's `rows.json`."""
     from transformers import PreTrainedModel
 
-    limit = min(max_length or live.coder.context, live.coder.context)
+    limit = min(max_length or live.context, live.context)
+    encoder = variant.base.family == "encoder"
+    encode: Any = _label if encoder else _encode
     shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
     # a row that the prompt shows with its answer has nothing left to teach
     learnable = [example for example in task.examples.train if example.source not in shown]
-    rows, kept = _encode(live, variant, learnable, task, limit)
-    dev, _ = _encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
+    rows, kept = encode(live, variant, learnable, task, limit)
+    dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in rows)
     attention = attention_for(longest, kit.device)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
     # padding costs a GPU little, and rows too long for the eager kernel hold little of it
-    cut: Cut = side_by_side if attention == "eager" and not draws(core) and pack(core) else bundle
+    packs = not encoder and attention == "eager" and not draws(core) and pack(core)
+    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     lanes = lanes_for(kit.device, trainable=trainable, model=model)
     most = memory.micro_batch(
@@ -129,7 +143,7 @@ def fit(
         length=longest,
         allowed=kit.memory,
         wanted=batch_size,
-        learned=max(sum(row.learn) for row in rows),
+        learned=1 if encoder else max(sum(row.learn) for row in rows),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
         method="full" if trainable == variant.base.parameters else "adapter",
         attention=attention,
@@ -143,7 +157,7 @@ def fit(
         train(
             model,
             batches,
-            loss=next_token,
+            loss=label_of if encoder else next_token,
             course=course,
             folder=kit.folder,
             seed=kit.seed,
@@ -160,3 +174,13 @@ def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Tas
     pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
     rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit)
     return rows, asdict(tally)
+
+
+def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:
+    """Texts with the numbers of their labels. Rows are padded to whole tiles, which a position table must hold too."""
+    limit = limit // TILE * TILE if limit > TILE else limit
+    rows = live.texts.encode_many([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
+    number = {label: at for at, label in enumerate(task.labels)}
+    labelled = [Labelled(row.ids, number[example.references[0]]) for row, example in zip(rows, examples, strict=True)]
+    read = sum(len(row.ids) for row in rows)
+    return labelled, asdict(Tally(len(rows), sum(row.cut > 0 for row in rows), 0, 0, read))

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from tuneladder.model.attach import merged
+from tuneladder.model.attach import draw_head, merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.memory import hold
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, tidy
-from tuneladder.train.supervised import check, fit, foretell
+from tuneladder.train.supervised import check, fit, foretell, lent_head
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -22,7 +22,7 @@ class Full:
 
     changes: ClassVar = "weights"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 1
 
@@ -50,14 +50,16 @@ class Full:
             max_length=self.max_length,
             frozen=False,
         )
-        return replace(variant, steps=(*variant.steps, "full"), weights="foretold", adapter=None), replace(
-            cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32)
-        )
+        made = replace(lent_head(variant, task), steps=(*variant.steps, "full"), weights="foretold", adapter=None)
+        return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
-        with kit.shelf.live(variant, dtype=torch.float32) as live:
+        wanted = lent_head(variant, task)
+        with kit.shelf.live(wanted, dtype=torch.float32) as live:
+            if wanted != variant:
+                draw_head(live.model, live.fresh, seed=kit.seed)
             model = merged(live.model)
             model.requires_grad_(True)
             ticks = fit(
@@ -74,4 +76,4 @@ class Full:
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
             live.tokenizer.save_pretrained(str(kit.folder))
             tidy(kit.folder, ticks)
-        return replace(variant, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+        return replace(wanted, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))

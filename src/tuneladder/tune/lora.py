@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.attach import attach_lora, linear_targets, save_adapter
+from tuneladder.model.attach import attach_lora, body_targets, draw_head, head_modules, linear_targets, save_adapter
 from tuneladder.model.memory import lora_parameters
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, tidy
-from tuneladder.train.supervised import check, fit, foretell
+from tuneladder.train.supervised import check, fit, foretell, lent_head
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -21,7 +21,7 @@ class Lora:
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 1
 
@@ -59,15 +59,23 @@ class Lora:
             max_length=self.max_length,
             frozen=True,
         )
-        return replace(variant, steps=(*variant.steps, "lora"), adapter="foretold"), cost
+        return replace(lent_head(variant, task), steps=(*variant.steps, "lora"), adapter="foretold"), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 2e-4 * 4096 / variant.base.width
         course = Course(rate, warmup=self.warmup)
-        with kit.shelf.live(variant) as live:
-            targets = linear_targets(live.model, self.targets)
+        wanted = lent_head(variant, task)
+        with kit.shelf.live(wanted) as live:
+            if wanted != variant:
+                draw_head(live.model, live.fresh, seed=kit.seed)
             model = attach_lora(
-                live.model, r=self.r, alpha=self.alpha or 2 * self.r, dropout=self.dropout, targets=targets, seed=kit.seed
+                live.model,
+                r=self.r,
+                alpha=self.alpha or 2 * self.r,
+                dropout=self.dropout,
+                targets=(body_targets if wanted.head else linear_targets)(live.model, self.targets),
+                seed=kit.seed,
+                head=head_modules(live.model, live.fresh) if wanted.head else (),
             )
             ticks = fit(
                 model,
@@ -82,4 +90,4 @@ class Lora:
             )
             save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
             tidy(kit.folder, ticks)
-        return replace(variant, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))
+        return replace(wanted, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))

@@ -1,5 +1,5 @@
-"""Pretraining on plain text: the causal objective (arXiv:2005.14165), from random weights or, on a finished base, as
-domain-adaptive pretraining (arXiv:2004.10964)."""
+"""Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805)
+for an encoder; from random weights or, on a finished base, as domain-adaptive pretraining (arXiv:2004.10964)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
-from tuneladder.train.batches import Blocks, Micro
-from tuneladder.train.loop import Course, follow, tidy, train
-from tuneladder.train.losses import next_token
-from tuneladder.train.supervised import check
+from tuneladder.train.batches import Batches, Blocks, Micro
+from tuneladder.train.loop import Course, Loss, follow, tidy, train
+from tuneladder.train.losses import hidden_token, next_token
+from tuneladder.train.masking import SHARE, Masked, held_out
+from tuneladder.train.supervised import attention_for, check
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
@@ -37,7 +38,7 @@ class Pretrain:
 
     changes: ClassVar = "weights"
     needs: ClassVar = "text"
-    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 1
 
@@ -58,6 +59,8 @@ class Pretrain:
         if not task.text.train:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
         base = variant.base
+        if base.family == "encoder" and not base.settings.get("masked"):
+            raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         length = self._length(variant)
         lanes = lanes_for(device(), trainable=base.parameters)
         rows = lanes * self._rows(length, lanes)
@@ -67,7 +70,7 @@ class Pretrain:
             trainable=base.parameters,
             rows=rows,
             length=length,
-            learned_rows=rows * length,
+            learned_rows=rows * length if base.family == "decoder" else math.ceil(SHARE * rows * length),
             dtype=dtype,
             device=device(),
             lanes=lanes,
@@ -89,8 +92,20 @@ class Pretrain:
             steps = max(1, self.tokens // (length * self.batch_size))
             lanes = lanes_for(kit.device, trainable=variant.base.parameters, model=model)
             rows = self._rows(length, lanes)
-            batches = Blocks(tokens, task.mixture, length=length, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed)
-            dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            encoder = variant.base.family == "encoder"
+            marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
+            blocks = Blocks(
+                tokens, task.mixture, length=length - marks, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed
+            )
+            batches: Batches = blocks
+            if encoder:
+                own: dict[str, Any] = {"vocabulary": variant.base.vocabulary}
+                batches = Masked(blocks, live.texts, seed=kit.seed, **own)
+                texts = [document.text for document in task.text.dev]
+                dev = held_out(texts, live.texts, length=length - marks, rows=rows, end=_end(live.tokenizer), **own)
+                live.model.set_attn_implementation(attention_for(length, kit.device))
+            else:
+                dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
             course = Course(
                 self.learning_rate,
                 warmup=self.warmup,
@@ -100,7 +115,11 @@ class Pretrain:
                 patience=self.looks,
             )
             model.requires_grad_(True)
-            loss = torch.compile(next_token) if self._compiled else next_token
+            loss: Loss = hidden_token if encoder else next_token
+            if self._compiled and encoder:
+                model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
+            elif self._compiled:
+                loss = torch.compile(next_token)
             ticks = train(
                 model,
                 batches,
@@ -146,12 +165,17 @@ def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
             encoded = tokenizer.backend_tokenizer.encode_batch_fast(
                 [d.text for d in documents[at : at + 64]], add_special_tokens=False
             )
-            parts += [np.array([*text.ids, tokenizer.eos_token_id], dtype=width) for text in encoded]
+            parts += [np.array([*text.ids, _end(tokenizer)], dtype=width) for text in encoded]
         whole = np.concatenate(parts)
         np.save(folder / "tokens.npy", whole)
         return {"tokens": len(whole)}
 
     return kit.store.once(key, make) / "tokens.npy"
+
+
+def _end(tokenizer: Any) -> int:
+    """What closes a text: the end token, or where an encoder's tokenizer has none its separator."""
+    return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
 def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:

@@ -1,0 +1,205 @@
+"""The engines of encoders: texts become vectors, labels and, where the checkpoint has the head of its pretraining, a loss.
+
+Texts are sorted by length and batched under a budget of tokens, as the decoder's are; they are padded on the right under an
+attention mask, so that an answer does not depend on what stands beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
+from tuneladder.model.local import Calls
+from tuneladder.model.rows import reading
+from tuneladder.task.encode import Encoded
+from tuneladder.task.passages import TextCoder, said
+from tuneladder.types import Decoding, Turns
+
+# What a cosine is divided by before it is a score among labels; it orders nothing anew, and only shapes the confidence.
+TEMPERATURE = 0.05
+# Reading hides a text's tokens in so many hands, one at a time: a seventh is hidden in each, which is near pretraining's 15 %.
+HANDS = 7
+# A text of at most so many tokens is read in all its hands, a longer one in the first alone: a few words hidden say little.
+SHORT = 64
+
+
+class EncoderEngine:
+    """Implements `types.Engine` and `types.Embedder` over a transformers encoder, wrapped by PEFT or not.
+
+    `labels` are those of the model's classification head; without one, labels are ranked by how near their own words lie to the
+    text (cosine), which is what an untouched encoder can say of them.
+    """
+
+    def __init__(self, model: Any, coder: TextCoder, *, name: str, labels: Sequence[str] | None = None) -> None:
+        from transformers import PreTrainedModel
+
+        self.name = name
+        self.coder = coder
+        self.calls = Calls()
+        self._labels = None if labels is None else list(labels)
+        self._model = model
+        self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+        self._device = self._core.device
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        raise Refused(f"{self.name} reads and writes no text", "rank labels (kind: classify), or take a decoder")
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Natural log-probability of each ending: the head's, or among the endings the softmax of cosines over TEMPERATURE.
+
+        Raises BadInput for an ending that the head has no label for.
+        """
+        if self._labels is not None:
+            place = {label: at for at, label in enumerate(self._labels)}
+            if strange := next((ending for own in endings for ending in own if ending not in place), None):
+                raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(self._labels)}")
+            rows = self._logs(asks)
+            return [[float(row[place[ending]]) for ending in own] for row, own in zip(rows, endings, strict=True)]
+        words = list(dict.fromkeys(ending for own in endings for ending in own))
+        texts = [said(ask) for ask in asks]
+        found = _unit(self._embedded([*texts, *words]))
+        where = {word: found[len(texts) + at] for at, word in enumerate(words)}
+        scores = []
+        for vector, own in zip(found[: len(texts)], endings, strict=True):
+            cosines = torch.tensor([float(vector @ where[ending]) for ending in own])
+            scores.append(torch.log_softmax(cosines / TEMPERATURE, dim=-1).tolist())
+        return scores
+
+    def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
+        """(N, width) float32: the mean of the last layer over a text's tokens, its marks included."""
+        return self._embedded([said(ask) for ask in asks])
+
+    def _embedded(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        def mean(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+            return mean_of(self._core.base_model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state, mask_BT)
+
+        rows = self._encode(texts)
+        return np.stack(self._pass(rows, mean)) if rows else np.zeros((0, self._core.config.hidden_size), np.float32)
+
+    def _logs(self, asks: Sequence[Turns]) -> list[np.ndarray[Any, Any]]:
+        def logs(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+            logits_BK = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
+            return torch.log_softmax(logits_BK, dim=-1)
+
+        return self._pass(self._encode([said(ask) for ask in asks]), logs)
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoded]:
+        rows = self.coder.encode_many(texts)
+        self.calls.prompts += len(rows)
+        self.calls.cut += sum(row.cut > 0 for row in rows)
+        return rows
+
+    def _pass(
+        self, rows: Sequence[Encoded], run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> list[np.ndarray[Any, Any]]:
+        """What `run` makes of each row, in order; `run` sees a batch's ids and mask, both (B, T)."""
+        found: list[Any] = [None] * len(rows)
+        tokens = MOST_TOKENS.get(self._device.type, 4096)
+        with self._running(self._model):
+            for batch in batches_of([len(row.ids) for row in rows], [1] * len(rows), tokens, tokens):
+                ids_BT, mask_BT = padded([rows[at].ids for at in batch])
+                made = run(ids_BT.to(self._device), mask_BT.to(self._device)).float().cpu().numpy()
+                for at, own in zip(batch, made, strict=True):
+                    found[at] = own
+                self.calls.read_tokens += int(mask_BT.sum())
+        return found
+
+    @contextlib.contextmanager
+    def _running(self, model: Any) -> Iterator[None]:
+        """No gradients, no dropout, and every module's mode as it was afterwards."""
+        learning = [module for module in model.modules() if module.training]
+        begun = time.monotonic()
+        for module in learning:
+            module.training = False
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module in learning:
+                module.training = True
+            self.calls.seconds += time.monotonic() - begun
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A text with a hand of its tokens hidden: `places` (of `ids`) whose `tokens` are looked for; each counts `weight` times."""
+
+    text: int
+    weight: float
+    ids: list[int]
+    places: list[int]
+    tokens: list[int]
+
+
+class MaskedEngine(EncoderEngine):
+    """An encoder that can also read: `masked` makes the model with the head of its pretraining, once, when it is first asked."""
+
+    def __init__(
+        self, model: Any, coder: TextCoder, *, name: str, masked: Callable[[], Any], labels: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(model, coder, name=name, labels=labels)
+        self._make = masked
+        self._masked: Any = None
+
+    def read(self, texts: Sequence[str]) -> list[float]:
+        """Natural log-probability of each text's tokens, each hidden once while the rest is seen; of a text longer than SHORT
+        tokens one hand of HANDS is hidden, and counted HANDS times. Which tokens a hand hides depends on the text's length alone.
+        """
+        if self._masked is None:
+            self._masked = self._make()
+        asked = [each for number, ids in enumerate(self.coder.encode_plain(texts)) for each in self._asked(number, ids)]
+        totals = [0.0] * len(texts)
+        tokens = MOST_TOKENS.get(self._device.type, 4096)
+        with self._running(self._masked):
+            for batch in batches_of([len(each.ids) for each in asked], [len(each.places) for each in asked], tokens, tokens):
+                for at, log in zip(batch, self._hidden([asked[at] for at in batch]), strict=True):
+                    totals[asked[at].text] += asked[at].weight * log
+        self.calls.prompts += len(texts)
+        self.calls.read_tokens += sum(len(each.ids) for each in asked)
+        return totals
+
+    def _asked(self, text: int, plain: list[int]) -> Iterator[_Asked]:
+        """What is asked of one text, in windows of the context."""
+        assert self.coder.mask is not None
+        before, after = self.coder.opening, self.coder.closing
+        room = self.coder.context - len(before) - len(after)
+        for start in range(0, len(plain), room):
+            window = plain[start : start + room]
+            ids = [*before, *window, *after]
+            hands = _hands(len(before), len(window))
+            for hand in hands if len(plain) <= SHORT else hands[:1]:
+                hidden = list(ids)
+                for place in hand:
+                    hidden[place] = self.coder.mask
+                weight = 1.0 if len(plain) <= SHORT else len(window) / len(hand)
+                yield _Asked(text, weight, hidden, hand, [ids[place] for place in hand])
+
+    def _hidden(self, batch: Sequence[_Asked]) -> list[float]:
+        """The summed log-probability of each row's hidden tokens; the head runs on their places only."""
+        ids_BT, mask_BT = padded([each.ids for each in batch])
+        width = ids_BT.shape[1]
+        index_n = torch.tensor([row * width + place for row, each in enumerate(batch) for place in each.places])
+        tokens_n = torch.tensor([token for each in batch for token in each.tokens], device=self._device)
+        with reading(self._masked, index_n.to(self._device)):
+            logits_nV = self._masked(input_ids=ids_BT.to(self._device), attention_mask=mask_BT.to(self._device)).logits.float()
+        logs_n = -functional.cross_entropy(logits_nV, tokens_n, reduction="none").double()
+        return [float(own.sum()) for own in torch.split(logs_n, [len(each.places) for each in batch])]
+
+
+def _unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
+
+
+def _hands(start: int, count: int) -> list[list[int]]:
+    """`count` places from `start` on dealt into at most HANDS hands, shuffled by a seed that is fixed."""
+    order = (start + np.random.default_rng([HANDS, count]).permutation(count)).tolist()
+    return [sorted(order[hand::HANDS]) for hand in range(min(HANDS, count))]

@@ -1,0 +1,85 @@
+"""A linear head over frozen embeddings: one safetensors file, a JSON beside it, and the engine that answers with it.
+
+`probe.safetensors` holds float32 tensors: mean and scale (width,), weight (K, width), bias (K,). The logits of an embedding e are
+weight @ ((e - mean) / scale) + bias, in the order of `labels` in `probe.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneladder.errors import BadInput, Failed
+from tuneladder.types import Decoding, Embedder, Engine, Turns
+
+WEIGHTS, FACTS = "probe.safetensors", "probe.json"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """mean and scale (width,), weight (K, width), bias (K,); `labels` are the K."""
+
+    labels: tuple[str, ...]
+    mean: np.ndarray[Any, Any]
+    scale: np.ndarray[Any, Any]
+    weight: np.ndarray[Any, Any]
+    bias: np.ndarray[Any, Any]
+
+    def logs(self, embedded: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Natural log-probabilities (N, K) of embeddings (N, width)."""
+        logits_NK = ((embedded - self.mean) / self.scale).astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+        most_N1 = logits_NK.max(1, keepdims=True)
+        return logits_NK - most_N1 - np.log(np.exp(logits_NK - most_N1).sum(1, keepdims=True))  # type: ignore[no-any-return]
+
+
+def save_probe(head: Linear, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write both files; `facts` says how the head was made, for people to read."""
+    from safetensors.numpy import save_file
+
+    tensors = {"mean": head.mean, "scale": head.scale, "weight": head.weight, "bias": head.bias}
+    save_file({name: np.ascontiguousarray(own, np.float32) for name, own in tensors.items()}, folder / WEIGHTS)
+    said = {"labels": list(head.labels), "pooling": "mean", "width": len(head.mean), **facts}
+    (folder / FACTS).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def open_probe(folder: str) -> Linear:
+    """The head in a folder. Raises Failed where it cannot be read."""
+    from safetensors.numpy import load_file
+
+    try:
+        facts = json.loads((Path(folder) / FACTS).read_text("utf-8"))
+        return Linear(tuple(facts["labels"]), **load_file(Path(folder) / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failed(f"the linear head in {folder} cannot be opened: {error}") from error
+
+
+class ProbedEngine:
+    """Implements `types.Engine` with a linear head over another engine's embeddings; what it writes is the other's."""
+
+    def __init__(self, engine: Engine, head: Linear) -> None:
+        assert isinstance(engine, Embedder)
+        self.name = engine.name
+        self._engine, self._embedder, self._head = engine, engine, head
+
+    @property
+    def calls(self) -> Any:
+        return self._engine.calls  # type: ignore[attr-defined]
+
+    def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
+        return self._embedder.embed(asks)
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        return self._engine.generate(asks, decoding)
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Natural log-probability of each ending, which is one of the head's labels. Raises BadInput for another."""
+        place = {label: at for at, label in enumerate(self._head.labels)}
+        if strange := next((ending for own in endings for ending in own if ending not in place), None):
+            raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(self._head.labels)}")
+        logs_NK = self._head.logs(self._embedder.embed(asks))
+        return [[float(row[place[ending]]) for ending in own] for row, own in zip(logs_NK, endings, strict=True)]

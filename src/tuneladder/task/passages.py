@@ -1,0 +1,70 @@
+"""From turns to an encoder's tokens. An encoder is asked no question: it reads what the row says, between the marks that its
+tokenizer puts around a text.
+
+A blank line divides a text into parts, as two turns do, and parts are joined by the tokenizer's separator: a row whose `input` is
+`{{ premise }}` and `{{ hypothesis }}` with a blank line between is read as a pair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tuneladder.task.encode import Encoded, guarded
+from tuneladder.types import Turns
+
+_BLANK = re.compile(r"\n\s*\n")
+
+
+def said(turns: Turns) -> str:
+    """What the row says: all turns but the system's, for an instruction is the same for every row and would only drown it."""
+    return "\n\n".join(turn.text for turn in turns if turn.role != "system")
+
+
+class TextCoder:
+    """An encoder's tokenizer and context in tokens. Special tokens in a row's text are plain text, as they are for a decoder.
+
+    `opening`, `between` and `closing` are the marks around a text and between its parts; `mask` is None without a mask token.
+    """
+
+    def __init__(self, tokenizer: Any, context: int) -> None:
+        self.tokenizer = tokenizer
+        self.context = context
+        self.mask: int | None = tokenizer.mask_token_id
+        self.specials = frozenset(tokenizer.all_special_ids)
+        self._core, _, _ = guarded(tokenizer)
+        self.opening, _, self.closing = self._marks("a")
+        self.between = self._marks("a", "a")[1]
+
+    def encode_many(self, texts: Sequence[str], *, limit: int | None = None) -> list[Encoded]:
+        """The tokens of each text with its marks; one too long for `limit` (the context if None) loses its middle."""
+        room = min(limit or self.context, self.context) - len(self.opening) - len(self.closing)
+        made = []
+        for ids in self.encode_plain(texts):
+            cut = max(0, len(ids) - room)
+            head = (room + 1) // 2
+            kept = [*ids[:head], *ids[len(ids) - (room - head) :]] if cut else ids
+            whole = [*self.opening, *kept, *self.closing]
+            made.append(Encoded(whole, [False] * len(whole), cut))
+        return made
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, uncut and without the marks around it."""
+        parts = [[part for part in _BLANK.split(text) if part.strip()] or [text] for text in texts]
+        flat = [part.encode("utf-8", "replace").decode("utf-8") for own in parts for part in own]
+        found = iter(self._core.encode_batch(flat, add_special_tokens=False))
+        made = []
+        for own in parts:
+            ids: list[int] = []
+            for number in range(len(own)):
+                ids += [*(self.between if number else ()), *next(found).ids]
+            made.append(ids)
+        return made
+
+    def _marks(self, *texts: str) -> tuple[list[int], list[int], list[int]]:
+        """The special tokens before the first text, between two, and after the last."""
+        ids = list(self.tokenizer(*texts)["input_ids"])
+        own = [place for place, token in enumerate(ids) if token not in self.specials]
+        gap = [token for token in ids[own[0] : own[-1]] if token in self.specials]
+        return ids[: own[0]], gap, ids[own[-1] + 1 :]

@@ -1,0 +1,126 @@
+"""A linear probe: the base stays frozen, and a linear classifier learns from its embeddings (arXiv:1610.01644)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model import memory
+from tuneladder.model.ask import turns_of
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.probe import Linear, save_probe
+from tuneladder.store import digest, resident
+from tuneladder.types import Cost, Embedder, Example, Family, Kit, Pace, Task, Turns, Variant
+
+STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
+UNSEEN = -30.0  # the bias of a label that no row of train has: a probability of nothing, and a number still
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe:
+    """`head`: logistic regression, or the nearest centroid of the standardised embeddings. `strength` is the inverse of the
+    regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev)."""
+
+    changes: ClassVar = "adapter"
+    needs: ClassVar = "examples"
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    head: Literal["logistic", "centroid"] = "logistic"
+    strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.strength < 0 or self.strength != self.strength:
+            raise BadInput(f"linear_probe cannot use strength {self.strength}", "above 0, or 0 to choose it on dev")
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        rows = (*task.examples.train, *task.examples.dev)
+        if not task.labels or not task.examples.train:
+            raise Refused("linear_probe learns labels, and this task has none", "set `kind: classify` and give rows to learn from")
+        base = variant.base
+        tokens = sum(sum(len(turn.text) for turn in turns_of(variant.prompt, row)) for row in rows) / 4  # 4 characters a token
+        seconds = 2 * base.active * tokens / pace.wide + pace.overhead
+        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        need = memory.inference(base, rows=64, length=64, dtype=dtype, read_rows=0, device=device())
+        disk = 4 * base.width * (len(task.labels) + 2) + 4 * base.width * len(rows)
+        made = replace(variant, steps=(*variant.steps, "linear_probe"), probe="foretold")
+        return made, Cost(seconds, need.peak, disk, len(rows))
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        train, dev = (_features(variant, rows, kit) for rows in (task.examples.train, task.examples.dev))
+        number = {label: at for at, label in enumerate(task.labels)}
+        right, right_dev = (
+            np.array([number[row.references[0]] for row in rows], dtype=np.int64)
+            for rows in (task.examples.train, task.examples.dev)
+        )
+        mean, scale = train.mean(0), train.std(0)
+        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+        standard = (train - mean) / scale
+        if self.head == "centroid" or len(set(right.tolist())) < 2:
+            best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels))), None
+        else:
+            tried = [
+                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own)))
+                for own in self._tried(dev)
+            ]
+            losses = [-head.logs(dev)[np.arange(len(dev)), right_dev].mean() if len(dev) else 0.0 for _, head in tried]
+            strength, best = tried[int(np.argmin(losses))]
+        save_probe(best, kit.folder, {"head": self.head, "strength": strength, "base": variant.base.name})
+        return replace(variant, steps=(*variant.steps, "linear_probe"), probe=str(kit.folder), bytes=resident(kit.folder))
+
+    def _tried(self, dev: np.ndarray[Any, Any]) -> Sequence[float]:
+        if self.strength:
+            return (self.strength,)
+        return STRENGTHS if len(dev) else (0.03,)
+
+
+def logistic(
+    standard: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int, strength: float
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Weight (count, width) and bias (count,) of multinomial logistic regression on rows (N, width) with label numbers (N,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    model: Any = LogisticRegression(C=strength, max_iter=2000)
+    model.fit(standard, right)
+    weight, bias = np.zeros((count, standard.shape[1])), np.full(count, UNSEEN)
+    if len(model.classes_) == 2:  # one row says both: the other's logit is 0
+        weight[model.classes_[1]], bias[model.classes_] = model.coef_[0], (0.0, model.intercept_[0])
+    else:
+        weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    return weight, bias
+
+
+def centroids(
+    standard: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The nearest centroid as a linear head: -|e - m|^2 / 2 is m.e - |m|^2 / 2, less what all labels share. Divided by the width,
+    so that the confidence is not always 1."""
+    weight, bias = np.zeros((count, standard.shape[1])), np.full(count, UNSEEN)
+    for label in set(right.tolist()):
+        middle = standard[right == label].mean(0)
+        weight[label], bias[label] = middle / len(middle), -float(middle @ middle) / 2 / len(middle)
+    return weight, bias
+
+
+def _features(variant: Variant, rows: Sequence[Example], kit: Kit) -> np.ndarray[Any, Any]:
+    """Embeddings (N, width) of the rows, made once for every rung on the same weights and prompt."""
+    asks: list[Turns] = [turns_of(variant.prompt, row) for row in rows]
+    if not asks:
+        return np.zeros((0, variant.base.width), np.float32)
+    places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
+    key = f"features-{digest(variant.base.content, places, str(kit.shelf.dtype), kit.device, asks)}"
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        with kit.shelf.engine(variant) as engine:
+            assert isinstance(engine, Embedder)
+            embedded = engine.embed(asks)
+        np.save(folder / "features.npy", embedded)
+        return {"rows": len(asks)}
+
+    return np.load(kit.store.once(key, make) / "features.npy")  # type: ignore[no-any-return]

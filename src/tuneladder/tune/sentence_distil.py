@@ -1,0 +1,172 @@
+"""Sentence embeddings distilled from a teacher (arXiv:2004.09813, on one language): an encoder's mean embedding, through a linear
+map that is thrown away afterwards, learns to lie where the teacher's does, next to masked language modelling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model import memory
+from tuneladder.model.attach import merged
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.inspect import inspect
+from tuneladder.store import digest, resident
+from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
+from tuneladder.train.loop import Course, follow, tidy, train
+from tuneladder.train.masking import SHARE
+from tuneladder.train.supervised import attention_for, check
+from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
+
+MICRO_TOKENS = 8192
+CHUNK = 16_384  # texts that a teacher embeds under one key: what a kill can cost
+ROWS_TOKENS = 50  # tokens of a piece, about, for the plan
+HELD_OUT = 512  # pieces of dev text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceDistil:
+    """`teacher`: an encoder, by the name that a recipe gives a base. `tokens` are the tokens seen, `batch_size` counts texts,
+    `length` the most tokens of one. `similarity` and `hidden` weigh the rows' cosines with each other and the hidden tokens
+    beside the distance to the teacher."""
+
+    changes: ClassVar = "weights"
+    needs: ClassVar = "text"
+    families: ClassVar[tuple[Family, ...]] = ("encoder",)
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    teacher: str = "minilm"
+    tokens: int = 15_000_000
+    length: int = 128
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.03
+    similarity: float = 4.0
+    hidden: float = 0.1
+    looks: int = 20
+
+    def __post_init__(self) -> None:
+        above = ("tokens", "batch_size", "learning_rate", "looks", "length")
+        check(self, "sentence_distil", above=above, at_least=("weight_decay", "similarity", "hidden"), shares=("warmup",))
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        base = variant.base
+        if not task.text.train:
+            raise Refused("sentence_distil needs plain text, and this task has none", "give the task `kind: text`")
+        if base.family == "encoder" and not base.settings.get("masked"):
+            raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+        teacher = self._teacher()
+        length = min(self.length, base.context)
+        rows = max(1, MICRO_TOKENS // length)
+        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        learned = int(SHARE * rows * length / 2) + 1
+        need = memory.training(
+            base, trainable=base.parameters, rows=rows, length=length, learned_rows=learned, dtype=dtype, device=device()
+        )
+        # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / pace.wide
+        disk = 2 * base.parameters + 2 * teacher.width * self.tokens // ROWS_TOKENS
+        made = replace(variant, steps=(*variant.steps, "sentence_distil"), weights="foretold", adapter=None)
+        return made, Cost(seconds, need.peak, disk)
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        teacher = self._teacher()
+        base, length = variant.base, min(self.length, variant.base.context)
+        with kit.shelf.live(variant) as live:
+            each = _characters_of_a_token(live.texts, task.text.train)
+        texts = drawn(task.text.train, task.mixture, characters=int(self.tokens * each), seed=kit.seed)
+        held = (
+            drawn(task.text.dev, task.mixture, characters=int(HELD_OUT * ROWS_TOKENS * each), seed=kit.seed)
+            if task.text.dev
+            else []
+        )
+        if not texts:
+            raise BadInput("there is no sentence in the text to learn from", "give more text")
+        # the teacher first: the shelf lends one model at a time
+        (aims, which), (dev_aims, dev_which) = (embedded(teacher, own, kit) for own in (texts, held))
+        with kit.shelf.live(variant, dtype=torch.float32) as live:
+            model = merged(live.model)
+            live.model.set_attn_implementation(attention_for(length, kit.device))
+            model.requires_grad_(True)
+            student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
+            own: dict[str, Any] = {"tokens": MICRO_TOKENS, "vocabulary": base.vocabulary}
+            ids = encoded(texts, live.texts, length=length, vocabulary=base.vocabulary)
+            batches = Aims(ids, aims, which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
+            dev = []
+            if held:
+                dev_ids = encoded(held, live.texts, length=length, vocabulary=base.vocabulary)
+                looked = Aims(dev_ids, dev_aims, dev_which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
+                dev = [micro for step in range(len(looked)) for micro in looked[step]]
+            loss = TowardTeacher(
+                similarity=self.similarity,
+                hidden=self.hidden,
+                per_row=SHARE / 2 * sum(map(len, ids)) / len(ids),
+            )
+            course = Course(
+                self.learning_rate,
+                warmup=self.warmup,
+                weight_decay=self.weight_decay,
+                betas=(0.9, 0.95),
+                looks=self.looks,
+                patience=self.looks,
+            )
+            ticks = train(
+                student,
+                batches,
+                loss=loss,
+                course=course,
+                folder=kit.folder,
+                seed=kit.seed,
+                dev=dev,
+                deadline=kit.deadline,
+                autocast=kit.shelf.autocast,
+            )
+            log = follow(ticks, kit.folder)
+            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
+            live.tokenizer.save_pretrained(str(kit.folder))
+            tidy(kit.folder, log)
+        steps = (*variant.steps, "sentence_distil")
+        return replace(variant, steps=steps, weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+
+    def _teacher(self) -> Base:
+        try:
+            teacher = inspect(self.teacher)
+        except BadInput as error:
+            raise Refused(f"sentence_distil has no teacher: {error.message}", error.hint) from error
+        if teacher.family != "encoder":
+            raise Refused(f"{self.teacher} is of the {teacher.family} family, and a teacher is an encoder", "for example minilm")
+        return teacher
+
+
+def embedded(teacher: Base, texts: Sequence[str], kit: Kit) -> tuple[np.ndarray[Any, Any], list[int]]:
+    """The teacher's unit vectors (U, width) of the U different texts, and of each text which is its. Made once, by chunks."""
+    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    different = list(place)
+    aims = np.zeros((len(different), teacher.width), np.float16)
+    for start in range(0, len(different), CHUNK):
+        chunk = different[start : start + CHUNK]
+        key = f"aims-{digest(teacher.content, str(kit.shelf.dtype), chunk)}"
+
+        def make(folder: Path, chunk: list[str] = chunk) -> Mapping[str, Any]:
+            with kit.shelf.engine(Variant(teacher, Prompt())) as engine:
+                assert isinstance(engine, Embedder)
+                vectors = engine.embed([(Turn("user", text),) for text in chunk])
+            unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            np.save(folder / "aims.npy", unit.astype(np.float16))
+            return {"texts": len(chunk)}
+
+        aims[start : start + CHUNK] = np.load(kit.store.once(key, make) / "aims.npy")
+    return aims, [place[text] for text in texts]
+
+
+def _characters_of_a_token(coder: Any, documents: Sequence[Document]) -> float:
+    """How many characters this tokenizer takes for one, on up to 200 beginnings of documents."""
+    some = [document.text[:2000] for document in documents[:: max(1, len(documents) // 200)]]
+    return sum(map(len, some)) / max(1, sum(map(len, coder.encode_plain(some))))

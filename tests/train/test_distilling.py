@@ -1,0 +1,79 @@
+"""Distilled sentence embeddings: pieces of text, batches with aims, and the loss."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tuneladder.model.shelf import Shelf
+from tuneladder.train.batches import Micro
+from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded, pieces
+from tuneladder.types import Document, Prompt, Variant
+
+TEXT = " ".join(f"Sentence {n} of the story is here." for n in range(200))
+
+
+def test_pieces_are_whole_sentences_and_all_of_the_text() -> None:
+    found = pieces(TEXT, random.Random(0))
+    assert " ".join(found) == TEXT
+    assert all(piece.endswith(".") for piece in found)
+    sizes = [len(piece) for piece in found]
+    assert min(sizes) < 150
+    assert max(sizes) > 400
+
+
+def test_sources_are_drawn_by_their_weight() -> None:
+    documents = [Document(TEXT, "a"), Document(TEXT.replace("story", "river"), "b")]
+    texts = drawn(documents, {"a": 1, "b": 3}, characters=80_000, seed=0)
+    size = {name: sum(len(text) for text in texts if name in text) for name in ("story", "river")}
+    assert size["river"] / size["story"] == pytest.approx(3, rel=0.1)
+    assert sum(map(len, texts)) == pytest.approx(80_000, rel=0.1)
+    assert drawn(documents, {"a": 1, "b": 3}, characters=80_000, seed=0) == texts
+
+
+@pytest.fixture(scope="module")
+def live(tiny_encoder):
+    with Shelf("cpu", dtype=torch.float32).live(Variant(tiny_encoder, Prompt())) as lent:
+        yield lent
+
+
+def aims(live, *, tokens: int) -> Aims:
+    texts = pieces(TEXT, random.Random(0))[:16]
+    ids = encoded(texts, live.texts, length=64, vocabulary=320)
+    vectors = np.random.default_rng(0).normal(size=(len(texts), 8))
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return Aims(ids, unit, list(range(len(texts))), live.texts, batch=8, tokens=tokens, vocabulary=320, seed=0)
+
+
+def total(live, micros: list[Micro], *, similarity: float, hidden: float) -> float:
+    student = Student(live.model, width=32, aims=8, seed=0)
+    loss = TowardTeacher(similarity=similarity, hidden=hidden, per_row=4.0)
+    with torch.no_grad():
+        return float(sum(loss(student, micro) for micro in micros)) / sum(micro.learned for micro in micros)
+
+
+def test_the_loss_is_the_large_batch_however_it_is_cut(live) -> None:
+    whole, cut = aims(live, tokens=10**6)[1], aims(live, tokens=100)[1]
+    assert len(whole) == 1
+    assert len(cut) > 2
+    assert whole[0].learned == 8
+    assert total(live, whole, similarity=0, hidden=0.1) == pytest.approx(total(live, cut, similarity=0, hidden=0.1), rel=1e-4)
+
+
+def test_each_part_of_the_loss_counts(live) -> None:
+    micros = aims(live, tokens=10**6)[0]
+    plain = total(live, micros, similarity=0, hidden=0)
+    assert 0 < plain < 2
+    assert total(live, micros, similarity=4, hidden=0) > plain
+    assert total(live, micros, similarity=0, hidden=0.1) > plain
+
+
+def test_half_of_the_rows_have_tokens_hidden(live) -> None:
+    batches = aims(live, tokens=10**6)
+    rows = [
+        row for step in range(len(batches)) for micro in batches[step] for row in (micro.ids == live.texts.mask).any(1).tolist()
+    ]
+    assert 0.2 < sum(rows) / len(rows) < 0.8
