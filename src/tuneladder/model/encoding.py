@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
+from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.local import Calls
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
@@ -102,28 +103,38 @@ class EncoderEngine:
         self, rows: Sequence[Encoded], run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> list[np.ndarray[Any, Any]]:
         """What `run` makes of each row, in order; `run` sees a batch's ids and mask, both (B, T)."""
+
+        def one(batch: list[int]) -> np.ndarray[Any, Any]:
+            ids_BT, mask_BT = padded([rows[at].ids for at in batch])
+            with torch.no_grad():
+                return run(ids_BT.to(self._device), mask_BT.to(self._device)).float().cpu().numpy()
+
         found: list[Any] = [None] * len(rows)
-        tokens = MOST_TOKENS.get(self._device.type, 4096)
-        with self._running(self._model):
-            for batch in batches_of([len(row.ids) for row in rows], [1] * len(rows), tokens, tokens):
-                ids_BT, mask_BT = padded([rows[at].ids for at in batch])
-                made = run(ids_BT.to(self._device), mask_BT.to(self._device)).float().cpu().numpy()
+        with self._running(self._model) as lanes:
+            cut = self._cut([len(row.ids) for row in rows], [1] * len(rows), lanes)
+            for batch, made in zip(cut, lanes.map(one, cut), strict=True):
                 for at, own in zip(batch, made, strict=True):
                     found[at] = own
-                self.calls.read_tokens += int(mask_BT.sum())
+        self.calls.read_tokens += sum(len(row.ids) for row in rows)
         return found
 
+    def _cut(self, sizes: Sequence[int], rows: Sequence[int], lanes: Lanes) -> list[list[int]]:
+        """Batches for the lanes to take as they come."""
+        tokens = MOST_TOKENS.get(self._device.type, 4096) // lanes.count
+        return list(batches_of(sizes, rows, min(tokens, -(-sum(sizes) // lanes.count)), tokens))
+
     @contextlib.contextmanager
-    def _running(self, model: Any) -> Iterator[None]:
-        """No gradients, no dropout, and every module's mode as it was afterwards."""
+    def _running(self, model: Any) -> Iterator[Lanes]:
+        """Lanes to compute in, with no dropout, and every module's mode as it was afterwards."""
         learning = [module for module in model.modules() if module.training]
+        lanes = Lanes(lanes_for(self._device.type))
         begun = time.monotonic()
         for module in learning:
             module.training = False
         try:
-            with torch.no_grad():
-                yield
+            yield lanes
         finally:
+            lanes.close()
             for module in learning:
                 module.training = True
             self.calls.seconds += time.monotonic() - begun
@@ -158,10 +169,10 @@ class MaskedEngine(EncoderEngine):
             self._masked = self._make()
         asked = [each for number, ids in enumerate(self.coder.encode_plain(texts)) for each in self._asked(number, ids)]
         totals = [0.0] * len(texts)
-        tokens = MOST_TOKENS.get(self._device.type, 4096)
-        with self._running(self._masked):
-            for batch in batches_of([len(each.ids) for each in asked], [len(each.places) for each in asked], tokens, tokens):
-                for at, log in zip(batch, self._hidden([asked[at] for at in batch]), strict=True):
+        with self._running(self._masked) as lanes:
+            cut = self._cut([len(each.ids) for each in asked], [len(each.places) for each in asked], lanes)
+            for batch, logs in zip(cut, lanes.map(lambda own: self._hidden([asked[at] for at in own]), cut), strict=True):
+                for at, log in zip(batch, logs, strict=True):
                     totals[asked[at].text] += asked[at].weight * log
         self.calls.prompts += len(texts)
         self.calls.read_tokens += sum(len(each.ids) for each in asked)
@@ -183,6 +194,7 @@ class MaskedEngine(EncoderEngine):
                 weight = 1.0 if len(plain) <= SHORT else len(window) / len(hand)
                 yield _Asked(text, weight, hidden, hand, [ids[place] for place in hand])
 
+    @torch.no_grad()
     def _hidden(self, batch: Sequence[_Asked]) -> list[float]:
         """The summed log-probability of each row's hidden tokens; the head runs on their places only."""
         ids_BT, mask_BT = padded([each.ids for each in batch])

@@ -135,12 +135,18 @@ class LocalEngine:
         """(N, width) float32: the mean of the last layer over the tokens of each ask, rendered as for an answer."""
         rows = self._encode([(turns, None) for turns in asks])
         found = np.zeros((len(rows), self._core.config.get_text_config().hidden_size), np.float32)
-        with self._running():
-            for batch in batches_of([len(row.ids) for row in rows], [1] * len(rows), self._tokens, self._rows):
-                ids_BT, mask_BT = (own.to(self._core.device) for own in padded([rows[at].ids for at in batch]))
-                # the padding stands on the right, where under causal attention no token sees it
-                hidden_BTD = self._core.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
-                found[batch] = mean_of(hidden_BTD, mask_BT).cpu().numpy()
+
+        @torch.no_grad()
+        def one(batch: list[int]) -> np.ndarray[Any, Any]:
+            ids_BT, mask_BT = (own.to(self._core.device) for own in padded([rows[at].ids for at in batch]))
+            # the padding stands on the right, where under causal attention no token sees it
+            hidden_BTD = self._core.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+            return mean_of(hidden_BTD, mask_BT).cpu().numpy()  # type: ignore[no-any-return]
+
+        with self._running() as lanes:
+            cut = list(batches_of([len(row.ids) for row in rows], [1] * len(rows), self._tokens, self._rows))
+            for batch, made in zip(cut, lanes.map(one, cut), strict=True):
+                found[batch] = made
         self.calls.prompts += len(rows)
         self.calls.cut += sum(row.cut > 0 for row in rows)
         self.calls.read_tokens += sum(len(row.ids) for row in rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,7 +150,13 @@ class TowardTeacher:
         assert micro.rows is not None
         assert micro.mask is not None
         kept: list[torch.Tensor] = []
-        hook = student.encoder.base_model.register_forward_hook(lambda module, given, made: kept.append(made.last_hidden_state))
+        reader = threading.get_ident()  # other lanes pass through the same module
+
+        def keep(module: torch.nn.Module, given: Any, made: Any) -> None:
+            if threading.get_ident() == reader:
+                kept.append(made.last_hidden_state)
+
+        hook = student.encoder.base_model.register_forward_hook(keep)
         try:
             with reading(student.encoder, micro.rows):
                 logits_NV = student.encoder(input_ids=micro.ids, attention_mask=micro.mask).logits

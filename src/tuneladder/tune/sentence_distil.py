@@ -16,6 +16,7 @@ from tuneladder.model import memory
 from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
+from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
 from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
 from tuneladder.train.loop import Course, follow, tidy, train
@@ -64,14 +65,22 @@ class SentenceDistil:
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         teacher = self._teacher()
         length = min(self.length, base.context)
+        lanes = lanes_for(device(), trainable=base.parameters)
         rows = max(1, MICRO_TOKENS // length)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         learned = int(SHARE * rows * length / 2) + 1
         need = memory.training(
-            base, trainable=base.parameters, rows=rows, length=length, learned_rows=learned, dtype=dtype, device=device()
+            base,
+            trainable=base.parameters,
+            rows=rows,
+            length=length,
+            learned_rows=learned,
+            dtype=dtype,
+            device=device(),
+            lanes=lanes,
         )
         # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / pace.wide
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / pace.flops
         disk = 2 * base.parameters + 2 * teacher.width * self.tokens // ROWS_TOKENS
         made = replace(variant, steps=(*variant.steps, "sentence_distil"), weights="foretold", adapter=None)
         return made, Cost(seconds, need.peak, disk)
@@ -96,7 +105,8 @@ class SentenceDistil:
             live.model.set_attn_implementation(attention_for(length, kit.device))
             model.requires_grad_(True)
             student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
-            own: dict[str, Any] = {"tokens": MICRO_TOKENS, "vocabulary": base.vocabulary}
+            lanes = lanes_for(kit.device, trainable=base.parameters, model=model)
+            own: dict[str, Any] = {"tokens": MICRO_TOKENS // lanes, "vocabulary": base.vocabulary}
             ids = encoded(texts, live.texts, length=length, vocabulary=base.vocabulary)
             batches = Aims(ids, aims, which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
             dev = []
@@ -127,6 +137,7 @@ class SentenceDistil:
                 dev=dev,
                 deadline=kit.deadline,
                 autocast=kit.shelf.autocast,
+                lanes=lanes,
             )
             log = follow(ticks, kit.folder)
             model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
