@@ -63,7 +63,11 @@ class Labelled:
     label: int
 
 
-Row = Encoded | Labelled
+class Row(Protocol):
+    @property
+    def ids(self) -> Any: ...
+
+
 Pad = Callable[[Sequence[Any]], Micro]  # rows of one kind to tensors
 
 

@@ -9,6 +9,7 @@ import random
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from torch.nn import functional
 from tuneladder.model.batching import mean_of
 from tuneladder.model.rows import reading
 from tuneladder.task.passages import TextCoder
-from tuneladder.train.batches import TILE, Micro, padded_length
+from tuneladder.train.batches import TILE, Micro, bundle, padded_length
 from tuneladder.train.masking import hide
 from tuneladder.types import Document
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
+OVERHEAD = 256  # tokens that a pass is worth: rows are compared with those of their own pass, so passes should not be small
 PIECE = (40, 700)  # characters of a piece, from a short sentence to a paragraph
 
 
@@ -66,6 +68,14 @@ def drawn(documents: Sequence[Document], mixture: Mapping[str, float], *, charac
     return taken
 
 
+@dataclass(frozen=True)
+class _Aimed:
+    """A row's tokens, and its number among all."""
+
+    ids: np.ndarray[Any, Any]
+    at: int
+
+
 class Aims:
     """Rows of text with where a teacher puts each, `batch` to a step; half of the rows have tokens hidden.
 
@@ -91,26 +101,21 @@ class Aims:
         return max(1, len(self.ids) // self.batch)
 
     def __getitem__(self, step: int) -> list[Micro]:
-        rows = sorted(range(step * self.batch, (step + 1) * self.batch), key=lambda at: len(self.ids[at]))
-        groups: list[list[int]] = [[]]
-        for at in rows:
-            if groups[-1] and (len(groups[-1]) + 1) * padded_length(len(self.ids[at])) > self.tokens:
-                groups.append([])
-            groups[-1].append(at)
-        return [self._micro(group) for group in groups]
+        rows = [_Aimed(self.ids[at], at) for at in range(step * self.batch, (step + 1) * self.batch)]
+        return bundle(rows, tokens=self.tokens, overhead=OVERHEAD, pad=self._micro)
 
-    def _micro(self, group: Sequence[int]) -> Micro:
+    def _micro(self, group: Sequence[_Aimed]) -> Micro:
         assert self.coder.mask is not None
-        length = padded_length(max(len(self.ids[at]) for at in group))
+        length = padded_length(max(len(row.ids) for row in group))
         ids_BT = np.zeros((len(group), length), dtype=np.int64)
         mask_BT = np.zeros((len(group), length), dtype=np.int64)
         places: list[np.ndarray[Any, Any]] = []
         targets: list[np.ndarray[Any, Any]] = []
-        for row, at in enumerate(group):
-            own = self.ids[at].astype(np.int64)
+        for row, aimed in enumerate(group):
+            own = aimed.ids.astype(np.int64)
             mask_BT[row, : len(own)] = 1
             free = np.flatnonzero(~np.isin(own, list(self.coder.specials)))
-            draw = np.random.default_rng([self.seed, at])
+            draw = np.random.default_rng([self.seed, aimed.at])
             if len(free) and draw.random() < 0.5:
                 hidden, chosen = hide(own, free, mask=self.coder.mask, vocabulary=self.vocabulary, draw=draw)
                 places.append(row * length + chosen)
@@ -123,7 +128,7 @@ class Aims:
             torch.from_numpy(np.concatenate([nothing, *places])),
             torch.from_numpy(np.concatenate([nothing, *targets])),
             torch.from_numpy(mask_BT),
-            torch.from_numpy(self.aims[[self.which[at] for at in group]].astype(np.float32)),
+            torch.from_numpy(self.aims[[self.which[row.at] for row in group]].astype(np.float32)),
         )
 
 
