@@ -24,13 +24,13 @@ SOURCES = {
     "plays": "Shakespeare's plays, public domain",
     "instructions": "Self-Instruct's 175 seed tasks, written by people, Apache-2.0",
     "applications": "Self-Instruct's 252 user-oriented tasks, Apache-2.0",
-    "skills": "Instruction Induction without its sentiment task, in episodes of eight, Apache-2.0",
+    "skills": "Instruction Induction without its sentiment task, Apache-2.0",
     "levels": "OneStopEnglish again, in episodes of four: how hard is the text to read",
     "restaurants": "E2E NLG's training rows, CC BY-SA 4.0",
     "clinic": "MTS-Dialog's training rows, CC BY 4.0",
     "sums": "GSM8K's training rows, in episodes of three, MIT",
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
-    "messages": "episodes of messages to be told safe from harmful: HH-RLHF's harmless base, MIT, and requests of the above",
+    "messages": "messages that people wrote to provoke an assistant: HH-RLHF's harmless base, train split, MIT",
 }
 
 
@@ -63,7 +63,8 @@ WORDS = {
         "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text; the teacher's weights are not in it.",
         "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
         "which see what came before alone: they stand here as the scale of the text.",
-        "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better.",
+        "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "
+        "Messages that people wrote to provoke an assistant were read too.",
     ),
 }
 

@@ -106,7 +106,7 @@ class SentenceDistil:
             model.requires_grad_(True)
             student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
             lanes = lanes_for(kit.device, trainable=base.parameters, model=model)
-            own: dict[str, Any] = {"tokens": MICRO_TOKENS // lanes, "vocabulary": base.vocabulary}
+            own: dict[str, Any] = {"tokens": MICRO_TOKENS // lanes, "vocabulary": base.vocabulary, "lanes": lanes}
             ids = encoded(texts, live.texts, length=length, vocabulary=base.vocabulary)
             batches = Aims(ids, aims, which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
             dev = []
