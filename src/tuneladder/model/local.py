@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
+from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
