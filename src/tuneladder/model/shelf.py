@@ -127,7 +127,9 @@ class Shelf:
         if variant.base.family != "decoder":
             raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
         with self.live(variant) as live:
-            spare = MEMORY if self.memory is None else max(1, min(MEMORY, self.memory - resident()))
+            spare = MEMORY
+            if self.memory is not None and self.device == "cpu":
+                spare = max(1, min(MEMORY, self.memory - resident()))
             yield LocalEngine(live.model, live.coder, name=f"local {self.dtype}".replace("torch.", ""), memory=spare)
 
     def close(self) -> None:
