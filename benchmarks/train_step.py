@@ -193,9 +193,13 @@ def run_ours(run: argparse.Namespace) -> dict[str, Any]:
         ):
             ends.append(now())
             losses.append(tick.loss)
-    return {"dtype": dtype, "attention": "eager", "micro_batch": most, "lanes": lanes, "packed": cut is side_by_side} | figures(
-        ends, losses
-    )
+    return {
+        "dtype": dtype,
+        "attention": model.config._attn_implementation,
+        "micro_batch": most,
+        "lanes": lanes,
+        "packed": cut is side_by_side,
+    } | figures(ends, losses)
 
 
 def encoded(tokenizer: Any, texts: list[dict[str, str]]) -> list[Any]:

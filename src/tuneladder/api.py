@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput, Failed, unknown
 from tuneladder.evaluate.compare import Contest, Difference, difference
 from tuneladder.evaluate.compare import compare as contest
-from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.find import Metric, find_metric
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
@@ -97,10 +98,21 @@ def compare(a: str, b: str) -> Compared:
     first, second = answers_of(a), answers_of(b)
     task, other = (_results(split_variant(each)[0])["task"] for each in (a, b))
     apart = None
-    if task["kind"] != "text" and task["metric"] == other["metric"]:
-        apart = difference(find_metric(task["metric"]), first, second, task["labels"], seed=0)
-    judged = all(marked.correct is not None for marked in (*first, *second))
+    if task["kind"] != "text" and (task["metric"], task["labels"]) == (other["metric"], other["labels"]):
+        metric = find_metric(task["metric"])
+        # kept answers hold a row's first reference: where there were others, they cannot be marked anew
+        if all(_as_measured(metric, variant, own, task["labels"]) for variant, own in ((a, first), (b, second))):
+            apart = difference(metric, first, second, task["labels"], seed=0)
+    judged = any(marked.correct is not None for marked in (*first, *second))
     return Compared(a, b, apart, contest(first, second) if judged or apart is None else None)
+
+
+def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels: Sequence[str]) -> bool:
+    """Whether the kept answers, marked against the kept references, have the score that the run's results say."""
+    run, rung = split_variant(variant)
+    test = next(each for each in _results(run)["rungs"] if each["name"] == rung)["test"]
+    found = metric.score([marked.answer.text for marked in answers], [(marked.reference,) for marked in answers], labels)
+    return math.isclose(found, test[metric.name]["value"], rel_tol=1e-6, abs_tol=1e-9)
 
 
 def answers_of(variant: str) -> tuple[Marked, ...]:

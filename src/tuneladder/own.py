@@ -16,7 +16,7 @@ def own_code(name: str, what: str) -> Any:
     here = str(Path.cwd())
     # The user's file lies where the command is given, where an installed entry point does not look; child processes look there too.
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 from tuneladder.model.packed import NAME, attend, grid_of, pack
 from tuneladder.task.encode import Encoded
-from tuneladder.train.batches import bundle, pad, padded_length, side_by_side
+from tuneladder.train.batches import pad, padded_length, side_by_side
 from tuneladder.train.losses import next_token
 
 LENGTHS = (7, 3, 12, 1, 9)
@@ -66,7 +68,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(name):
     torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]).float()
+    model = AutoModelForCausalLM.from_config(deepcopy(CONFIGS[name])).float()
     data = rows()
     learned = sum(sum(row.learn) for row in data)
 
@@ -105,5 +107,44 @@ def test_rows_lie_evenly_in_the_lanes():
         micros = side_by_side(data, tokens=4096, lanes=lanes)
         assert len(micros) == lanes
         assert max(micro.ids.numel() for micro in micros) <= padded_length(sum(len(r.ids) for r in data) // lanes + 30)
-    assert len(side_by_side(data[:2], tokens=4096, lanes=4)) <= 2
-    assert len(bundle(data, tokens=4096)) >= 1
+    assert len(side_by_side(data[:2], tokens=4096, lanes=4)) == 2
+    long = Encoded([1] * 256, [True] * 256, 0)
+    short = [Encoded([1] * 20, [True] * 20, 0) for _ in range(50)]
+    for micro in side_by_side([long, *short], tokens=1024, lanes=1):
+        assert micro.grid.rows * micro.grid.longest <= 1024 + 16
+
+
+def test_a_model_that_hands_no_grid_on_is_not_packed():
+    from transformers import GPTNeoConfig
+
+    model = AutoModelForCausalLM.from_config(
+        GPTNeoConfig(vocab_size=64, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global"], 2]], window_size=8)
+    )
+    assert not pack(model)
+
+
+def test_a_lora_is_packed_and_its_lean_pass_is_pefts():
+    from peft.tuners.lora import Linear
+
+    from tuneladder.model.attach import attach_lora
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(deepcopy(CONFIGS["llama"])).to(torch.bfloat16)
+    model = attach_lora(base, r=2, alpha=4, dropout=0.0, targets=["q_proj", "v_proj"], seed=0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    layers = [module for module in model.modules() if isinstance(module, Linear)]
+    x = torch.randn(3, 32).to(torch.bfloat16).requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        for layer in layers:
+            lean, theirs = layer(x), type(layer).forward(layer, x)
+            assert torch.equal(lean, theirs)
+            for mine, other in zip(*(torch.autograd.grad(out.sum(), x) for out in (lean, theirs)), strict=True):
+                assert torch.equal(mine, other)
+    assert pack(base)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sum(next_token(model, micro) for micro in side_by_side(rows(), tokens=1000))
+        base.set_attn_implementation("eager")
+        expected = next_token(model, pad(rows()))
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)

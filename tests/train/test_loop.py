@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tuneladder.errors import Failed
-from tuneladder.model.lanes import dealt, lanes_for
+from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
-from tuneladder.train.loop import Course, Passes, follow, read_log, train
+from tuneladder.train.loop import Course, Passes, State, follow, read_log, train
 from tuneladder.train.losses import next_token
 
 
@@ -70,14 +70,67 @@ def test_lanes_give_the_gradients_of_the_large_batch(model, lanes):
         assert torch.equal(second, third), name
 
 
-def test_dropout_has_one_lane(model):
-    model.requires_grad_(True)
-    assert lanes_for("cpu", model=model) == min(8, torch.get_num_threads())
+def test_what_draws_or_remembers_has_one_lane(model, monkeypatch):
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    state = torch.get_rng_state()
+    assert lanes_for("cpu", model=model) == 4
     assert lanes_for("cuda", model=model) == 1
     assert lanes_for("cpu", trainable=10**9, model=model) == 1
-    assert lanes_for("cpu", model=torch.nn.Sequential(torch.nn.Dropout(0.1))) == 1
-    model.config.attention_dropout = 0.1
+    small = {"vocab_size": 16, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
+    assert lanes_for("cpu", model=AutoModelForCausalLM.from_config(GPT2Config(**small))) == 1
+    still = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}  # a dropout of its summary head, which is not there
+    torch.set_rng_state(state)
+    quiet = AutoModelForCausalLM.from_config(GPT2Config(**small, **still))
+    state = torch.get_rng_state()
+    assert lanes_for("cpu", model=quiet) == 4
+    assert torch.equal(state, torch.get_rng_state())
+    model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0}
     assert lanes_for("cpu", model=model) == 1
+
+
+def test_lanes_leave_the_number_of_threads_as_it_was():
+    from concurrent.futures import ThreadPoolExecutor
+
+    before = torch.get_num_threads()
+    lanes = Lanes(2)
+    counted = lanes.map(lambda _: (torch.ones(1 << 20).sum(), torch.get_num_threads())[1], range(6))
+    lanes.close()
+    assert counted == [max(1, before // 2)] * 6
+    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == before
+
+
+def test_a_weight_that_no_pass_goes_through_has_no_gradient(model):
+    model.idle = torch.nn.Parameter(torch.ones(3))
+    names, learn = zip(*model.named_parameters(), strict=True)
+    for lanes in (1, 2):
+        model.zero_grad(set_to_none=True)
+        passes = Passes(model, next_token, learn, autocast=None, lanes=lanes)
+        passes.gradients(bundle(rows(6), tokens=64, lanes=lanes), 12)
+        passes.close()
+        assert [name for name, weight in zip(names, learn, strict=True) if weight.grad is None] == ["idle"]
+
+
+def test_only_the_best_weights_are_kept(tmp_path):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    state = State({"w": weight}, torch.optim.AdamW([weight]), tmp_path)
+    for step, loss in enumerate((3.0, 2.0, 2.5, 1.0), start=1):
+        state.step = step
+        weight.data.fill_(step)
+        state.look(loss)
+        if step == 2:
+            state.save()
+    # the checkpoint goes on from the second look; the fourth, which it does not know of, lies beside it
+    assert sorted(path.name for path in tmp_path.glob("best-*")) == ["best-2.pt", "best-4.pt"]
+    again = State({"w": weight}, torch.optim.AdamW([weight]), tmp_path)
+    again.load()
+    again.restore_best()
+    assert weight.tolist() == [2.0, 2.0]
+    state.restore_best()
+    assert weight.tolist() == [4.0, 4.0]
 
 
 def test_loss_equals_transformers(model):

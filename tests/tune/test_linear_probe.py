@@ -17,7 +17,7 @@ from tuneladder.model.ask import turns_of
 from tuneladder.tune.linear_probe import STRENGTHS, LinearProbe
 from tuneladder.types import Pace, Split
 
-PACE = Pace(1e9, 1e9, 1e9, 1e-3)
+PACE = Pace(1e9)
 
 
 @pytest.fixture(params=["decoder", "encoder"])

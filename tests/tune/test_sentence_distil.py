@@ -16,7 +16,7 @@ from tuneladder.train.loop import read_log
 from tuneladder.tune.sentence_distil import SentenceDistil
 from tuneladder.types import Pace, Split, Turn, Variant
 
-PACE = Pace(1e9, 1e9, 1e9, 1e-3)
+PACE = Pace(1e9)
 CHANGES = [
     {"tokens": 700},
     {"length": 16},

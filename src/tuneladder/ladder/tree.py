@@ -15,7 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
-from tuneladder.types import Base, Cost, Decoding, Pace, Rung, Split, Step, Task, Variant
+from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Variant
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class Foretold:
 
 
 def root_of(base: Base, task: Task) -> Variant:
-    """The untouched base with the task's plain prompt. How text is sampled teaches no step anything, so no stamp holds it."""
-    prompt = replace(task.prompt, decoding=Decoding())
-    return Variant(base, task.prompt, stamp=digest(base.name, base.content, base.revision, prompt, task.labels))
+    """The untouched base with the task's plain prompt."""
+    return Variant(base, task.prompt, stamp=digest(base.name, base.content, base.revision, task.prompt, task.labels))
 
 
 def splits_digest(task: Task) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ both. What is computed does not depend on which lane was faster.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -24,18 +25,35 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
     """How many lanes pay: one for each core of a CPU, at most 8.
 
     One on a GPU, which is wide itself; where `trainable` parameters are many, for each lane has gradients of its own, and large
-    matrices keep all cores busy; and for a model that draws dropout, whose draws come from one generator in the order of asking.
+    matrices keep all cores busy; and for a model whose passes are not their own affair.
     """
-    if device != "cpu" or trainable > LARGE or (model is not None and draws(model)):
+    if device != "cpu" or trainable > LARGE or (model is not None and (draws(model) or remembers(model))):
         return 1
     return min(MOST, torch.get_num_threads())
 
 
 def draws(model: Any) -> bool:
-    """Whether training this model draws random numbers."""
-    modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    config = model.config.to_dict() if hasattr(model, "config") else {}
-    return modules or any("drop" in name and isinstance(value, float) and value > 0 for name, value in config.items())
+    """Whether a pass in training draws random numbers (dropout, noise), which come from one generator in the order of asking. Tried
+    on a few tokens; a model that cannot be tried so counts as one that does."""
+    before, learning = torch.get_rng_state(), model.training
+    model.train()
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device))
+        return not torch.equal(before, torch.get_rng_state())
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return True
+    finally:
+        torch.set_rng_state(before)
+        model.train(learning)
+
+
+def remembers(model: Any) -> bool:
+    """Whether a pass leaves something behind that the next one reads: rotary frequencies that follow the longest row seen."""
+    config = model.config.get_text_config() if hasattr(model, "config") else None
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope.get("rope_type"), *(each.get("rope_type") for each in rope.values() if isinstance(each, dict))]
+    return any(kind in ("dynamic", "longrope") for kind in kinds)
 
 
 class Lanes:
@@ -43,16 +61,34 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        threads = max(1, torch.get_num_threads() // count)
         self._pool = None
         if count > 1:
-            self._pool = ThreadPoolExecutor(count, "lane", initializer=torch.set_num_threads, initargs=(threads,))
+            threads = torch.get_num_threads()
+            self._pool = ThreadPoolExecutor(count, "lane", initializer=torch.set_num_threads, initargs=(threads // count or 1,))
+            # torch hands the number last set to every new thread: wait until the lanes have theirs, then take it back
+            together = threading.Barrier(count + 1)
+            for _ in range(count):
+                self._pool.submit(self._begin, together)
+            together.wait()
+            torch.set_num_threads(threads)
+
+    @staticmethod
+    def _begin(together: threading.Barrier) -> None:
+        torch.ones(1 << 16).add_(1)  # a thread's number is settled when it first computes
+        together.wait()
 
     def map(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-        """The results in the order of `parts`. Autograd and autocast modes are a thread's own: `work` sets what it needs."""
-        if self._pool is None:
+        """The results in the order of `parts`; a single one is computed by the caller, with all cores. Autograd and autocast
+        modes are a thread's own: `work` sets what it needs."""
+        if self._pool is None or len(parts) == 1:
             return [work(part) for part in parts]
         return list(self._pool.map(work, parts))
+
+    def in_turn(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """As `map`, to the bit, one part after another: what is compiled on the way is compiled once."""
+        if self._pool is None or len(parts) == 1:
+            return self.map(work, parts)
+        return [self._pool.submit(work, part).result() for part in parts]
 
     def close(self) -> None:
         if self._pool is not None:

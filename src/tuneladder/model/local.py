@@ -18,7 +18,7 @@ import torch
 
 from tuneladder.errors import BadInput
 from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
-from tuneladder.model.lanes import Lanes, lanes_for
+from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
@@ -64,7 +64,7 @@ class LocalEngine:
         config = self._core.config.get_text_config()
         # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
         per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
-        self._lanes = lanes_for(self._core.device.type)
+        self._lanes = 1 if remembers(self._core) else lanes_for(self._core.device.type)
         self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)) // self._lanes)
         self._rows = max(16, memory // (2 * 8 * config.vocab_size) // self._lanes)
 
@@ -83,7 +83,8 @@ class LocalEngine:
             return write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
 
         with self._running() as lanes:
-            batches = list(batches_of(wide, [decoding.samples] * len(rows), self._tokens * 2, self._rows))
+            most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
+            batches = list(batches_of(wide, [decoding.samples] * len(rows), most, self._rows))
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for i, samples in zip(batch, written, strict=True):
                     texts[i] = samples
@@ -141,7 +142,7 @@ class LocalEngine:
             ids_BT, mask_BT = (own.to(self._core.device) for own in padded([rows[at].ids for at in batch]))
             # the padding stands on the right, where under causal attention no token sees it
             hidden_BTD = self._core.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
-            return mean_of(hidden_BTD, mask_BT).cpu().numpy()  # type: ignore[no-any-return]
+            return mean_of(hidden_BTD, mask_BT).cpu().numpy()
 
         with self._running() as lanes:
             cut = list(batches_of([len(row.ids) for row in rows], [1] * len(rows), self._tokens, self._rows))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.types import Base, Pace, Prompt, Variant
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def pace(
     autocast: torch.dtype | None = None,
     seconds: float = 1.0,
 ) -> Pace:
-    """Time a model's body on random rows of 64 tokens within about `seconds`; a large model is run at least twice.
+    """Time a model's body on random rows of 64 tokens, in lanes, within about `seconds`; a large model is run at least twice.
 
     Flops are counted as plans count them: 4 a token and active parameter, there and back through a frozen base; the head, which
     training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
@@ -58,14 +59,17 @@ def pace(
         torch.autograd.grad(hidden.float().square().mean(), x)
 
     training = model.training
+    lanes = Lanes(lanes_for(device.type))
     model.eval()
     try:
         row = embedded(1, LENGTH)
         once = _seconds(lambda: learning(row), device, seconds * 0.3)
         rows = max(1, min(16, int(seconds * 0.1 / once)))
-        batch = embedded(rows, LENGTH)
-        both = _seconds(lambda: learning(batch), device, seconds * 0.7)
+        rows = -(-rows // lanes.count) * lanes.count
+        parts = embedded(rows, LENGTH).chunk(lanes.count)
+        both = _seconds(lambda: lanes.map(learning, parts), device, seconds * 0.7)
     finally:
+        lanes.close()
         model.train(training)
     return Pace(flops=FROZEN * active * rows * LENGTH / both)
 

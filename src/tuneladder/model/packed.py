@@ -125,7 +125,8 @@ def attend(
 
 
 def pack(model: Any) -> bool:
-    """Set the model to packed attention where it then says what it said of padded rows, which is tried; else leave it as it is.
+    """Set the model to packed attention where it then says what it said of padded rows, and of each row the same to the bit
+    whatever stands beside it; both are tried. Else leave it as it is.
 
     A model that mixes tokens outside its attention, or does not hand keywords on, cannot be packed.
     """
@@ -144,10 +145,15 @@ def pack(model: Any) -> bool:
             expected = model(input_ids=padded, use_cache=False).logits.float()
             model.set_attn_implementation(NAME)
             grid = grid_of(lengths)
-            packed = model(input_ids=ids[None].to(device), position_ids=grid.positions, grid=grid, use_cache=False).logits.float()
+            others = torch.cat([rows[0].flip(0), *rows[1:]])
+            packed, beside = (
+                model(input_ids=own[None].to(device), position_ids=grid.positions, grid=grid, use_cache=False).logits.float()
+                for own in (ids, others)
+            )
         parts = torch.split(packed[0], lengths)
         slack = 1e-3 if model.dtype == torch.float32 else 0.05
-        same = all(
+        same = model.config._attn_implementation == NAME and torch.equal(packed[0, lengths[0] :], beside[0, lengths[0] :])
+        same = same and all(
             torch.allclose(part, whole[: len(part)], rtol=slack, atol=slack * float(whole.abs().max()))
             for part, whole in zip(parts, expected, strict=True)
         )

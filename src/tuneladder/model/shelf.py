@@ -147,7 +147,9 @@ class Shelf:
     def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine:
         name = f"local {self.dtype}".replace("torch.", "")
         if variant.base.family == "decoder":
-            spare = MEMORY if self.memory is None else max(1, min(MEMORY, self.memory - resident()))
+            spare = MEMORY
+            if self.memory is not None and self.device == "cpu":
+                spare = max(1, min(MEMORY, self.memory - resident()))
             return LocalEngine(live.model, live.coder, name=name, memory=spare)
         labels = variant.head.labels if variant.head else None
         if not variant.base.settings.get("masked"):

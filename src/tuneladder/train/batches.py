@@ -51,8 +51,8 @@ class Micro:
         if self.ids.device == device:
             return self
         names = ("ids", "rows", "targets", "mask", "aims")
-        parts = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
+        moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -110,21 +110,25 @@ def packed(rows: Sequence[Encoded]) -> Micro:
 def pad_labelled(rows: Sequence[Labelled]) -> Micro:
     """As `pad`, with a mask, for an encoder's classification head."""
     ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
-    return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask_BT)
+    return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask=mask_BT)
 
 
 def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:
-    """Packed micro-batches of about `tokens` tokens at most, as many and as even as `lanes` lanes can use, rows of like length
-    together: attention alone computes what a row lacks to the longest beside it."""
+    """Packed micro-batches of at most `tokens` tokens, were they padded (or one row), as many and as even as `lanes` lanes can use,
+    rows of like length together: attention alone computes what a row lacks to the longest beside it."""
     order = sorted(rows, key=lambda row: len(row.ids))
     total = sum(len(row.ids) for row in rows)
     passes = min(len(rows), lanes * max(1, -(-total // (tokens * lanes))))
-    groups: list[list[Encoded]] = [[] for _ in range(passes)]
-    before = 0
+    groups: list[list[Encoded]] = []
+    before, last = 0, -1
     for row in order:
-        groups[min(passes - 1, (2 * before + len(row.ids)) * passes // (2 * total))].append(row)
-        before += len(row.ids)
-    return [packed(group) for group in groups if group]
+        length = len(row.ids)
+        place = (2 * before + length) * passes // (2 * total)
+        if place != last or (len(groups[-1]) + 1) * length > tokens:
+            groups.append([])
+        groups[-1].append(row)
+        before, last = before + length, place
+    return [packed(group) for group in groups]
 
 
 def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 64, pad: Pad = pad) -> list[Micro]:

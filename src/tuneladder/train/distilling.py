@@ -129,8 +129,8 @@ class Aims:
             torch.from_numpy(ids_BT),
             torch.from_numpy(np.concatenate([nothing, *places])),
             torch.from_numpy(np.concatenate([nothing, *targets])),
-            torch.from_numpy(mask_BT),
-            torch.from_numpy(self.aims[[self.which[row.at] for row in group]].astype(np.float32)),
+            mask=torch.from_numpy(mask_BT),
+            aims=torch.from_numpy(self.aims[[self.which[row.at] for row in group]].astype(np.float32)),
         )
 
 

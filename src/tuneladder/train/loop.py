@@ -171,7 +171,7 @@ class Passes:
     def __init__(self, model: Any, loss: Loss, weights: Sequence[Any], *, autocast: torch.dtype | None, lanes: int) -> None:
         self.model, self.loss, self.weights, self.autocast = model, loss, weights, autocast
         self.lanes = Lanes(lanes)
-        self.warm = False
+        self.warm: set[str] = set()
 
     def gradients(self, micros: Sequence[Micro], learned: int) -> float:
         """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
@@ -184,30 +184,24 @@ class Passes:
                 value += float(part.detach())
             return value
         shares = self._shares(micros)
-        if self.warm:
-            found = self.lanes.map(lambda share: self._share(micros, share, learned), shares)
-        else:  # a lane at a time, so that what compiles does so once
-            found = [done for share in shares for done in self.lanes.map(lambda own: self._share(micros, own, learned), [share])]
-            self.warm = True
-        sums = found[0][1]
-        for _, others in found[1:]:
-            torch._foreach_add_(sums, others)
-        for weight, gradient in zip(self.weights, sums, strict=True):
-            weight.grad = gradient
-        return sum(value for value, _ in found)
+        found = self._run("learning")(lambda share: self._share(micros, share, learned), shares)
+        for weight, *parts in zip(self.weights, *(sums for _, sums in found), strict=True):
+            weight.grad = _sum(parts)
+        return float(sum(value for value, _ in found))
 
-    def _share(self, micros: Sequence[Micro], share: Sequence[int], learned: int) -> tuple[float, list[torch.Tensor]]:
-        """A lane's part of the loss, and its own sums of the gradients: in one shared `grad`, order would be chance."""
+    def _share(self, micros: Sequence[Micro], share: Sequence[int], learned: int) -> tuple[float, list[torch.Tensor | None]]:
+        """A lane's part of the loss, and its own sums of the gradients: in one shared `grad`, order would be chance. None for a
+        weight that none of its passes went through."""
         value = 0.0
-        sums: list[torch.Tensor] = []
+        sums: list[torch.Tensor | None] = [None] * len(self.weights)
         for index in share:
             part = self._loss(micros[index], learned)
-            found = torch.autograd.grad(part, self.weights, materialize_grads=True)
+            found = torch.autograd.grad(part, self.weights, allow_unused=True)
             value += float(part.detach())
-            if sums:
-                torch._foreach_add_(sums, found)
-            else:
-                sums = list(found)
+            for at, (weight, gradient) in enumerate(zip(self.weights, found, strict=True)):
+                if gradient is not None and gradient.stride() != weight.stride():
+                    gradient = torch.empty_like(weight).copy_(gradient)  # the fused optimizer goes by the weight's layout
+                sums[at] = _sum([sums[at], gradient])
         return value, sums
 
     def evaluate(self, micros: Sequence[Micro]) -> float:
@@ -219,19 +213,35 @@ class Passes:
 
         training = self.model.training
         self.model.eval()
-        total = sum(self.lanes.map(one_lane, self._shares(micros)))
+        total = float(sum(self._run("looking")(one_lane, self._shares(micros))))
         self.model.train(training)
         return total / max(1, sum(micro.learned for micro in micros))
+
+    def _run(self, mode: str) -> Callable[..., list[Any]]:
+        """How shares are computed: a mode's first time in turn, so that what compiles does so once."""
+        first = mode not in self.warm
+        self.warm.add(mode)
+        return self.lanes.in_turn if first else self.lanes.map
 
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
         return dealt([micro.ids.numel() for micro in micros], self.lanes.count)
 
     def _loss(self, micro: Micro, learned: int) -> torch.Tensor:
-        with torch.autocast(micro.ids.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+        device, alone = micro.ids.device.type, self.lanes.count == 1
+        # autocast keeps its copies of weights for all threads, and drops them when any leaves
+        with torch.autocast(device, self.autocast or torch.bfloat16, enabled=self.autocast is not None, cache_enabled=alone):
             return self.loss(self.model, micro) / learned
 
     def close(self) -> None:
         self.lanes.close()
+
+
+def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """The sum, in this order, of those that are; it takes the place of the first."""
+    own = [part for part in parts if part is not None]
+    for part in own[1:]:
+        own[0].add_(part)
+    return own[0] if own else None
 
 
 def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer:
@@ -258,6 +268,7 @@ class State:
         self.step = self.tokens = self.stale = self.best_step = 0
         self.seconds = self.save_seconds = 0.0
         self.best = math.inf
+        self.saved_best = 0  # the best that the checkpoint names
         self.loss = 0.0  # the last that was a number
 
     def look(self, dev_loss: float) -> None:
@@ -265,6 +276,7 @@ class State:
         if dev_loss < self.best:
             self.best, self.stale, self.best_step = dev_loss, 0, self.step
             self._write(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
+            self._drop_best()
         else:
             self.stale += 1
 
@@ -276,9 +288,8 @@ class State:
         kept["random"] = torch.get_rng_state()
         kept["cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self._write(self.file, kept)
-        for path in self.folder.glob("best-*.pt"):
-            if path != self._best_file():
-                path.unlink()
+        self.saved_best = self.best_step
+        self._drop_best()
         self.save_seconds = time.monotonic() - began
 
     def load(self) -> None:
@@ -294,6 +305,7 @@ class State:
             torch.cuda.set_rng_state_all(kept["cuda"])
         for name in FACTS:
             setattr(self, name, kept[name])
+        self.saved_best = self.best_step
 
     def restore_best(self) -> None:
         if math.isfinite(self.best):
@@ -304,6 +316,12 @@ class State:
 
     def _best_file(self) -> Path:
         return self.folder / f"best-{self.best_step}.pt"
+
+    def _drop_best(self) -> None:
+        """Drop the weights of looks that were surpassed, but for those that the checkpoint would go on from."""
+        for path in self.folder.glob("best-*.pt"):
+            if path.name not in (f"best-{self.best_step}.pt", f"best-{self.saved_best}.pt"):
+                path.unlink()
 
     def _write(self, file: Path, value: Any) -> None:
         temporary = file.with_suffix(".tmp")

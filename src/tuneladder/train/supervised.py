@@ -22,7 +22,7 @@ from tuneladder.task.passages import said
 from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
 from tuneladder.train.loop import Course, follow, train
 from tuneladder.train.losses import label_of, next_token
-from tuneladder.types import Cost, Example, Head, Kit, Pace, Task, Tick, Variant
+from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -70,12 +70,21 @@ def foretell(
         "method": "adapter" if frozen else "full",
         "attention": attention,
         "device": device(),
-        "lanes": lanes_for(device(), trainable=trainable),
     }
     wanted = min(batch_size, len(task.examples.train))
-    rows = memory.micro_batch(variant.base, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
-    need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, **shape)
+    most = lanes_for(device(), trainable=trainable)
+    lanes, rows = _in_hand(variant.base, most, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
+    need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     return Cost(seconds, need.peak, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+
+
+def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
+    """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
+    for count in range(min(lanes, wanted), 0, -1):
+        rows = memory.micro_batch(base, allowed=allowed, wanted=wanted, lanes=count, **shape)
+        if rows >= count:
+            break
+    return count, rows
 
 
 def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
@@ -128,7 +137,7 @@ def fit(
     rows, kept = encode(live, variant, learnable, task, limit)
     dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
-    longest = max(len(row.ids) for row in rows)
+    longest = max(len(row.ids) for row in (*rows, *dev))
     attention = attention_for(longest, kit.device)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
@@ -136,9 +145,9 @@ def fit(
     packs = not encoder and attention == "eager" and not draws(core) and pack(core)
     cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    lanes = lanes_for(kit.device, trainable=trainable, model=model)
-    most = memory.micro_batch(
+    lanes, most = _in_hand(
         variant.base,
+        lanes_for(kit.device, trainable=trainable, model=core),
         trainable=trainable,
         length=longest,
         allowed=kit.memory,
@@ -148,7 +157,6 @@ def fit(
         method="full" if trainable == variant.base.parameters else "adapter",
         attention=attention,
         device=kit.device,
-        lanes=lanes,
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)

@@ -24,7 +24,7 @@ class Full:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     learning_rate: float = 0.0
     epochs: float = 4.0

@@ -45,7 +45,7 @@ class LinearProbe:
             raise Refused("linear_probe learns labels, and this task has none", "set `kind: classify` and give rows to learn from")
         base = variant.base
         tokens = sum(sum(len(turn.text) for turn in turns_of(variant.prompt, row)) for row in rows) / 4  # 4 characters a token
-        seconds = 2 * base.active * tokens / pace.wide + pace.overhead
+        seconds = 2 * base.active * tokens / pace.flops
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.inference(base, rows=64, length=64, dtype=dtype, read_rows=0, device=device())
         disk = 4 * base.width * (len(task.labels) + 2) + 4 * base.width * len(rows)

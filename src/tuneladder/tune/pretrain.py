@@ -40,7 +40,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     tokens: int = 15_000_000
     length: int = 0
@@ -62,7 +62,7 @@ class Pretrain:
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         length = self._length(variant)
-        lanes = lanes_for(device(), trainable=base.parameters)
+        lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         rows = lanes * self._rows(length, lanes)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.training(
@@ -90,7 +90,7 @@ class Pretrain:
             if not any(len(own) > length for own in tokens.values()):
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             steps = max(1, self.tokens // (length * self.batch_size))
-            lanes = lanes_for(kit.device, trainable=variant.base.parameters, model=model)
+            lanes = min(lanes_for(kit.device, trainable=variant.base.parameters, model=model), self._most_lanes(length))
             rows = self._rows(length, lanes)
             encoder = variant.base.family == "encoder"
             marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
@@ -139,6 +139,9 @@ class Pretrain:
         return replace(
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
         )
+
+    def _most_lanes(self, length: int) -> int:
+        return max(1, min(self.batch_size, MICRO_TOKENS // length))
 
     def _rows(self, length: int, lanes: int) -> int:
         """Blocks of a pass: all lanes together have MICRO_TOKENS in hand, and each the same number of passes where that can be."""
