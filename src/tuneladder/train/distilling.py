@@ -93,18 +93,16 @@ class Aims:
         tokens: int,
         vocabulary: int,
         seed: int,
-        lanes: int = 1,
     ) -> None:
         self.ids, self.aims, self.which, self.coder = ids, aims, which, coder
         self.batch, self.tokens, self.vocabulary, self.seed = min(batch, len(ids)), tokens, vocabulary, seed
-        self.lanes = lanes
 
     def __len__(self) -> int:
         return max(1, len(self.ids) // self.batch)
 
     def __getitem__(self, step: int) -> list[Micro]:
         rows = [_Aimed(self.ids[at], at) for at in range(step * self.batch, (step + 1) * self.batch)]
-        return bundle(rows, tokens=self.tokens, lanes=self.lanes, overhead=OVERHEAD, pad=self._micro)
+        return bundle(rows, tokens=self.tokens, overhead=OVERHEAD, pad=self._micro)
 
     def _micro(self, group: Sequence[_Aimed]) -> Micro:
         assert self.coder.mask is not None

@@ -24,7 +24,7 @@ from tuneladder.train.masking import SHARE
 from tuneladder.train.supervised import attention_for, check
 from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
 
-MICRO_TOKENS = 8192
+PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
 CHUNK = 16_384  # texts that a teacher embeds under one key: what a kill can cost
 ROWS_TOKENS = 50  # tokens of a piece, about, for the plan
 HELD_OUT = 512  # pieces of dev text
@@ -66,7 +66,7 @@ class SentenceDistil:
         teacher = self._teacher()
         length = min(self.length, base.context)
         lanes = lanes_for(device(), trainable=base.parameters)
-        rows = max(1, MICRO_TOKENS // length)
+        rows = lanes * max(1, PASS_TOKENS // length)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         learned = int(SHARE * rows * length / 2) + 1
         need = memory.training(
@@ -106,7 +106,7 @@ class SentenceDistil:
             model.requires_grad_(True)
             student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
             lanes = lanes_for(kit.device, trainable=base.parameters, model=model)
-            own: dict[str, Any] = {"tokens": MICRO_TOKENS // lanes, "vocabulary": base.vocabulary, "lanes": lanes}
+            own: dict[str, Any] = {"tokens": PASS_TOKENS, "vocabulary": base.vocabulary}
             ids = encoded(texts, live.texts, length=length, vocabulary=base.vocabulary)
             batches = Aims(ids, aims, which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
             dev = []
