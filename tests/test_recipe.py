@@ -278,6 +278,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup": 0.9,
     },
     "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 36, "weight_decay": 0.9, "warmup": 0.9},
+    "linear_probe": {"head": "centroid", "strength": 7.0},
     "pretrain": {
         "tokens": 128,
         "length": 8,
@@ -300,8 +301,13 @@ def settings(step: str) -> list[str]:
     return [field.name for field in dataclasses.fields(find_step(step))]
 
 
+def for_decoders() -> list[str]:
+    """The steps that the tiny decoder of this file takes; what is for encoders alone has such a test in its own file."""
+    return sorted(step for step in steps() if "decoder" in find_step(step).families)
+
+
 def test_no_setting_of_a_step_is_forgotten_here() -> None:
-    assert {step: set(settings(step)) for step in steps()} == {step: set(changed) for step, changed in SETTINGS.items()}
+    assert {step: set(settings(step)) for step in for_decoders()} == {step: set(changed) for step, changed in SETTINGS.items()}
 
 
 class Bench:
@@ -335,7 +341,7 @@ def bench(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(folder, tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.parametrize(("step", "setting"), [(step, setting) for step in sorted(steps()) for setting in settings(step)])
+@pytest.mark.parametrize(("step", "setting"), [(step, setting) for step in for_decoders() for setting in settings(step)])
 def test_every_setting_of_a_step_changes_its_key_and_what_it_makes(step: str, setting: str, bench: Bench) -> None:
     changed = {setting: SETTINGS[step][setting]}
     task, base = bench.task(step)
@@ -359,7 +365,7 @@ def product(folder: Path) -> tuple[list[str], list[str]]:
     assert weights
     losses = [
         {key: row.get(key) for key in ("step", "loss", "dev")}
-        for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+        for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else ())
     ]
     return weights, [json.dumps(row) for row in losses]
 
