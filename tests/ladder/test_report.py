@@ -262,6 +262,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "cost_here",
         "predicted",
         "per_answer",
+        "cut",
         "failure",
         "node",
     }
