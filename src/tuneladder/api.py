@@ -12,7 +12,7 @@ from typing import Any
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput, Failed, unknown
-from tuneladder.evaluate.compare import Contest, Difference, difference
+from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
 from tuneladder.evaluate.find import Metric, find_metric
 from tuneladder.evaluate.gold import check_gold
@@ -63,6 +63,15 @@ def climb(
     return _finish(climbing, read, folder)
 
 
+def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[str]:
+    """The rungs in a folder's results that a climb of these rungs would leave out of them."""
+    try:
+        kept = [str(each["name"]) for each in json.loads((folder / "results.json").read_text("utf-8"))["rungs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [name for name in kept if name not in rungs or (only and name != "zero_shot" and name not in only)]
+
+
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
     """Predicted cost of every rung, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
@@ -96,6 +105,7 @@ def compare(a: str, b: str) -> Compared:
     Answers of plain text keep no whole text to be marked against: those raise BadInput.
     """
     first, second = answers_of(a), answers_of(b)
+    refuse_other_rows(first, second)
     task, other = (_results(split_variant(each)[0])["task"] for each in (a, b))
     apart = None
     if task["kind"] != "text" and (task["metric"], task["labels"]) == (other["metric"], other["labels"]):

@@ -62,19 +62,23 @@ def climb(
     began = time.monotonic()
     with talk.status("reading the recipe and its data"):
         from tuneladder import api
+        from tuneladder.ladder import words as say
         from tuneladder.ladder.climb import Now
         from tuneladder.ladder.report import sentence, table, why
 
         read = api.load(recipe, *overrides)
     folder = out or Path("runs") / read.name
-    talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {len(read.rungs)} rungs")
+    talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {say.count(len(read.rungs), 'rung')}")
     for note in read.notes:
         talk.print(f"  {note}", markup=False)
+    if fewer := api.replaced(folder, [each.name for each in read.rungs], rung or []):
+        said = f"  {folder} has {', '.join(fewer)} too: its report will be without; what was made stays in the store"
+        talk.print(said, markup=False)
     now = Now()
     with _watch(now):
         ladder = api.climb(read, rungs=rung or [], out=folder, now=now, each=None if talk.is_terminal else _say)
     talk.print()
-    talk.print(table(ladder))
+    talk.print(table(ladder, width=talk.width))
     talk.print()
     for said in (sentence(ladder), *why(ladder)):
         talk.print(said, markup=False, style="bold" if said == sentence(ladder) else "")

@@ -576,6 +576,9 @@ def _bar(wanted: Any) -> Bar:
         return Bar()
     if not isinstance(wanted, dict):
         raise BadInput(f"bar is {wanted!r}", "for example bar: {macro_f1: 0.85, forgetting: 0.05, volume: 100000}")
+    for key in wanted:
+        if ":" not in str(key):
+            _known_key(key, [*metric_names(), *BAR_KEYS], "key of the bar, and no metric,")
     metrics = [str(key) for key in wanted if key not in BAR_KEYS]
     if len(metrics) > 1:
         raise BadInput(f"the bar names {len(metrics)} metrics: {', '.join(metrics)}", "keep the one that decides")
@@ -584,8 +587,6 @@ def _bar(wanted: Any) -> Bar:
             raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
     metric = metrics[0] if metrics else ""
     if metric:
-        if ":" not in metric:
-            _known_key(metric, [*metric_names(), *BAR_KEYS], "key of the bar, and no metric,")
         found = find_metric(metric)
         if (wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best):
             never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"

@@ -95,8 +95,8 @@ def writing(folder: Path) -> Iterator[None]:
             hint = "free some space and run the same command: it goes on where it stopped"
             raise NoRoom(f"the disk that holds {folder} is full", hint) from error
         if isinstance(error, OSError) and _within(error, folder):
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                hint = "choose a folder you can write to with --out"
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+                hint = "choose a folder you can write to with --out, and leave it in its place"
                 raise BadInput(f"cannot write in {folder}: {error.strerror}", hint) from error
             if error.errno in (errno.ENOTDIR, errno.EEXIST):
                 named = Path(error.filename or folder)

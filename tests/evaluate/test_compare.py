@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.compare import compare, difference
+from tuneladder.evaluate.compare import compare, difference, refuse_other_rows
 from tuneladder.evaluate.find import find_metric
 from tuneladder.types import Answer, Marked
 
@@ -35,3 +35,11 @@ def test_items_are_matched_by_id() -> None:
     assert (len(contest.won), len(contest.lost), contest.both, contest.neither) == (20, 0, 20, 0)
     with pytest.raises(BadInput, match="no item in common"):
         difference(find_metric("accuracy"), weak, (), seed=0)
+
+
+def test_rows_of_another_task_are_refused() -> None:
+    mine = marked(TRUTH)
+    others = tuple(Marked(each.id, "another text", each.reference, each.answer, each.correct) for each in mine)
+    refuse_other_rows(mine, marked(["sport"] * 40))
+    with pytest.raises(BadInput, match="different rows: item 0"):
+        refuse_other_rows(mine, others)

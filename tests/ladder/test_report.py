@@ -20,7 +20,7 @@ from tuneladder.errors import BadInput
 from tuneladder.evaluate.measure import mark
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
-from tuneladder.ladder.results import below, file_name, total
+from tuneladder.ladder.results import below, cut_short, file_name, total
 from tuneladder.types import (
     Answer,
     Bar,
@@ -262,6 +262,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "cost_here",
         "predicted",
         "per_answer",
+        "cut",
         "failure",
         "node",
     }
@@ -475,6 +476,29 @@ def test_the_terminal_table_fits_and_tells_failures(ladder: Ladder) -> None:
     assert "failed: 4096 is more than" in " ".join(text.split())
     assert "TF-IDF" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_rung_that_the_limit_cut_short_says_so_everywhere(ladder: Ladder, tmp_path: Path) -> None:
+    cut = [replace(each, curve=curve(16, 2.0, 1.0, stopped="budget")) if each.curve else each for each in ladder.results]
+    short = replace(ladder, results=tuple(cut))
+    page = Console(width=80, record=True)
+    page.print(table(short))
+    said = cut_short(next(each for each in cut if each.curve))
+    assert re.fullmatch(r"cut at step [\d,]+ of [\d,]+ by limit: minutes", said)
+    assert "cut at step" in page.export_text()
+    assert said in write_report(short, tmp_path).read_text("utf-8")
+    assert [each["cut"] for each in results(short)["rungs"]] == [said if each.curve else "" for each in cut]
+    assert not any(each["cut"] for each in results(ladder)["rungs"])
+
+
+def test_the_table_of_short_names_fits_in_eighty_columns(ladder: Ladder) -> None:
+    named = [replace(each, rung=replace(each.rung, name=f"rung{at}")) for at, each in enumerate(ladder.results)]
+    page = Console(width=80, record=True)
+    page.print(table(replace(ladder, results=tuple(named), pick=None)))
+    text = page.export_text()
+    assert "an answer" in text
+    assert "memory" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_the_glance_is_a_table(ladder: Ladder) -> None:

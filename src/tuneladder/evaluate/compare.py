@@ -56,6 +56,14 @@ def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels:
     return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed), len(pairs))
 
 
+def refuse_other_rows(a: Sequence[Marked], b: Sequence[Marked]) -> None:
+    """Raises BadInput where an item of one id is not the same row in both: ids are no more than numbers."""
+    for mine, theirs in _pairs(a, b):
+        if (mine.input, mine.reference) != (theirs.input, theirs.reference):
+            said = f"the two were measured on different rows: item {mine.id} is not the same in both"
+            raise BadInput(said, "compare rungs of one run, or runs of one task")
+
+
 def _pairs(a: Sequence[Marked], b: Sequence[Marked]) -> list[tuple[Marked, Marked]]:
     theirs = {marked.id: marked for marked in b}
     pairs = [(mine, theirs[mine.id]) for mine in a if mine.id in theirs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.ask import turns_of
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.store import writing
-from tuneladder.types import Example, Ladder, Measurement, Result, Turn, Variant
+from tuneladder.types import Example, Ladder, Measurement, Result, Tick, Turn, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
 PLAIN = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}  # how a base without a chat template is asked
@@ -65,7 +66,10 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
 
 def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     task, base = ladder.task, variant.base
-    steps = [f"`{step_name(step)}`" + (f" ({_settings(settings(step))})" if settings(step) else "") for step in pick.rung.steps]
+    steps = [
+        f"`{step_name(step)}`" + (f" ({_settings(settings(step), pick.curve)})" if settings(step) else "")
+        for step in pick.rung.steps
+    ]
     splits = task.text if task.kind == "text" else task.examples
     rows = f"{len(splits.train):,} rows to learn from, {len(splits.dev):,} to choose by, {len(splits.test):,} to confirm with"
     made = (
@@ -104,8 +108,15 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
-def _settings(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+def _settings(values: dict[str, Any], curve: Sequence[Tick]) -> str:
+    """Settings as a card says them; one that was left to the step is called so, the learning rate with the peak that it had."""
+    said = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    for name in ("alpha", "learning_rate", "max_length"):
+        if name in values and not values[name]:
+            said[name] = "auto"
+    if said.get("learning_rate") == "auto" and curve:
+        said["learning_rate"] = f"{max(tick.learning_rate for tick in curve):.3g}"
+    return ", ".join(f"{name} {value}" for name, value in said.items())
 
 
 def _figures(ladder: Ladder, pick: Result, examined: Measurement | None) -> str:

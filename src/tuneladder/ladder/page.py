@@ -28,6 +28,7 @@ from tuneladder.ladder.figures import (
 )
 from tuneladder.ladder.results import (
     baseline_split,
+    cut_short,
     forgetting,
     measured,
     metric_of,
@@ -183,6 +184,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
                 "number": index + 1,
                 "name": result.rung.name,
                 "under": {"prompt": "prompt only", "adapter": "an adapter", "weights": "every weight"}[changes(result)] + bases,
+                "cut": cut_short(result),
                 "shape": plots.legend(SHAPES[changes(result)]),
                 "picked": picked,
                 "failure": result.failure,

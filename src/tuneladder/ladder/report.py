@@ -12,7 +12,7 @@ from rich.text import Text
 from tuneladder.ladder import words
 from tuneladder.ladder.card import write_card
 from tuneladder.ladder.page import page
-from tuneladder.ladder.results import forgetting, metric_of, per_answer, results, score_of, write_answers
+from tuneladder.ladder.results import cut_short, forgetting, metric_of, per_answer, results, score_of, write_answers
 from tuneladder.ladder.verdict import plainly, sentence, why
 from tuneladder.store import writing
 from tuneladder.types import Ladder, Measurement, Result
@@ -29,12 +29,16 @@ def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> 
     return path
 
 
-def table(ladder: Ladder) -> Table:
-    """The rungs for the terminal; the pick is marked with an arrow and failures stand under their rung."""
-    long = any(len(result.rung.name) > 28 for result in ladder.results)  # then memory makes room for names
+FIGURES = 70  # columns of a terminal that the figures beside a rung's name take
+
+
+def table(ladder: Ladder, *, width: int = 80) -> Table:
+    """The rungs for a terminal of this width; the pick is marked with an arrow, and failures stand under their rung."""
+    longest = max((len(result.rung.name) for result in ladder.results), default=0)
+    long = longest + FIGURES > width  # then memory makes room for names
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
     shown.add_column("")
-    shown.add_column("rung", overflow="fold", ratio=1, min_width=24)
+    shown.add_column("rung", overflow="fold", ratio=1, min_width=min(24, longest))
     for head in (
         f"{words.metric_name(metric_of(ladder))} dev",
         "test",
@@ -49,6 +53,8 @@ def table(ladder: Ladder) -> Table:
         name = Text(result.rung.name, style="bold" if picked else "")
         if result.failure:
             name.append(f"\nfailed: {result.failure}", style="red")
+        if cut := cut_short(result):
+            name.append(f"\n{cut}", style="yellow")
         cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
         memory = [] if long else [words.size(result.alone.memory)]
         cells += [words.duration(result.alone.seconds), *memory, words.duration(per_answer(result).seconds)]

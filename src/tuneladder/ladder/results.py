@@ -61,6 +61,7 @@ def _rung(result: Result) -> dict[str, Any]:
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
         "per_answer": asdict(examined.per_answer) if examined else None,
+        "cut": cut_short(result),
         "failure": result.failure,
         "node": result.variant.stamp if result.variant else "",
     }
@@ -107,6 +108,12 @@ def file_name(rung: str) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9_=,+.-]+", "-", rung).strip("-.")[:100] or "rung"
     return safe if safe == rung else f"{safe}.{digest(rung)[:6]}"
+
+
+def cut_short(result: Result) -> str:
+    """Where the limit of minutes cut the rung's training short, or ""."""
+    last = result.curve[-1] if result.curve else None
+    return f"cut at step {last.step:,} of {last.of:,} by limit: minutes" if last and last.stopped == "budget" else ""
 
 
 def settings(step: Step) -> dict[str, Any]:
