@@ -5,12 +5,32 @@ Shapes: B rows, T tokens, D the width.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.model.lanes import Lanes
 
 # Larger batches do not make a pass faster, only wider.
 MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
+
+
+@dataclass
+class Calls:
+    """What an engine has done so far: prompts asked, those of them that were cut to the context, tokens written, tokens read
+    (padding left out), wall-clock seconds."""
+
+    prompts: int = 0
+    cut: int = 0
+    new_tokens: int = 0
+    read_tokens: int = 0
+    seconds: float = 0.0
 
 
 def batches_of(sizes: Sequence[int], rows: Sequence[int], tokens: int, most_rows: int) -> Iterator[list[int]]:
@@ -26,6 +46,37 @@ def batches_of(sizes: Sequence[int], rows: Sequence[int], tokens: int, most_rows
         read += rows[index]
     if batch:
         yield batch
+
+
+@contextlib.contextmanager
+def running(model: Any, calls: Calls, lanes: int) -> Iterator[Lanes]:
+    """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards; `calls` takes the time."""
+    learning = [module for module in model.modules() if module.training]
+    own = Lanes(lanes)
+    begun = time.monotonic()
+    for module in learning:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield own
+    finally:
+        own.close()
+        for module in learning:
+            module.training = True
+        calls.seconds += time.monotonic() - begun
+
+
+def label_places(labels: Sequence[str], endings: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Which number each label of a head has. Raises BadInput for an ending that is none of them."""
+    place = {label: at for at, label in enumerate(labels)}
+    if strange := next((ending for own in endings for ending in own if ending not in place), None):
+        raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(labels)}")
+    return place
+
+
+def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows (N, D) of length 1; a row of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
 
 def padded(rows: Sequence[list[int]], *, tile: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

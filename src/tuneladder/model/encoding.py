@@ -6,9 +6,8 @@ attention mask, so that an answer does not depend on what stands beside it.
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tuneladder.errors import BadInput, Refused
-from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
+from tuneladder.errors import Refused
+from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, label_places, mean_of, padded, running, unit
 from tuneladder.model.lanes import Lanes, lanes_for
-from tuneladder.model.local import Calls
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
 from tuneladder.task.passages import TextCoder, said
@@ -60,14 +58,12 @@ class EncoderEngine:
         Raises BadInput for an ending that the head has no label for.
         """
         if self._labels is not None:
-            place = {label: at for at, label in enumerate(self._labels)}
-            if strange := next((ending for own in endings for ending in own if ending not in place), None):
-                raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(self._labels)}")
+            place = label_places(self._labels, endings)
             rows = self._logs(asks)
             return [[float(row[place[ending]]) for ending in own] for row, own in zip(rows, endings, strict=True)]
         words = list(dict.fromkeys(ending for own in endings for ending in own))
         texts = [said(ask) for ask in asks]
-        found = _unit(self._embedded([*texts, *words]))
+        found = unit(self._embedded([*texts, *words]))
         where = {word: found[len(texts) + at] for at, word in enumerate(words)}
         scores = []
         for vector, own in zip(found[: len(texts)], endings, strict=True):
@@ -123,21 +119,8 @@ class EncoderEngine:
         tokens = MOST_TOKENS.get(self._device.type, 4096) // lanes.count
         return list(batches_of(sizes, rows, min(tokens, -(-sum(sizes) // lanes.count)), tokens))
 
-    @contextlib.contextmanager
-    def _running(self, model: Any) -> Iterator[Lanes]:
-        """Lanes to compute in, with no dropout, and every module's mode as it was afterwards."""
-        learning = [module for module in model.modules() if module.training]
-        lanes = Lanes(lanes_for(self._device.type))
-        begun = time.monotonic()
-        for module in learning:
-            module.training = False
-        try:
-            yield lanes
-        finally:
-            lanes.close()
-            for module in learning:
-                module.training = True
-            self.calls.seconds += time.monotonic() - begun
+    def _running(self, model: Any) -> AbstractContextManager[Lanes]:
+        return running(model, self.calls, lanes_for(self._device.type))
 
 
 @dataclass(frozen=True)
@@ -205,10 +188,6 @@ class MaskedEngine(EncoderEngine):
             logits_nV = self._masked(input_ids=ids_BT.to(self._device), attention_mask=mask_BT.to(self._device)).logits.float()
         logs_n = -functional.cross_entropy(logits_nV, tokens_n, reduction="none").double()
         return [float(own.sum()) for own in torch.split(logs_n, [len(each.places) for each in batch])]
-
-
-def _unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
 
 def _hands(start: int, count: int) -> list[list[int]]:

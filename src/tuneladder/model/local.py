@@ -6,10 +6,8 @@ back in the order they were asked. What is computed lies in `ranking.py` (scores
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model.batching import MOST_TOKENS, batches_of, mean_of, padded
+from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, padded, running
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.ranking import Item, item_of, rank
 from tuneladder.model.writing import write
@@ -25,18 +23,6 @@ from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
-
-
-@dataclass
-class Calls:
-    """What an engine has done so far: prompts asked, those of them that were cut to the context, tokens written, tokens read
-    (padding left out), wall-clock seconds."""
-
-    prompts: int = 0
-    cut: int = 0
-    new_tokens: int = 0
-    read_tokens: int = 0
-    seconds: float = 0.0
 
 
 @runtime_checkable
@@ -200,22 +186,8 @@ class LocalEngine:
             scores = [next(found) if count else [] for count in into]
         return scores, tokens
 
-    @contextlib.contextmanager
-    def _running(self) -> Iterator[Lanes]:
-        """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards."""
-        learning = [module for module in self._model.modules() if module.training]
-        lanes = Lanes(self._lanes)
-        begun = time.monotonic()
-        for module in learning:
-            module.training = False
-        try:
-            with torch.no_grad():
-                yield lanes
-        finally:
-            lanes.close()
-            for module in learning:
-                module.training = True
-            self.calls.seconds += time.monotonic() - begun
+    def _running(self) -> AbstractContextManager[Lanes]:
+        return running(self._model, self.calls, self._lanes)
 
 
 def _windows(ids: list[int], context: int) -> Iterator[Item]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tuneladder.errors import BadInput, Failed
+from tuneladder.errors import Failed
+from tuneladder.model.batching import label_places
 from tuneladder.types import Decoding, Embedder, Engine, Turns
 
 WEIGHTS, FACTS = "probe.safetensors", "probe.json"
@@ -78,8 +79,6 @@ class ProbedEngine:
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending, which is one of the head's labels. Raises BadInput for another."""
-        place = {label: at for at, label in enumerate(self._head.labels)}
-        if strange := next((ending for own in endings for ending in own if ending not in place), None):
-            raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(self._head.labels)}")
+        place = label_places(self._head.labels, endings)
         logs_NK = self._head.logs(self._embedder.embed(asks))
         return [[float(row[place[ending]]) for ending in own] for row, own in zip(logs_NK, endings, strict=True)]

@@ -26,7 +26,7 @@ import torch
 from tuneladder.errors import Failed
 from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.train.batches import Batches, Micro
-from tuneladder.types import Tick
+from tuneladder.types import Kit, Tick
 
 Loss = Callable[[Any, Micro], torch.Tensor]
 
@@ -73,6 +73,11 @@ class Course:
     looks: int = 10
     patience: int = 5
     save_every: float = 60.0
+
+    @classmethod
+    def pretraining(cls, learning_rate: float, *, warmup: float, weight_decay: float, looks: int) -> Course:
+        """The course of plain text: AdamW's second beta as in arXiv:2005.14165, and no look ends it early."""
+        return cls(learning_rate, warmup=warmup, weight_decay=weight_decay, betas=(0.9, 0.95), looks=looks, patience=looks)
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0."""
@@ -349,6 +354,30 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
         if file is not None:
             file.close()
     return kept if kept is not None else read_log(folder)
+
+
+def learn(model: Any, batches: Batches, kit: Kit, *, loss: Loss, course: Course, dev: Sequence[Micro], lanes: int) -> list[Tick]:
+    """Train with what the ladder lends a step, to the end; the ticks, which stand in the folder's log."""
+    ticks = train(
+        model,
+        batches,
+        loss=loss,
+        course=course,
+        folder=kit.folder,
+        seed=kit.seed,
+        dev=dev,
+        deadline=kit.deadline,
+        autocast=kit.shelf.autocast,
+        lanes=lanes,
+    )
+    return follow(ticks, kit.folder)
+
+
+def save_weights(model: Any, tokenizer: Any, kit: Kit, ticks: Sequence[Tick]) -> None:
+    """The whole model with its tokenizer into the step's folder, in the precision that the shelf holds weights in."""
+    model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
+    tokenizer.save_pretrained(str(kit.folder))
+    tidy(kit.folder, ticks)
 
 
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -20,13 +20,26 @@ from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.passages import said
 from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
-from tuneladder.train.loop import Course, follow, train
+from tuneladder.train.loop import Course, learn
 from tuneladder.train.losses import label_of, next_token
 from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+
+
+class Lessons(Protocol):
+    """What a step that learns from examples has among its settings: `batch_size` counts rows, `max_length` 0 is the context."""
+
+    @property
+    def epochs(self) -> float: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def max_length(self) -> int: ...
 
 
 def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str]) -> None:
@@ -38,18 +51,7 @@ def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[
             raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {wanted}")
 
 
-def foretell(
-    variant: Variant,
-    task: Task,
-    pace: Pace,
-    *,
-    step: str,
-    trainable: int,
-    epochs: float,
-    batch_size: int,
-    max_length: int,
-    frozen: bool,
-) -> Cost:
+def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool) -> Cost:
     """Seconds and bytes that training on the task's rows will take.
 
     A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6.
@@ -58,9 +60,9 @@ def foretell(
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
     if variant.base.family == "encoder" and not task.labels:
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
-    limit = min(max_length or variant.base.context, variant.base.context)
+    limit = min(lessons.max_length or variant.base.context, variant.base.context)
     mean, length, learned = _lengths(variant, task.examples.train, limit)
-    tokens = epochs * len(task.examples.train) * mean
+    tokens = lessons.epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device())
     shape: dict[str, Any] = {
@@ -71,7 +73,7 @@ def foretell(
         "attention": attention,
         "device": device(),
     }
-    wanted = min(batch_size, len(task.examples.train))
+    wanted = min(lessons.batch_size, len(task.examples.train))
     most = lanes_for(device(), trainable=trainable)
     lanes, rows = _in_hand(variant.base, most, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
@@ -112,23 +114,12 @@ def lent_head(variant: Variant, task: Task) -> Variant:
     return replace(variant, head=Head("classes", task.labels))
 
 
-def fit(
-    model: Any,
-    live: Live,
-    variant: Variant,
-    task: Task,
-    kit: Kit,
-    *,
-    course: Course,
-    batch_size: int,
-    epochs: float,
-    max_length: int,
-) -> list[Tick]:
+def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
     stands in the step's `rows.json`."""
     from transformers import PreTrainedModel
 
-    limit = min(max_length or live.context, live.context)
+    limit = min(lessons.max_length or live.context, live.context)
     encoder = variant.base.family == "encoder"
     encode: Any = _label if encoder else _encode
     shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
@@ -151,7 +142,7 @@ def fit(
         trainable=trainable,
         length=longest,
         allowed=kit.memory,
-        wanted=batch_size,
+        wanted=lessons.batch_size,
         learned=1 if encoder else max(sum(row.learn) for row in rows),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
         method="full" if trainable == variant.base.parameters else "adapter",
@@ -160,21 +151,15 @@ def fit(
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
-    batches = Rows(rows, batch=batch_size, epochs=epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
-    return follow(
-        train(
-            model,
-            batches,
-            loss=label_of if encoder else next_token,
-            course=course,
-            folder=kit.folder,
-            seed=kit.seed,
-            dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
-            deadline=kit.deadline,
-            autocast=kit.shelf.autocast,
-            lanes=lanes,
-        ),
-        kit.folder,
+    batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
+    return learn(
+        model,
+        batches,
+        kit,
+        loss=label_of if encoder else next_token,
+        course=course,
+        dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
+        lanes=lanes,
     )
 
 

@@ -11,7 +11,7 @@ from tuneladder.model.attach import draw_head, merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.memory import hold
 from tuneladder.store import resident
-from tuneladder.train.loop import Course, tidy
+from tuneladder.train.loop import Course, save_weights
 from tuneladder.train.supervised import check, fit, foretell, lent_head
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -39,17 +39,7 @@ class Full:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         base = variant.base
-        cost = foretell(
-            variant,
-            task,
-            pace,
-            step="full",
-            trainable=base.parameters,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            frozen=False,
-        )
+        cost = foretell(self, variant, task, pace, step="full", trainable=base.parameters, frozen=False)
         made = replace(lent_head(variant, task), steps=(*variant.steps, "full"), weights="foretold", adapter=None)
         return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
 
@@ -62,18 +52,6 @@ class Full:
                 draw_head(live.model, live.fresh, seed=kit.seed)
             model = merged(live.model)
             model.requires_grad_(True)
-            ticks = fit(
-                model,
-                live,
-                variant,
-                task,
-                kit,
-                course=course,
-                batch_size=self.batch_size,
-                epochs=self.epochs,
-                max_length=self.max_length,
-            )
-            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
-            live.tokenizer.save_pretrained(str(kit.folder))
-            tidy(kit.folder, ticks)
+            ticks = fit(self, model, live, variant, task, kit, course=course)
+            save_weights(model, live.tokenizer, kit, ticks)
         return replace(wanted, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))

@@ -48,17 +48,7 @@ class Lora:
         if variant.adapter:
             raise Refused("lora cannot lie over another adapter", "merge the first one, or train one adapter only")
         trainable = lora_parameters(variant.base, r=self.r, targets=self.targets)
-        cost = foretell(
-            variant,
-            task,
-            pace,
-            step="lora",
-            trainable=trainable,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            frozen=True,
-        )
+        cost = foretell(self, variant, task, pace, step="lora", trainable=trainable, frozen=True)
         return replace(lent_head(variant, task), steps=(*variant.steps, "lora"), adapter="foretold"), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -77,17 +67,7 @@ class Lora:
                 seed=kit.seed,
                 head=head_modules(live.model, live.fresh) if wanted.head else (),
             )
-            ticks = fit(
-                model,
-                live,
-                variant,
-                task,
-                kit,
-                course=course,
-                batch_size=self.batch_size,
-                epochs=self.epochs,
-                max_length=self.max_length,
-            )
+            ticks = fit(self, model, live, variant, task, kit, course=course)
             save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
             tidy(kit.folder, ticks)
         return replace(wanted, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))

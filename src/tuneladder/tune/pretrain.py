@@ -20,7 +20,7 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
 from tuneladder.train.batches import Batches, Blocks, Micro
-from tuneladder.train.loop import Course, Loss, follow, tidy, train
+from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.supervised import attention_for, check
@@ -106,36 +106,15 @@ class Pretrain:
                 live.model.set_attn_implementation(attention_for(length, kit.device))
             else:
                 dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
-            course = Course(
-                self.learning_rate,
-                warmup=self.warmup,
-                weight_decay=self.weight_decay,
-                betas=(0.9, 0.95),
-                looks=self.looks,
-                patience=self.looks,
-            )
+            course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
             model.requires_grad_(True)
             loss: Loss = hidden_token if encoder else next_token
             if self._compiled and encoder:
                 model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
             elif self._compiled:
                 loss = torch.compile(next_token)
-            ticks = train(
-                model,
-                batches,
-                loss=loss,
-                course=course,
-                folder=kit.folder,
-                seed=kit.seed,
-                dev=dev,
-                deadline=kit.deadline,
-                autocast=kit.shelf.autocast,
-                lanes=lanes,
-            )
-            log = follow(ticks, kit.folder)
-            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
-            live.tokenizer.save_pretrained(str(kit.folder))
-            tidy(kit.folder, log)
+            ticks = learn(model, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
+            save_weights(model, live.tokenizer, kit, ticks)
         return replace(
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
         )

@@ -14,12 +14,13 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged
+from tuneladder.model.batching import unit
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
 from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
-from tuneladder.train.loop import Course, follow, tidy, train
+from tuneladder.train.loop import Course, learn, save_weights
 from tuneladder.train.masking import SHARE
 from tuneladder.train.supervised import attention_for, check
 from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
@@ -119,30 +120,9 @@ class SentenceDistil:
                 hidden=self.hidden,
                 per_row=SHARE / 2 * sum(map(len, ids)) / len(ids),
             )
-            course = Course(
-                self.learning_rate,
-                warmup=self.warmup,
-                weight_decay=self.weight_decay,
-                betas=(0.9, 0.95),
-                looks=self.looks,
-                patience=self.looks,
-            )
-            ticks = train(
-                student,
-                batches,
-                loss=loss,
-                course=course,
-                folder=kit.folder,
-                seed=kit.seed,
-                dev=dev,
-                deadline=kit.deadline,
-                autocast=kit.shelf.autocast,
-                lanes=lanes,
-            )
-            log = follow(ticks, kit.folder)
-            model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
-            live.tokenizer.save_pretrained(str(kit.folder))
-            tidy(kit.folder, log)
+            course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
+            ticks = learn(student, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
+            save_weights(model, live.tokenizer, kit, ticks)
         steps = (*variant.steps, "sentence_distil")
         return replace(variant, steps=steps, weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
 
@@ -169,8 +149,7 @@ def embedded(teacher: Base, texts: Sequence[str], kit: Kit) -> tuple[np.ndarray[
             with kit.shelf.engine(Variant(teacher, Prompt())) as engine:
                 assert isinstance(engine, Embedder)
                 vectors = engine.embed([(Turn("user", text),) for text in chunk])
-            unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            np.save(folder / "aims.npy", unit.astype(np.float16))
+            np.save(folder / "aims.npy", unit(vectors).astype(np.float16))
             return {"texts": len(chunk)}
 
         aims[start : start + CHUNK] = np.load(kit.store.once(key, make) / "aims.npy")
