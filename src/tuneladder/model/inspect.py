@@ -35,7 +35,7 @@ CONTENT = (
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
-SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie")
+SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase")
 ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert"}  # what a shape of a family is made of
 
 LICENCES = {
@@ -135,8 +135,8 @@ def reads_masked(config: Any) -> bool:
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
     """A base that does not exist yet, which `pretrain` fills: a Llama, or of family encoder a ModernBERT (arXiv:2412.13663).
 
-    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512
-    and tie true unless said. Raises BadInput for an unknown key and for a shape that cannot be built.
+    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512,
+    tie true and lowercase false unless said: an encoder's tokenizer may read everything in lower case. Raises BadInput for an unknown key and for a shape that cannot be built.
     """
     if not isinstance(shape, Mapping):
         raise BadInput(f"the shape of {name} is {shape!r}", f"keys and values: {', '.join(SHAPE)}")
@@ -147,11 +147,12 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} does not say its {missing[0]}", f"a shape needs {', '.join(REQUIRED)}")
     for key in SHAPE:
         value = shape.get(key, 1)
-        if key not in ("family", "architecture", "tie") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if key not in ("family", "architecture", "tie", "lowercase") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
+    usual["lowercase"] = False
     whole = {**usual, **shape}
     whole.setdefault("mlp", -(-8 * whole["width"] // 3 // 64) * 64)
     _possible(name, whole)
@@ -180,8 +181,11 @@ def _possible(name: str, shape: Mapping[str, Any]) -> None:
         raise unknown(f"architecture of a shape of family {shape['family']}", str(shape["architecture"]), (own,))
     if shape["family"] == "encoder" and kv_heads != heads:
         raise BadInput(f"the shape of {name} says kv_heads {kv_heads}, and an encoder's heads share none", "leave kv_heads out")
-    if not isinstance(shape["tie"], bool):
-        raise BadInput(f"tie of the shape of {name} is {shape['tie']!r}", "tie is true or false")
+    for key in ("tie", "lowercase"):
+        if not isinstance(shape[key], bool):
+            raise BadInput(f"{key} of the shape of {name} is {shape[key]!r}", f"{key} is true or false")
+    if shape["lowercase"] and shape["family"] != "encoder":
+        raise BadInput(f"the shape of {name} reads everything in lower case, and could write nothing else", "leave lowercase out")
     if width % heads:
         raise BadInput(
             f"width {width} of {name} cannot be divided among {heads} heads",

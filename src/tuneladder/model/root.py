@@ -31,7 +31,13 @@ def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
 
         encoder = base.family == "encoder"
         tokenizer = train_tokenizer(
-            documents, vocabulary=base.vocabulary, context=base.context, mixture=task.mixture, seed=seed, encoder=encoder
+            documents,
+            vocabulary=base.vocabulary,
+            context=base.context,
+            mixture=task.mixture,
+            seed=seed,
+            encoder=encoder,
+            lowercase=base.settings["lowercase"],
         )
         config = config_of(base)
         config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
