@@ -29,6 +29,7 @@ from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Report, lint
+from tuneladder.task.passages import TextCoder
 from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
 
 Given = str | Path | Mapping[str, Any] | None
@@ -84,8 +85,9 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if read.task.kind == "text":
         return Report(read.notes, ())
     check_gold(read.task.metric, read.task)
-    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family == "decoder"), None)
-    coder = Coder(open_tokenizer(local), local.context) if local else None
+    local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
+    kind = TextCoder if local and local.family == "encoder" else Coder
+    coder = kind(open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
 
 
