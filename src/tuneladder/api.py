@@ -204,10 +204,21 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)
 
 
+def recipe_of(variant: str) -> str:
+    """The recipe that a run was climbed by. Raises BadInput for a base, which has none."""
+    if not _is_run(variant):
+        raise BadInput(f"'{variant}' is no run, so that no task's rows stand by it", "name a task with --recipe RECIPE")
+    return str(split_variant(variant)[0] / "recipe.yaml")
+
+
+def _is_run(variant: str) -> bool:
+    run = variant.partition(":")[0]
+    return any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run))
+
+
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
-    run = variant.partition(":")[0]
-    if not any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run)):
+    if not _is_run(variant):
         return root_of(inspect(variant), read.task)
     folder, rung = split_variant(variant)
     entry = next(each for each in _results(folder)["rungs"] if each["name"] == rung)
