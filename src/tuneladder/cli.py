@@ -195,7 +195,8 @@ def plan(
 def evaluate(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked; a run's own where left out.")
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked; a run's own where left out."),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")

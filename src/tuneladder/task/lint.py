@@ -32,7 +32,9 @@ class Report:
     row: tuple[Piece, ...] = ()
 
 
-def lint(task: Task, findings: Findings, coder: Coder | TextCoder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
+def lint(
+    task: Task, findings: Findings, coder: Coder | TextCoder | None, *, asked: Callable[[Example], Turns] | None = None
+) -> Report:
     """What is noteworthy in the task's data, and one row as the base will read it.
 
     `asked` renders an example into the turns of the task's prompt (model/ask.py); without it the example's own turns are shown.
