@@ -278,7 +278,7 @@ def test_plan_of_a_base(door: Door, here: Path) -> None:
         (["train", "r.yaml"], "tuneladder climb RECIPE --rung NAME"),
         (["merge", "a"], "merge_and_unload"),
         (["climb", "--rungs", "lora"], "--rung"),
-        (["eval", "base"], "--recipe RECIPE"),
+        (["eval", "base"], "'base' is no run, so that no task's rows stand by it"),
         (["eval"], "VARIANT"),
         (["compare", "a"], "'B'"),
         (["compare", "nowhere", "nowhere:lora"], "'nowhere' is no run"),
@@ -417,6 +417,7 @@ def test_compare(run: Path, door: Door) -> None:
 def test_eval(run: Path, door: Door) -> None:
     found = json.loads(door("eval", f"r:{LORA}", "--recipe", "r.yaml", "--rows", "4", "--json").out)
     assert len(found["answers"]) == 4
+    assert found["quality"] == json.loads(door("eval", f"r:{LORA}", "--rows", "4", "--json").out)["quality"]  # its own recipe
     assert "macro_f1" in door("eval", "base", "--recipe", "r.yaml", "--rows", "4").out
     write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)

@@ -29,6 +29,7 @@ from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Report, lint
+from tuneladder.task.passages import TextCoder
 from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
 
 Given = str | Path | Mapping[str, Any] | None
@@ -84,8 +85,9 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if read.task.kind == "text":
         return Report(read.notes, ())
     check_gold(read.task.metric, read.task)
-    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family == "decoder"), None)
-    coder = Coder(open_tokenizer(local), local.context) if local else None
+    local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
+    kind = TextCoder if local and local.family == "encoder" else Coder
+    coder = kind(open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
 
 
@@ -202,10 +204,21 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)
 
 
+def recipe_of(variant: str) -> str:
+    """The recipe that a run was climbed by. Raises BadInput for a base, which has none."""
+    if not _is_run(variant):
+        raise BadInput(f"'{variant}' is no run, so that no task's rows stand by it", "name a task with --recipe RECIPE")
+    return str(split_variant(variant)[0] / "recipe.yaml")
+
+
+def _is_run(variant: str) -> bool:
+    run = variant.partition(":")[0]
+    return any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run))
+
+
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
-    run = variant.partition(":")[0]
-    if not any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run)):
+    if not _is_run(variant):
         return root_of(inspect(variant), read.task)
     folder, rung = split_variant(variant)
     entry = next(each for each in _results(folder)["rungs"] if each["name"] == rung)

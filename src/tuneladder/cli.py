@@ -104,7 +104,7 @@ def init(
     ),
     force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
 ) -> None:
-    """Look at the data, write a recipe, and show one row as the base will read it."""
+    """Look at the data, write a recipe, and show a row as it is read."""
     import yaml
 
     from tuneladder import api
@@ -131,7 +131,7 @@ def init(
 
 @app.command()
 def check(words: Words = None, as_json: Json = False) -> None:
-    """Lint the data: leaks, duplicates, truncation, what is learned and what is only read."""
+    """Lint the data: leaks, duplicates, cut rows, what is learned."""
     from tuneladder import api
     from tuneladder.store import freeze
 
@@ -151,7 +151,7 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predicted cost of every rung before any work; with --base, the memory that a base needs."""
+    """Predicted cost of every rung before any work, or of a base."""
     if base:
         if words:
             raise BadInput(f"--base and the recipe {words[0]} are both given", "keep one of them")
@@ -194,19 +194,21 @@ def plan(
 @app.command("eval")
 def evaluate(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
-    recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked; a run's own where left out."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows; 0 is all.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a variant on the test rows of a recipe."""
+    """Measure a variant on a recipe's test rows, or on others."""
     from tuneladder import api
     from tuneladder.store import freeze
 
-    if recipe is None:
-        raise BadInput("eval has no rows to ask", "name a task with --recipe RECIPE")
+    recipe = recipe or api.recipe_of(variant)
     overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
     with talk.status(f"measuring {variant}"):
         measurement = api.evaluate(variant, recipe, *overrides, rows=rows)
@@ -223,7 +225,7 @@ def compare(
     show: Annotated[int, typer.Option("--show", metavar="N", min=0, help="How many of the items won and lost to print.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Items won and lost between two variants on the same rows, with McNemar's exact test."""
+    """Two variants on the same rows: the difference, with paired tests."""
     from tuneladder import api
     from tuneladder.store import freeze
 

@@ -135,8 +135,9 @@ def reads_masked(config: Any) -> bool:
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
     """A base that does not exist yet, which `pretrain` fills: a Llama, or of family encoder a ModernBERT (arXiv:2412.13663).
 
-    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512,
-    tie true and lowercase false unless said: an encoder's tokenizer may read everything in lower case. Raises BadInput for an unknown key and for a shape that cannot be built.
+    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512, tie
+    true and lowercase false unless said: an encoder's tokenizer may read everything in lower case. Raises BadInput for an unknown
+    key and for a shape that cannot be built.
     """
     if not isinstance(shape, Mapping):
         raise BadInput(f"the shape of {name} is {shape!r}", f"keys and values: {', '.join(SHAPE)}")
@@ -147,7 +148,9 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} does not say its {missing[0]}", f"a shape needs {', '.join(REQUIRED)}")
     for key in SHAPE:
         value = shape.get(key, 1)
-        if key not in ("family", "architecture", "tie", "lowercase") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if key not in ("family", "architecture", "tie", "lowercase") and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
             raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
