@@ -130,16 +130,16 @@ def test_killed_between_checkpoints_it_ends_the_same(base, task, lend, monkeypat
 def test_sources_are_drawn_by_their_weight(task):
     tokens = {"mill": np.arange(5000, dtype=np.uint16), "river": np.arange(5000, dtype=np.uint16)}
     blocks = Blocks(tokens, {"mill": 1.0, "river": 3.0}, length=16, batch=8, rows=4, steps=200, seed=0)
-    share = sum(name == "river" for name, _ in blocks.plan) / len(blocks.plan)
+    assert blocks.names == ["mill", "river"]
+    share = float((blocks.source == 1).mean())
     assert share == pytest.approx(0.75, abs=0.03)
     only = Blocks(tokens, {"mill": 0.0, "river": 1.0}, length=16, batch=8, rows=4, steps=20, seed=0)
-    assert {name for name, _ in only.plan} == {"river"}
+    assert set(only.source.tolist()) == {1}
 
 
 def test_a_source_is_read_whole_before_any_of_it_comes_again():
     blocks = Blocks({"a": np.arange(16 * 32 + 1, dtype=np.uint16)}, {}, length=16, batch=4, rows=4, steps=8, seed=0)
-    starts = sorted(start // 16 for _, start in blocks.plan)
-    assert starts == list(range(32))
+    assert sorted(blocks.start // 16) == list(range(32))
 
 
 def test_blocks_predict_the_next_token():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,25 +15,41 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.attach import merged
+from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
+from tuneladder.model.shelf import Live
 from tuneladder.store import digest, resident
 from tuneladder.train.batches import Batches, Blocks, Micro
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
+from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What a family learns by: batches, held-out ones, their loss, what takes it, and what of that is saved in the end."""
+
+    batches: Batches
+    dev: list[Micro]
+    loss: Loss
+    learner: Any
+    saved: Callable[[], Any]
+    lanes: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes.
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes. `next_sentence` weighs next-
+    sentence prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
+    arXiv:1907.11692 found to be no worse.
     """
 
     changes: ClassVar = "weights"
@@ -49,11 +65,14 @@ class Pretrain:
     weight_decay: float = 0.1
     warmup: float = 0.03
     looks: int = 20
+    next_sentence: float = 0.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         above = ("tokens", "batch_size", "learning_rate", "looks")
-        check(self, "pretrain", above=above, at_least=("length", "weight_decay"), shares=("warmup",))
+        check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup",))
+        if self.next_sentence and self.compile == "on":
+            raise BadInput("pretrain cannot compile with next_sentence", "leave `compile` out: it is not compiled then")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.text.train:
@@ -61,6 +80,8 @@ class Pretrain:
         base = variant.base
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+        if self.next_sentence and base.family != "encoder":
+            raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
         length = self._length(variant)
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         rows = lanes * self._rows(length, lanes)
@@ -89,34 +110,50 @@ class Pretrain:
             }
             if not any(len(own) > length for own in tokens.values()):
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
-            steps = max(1, self.tokens // (length * self.batch_size))
-            lanes = min(lanes_for(kit.device, trainable=variant.base.parameters, model=model), self._most_lanes(length))
-            rows = self._rows(length, lanes)
-            encoder = variant.base.family == "encoder"
-            marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
-            blocks = Blocks(
-                tokens, task.mixture, length=length - marks, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed
-            )
-            batches: Batches = blocks
-            if encoder:
-                own: dict[str, Any] = {"vocabulary": variant.base.vocabulary}
-                batches = Masked(blocks, live.texts, seed=kit.seed, **own)
-                texts = [document.text for document in task.text.dev]
-                dev = held_out(texts, live.texts, length=length - marks, rows=rows, end=_end(live.tokenizer), **own)
-                live.model.set_attn_implementation(attention_for(length, kit.device))
-            else:
-                dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            lesson = self._lesson(model, live, variant, tokens, task, kit)
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
-            model.requires_grad_(True)
-            loss: Loss = hidden_token if encoder else next_token
-            if self._compiled and encoder:
-                model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
-            elif self._compiled:
-                loss = torch.compile(next_token)
-            ticks = learn(model, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
-            save_weights(model, live.tokenizer, kit, ticks)
+            learner = lesson.learner.to(kit.device).requires_grad_(True)
+            ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
+            save_weights(lesson.saved(), live.tokenizer, kit, ticks)
         return replace(
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
+        )
+
+    def _lesson(self, model: Any, live: Live, variant: Variant, tokens: Mapping[str, Any], task: Task, kit: Kit) -> _Lesson:
+        """What a base of this family learns by."""
+        base, length = variant.base, self._length(variant)
+        lanes = min(lanes_for(kit.device, trainable=base.parameters, model=model), self._most_lanes(length))
+        rows = self._rows(length, lanes)
+        steps = max(1, self.tokens // (length * self.batch_size))
+
+        def blocks(marks: int) -> Blocks:
+            sizes = {"length": length - marks, "batch": self.batch_size, "rows": rows, "steps": steps}
+            return Blocks(tokens, task.mixture, seed=kit.seed, **sizes)
+
+        if base.family == "decoder":
+            dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            causal: Loss = torch.compile(next_token) if self._compiled else next_token
+            return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
+        coder = live.texts
+        live.model.set_attn_implementation(attention_for(length, kit.device))
+        own: dict[str, Any] = {"vocabulary": base.vocabulary}
+        held: dict[str, Any] = {"rows": rows, "end": _end(live.tokenizer), **own}
+        texts = [document.text for document in task.text.dev]
+        if not self.next_sentence:
+            around = len(coder.opening) + len(coder.closing)
+            if self._compiled:
+                model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
+            masked = Masked(blocks(around), coder, seed=kit.seed, **own)
+            return _Lesson(
+                masked, held_out(texts, coder, length=length - around, **held), hidden_token, model, lambda: model, lanes
+            )
+        own["segments"] = held["segments"] = int(getattr(model.config, "type_vocab_size", 0)) > 1
+        trust = bool(base.settings.get("trust_remote_code"))
+        head = pair_head(variant.weights or base.location, model, seed=kit.seed, trust=trust)
+        pairs = Pairs(blocks(marks(coder)), coder, seed=kit.seed, **own)
+        dev = held_out_pairs(texts, coder, length=length - marks(coder), **held)
+        return _Lesson(
+            pairs, dev, HiddenAndNext(self.next_sentence), Paired(model, head), lambda: with_pair_head(model, head), lanes
         )
 
     def _most_lanes(self, length: int) -> int:
@@ -132,7 +169,12 @@ class Pretrain:
 
     @property
     def _compiled(self) -> bool:
-        worth = self.tokens >= 2_000_000 and shutil.which("cc") is not None and shutil.which("c++") is not None
+        worth = (
+            self.tokens >= 2_000_000
+            and not self.next_sentence
+            and shutil.which("cc") is not None
+            and shutil.which("c++") is not None
+        )
         return self.compile == "on" or (self.compile == "auto" and worth)
 
 
