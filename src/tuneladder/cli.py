@@ -181,7 +181,10 @@ def plan(
     from tuneladder.store import freeze
 
     recipe, overrides = _recipe(words)
-    foretold = api.plan(recipe, *overrides)
+    read = api.load(recipe, *overrides)
+    for note in read.notes:
+        talk.print(note, markup=False)
+    foretold = api.plan(read)
     if as_json:
         print(
             json.dumps(

@@ -129,7 +129,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`."""
+    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`, and among themselves
+    those of `replay`: general text that a step may mix in, so that less is forgotten."""
 
     name: str
     kind: Kind
@@ -140,6 +141,7 @@ class Task:
     labels: tuple[str, ...] = ()
     metric: str = ""
     mixture: Mapping[str, float] = field(default_factory=dict)
+    replay: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tuneladder.task.passages import TextCoder
 from tuneladder.task.tokenizer import train_tokenizer
 from tuneladder.train.batches import Blocks
 from tuneladder.train.loop import Course, train
-from tuneladder.train.pairing import ELSEWHERE, FOLLOWS, HiddenAndNext, Paired, Pairs, marks
+from tuneladder.train.pairing import ELSEWHERE, HiddenAndNext, Paired, Pairs, marks
 from tuneladder.tune.pretrain import Pretrain
 from tuneladder.types import Base, Document, Pace
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError
@@ -27,7 +27,8 @@ TOKEN = 3.7  # characters of English in a token of an 8k byte-level BPE, for wha
 class Source:
     """Rows of text. `text`: a column or Jinja; `where`: a Jinja expression that a row must satisfy; `weight`: its share of the
     tokens seen, relative to the other sources; `held_out`: the share of its characters kept for dev, and again for test;
-    `together`: a Jinja expression whose value no split divides (several texts of one article)."""
+    `together`: a Jinja expression whose value no split divides (several texts of one article); `replay` marks
+    general text, of which nothing is held out, and which only a step reads that is told to replay some."""
 
     data: str
     text: str = "text"
@@ -39,6 +40,7 @@ class Source:
     together: str = ""
     held_out: float = 0.02
     held_out_at_most: int = 100_000
+    replay: bool = False
 
     @property
     def title(self) -> str:
@@ -52,12 +54,24 @@ class _Row:
     together: str
 
 
-def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], dict[str, float], list[str]]:
-    """Documents of all sources, the weight of each source, and sentences about what was read.
+@dataclass(frozen=True)
+class Corpus:
+    """`text` is the task's own, `replay` the general text that a step may mix in, `mixture` the weight of each source among those
+    of its kind; `notes` say what was read."""
 
-    Raises BadInput for a source without text, a weight that is not positive, and two sources of one name.
+    text: Split[Document]
+    replay: tuple[Document, ...]
+    mixture: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def gather(sources: Sequence[Source], *, seed: int) -> Corpus:
+    """Documents of all sources.
+
+    Raises BadInput for a source without text, a weight that is not positive, two sources of one name, and general text alone.
     """
     train: list[Document] = []
+    replay: list[Document] = []
     dev: list[Document] = []
     test: list[Document] = []
     mixture: dict[str, float] = {}
@@ -71,17 +85,27 @@ def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], di
             raise BadInput(f"held_out {source.held_out} of source '{source.title}' is not a share below 0.5", "0.02 holds out 2 %")
         if source.episode < 1:
             raise BadInput(f"episode {source.episode} of source '{source.title}' joins no rows", "1 leaves each row a document")
-        parts = _split(source, seed)
         mixture[source.title] = source.weight
+        share = source.weight / sum(each.weight for each in sources if each.replay == source.replay)
+        if source.replay:
+            texts, _, _ = _split(replace(source, held_out=0.0), seed)
+            replay += [Document(text, source.title) for text in texts]
+            notes.append(
+                f"{source.title}: {len(texts):,} documents; {sum(map(len, texts)):,} characters, read only where a step has "
+                f"`replay`: {share:.1%} of what it replays"
+            )
+            continue
+        parts = _split(source, seed)
         for into, texts in zip((train, dev, test), parts, strict=True):
             into += [Document(text, source.title) for text in texts]
         sizes = [sum(map(len, texts)) for texts in parts]
-        share = source.weight / sum(each.weight for each in sources)
         notes.append(
             f"{source.title}: {len(parts[0]):,} documents; {sizes[0]:,} characters to train, {sizes[1]:,} dev, {sizes[2]:,} test; "
             f"{share:.1%} of the tokens seen, so that it is read once in every {sizes[0] / TOKEN / share / 1e6:,.2f} million"
         )
-    return Split(tuple(train), tuple(dev), tuple(test)), mixture, notes
+    if not train:
+        raise BadInput("every source is marked `replay`, and none is the task's own text", "leave `replay` out of one of them")
+    return Corpus(Split(tuple(train), tuple(dev), tuple(test)), tuple(replay), mixture, tuple(notes))
 
 
 def _rows(source: Source) -> list[_Row]:

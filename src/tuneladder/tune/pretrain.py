@@ -49,7 +49,8 @@ class Pretrain:
 
     `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes. `next_sentence` weighs next-
     sentence prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
-    arXiv:1907.11692 found to be no worse.
+    arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
+    `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763).
     """
 
     changes: ClassVar = "weights"
@@ -66,17 +67,23 @@ class Pretrain:
     warmup: float = 0.03
     looks: int = 20
     next_sentence: float = 0.0
+    replay: float = 0.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         above = ("tokens", "batch_size", "learning_rate", "looks")
-        check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup",))
+        check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup", "replay"))
+        if self.replay == 1:
+            raise BadInput("pretrain with replay 1.0 would read nothing of the task's own text", "0.25 replays a quarter")
         if self.next_sentence and self.compile == "on":
             raise BadInput("pretrain cannot compile with next_sentence", "leave `compile` out: it is not compiled then")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.text.train:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
+        if self.replay and not task.replay:
+            refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
+            raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
         base = variant.base
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
@@ -104,13 +111,17 @@ class Pretrain:
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model, length = merged(live.model), self._length(variant)
-            tokens = {
-                name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
-                for name in sorted({document.source for document in task.text.train})
-            }
-            if not any(len(own) > length for own in tokens.values()):
+            tokens = {name: own for name, own in _read(live.tokenizer, task.text.train, kit).items() if len(own) > length}
+            if not tokens:
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
-            lesson = self._lesson(model, live, variant, tokens, task, kit)
+            mixture = task.mixture
+            if self.replay:
+                general = {name: own for name, own in _read(live.tokenizer, task.replay, kit).items() if len(own) > length}
+                if not general:
+                    raise BadInput(f"no source to replay is longer than {length} tokens", "give more text, or leave `replay` out")
+                mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
+                tokens |= general
+            lesson = self._lesson(model, live, variant, tokens, mixture, task, kit)
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
@@ -119,7 +130,16 @@ class Pretrain:
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
         )
 
-    def _lesson(self, model: Any, live: Live, variant: Variant, tokens: Mapping[str, Any], task: Task, kit: Kit) -> _Lesson:
+    def _lesson(
+        self,
+        model: Any,
+        live: Live,
+        variant: Variant,
+        tokens: Mapping[str, Any],
+        mixture: Mapping[str, float],
+        task: Task,
+        kit: Kit,
+    ) -> _Lesson:
         """What a base of this family learns by."""
         base, length = variant.base, self._length(variant)
         lanes = min(lanes_for(kit.device, trainable=base.parameters, model=model), self._most_lanes(length))
@@ -128,7 +148,7 @@ class Pretrain:
 
         def blocks(marks: int) -> Blocks:
             sizes = {"length": length - marks, "batch": self.batch_size, "rows": rows, "steps": steps}
-            return Blocks(tokens, task.mixture, seed=kit.seed, **sizes)
+            return Blocks(tokens, mixture, seed=kit.seed, **sizes)
 
         if base.family == "decoder":
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
@@ -176,6 +196,24 @@ class Pretrain:
             and shutil.which("c++") is not None
         )
         return self.compile == "on" or (self.compile == "auto" and worth)
+
+
+def shared(mixture: Mapping[str, float], own: Sequence[str], general: Sequence[str], *, replay: float) -> dict[str, float]:
+    """The share of each source in what is read, where `general` sources have `replay` of it: as they are weighed among
+    themselves, each kind."""
+    weights: dict[str, float] = {}
+    for names, part in ((own, 1 - replay), (general, replay)):
+        whole = sum(mixture.get(name, 1.0) for name in names)
+        weights |= {name: part * mixture.get(name, 1.0) / whole for name in names}
+    return weights
+
+
+def _read(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> dict[str, np.ndarray[Any, Any]]:
+    """The tokens of each source of the documents."""
+    names = sorted({document.source for document in documents})
+    return {
+        name: np.load(_tokens(tokenizer, [each for each in documents if each.source == name], kit), mmap_mode="r") for name in names
+    }
 
 
 def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
