@@ -31,7 +31,7 @@ from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Report, lint
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Answer, Base, Cost, Document, Ladder, Marked, Measurement, Prompt, Result, Split, Task, Variant
+from tuneladder.types import Answer, Base, Cost, Document, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -111,7 +111,7 @@ def budget(**given: str | float | None) -> tuple[tuple[Budget, Budget], tuple[Si
     ((kind, text),) = asked.items()
     laws = budgets(kind, number(text, kind))
     step = Pretrain(tokens=round(laws[0].tokens))
-    task = Task("budget", "text", text=Split((Document("text"),)))
+    task = Task("budget", "text", text=Text((Document("text"),)))
     sized = []
     for base in shapes(laws[0].parameters):
         _, cost = step.plan(Variant(base, Prompt()), task, pace_near(base))

@@ -21,7 +21,7 @@ from tuneladder.train import loop
 from tuneladder.train.batches import Blocks
 from tuneladder.tune import pretrain
 from tuneladder.tune.pretrain import Pretrain, held_out_micros, shared
-from tuneladder.types import Document, Pace, Split, Task
+from tuneladder.types import Document, Pace, Task, Text
 
 WORDS = re.findall(
     r"\w+", "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly"
@@ -38,7 +38,7 @@ def texts(count, seed):
 def task():
     train = tuple(Document(text, source) for source, seed in (("mill", 1), ("river", 2)) for text in texts(20, seed))
     dev = tuple(Document(text, "mill") for text in texts(6, 3))
-    return Task("mill", "text", text=Split(train, dev, dev), mixture={"mill": 1.0, "river": 3.0})
+    return Task("mill", "text", text=Text(train, dev, dev), mixture={"mill": 1.0, "river": 3.0})
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_blocks_predict_the_next_token():
 
 
 def test_too_little_text_says_so(base, task, lend):
-    short = replace(task, text=Split((Document("the mill", "mill"),)))
+    short = replace(task, text=Text((Document("the mill", "mill"),)))
     with pytest.raises(BadInput, match="no source of text is longer than 32 tokens"):
         STEP.apply(root_of(base, short), short, lend())
 
@@ -207,7 +207,7 @@ def test_replay_changes_what_is_read(base, replaying, lend, monkeypatch):
     assert (mixed.names, plain.names) == (["hills", "mill", "river", "sea"], ["mill", "river"])
     assert float(np.isin(mixed.source, (0, 3)).mean()) == pytest.approx(0.25, abs=0.07)
     with kit.shelf.live(root) as live:
-        said = "".join(live.tokenizer.batch_decode(np.asarray(mixed.tokens[0])))
+        said = "".join(live.tokenizer.batch_decode(np.asarray(mixed.tokens[0][:])))
     assert all(document.text in said for document in replaying.replay if document.source == "hills")
     first, second = (loop.read_log(lend(name).folder) for name in ("with", "without"))
     assert [tick.loss for tick in first] != [tick.loss for tick in second]

@@ -15,7 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
-from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Variant
+from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def lent(task: Task, step: Step) -> Task:
         task,
         examples=seen(task.examples),
         comparisons=seen(task.comparisons),
-        text=seen(task.text),
+        text=Text(task.text.train if "train" in step.reads else (), task.text.dev if "dev" in step.reads else ()),
         replay=task.replay if "train" in step.reads else (),
     )
 

@@ -215,6 +215,14 @@ class Rows:
         return self.rows[self._order[1][place]]
 
 
+class Tokens(Protocol):
+    """Running text: an array, or a file of which slices are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> np.ndarray[Any, Any]: ...
+
+
 class Blocks:
     """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
 
@@ -224,7 +232,7 @@ class Blocks:
 
     def __init__(
         self,
-        tokens: Mapping[str, np.ndarray[Any, Any]],
+        tokens: Mapping[str, Tokens],
         mixture: Mapping[str, float],
         *,
         length: int,

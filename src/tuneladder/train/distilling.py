@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def pieces(text: str, draw: random.Random) -> list[str]:
     return made
 
 
-def drawn(documents: Sequence[Document], mixture: Mapping[str, float], *, characters: int, seed: int) -> list[str]:
+def drawn(documents: Iterable[Document], mixture: Mapping[str, float], *, characters: int, seed: int) -> list[str]:
     """Pieces of about `characters` in all, each source by its weight; one is read whole before any of it comes again."""
     by_source: dict[str, list[str]] = {}
     for document in documents:

@@ -7,10 +7,8 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 
 from tuneladder.errors import BadInput, Refused
@@ -19,13 +17,14 @@ from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.shelf import Live
-from tuneladder.store import digest, resident
+from tuneladder.store import resident
 from tuneladder.train.batches import Batches, Blocks, Micro
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check
+from tuneladder.train.tokens import end_of, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
@@ -111,12 +110,16 @@ class Pretrain:
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model, length = merged(live.model), self._length(variant)
-            tokens = {name: own for name, own in _read(live.tokenizer, task.text.train, kit).items() if len(own) > length}
+            tokens = {
+                name: own for name, own in token_files(live.tokenizer, task.text.train, kit.store).items() if len(own) > length
+            }
             if not tokens:
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             mixture = task.mixture
             if self.replay:
-                general = {name: own for name, own in _read(live.tokenizer, task.replay, kit).items() if len(own) > length}
+                general = {
+                    name: own for name, own in token_files(live.tokenizer, task.replay, kit.store).items() if len(own) > length
+                }
                 if not general:
                     raise BadInput(f"no source to replay is longer than {length} tokens", "give more text, or leave `replay` out")
                 mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
@@ -157,7 +160,7 @@ class Pretrain:
         coder = live.texts
         live.model.set_attn_implementation(attention_for(length, kit.device))
         own: dict[str, Any] = {"vocabulary": base.vocabulary}
-        held: dict[str, Any] = {"rows": rows, "end": _end(live.tokenizer), **own}
+        held: dict[str, Any] = {"rows": rows, "end": end_of(live.tokenizer), **own}
         texts = [document.text for document in task.text.dev]
         if not self.next_sentence:
             around = len(coder.opening) + len(coder.closing)
@@ -206,38 +209,6 @@ def shared(mixture: Mapping[str, float], own: Sequence[str], general: Sequence[s
         whole = sum(mixture.get(name, 1.0) for name in names)
         weights |= {name: part * mixture.get(name, 1.0) / whole for name in names}
     return weights
-
-
-def _read(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> dict[str, np.ndarray[Any, Any]]:
-    """The tokens of each source of the documents."""
-    names = sorted({document.source for document in documents})
-    return {
-        name: np.load(_tokens(tokenizer, [each for each in documents if each.source == name], kit), mmap_mode="r") for name in names
-    }
-
-
-def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
-    """The documents as one array, each closed by the end token; made once for every step that reads the same text."""
-    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), [document.text for document in documents])
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        width = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-        parts = []
-        for at in range(0, len(documents), 64):
-            encoded = tokenizer.backend_tokenizer.encode_batch_fast(
-                [d.text for d in documents[at : at + 64]], add_special_tokens=False
-            )
-            parts += [np.array([*text.ids, _end(tokenizer)], dtype=width) for text in encoded]
-        whole = np.concatenate(parts)
-        np.save(folder / "tokens.npy", whole)
-        return {"tokens": len(whole)}
-
-    return kit.store.once(key, make) / "tokens.npy"
-
-
-def _end(tokenizer: Any) -> int:
-    """What closes a text: the end token, or where an encoder's tokenizer has none its separator."""
-    return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
 def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:
