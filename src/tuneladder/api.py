@@ -23,6 +23,7 @@ from tuneladder.ladder.report import glance, results, write_answers, write_card,
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model.ask import turns_of
+from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.hardware import device
 from tuneladder.model.inspect import inspect
 from tuneladder.model.shelf import Shelf, open_tokenizer
@@ -30,7 +31,8 @@ from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Report, lint
 from tuneladder.task.passages import TextCoder
-from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
+from tuneladder.tune.pretrain import Pretrain
+from tuneladder.types import Answer, Base, Cost, Document, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -89,6 +91,34 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     kind = TextCoder if local and local.family == "encoder" else Coder
     coder = kind(open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A shape near the size that a budget allows, and what `pretrain` would cost on this machine."""
+
+    base: Base
+    cost: Cost
+
+
+def budget(**given: str | float | None) -> tuple[tuple[Budget, Budget], tuple[Sized, ...]]:
+    """What compute-optimal pretraining says of one of `flops`, `parameters` and `tokens`, a number or words such as 10M: by the
+    fit and by the rule of 20; and of each family a shape of the fit's size, with the cost of pretraining it on the fit's tokens."""
+    if strange := next((kind for kind in given if kind not in BOUNDS), ""):
+        raise unknown("kind of budget", strange, BOUNDS)
+    asked = {kind: str(value) for kind, value in given.items() if value is not None}
+    if len(asked) != 1:
+        several = f"{' and '.join(f'--{kind}' for kind in asked)} are given" if asked else "no budget is given"
+        raise BadInput(f"{several}, and one of them decides the rest", "--flops 1e19, --parameters 10M or --tokens 60M")
+    ((kind, text),) = asked.items()
+    laws = budgets(kind, number(text, kind))
+    step = Pretrain(tokens=round(laws[0].tokens))
+    task = Task("budget", "text", text=Text((Document("text"),)))
+    sized = []
+    for base in shapes(laws[0].parameters):
+        _, cost = step.plan(Variant(base, Prompt()), task, pace_near(base))
+        sized.append(Sized(base, cost))
+    return laws, tuple(sized)
 
 
 @dataclass(frozen=True)
