@@ -741,5 +741,5 @@ def test_the_pocket_encoder_is_small() -> None:
     written = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "pocket-encoder.yaml").read_text("utf-8"))
     base = from_shape("pocket-encoder", written["base"]["shape"])
     assert base.parameters <= 12e6  # 24 MB in bfloat16
-    (pretrain, distil) = (find_step(name)(**settings) for one in written["rungs"][-1] for name, settings in one.items())
-    assert pretrain.tokens + distil.tokens >= 30e6
+    steps = [find_step(name)(**settings) for one in written["rungs"][-1] for name, settings in one.items()]
+    assert [type(step).__name__ for step in steps] == ["Pretrain", "SentenceDistil"]
