@@ -47,7 +47,7 @@ def test_a_classification_from_one_file(tmp_path: Path) -> None:
     assert task.prompt.parse == "label"
     assert task.prompt.instruction == "Which of these fits the text: a, b?"
     assert task.metric == "macro_f1"
-    assert thaw(Task, freeze(task)) == task
+    assert freeze(thaw(Task, freeze(task))) == freeze(task)
 
 
 def test_seeds_decide_the_split_and_nothing_else_does(tmp_path: Path) -> None:
