@@ -9,8 +9,9 @@ from typing import Any
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.task.build import METRICS
-from tuneladder.task.formats import check_columns, is_template, recognise, text_of
+from tuneladder.task.formats import Format, check_columns, is_template, recognise, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
 BASE = "pocket-decoder"
 LOOK = 5_000  # rows that are looked at
@@ -67,7 +68,7 @@ def guess(
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
         if format.name == "preference":
             why.append("of each pair the chosen answer is learned")
-        length = seen[format.turns or columns[0]].length
+        length = seen[format.turns or (format.input if format.kind == "tag" else columns[0])].length
     else:
         if format is None and target is None and {"chosen", "rejected"} <= set(columns):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
@@ -89,9 +90,9 @@ def guess(
         )
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
-    task["metric"] = METRICS[task["kind"]]
+    task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
     shots = 8 if length < 200 else 4 if length < 500 else 2
-    bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "choose", "extract") else {}
+    bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "tag", "choose", "extract") else {}
     if bar:
         why.append(f"the bar of 0.8 {task['metric']} is a placeholder: set what your task needs")
     return {
@@ -101,6 +102,12 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}, {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _tags_metric(format: Format, rows: Sequence[Row]) -> str:
+    """What the tags of the first rows are measured by."""
+    made = [to_tagged(format, row, str(number)) for number, row in enumerate(rows[:LOOK], 1)]
+    return metric_of(sorted({tag for example in made if example for tag in words_of(example.references[0])}))
 
 
 def _look(column: str, rows: Sequence[Row]) -> _Column:
