@@ -107,6 +107,9 @@ def build(
     split, leaks, done = make_splits(examples, rows=rows or {}, seed=seed, stratum=lambda e: e.references[0] if words.of else "")
     if words.of and len({example.references[0] for example in split.train}) < 2:
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
+    if kind == "tag":  # what was never taught to end should not write on and on
+        longest = max(len(example.references[0]) for example in split.train)
+        decoding = decoding or Decoding(max_new_tokens=min(LENGTHS[kind], 8 + longest), seed=seed)
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS

@@ -23,6 +23,7 @@ from tuneladder.types import Example, Turn
 
 OUTSIDE = "O"
 _TAG = re.compile(r"([BIESLU])-(.+)|([BI])")
+_COMMENT = re.compile(r"#\s*(?:id\s|\S+\s*=)")  # a word may be # too
 _NOTES = {
     "blank": "{:,} words were blank, and were left out with their tags",
     "widened": "{:,} spans begin or end within a word: the whole word was taken",
@@ -37,7 +38,7 @@ def words_of(text: str) -> list[str]:
 
 def place_of(tag: str) -> tuple[str, str]:
     """A tag's place in its entity (B, I, E, S, L or U; "" for a word's own tag, O outside) and the entity's type."""
-    if tag == OUTSIDE:
+    if tag in (OUTSIDE, ""):
         return OUTSIDE, ""
     found = _TAG.fullmatch(tag)
     return (found[1] or found[3], found[2] or "") if found else ("", tag)
@@ -189,7 +190,9 @@ def _from_lines(text: str, id: str) -> tuple[list[str], list[str]]:
     """A sentence of a CoNLL file: a line a word, its first column the word and its last the tag."""
     lines = [(line, cells) for line in text.split("\n") if (cells := columns_of_line(line)) and cells[0] != "-DOCSTART-"]
     width = len(lines[-1][1]) if lines else 0
-    lines = [(line, cells) for line, cells in lines if not (line.startswith("#") and len(cells) != width)]  # comments
+    lines = [
+        (line, cells) for line, cells in lines if not _COMMENT.match(line) and not (line.startswith("#") and len(cells) != width)
+    ]
     if alone := next((line for line, cells in lines if len(cells) < 2), None):
         raise BadInput(
             f"row {id}: the line {alone[:80]!r} is not a word and its tag", "a word, blanks or tabs, its tag; a line each"
