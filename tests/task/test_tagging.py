@@ -158,6 +158,7 @@ def test_labels_name_the_tags(given: list[Any], labels: Any, reference: str, tmp
         (["O", "B-PER"], ["O", "B-LOC", "I-LOC"], "the tag 'B-PER' (row 1, 20 in all) is none of the labels"),
         ([0, 3], ["O", "B-LOC"], "the tag '3'"),
         (["O", "O"], None, "all 40 words have the tag 'O'"),
+        (["O", "O"], ["O", "B-PER"], "all 40 words have the tag 'O'"),
         (["O", "B-PER"], "PER", "labels is the text 'PER'"),
         (["O", "B-PER"], {"O": "O", "B-PER": " "}, "an empty word"),
         (["NO", "YES"], [False, True], "is none of the labels"),

@@ -180,7 +180,8 @@ def is_span(value: Any) -> bool:
 
 def columns_of_line(line: str) -> list[str]:
     """The columns of a line of a CoNLL file: divided by tabs, or else by blanks."""
-    return [cell.strip() for cell in line.strip("\r").split("\t")] if "\t" in line else listed(line.strip("\r"))
+    line = line.strip(" \r")
+    return [cell.strip() for cell in line.split("\t")] if "\t" in line else [cell for cell in _BLANKS.split(line) if cell]
 
 
 def is_template(expression: str) -> bool:

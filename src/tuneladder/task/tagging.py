@@ -116,15 +116,15 @@ def tag_words(
         said = f"the target has {len(counts):,} different values for {total:,} words: these are no tags"
         raise BadInput(said, "name another column with `target`, or say kind: generate")
     of = _words(counts, first, labels)
-    if len(set(of.values())) < 2:
+    used = {of[tag] for tag in counts}
+    if len(used) < 2:
         hint = "tags that say something differ; is `target` the right column?"
-        raise BadInput(f"all {total:,} words have the tag {next(iter(of.values()))!r}", hint)
+        raise BadInput(f"all {total:,} words have the tag {next(iter(used))!r}", hint)
     words = tuple(dict.fromkeys(of.values()))
     made = {
         split: [replace(e, references=(" ".join(of[tag] for tag in words_of(e.references[0])),)) for e in part]
         for split, part in examples.items()
     }
-    used = {of[tag] for tag in counts}
     return made, Words(words, {}, tuple(_notes(made, words, used, named=labels is not None)))
 
 
