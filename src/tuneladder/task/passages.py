@@ -24,16 +24,6 @@ def said(turns: Turns) -> str:
     return "\n\n".join(turn.text for turn in turns if turn.role != "system")
 
 
-@dataclass(frozen=True)
-class Window:
-    """As much of a text as fits, with the marks around it. `words` are the numbers of the words that are tagged in it, `places`
-    where in `ids` the first token of each stands."""
-
-    ids: list[int]
-    words: list[int]
-    places: list[int]
-
-
 class TextCoder:
     """An encoder's tokenizer and context in tokens. Special tokens in a row's text are plain text, as they are for a decoder.
 
@@ -109,6 +99,16 @@ class TextCoder:
         own = [place for place, token in enumerate(ids) if token not in self.specials]
         gap = [token for token in ids[own[0] : own[-1]] if token in self.specials]
         return ids[: own[0]], gap, ids[own[-1] + 1 :]
+
+
+@dataclass(frozen=True)
+class Window:
+    """As much of a text as fits, with the marks around it. `words` are the numbers of the words that are tagged in it, `places`
+    where in `ids` the first token of each stands."""
+
+    ids: list[int]
+    words: list[int]
+    places: list[int]
 
 
 def _first_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[int | None]:
