@@ -98,7 +98,7 @@ def init(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="COL", help="The column that is learned.")] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="classify, generate, extract, choose, chat or text.")
+        str | None, typer.Option("--kind", metavar="KIND", help="classify, tag, generate, extract, choose, chat or text.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RECIPE", help="Where to write the recipe.")] = Path(
         "recipe.yaml"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant", "tool"]
-Kind = Literal["classify", "generate", "extract", "choose", "chat", "text"]
+Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
 Family = Literal["decoder", "encoder", "encoder-decoder"]
 
 
@@ -122,7 +122,8 @@ class Prompt:
 
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
-    on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text.
+    on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag
+    for each word of the row.
     """
 
     template: str = "{{ input }}"
@@ -131,7 +132,7 @@ class Prompt:
     shots: Shots | None = None
     decoding: Decoding = Decoding()
     ask: Literal["generate", "score"] = "generate"
-    parse: Literal["text", "label", "number"] = "text"
+    parse: Literal["text", "label", "number", "tags"] = "text"
     vote: int = 1
     calibrate: bool = False
 

@@ -31,6 +31,19 @@ def test_majority_and_tfidf_stand_for_classification_only() -> None:
     assert baselines(replace(TASK, kind="generate"), "test", seed=0) == {}
 
 
+def test_the_most_frequent_tag_of_each_word() -> None:
+    train = rows(("May came", "B-PER O"), ("in May", "O O"), ("May I come", "B-PER O O"), ("Oslo", "B-LOC"))
+    test = rows(("May saw Oslo", "B-PER O B-LOC"), ("in Rome", "O B-LOC"))
+    task = Task("names", "tag", Split(train, (), test), labels=("O", "B-LOC", "B-PER"), metric="span_f1")
+    found = baselines(task, "test", seed=0)
+    assert list(found) == ["frequent_tag"]
+    measured = found["frequent_tag"]
+    assert [marked.answer.text for marked in measured.answers] == ["B-PER O B-LOC", "O O"]
+    assert [marked.correct for marked in measured.answers] == [True, False]
+    assert measured.quality["tag_accuracy"].value == 0.8
+    assert measured.quality["span_f1"].value == pytest.approx(2 * 2 / (3 + 2))
+
+
 def test_tfidf_is_left_out_where_it_cannot_learn() -> None:
     assert list(baselines(replace(TASK, examples=Split(TRAIN[:3], (), TEST)), "test", seed=0)) == ["majority"]
     silent = rows(("!", "sport"), ("?", "money"))

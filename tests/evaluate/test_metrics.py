@@ -160,3 +160,47 @@ def test_every_file_is_whole() -> None:
         assert metric.interval in ("wilson", "bootstrap")
         assert metric.name == name
     assert {metric.name for metric in metrics_of("classify")} == {"accuracy", "macro_f1", "micro_f1", "matthews"}
+
+
+def tags(seed: int, rows: int = 30) -> tuple[list[list[str]], list[list[str]]]:
+    draw = random.Random(seed)
+    known = ["O", "B-A", "I-A", "B-B", "I-B"]
+    true = [draw.choices(known, k=draw.randint(1, 12)) for _ in range(rows)]
+    return true, [[tag if draw.random() < 0.7 else draw.choice(known) for tag in row] for row in true]
+
+
+def conll(rows: list[list[str]]) -> set[tuple[int, int, int, str]]:
+    """Chunks by the state table of the CoNLL evaluation, written out: what opens one, and what ends it."""
+    found = set()
+    for number, row in enumerate(rows):
+        start = None
+        for at in range(len(row) + 1):
+            before, here = row[at - 1] if at else "O", row[at] if at < len(row) else "O"
+            ends = before != "O" and (here == "O" or here[0] == "B" or before[1:] != here[1:])
+            opens = here != "O" and (before == "O" or here[0] == "B" or before[1:] != here[1:])
+            if start is not None and ends:
+                found.add((number, start, at, before[2:]))
+                start = None
+            start = at if opens else start
+    return found
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_span_f1_is_the_conll_evaluations(seed: int) -> None:
+    true, said = tags(seed)
+    right = len(conll(true) & conll(said))
+    expected = 2 * right / (len(conll(true)) + len(conll(said)))
+    answers, references = [" ".join(row) for row in said], [(" ".join(row),) for row in true]
+    assert find_metric("span_f1").score(answers, references) == pytest.approx(expected)
+    flat = [(a, b) for one, two in zip(true, said, strict=True) for a, b in zip(one, two, strict=True)]
+    assert find_metric("tag_accuracy").score(answers, references) == pytest.approx(np.mean([a == b for a, b in flat]))
+
+
+def test_spans_that_are_not_there() -> None:
+    span = find_metric("span_f1")
+    assert span.score(["O O", "O"], [["O O"], ["O"]]) == 1
+    assert span.score(["O O"], [["O B-A"]]) == 0
+    assert span.score(["B-A"], [["O"]]) == 0
+    assert span.score(["", "O"], [["B-A O"], ["B-A"]]) == 0
+    assert span.score(["NOUN VERB"], [["NOUN NOUN"]]) == 0.5
+    assert find_metric("tag_accuracy").score(["O"], [["O O"]]) == 0.5

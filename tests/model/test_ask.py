@@ -132,3 +132,21 @@ def test_votes_are_counted() -> None:
 )
 def test_answers_are_read_out_of_text(text: str, rule: str, expected: str) -> None:
     assert parse(text, rule, ("sports", "politics", "sports betting")) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("O B-PER O", "O B-PER O"),
+        (" o, b-per, O.\n", "O B-PER O"),
+        ("B-PER", "B-PER O O"),
+        ("O O O B-PER B-PER", "O O O"),
+        ("O person .", "O O ."),
+        ("", "O O O"),
+    ],
+)
+def test_tags_are_as_many_as_words(said: str, read: str) -> None:
+    assert parse(said, "tags", ("O", "B-PER", "."), words=3) == read
+    row = Example("1", (Turn("user", "Then Ada\u00a0Stone left"),), ("O B-PER O",))
+    (answer,) = ask(FakeEngine({}, default=said), Prompt(parse="tags"), [row], ("O", "B-PER", "."))
+    assert (answer.text, answer.raw) == (read, said)

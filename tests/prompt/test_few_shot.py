@@ -49,6 +49,20 @@ def test_choose_fixed_pays_no_heed_to_labels(tiny_base, tiny_task, lend):
     assert 2 in fixed
 
 
+def test_rows_of_several_tags_are_drawn_alike(tiny_base, tiny_task, lend):
+    """A row of one word is no example of its tag: balancing would show few others."""
+    rows = [
+        replace(row, references=("money parcels" if number % 5 else "money",))
+        for number, row in enumerate(tiny_task.examples.train)
+    ]
+    task = replace(tiny_task, kind="tag", examples=Split(tuple(rows)), prompt=Prompt(parse="tags"))
+    for order in ("shuffled", "grouped"):
+        balanced, fixed = (
+            shown(FewShot(shots=9, choose=how, order=order), tiny_base, task, lend()) for how in ("balanced", "fixed")
+        )
+        assert balanced == fixed
+
+
 def test_order_grouped_keeps_the_labels_together(tiny_base, tiny_task, lend):
     grouped = shown(FewShot(shots=6, order="grouped"), tiny_base, tiny_task, lend())
     assert grouped == sorted(grouped, key=tiny_task.labels.index)

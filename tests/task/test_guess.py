@@ -105,7 +105,7 @@ def test_the_base_is_of_the_family_that_the_task_wants(tmp_path: Path) -> None:
     labels = table(tmp_path, [{"text": text(n), "label": "ab"[n % 2]} for n in range(40)])
     recipe, why = guess(labels)
     assert (recipe["base"], recipe["rungs"][1]) == ("pocket-encoder", "linear_probe")
-    assert any("an encoder classifies best" in sentence for sentence in why)
+    assert any("an encoder reads best" in sentence for sentence in why)
     recipe, why = guess(labels, kind="generate", target="label")
     assert (recipe["base"], list(recipe["rungs"][1])) == ("pocket-decoder", ["few_shot"])
     assert any("a decoder writes" in sentence for sentence in why)

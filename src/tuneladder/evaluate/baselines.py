@@ -1,4 +1,4 @@
-"""What no language model costs: the most frequent label, and TF-IDF with logistic regression."""
+"""What no language model costs: the most frequent label, and TF-IDF with logistic regression; of tags, a word's most frequent."""
 
 from __future__ import annotations
 
@@ -11,25 +11,51 @@ from typing import Any, Literal
 import numpy as np
 
 from tuneladder.evaluate.measure import mark
+from tuneladder.task.tagging import words_of
 from tuneladder.types import Answer, Cost, Example, Measurement, Task
 
 
 def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[str, Measurement]:
-    """`majority` and `tfidf`, learned from train and measured on `split`; nothing for a task that is not classification.
+    """`majority` and `tfidf`, learned from train and measured on `split`, for a classification; `frequent_tag` where words are
+    tagged; nothing for other tasks.
 
     `tfidf` is left out where train has a single label or no words to count.
     """
     train, examples = task.examples.train, task.examples.dev if split == "dev" else task.examples.test
-    if task.kind != "classify" or not train or not examples:
+    if task.kind not in ("classify", "tag") or not train or not examples:
         return {}
+    if task.kind == "tag":
+        return {"frequent_tag": _frequent(task, train, examples, seed)}
     start = time.perf_counter()
     counts = Counter(example.references[0] for example in train)
-    label = max(sorted(counts), key=lambda name: counts[name])
+    label = _commonest(counts)
     answers = [Answer(label, counts[label] / len(train))] * len(examples)
     found = {"majority": mark(task, examples, answers, seconds=time.perf_counter() - start, engine="majority label", seed=seed)}
     if len(counts) > 1 and (tfidf := _tfidf(task, train, examples, seed)):
         found["tfidf"] = tfidf
     return found
+
+
+def _frequent(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement:
+    """Each word's most frequent tag in train; a word that is not there has the most frequent of all."""
+    start = time.perf_counter()
+    whole: Counter[str] = Counter()
+    own: dict[str, Counter[str]] = {}
+    for example in train:
+        for word, tag in zip(words_of(example.turns[-1].text), words_of(example.references[0]), strict=True):
+            whole[tag] += 1
+            own.setdefault(word, Counter())[tag] += 1
+    common = _commonest(whole)
+    known = {word: _commonest(tags) for word, tags in own.items()}
+    learned = time.perf_counter()
+    answers = [Answer(" ".join(known.get(word, common) for word in words_of(example.turns[-1].text))) for example in examples]
+    done = time.perf_counter()
+    measured = mark(task, examples, answers, seconds=done - learned, engine="most frequent tag", seed=seed)
+    return replace(measured, spent=Cost(seconds=done - start))
+
+
+def _commonest(counts: Counter[str]) -> str:
+    return max(sorted(counts), key=lambda name: counts[name])
 
 
 def _tfidf(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement | None:

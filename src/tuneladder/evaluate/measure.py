@@ -79,7 +79,7 @@ def confusion(answers: Sequence[Marked], labels: Sequence[str]) -> list[list[int
 def _rights(task: Task, answers: Sequence[str], references: Sequence[Sequence[str]]) -> list[bool] | list[None]:
     if task.kind in ("classify", "choose"):
         judge = find_metric("accuracy")
-    elif task.kind == "extract" or task.metric in ("exact_match", "accuracy"):
+    elif task.kind in ("extract", "tag") or task.metric in ("exact_match", "accuracy"):
         judge = find_metric("exact_match")
     else:
         return [None] * len(answers)

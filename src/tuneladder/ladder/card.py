@@ -22,6 +22,7 @@ from tuneladder.store import writing
 from tuneladder.types import Example, Ladder, Measurement, Result, Tick, Turn, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
+TASKS = {"classify": "text-classification", "tag": "token-classification"}  # as the hub calls them; else text-generation
 PLAIN = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}  # how a base without a chat template is asked
 
 
@@ -46,7 +47,7 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,
         "library_name": "peft" if variant.adapter else "transformers",
-        "pipeline_tag": "text-classification" if variant.head or variant.probe else kinds[base.family],
+        "pipeline_tag": _pipeline(variant) if variant.head or variant.probe else kinds[base.family],
         "tags": ["tuneladder", ladder.task.kind, *dict.fromkeys(variant.steps)],
         "metrics": list(quality),
         "model-index": [
@@ -54,7 +55,7 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
                 "name": pick.rung.name,
                 "results": [
                     {
-                        "task": {"type": "text-classification" if ladder.task.kind == "classify" else "text-generation"},
+                        "task": {"type": TASKS.get(ladder.task.kind, "text-generation")},
                         "dataset": {"name": ladder.task.name, "type": "custom", "split": "test" if pick.test else "dev"},
                         "metrics": [{"type": name, "value": round(score.value, 6)} for name, score in quality.items()],
                     }
@@ -62,6 +63,11 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _pipeline(variant: Variant) -> str:
+    """What the hub calls a model with a head."""
+    return TASKS["tag" if variant.head and variant.head.kind == "tags" else "classify"]
 
 
 def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
@@ -173,7 +179,9 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
 def _use_encoder(variant: Variant, folder: Path) -> str:
     """As `_use`, for what embeds a text or labels it with a head of its own."""
     encoder, head = variant.base.family == "encoder", variant.head
-    kind = "AutoModelForSequenceClassification" if head else "AutoModel" if encoder else "AutoModelForCausalLM"
+    tags = head is not None and head.kind == "tags"
+    classes = "AutoModelForTokenClassification" if tags else "AutoModelForSequenceClassification"
+    kind = classes if head else "AutoModel" if encoder else "AutoModelForCausalLM"
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
@@ -185,9 +193,12 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
         lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
     asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
-    lines += ["model.eval()", f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
-    lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
     labels: list[str] = list(head.labels) if head else []
+    lines.append("model.eval()")
+    if tags:
+        return _use_tags(lines, labels)
+    lines += [f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
+    lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
     if head and not variant.probe:
         lines.append("logits = output.logits[0]")
     else:
@@ -207,6 +218,24 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     else:
         note += "Labels are ranked by the cosine of a text's embedding with that of the label's own word.\n"
     return "```python\n" + "\n".join(lines) + "\n```\n" + f"\n{note}"
+
+
+def _use_tags(lines: Sequence[str], labels: Sequence[str]) -> str:
+    """As `_use`, for a head that tags words."""
+    rest = [
+        'text = "YOUR TEXT"',
+        'inputs = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)',
+        'ends = inputs.pop("offset_mapping")[0, :, 1].tolist()',
+        "with torch.no_grad():",
+        "    logits = model(**inputs).logits[0]",
+        f"labels, start = {json.dumps(labels, ensure_ascii=False)}, 0",
+        'for word in text.split(" "):',
+        "    place = next(place for place, end in enumerate(ends) if end > start)",
+        "    print(word, labels[int(logits[place].argmax())])",
+        "    start += len(word) + 1",
+    ]
+    note = "An instruction is not read. Words stand with single blanks between; a word's tag is what its first token says.\n"
+    return "```python\n" + "\n".join([*lines, *rest]) + f"\n```\n\n{note}"
 
 
 def _limits(ladder: Ladder, pick: Result) -> str:

@@ -11,6 +11,8 @@ METRICS = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
     "matthews": "Matthews",
+    "span_f1": "span F1",
+    "tag_accuracy": "tag accuracy",
     "exact_match": "exact match",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
@@ -21,7 +23,12 @@ METRICS = {
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
 }
-BASELINES = {"majority": "the majority class", "tfidf": "TF-IDF with logistic regression", "ngram": "an order-5 n-gram"}
+BASELINES = {
+    "majority": "the majority class",
+    "tfidf": "TF-IDF with logistic regression",
+    "frequent_tag": "the most frequent tag of each word",
+    "ngram": "an order-5 n-gram",
+}
 NONE = "–"
 
 
@@ -40,7 +47,9 @@ def without(kind: str) -> str:
 
 
 def short_baseline(name: str) -> str:
-    return {"majority": "majority", "tfidf": "TF-IDF", "ngram": "n-gram"}.get(name, name.replace("_", " "))
+    return {"majority": "majority", "tfidf": "TF-IDF", "frequent_tag": "frequent tag", "ngram": "n-gram"}.get(
+        name, name.replace("_", " ")
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -13,6 +13,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tuneladder.errors import BadInput, Failed
+from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Engine, Example, Prompt, Turn, Turns
 
 
@@ -55,16 +56,22 @@ def ask(engine: Engine, prompt: Prompt, examples: Sequence[Example], labels: Seq
             prompt = replace(prompt, parse="label")
     decoding = replace(prompt.decoding, samples=prompt.vote) if prompt.vote > 1 else prompt.decoding
     written = engine.generate(asks, decoding)
-    return [_voted(texts, own, prompt) for texts, own in zip(written, options, strict=True)]
+    sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
+    return [_voted(texts, own, prompt, words) for texts, own, words in zip(written, options, sizes, strict=True)]
 
 
-def parse(text: str, rule: str, options: Sequence[str] = ()) -> str:
+def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) -> str:
     """The answer in a text, "" where there is none.
 
     text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
-    and in any case; of two that begin at one place the longer.
+    and in any case; of two that begin at one place the longer. tags: exactly `words` of the options, in any case, with blanks
+    between; what is none of them, or was not written, is outside.
     """
     text = text.strip()
+    if rule == "tags":
+        known = {option.casefold(): option for option in options} | {option: option for option in options}
+        said = [known.get(part) or known.get(part.strip(_MARKS).casefold(), OUTSIDE) for part in text.split()[:words]]
+        return " ".join(said + [OUTSIDE] * (words - len(said)))
     if rule == "text":
         return text
     if rule == "number":
@@ -82,6 +89,7 @@ def parse(text: str, rule: str, options: Sequence[str] = ()) -> str:
     return min(places)[2] if places else ""
 
 
+_MARKS = ",.;:'\"`()[]{}"  # that a list is written with
 _NUMBER = re.compile(r"-?\d[\d,]*\.?\d+|-?\d+")
 
 
@@ -103,9 +111,9 @@ def _ranked(
     return answers
 
 
-def _voted(texts: Sequence[str], options: Sequence[str], prompt: Prompt) -> Answer:
+def _voted(texts: Sequence[str], options: Sequence[str], prompt: Prompt, words: int) -> Answer:
     """The answer that most samples gave, the earliest of equals; samples without an answer do not vote."""
-    read = [parse(text, prompt.parse, options) for text in texts]
+    read = [parse(text, prompt.parse, options, words=words) for text in texts]
     votes = Counter(answer for answer in read if answer)
     winner = votes.most_common(1)[0][0] if votes else ""
     confidence = votes[winner] / len(texts) if prompt.vote > 1 else None

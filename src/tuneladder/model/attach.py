@@ -12,12 +12,20 @@ from tuneladder.errors import Refused
 
 
 def attach_lora(
-    model: Any, *, r: int, alpha: float, dropout: float, targets: Sequence[str], seed: int, head: Sequence[str] = ()
+    model: Any,
+    *,
+    r: int,
+    alpha: float,
+    dropout: float,
+    targets: Sequence[str],
+    seed: int,
+    head: Sequence[str] = (),
+    tags: bool = False,
 ) -> Any:
     """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly.
 
     Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in. `head` names the
-    modules of a classification head, which learn whole and are saved with the adapter.
+    modules of a classification head, which learn whole and are saved with the adapter; with `tags` it labels words.
     """
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora import Linear
@@ -26,7 +34,7 @@ def attach_lora(
     settings: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(targets)}
     if head:
         settings["modules_to_save"] = list(head)
-    tuned = get_peft_model(model, LoraConfig(**settings, task_type="SEQ_CLS" if head else "CAUSAL_LM"))
+    tuned = get_peft_model(model, LoraConfig(**settings, task_type=("TOKEN_CLS" if tags else "SEQ_CLS") if head else "CAUSAL_LM"))
     for weight in tuned.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # PEFT copies a head in the precision that the base is held in

@@ -1,4 +1,5 @@
-"""The engines of encoders: texts become vectors, labels and, where the checkpoint has the head of its pretraining, a loss.
+"""The engines of encoders: texts become vectors, labels, tags of words and, where the checkpoint has the head of its pretraining,
+a loss.
 
 Texts are sorted by length and batched under a budget of tokens, as the decoder's are; they are padded on the right under an
 attention mask, so that an answer does not depend on what stands beside it.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
 from tuneladder.task.passages import TextCoder, said
+from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Decoding, Turns
 
 # What a cosine is divided by before it is a score among labels; it orders nothing anew, and only shapes the confidence.
@@ -31,25 +33,36 @@ HANDS = 7
 SHORT = 64
 
 
+class _Read(Protocol):
+    @property
+    def ids(self) -> list[int]: ...
+
+
 class EncoderEngine:
     """Implements `types.Engine` and `types.Embedder` over a transformers encoder, wrapped by PEFT or not.
 
     `labels` are those of the model's classification head; without one, labels are ranked by how near their own words lie to the
-    text (cosine), which is what an untouched encoder can say of them.
+    text (cosine), which is what an untouched encoder can say of them. `tags` are those of a head that tags words.
     """
 
-    def __init__(self, model: Any, coder: TextCoder, *, name: str, labels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: Any, coder: TextCoder, *, name: str, labels: Sequence[str] | None = None, tags: Sequence[str] | None = None
+    ) -> None:
         from transformers import PreTrainedModel
 
         self.name = name
         self.coder = coder
         self.calls = Calls()
         self._labels = None if labels is None else list(labels)
+        self._tags = None if tags is None else list(tags)
         self._model = model
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._device = self._core.device
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        """The tags of each ask's words with blanks between, from a head that tags; a word that the tokenizer drops is outside."""
+        if self._tags is not None:
+            return [[" ".join(tags)] * decoding.samples for tags in self._tagged([said(ask) for ask in asks], self._tags)]
         raise Refused(f"{self.name} reads and writes no text", "rank labels (kind: classify), or take a decoder")
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -89,15 +102,25 @@ class EncoderEngine:
 
         return self._pass(self._encode([said(ask) for ask in asks]), logs)
 
+    def _tagged(self, texts: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
+        def likeliest(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+            return self._model(input_ids=ids_BT, attention_mask=mask_BT).logits.argmax(-1)  # type: ignore[no-any-return]
+
+        found = [[OUTSIDE] * len(words_of(text)) for text in texts]
+        windows = [(text, window) for text, own in enumerate(self.coder.encode_words(texts)) for window in own]
+        for (text, window), best_T in zip(windows, self._pass([window for _, window in windows], likeliest), strict=True):
+            for word, place in zip(window.words, window.places, strict=True):
+                found[text][word] = tags[int(best_T[place])]
+        self.calls.prompts += len(texts)
+        return found
+
     def _encode(self, texts: Sequence[str]) -> list[Encoded]:
         rows = self.coder.encode_many(texts)
         self.calls.prompts += len(rows)
         self.calls.cut += sum(row.cut > 0 for row in rows)
         return rows
 
-    def _pass(
-        self, rows: Sequence[Encoded], run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    ) -> list[np.ndarray[Any, Any]]:
+    def _pass(self, rows: Sequence[_Read], run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> list[np.ndarray[Any, Any]]:
         """What `run` makes of each row, in order; `run` sees a batch's ids and mask, both (B, T)."""
 
         def one(batch: list[int]) -> np.ndarray[Any, Any]:
@@ -138,9 +161,16 @@ class MaskedEngine(EncoderEngine):
     """An encoder that can also read: `masked` makes the model with the head of its pretraining, once, when it is first asked."""
 
     def __init__(
-        self, model: Any, coder: TextCoder, *, name: str, masked: Callable[[], Any], labels: Sequence[str] | None = None
+        self,
+        model: Any,
+        coder: TextCoder,
+        *,
+        name: str,
+        masked: Callable[[], Any],
+        labels: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(model, coder, name=name, labels=labels)
+        super().__init__(model, coder, name=name, labels=labels, tags=tags)
         self._make = masked
         self._masked: Any = None
 

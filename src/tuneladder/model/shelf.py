@@ -151,9 +151,10 @@ class Shelf:
             if self.memory is not None and self.device == "cpu":
                 spare = max(1, min(MEMORY, self.memory - resident()))
             return LocalEngine(live.model, live.coder, name=name, memory=spare)
-        labels = variant.head.labels if variant.head else None
+        heads = {variant.head.kind: variant.head.labels} if variant.head else {}
+        answers: dict[str, Any] = {"labels": heads.get("classes"), "tags": heads.get("tags")}
         if not variant.base.settings.get("masked"):
-            return EncoderEngine(live.model, live.texts, name=name, labels=labels)
+            return EncoderEngine(live.model, live.texts, name=name, **answers)
 
         def masked() -> Any:
             """With a classification head the model is no longer a masked one: the base's own head is put on its body."""
@@ -162,7 +163,7 @@ class Shelf:
             bare = replace(variant, weights=None, adapter=None, head=None)
             return with_body_of(live.model, _load(bare, self.dtype)[0].to(self.device).eval())
 
-        return MaskedEngine(live.model, live.texts, name=name, labels=labels, masked=masked)
+        return MaskedEngine(live.model, live.texts, name=name, masked=masked, **answers)
 
     def close(self) -> None:
         """Let go of the model, and hand its memory back: the next one would else stand beside what the first left free."""
@@ -197,7 +198,8 @@ def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
     if base.family == "encoder":
         kind = transformers.AutoModelForMaskedLM if base.settings.get("masked") else transformers.AutoModel
     if variant.head:
-        kind = transformers.AutoModelForSequenceClassification
+        heads = {"tags": transformers.AutoModelForTokenClassification}
+        kind = heads.get(variant.head.kind, transformers.AutoModelForSequenceClassification)
         options |= {
             "id2label": dict(enumerate(variant.head.labels)),
             "label2id": {own: k for k, own in enumerate(variant.head.labels)},

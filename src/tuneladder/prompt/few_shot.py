@@ -54,11 +54,12 @@ class FewShot:
         return self._on(variant, task, kit.seed)
 
     def _on(self, variant: Variant, task: Task, seed: int) -> Variant:
-        chosen = choose(task.examples.train, count=self.shots, choose=self.choose, seed=seed, labels=task.labels)
+        labels = () if task.kind == "tag" else task.labels  # a row of several words has no label to be balanced by
+        chosen = choose(task.examples.train, count=self.shots, choose=self.choose, seed=seed, labels=labels)
         if self.order == "shuffled":
             chosen = tuple(random.Random(f"{seed} order").sample(chosen, len(chosen)))
         else:
-            order = {label: at for at, label in enumerate(task.labels)}
+            order = {label: at for at, label in enumerate(labels)}
             chosen = tuple(sorted(chosen, key=lambda example: order.get(example.references[0], 0)))
         prompt = replace(variant.prompt, shots=Shots(self.shots, self.choose, chosen), calibrate=self.calibrate)
         return replace(variant, steps=(*variant.steps, "few_shot"), prompt=prompt)

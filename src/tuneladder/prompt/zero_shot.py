@@ -11,7 +11,8 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot:
-    """`instruction` replaces the task's own; empty keeps it. An encoder reads none: it ranks labels by how near their words lie."""
+    """`instruction` replaces the task's own; empty keeps it. An encoder reads none: it ranks labels by how near their words lie.
+    Of tags it knows nothing before it has a head: what the most frequent tag of each word is worth stands among the baselines."""
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "nothing"
@@ -23,7 +24,9 @@ class ZeroShot:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         base = variant.base
-        if base.family == "encoder" and task.kind != "text" and variant.prompt.ask != "score":
+        if base.family == "encoder" and task.kind == "tag" and not variant.head:
+            raise Refused(f"{base.name} has no head that tags words", "lora and full make one")
+        if base.family == "encoder" and task.kind not in ("text", "tag") and variant.prompt.ask != "score":
             raise Refused(f"{base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
         if base.family == "encoder" and task.kind == "text" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")

@@ -14,11 +14,19 @@ from tuneladder.task.leaks import Leak
 from tuneladder.task.options import with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.split import make_splits, share_sources
+from tuneladder.task.tagging import metric_of, tag_words, to_tagged
 from tuneladder.types import Decoding, Example, Kind, Prompt, Task
 
-METRICS = {"classify": "macro_f1", "generate": "rouge_l", "extract": "exact_match", "choose": "accuracy", "chat": "rouge_l"}
+METRICS = {
+    "classify": "macro_f1",
+    "tag": "span_f1",
+    "generate": "rouge_l",
+    "extract": "exact_match",
+    "choose": "accuracy",
+    "chat": "rouge_l",
+}
 SPLITS = ("train", "dev", "test")
-LENGTHS = {"classify": 16, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+LENGTHS = {"classify": 16, "tag": 256, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
@@ -60,7 +68,7 @@ def build(
     `data` is a file, a hub id, {train, dev, test} of these, or {hub, subset, revision}. A missing test split is 20 % of the
     rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
     that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
-    values to words, or lists the words. `choose` takes its options from the column `options` or `choices`.
+    values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
     Raises BadInput for data or settings that make no such task. Plain text has a builder of its own (task/corpus.py).
     """
     if kind not in METRICS:
@@ -83,7 +91,10 @@ def build(
         empty += len(made) - len(kept)
     if empty:
         notes.append(f"{empty:,} rows were dropped: empty input or empty answer")
-    words = _words(examples, kind, labels)
+    if kind == "tag":
+        examples, words = tag_words(examples, labels)
+    else:
+        words = _words(examples, kind, labels)
     if words.of:
         examples = {split: [replace(e, references=(words.of[e.references[0]],)) for e in part] for split, part in examples.items()}
     examples = share_sources(examples)
@@ -96,13 +107,16 @@ def build(
     split, leaks, done = make_splits(examples, rows=rows or {}, seed=seed, stratum=lambda e: e.references[0] if words.of else "")
     if words.of and len({example.references[0] for example in split.train}) < 2:
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
+    if kind == "tag":  # what was never taught to end should not write on and on
+        longest = max(len(example.references[0]) for example in split.train)
+        decoding = decoding or Decoding(max_new_tokens=min(LENGTHS[kind], 8 + longest), seed=seed)
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
         examples=split,
         prompt=_prompt(kind, words.words, instruction, system, template, decoding, seed),
         labels=words.words,
-        metric=metric or METRICS[kind],
+        metric=metric or (metric_of(words.words) if kind == "tag" else METRICS[kind]),
     )
     counts = {part: len(getattr(split, part)) for part in SPLITS}
     return task, Findings(format.name, counts, tuple(leaks), duplicates, conflicts, empty, (*notes, *done))
@@ -209,6 +223,8 @@ def _words(examples: Mapping[str, list[Example]], kind: str, labels: Mapping[Any
 
 
 def _example(format: Format, row: Row, id: str, kind: str) -> Example | None:
+    if kind == "tag":
+        return to_tagged(format, row, id)
     example = to_example(format, row, id)
     if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
         return None
@@ -219,7 +235,7 @@ def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int,
     duplicates = sum(len(part) - len({example.source for example in part}) for part in examples.values())
     answers = {(example.source, example.references[0]) for part in examples.values() for example in part}
     texts = Counter(source for source, _ in answers)
-    return duplicates, sum(count > 1 for count in texts.values()) if kind == "classify" else 0
+    return duplicates, sum(count > 1 for count in texts.values()) if kind in ("classify", "tag") else 0
 
 
 def _prompt(
@@ -234,11 +250,13 @@ def _prompt(
     ranked = kind in ("classify", "choose")
     if instruction is None and kind == "classify":
         instruction = f"Which of these fits the text: {', '.join(words)}?" if len(words) <= 20 else "Which label fits the text?"
+    if instruction is None and kind == "tag":
+        instruction = f"Give each word its tag, in the words' order, with blanks between the tags: {', '.join(words)}."
     return Prompt(
         template="{{ input }}" if template is None else template,
         instruction=instruction or "",
         system=system,
         decoding=decoding or Decoding(max_new_tokens=LENGTHS[kind], seed=seed),
         ask="score" if ranked else "generate",
-        parse="label" if ranked else "text",
+        parse="label" if ranked else "tags" if kind == "tag" else "text",
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +27,11 @@ _ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool",
 }  # fmt: skip
 _ALPACA = "{{ %s }}{%% if %s %%}\n\n{{ %s }}{%% endif %%}"
+# where data sets keep the words of a row and a tag for each, and where labelling tools keep the spans of a text
+_WORDS = ("tokens", "words")
+_TAGS = ("ner_tags", "tags", "ner", "labels", "upos", "pos_tags", "pos", "chunk_tags")
+_SPANS = ("entities", "spans", "label", "labels")
+_BLANKS = re.compile(r"[ \t\r\n]+")
 _jinja = jinja2.sandbox.SandboxedEnvironment(autoescape=False, keep_trailing_newline=True)
 
 
@@ -60,6 +67,8 @@ def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
         return Format("alpaca", "generate", _ALPACA % (task, more, more) if more else task, has["output"])
     if "prompt" in has and "completion" in has:
         return Format("prompt/completion", "generate", has["prompt"], has["completion"])
+    if tagged := _tagged(has, rows[:100]):
+        return tagged
     if "text" in has and "label" in has:
         return Format("text/label", "classify", has["text"], has["label"])
     if "text" in has and len(has) == 1:
@@ -147,6 +156,32 @@ def value_of(expression: str, row: Row, id: str) -> Any:
         return compiled(expression).render({**cells, "row": cells})
     except Exception as error:  # a template runs code: it may raise anything
         raise BadInput(f"row {id}: the template {expression!r} fails: {error}", "it is Jinja over the row's columns") from error
+
+
+def listed(cell: Any) -> list[Any]:
+    """A cell that holds several things: a list, one written out as JSON or Python, or words with blanks between."""
+    if isinstance(cell, str):
+        if cell.lstrip().startswith("["):
+            for read in (json.loads, ast.literal_eval):
+                with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                    found = read(cell)
+                    if isinstance(found, list | tuple):
+                        return list(found)
+        return [word for word in _BLANKS.split(cell) if word]
+    return list(cell) if isinstance(cell, list | tuple) else [] if cell is None else [cell]
+
+
+def is_span(value: Any) -> bool:
+    """Whether this is a labelled stretch of a text: {start, end, label}, as tools name them, or [start, end, label]."""
+    if isinstance(value, dict):
+        return ("start" in value and "end" in value) or ("start_offset" in value and "end_offset" in value)
+    return isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], int) and isinstance(value[1], int)
+
+
+def columns_of_line(line: str) -> list[str]:
+    """The columns of a line of a CoNLL file: divided by tabs, or else by blanks."""
+    line = line.strip(" \r")
+    return [cell.strip() for cell in line.split("\t")] if "\t" in line else [cell for cell in _BLANKS.split(line) if cell]
 
 
 def is_template(expression: str) -> bool:
@@ -247,6 +282,33 @@ def _call(call: Any, id: str) -> str:
         with contextlib.suppress(ValueError, RecursionError):  # what the model wrote is kept as it was
             arguments = json.loads(arguments)
     return text_of({"name": inner["name"], "arguments": arguments}, id)
+
+
+def _tagged(has: Mapping[str, str], rows: Sequence[Row]) -> Format | None:
+    """The format of rows that have a tag for each word; None where these have not."""
+    for words, tags in ((has[a], has[b]) for b in _TAGS if b in has for a in _WORDS if a in has):
+        counts = [(len(listed(row.get(words))), len(listed(row.get(tags)))) for row in rows]
+        if 2 * sum(one == two for one, two in counts) > len(counts) and any(one == two > 1 for one, two in counts):
+            return Format("words/tags", "tag", words, tags)
+    if "text" not in has:
+        return None
+    for column in (has[name] for name in _SPANS if name in has):
+        cells = [row.get(column) for row in rows]
+        lists = [listed(cell) for cell in cells if isinstance(cell, list) or (isinstance(cell, str) and cell.startswith("["))]
+        if (
+            len(lists) == sum(cell is not None for cell in cells)
+            and any(lists)
+            and all(is_span(one) for own in lists for one in own)
+        ):
+            return Format("text/spans", "tag", has["text"], column)
+    return Format("conll", "tag", has["text"], has["text"]) if len(has) == 1 and _is_conll(rows, has["text"]) else None
+
+
+def _is_conll(rows: Sequence[Row], column: str) -> bool:
+    """Whether paragraphs are tables, all of as many columns, whose last holds few different values: prose is neither."""
+    lines = [columns_of_line(line) for row in rows for line in text_of(row.get(column)).split("\n") if not line.startswith("#")]
+    widths, last = {len(cells) for cells in lines}, {cells[-1] for cells in lines if cells}
+    return len(widths) == 1 and min(widths) > 1 and len(lines) >= 4 and len(last) <= len(lines) / 2
 
 
 def _get(row: Row, name: str) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.task.build import METRICS
-from tuneladder.task.formats import check_columns, is_template, recognise, text_of
+from tuneladder.task.formats import Format, check_columns, is_template, recognise, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
 # an encoder reads both ways and classifies best for its size; what has to be written needs a decoder
-BASES = {"classify": "pocket-encoder"}
+BASES = {"classify": "pocket-encoder", "tag": "pocket-encoder"}
 BASE = "pocket-decoder"
 LOOK = 5_000  # rows that are looked at
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
@@ -69,7 +70,7 @@ def guess(
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
         if format.name == "preference":
             why.append("of each pair the chosen answer is learned")
-        length = seen[format.turns or columns[0]].length
+        length = seen[format.turns or (format.input if format.kind == "tag" else columns[0])].length
     else:
         if format is None and target is None and {"chosen", "rejected"} <= set(columns):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
@@ -91,11 +92,13 @@ def guess(
         )
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
-    task["metric"] = METRICS[task["kind"]]
+    task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
     base = BASES.get(task["kind"], BASE)
-    why.append(f"the base is {base}: " + ("an encoder classifies best for its size" if base != BASE else "a decoder writes"))
+    why.append(f"the base is {base}: " + ("an encoder reads best for its size" if base != BASE else "a decoder writes"))
     shots = 8 if length < 200 else 4 if length < 500 else 2
-    bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "choose", "extract") else {}
+    asked: dict[str, list[Any]] = {"classify": ["linear_probe"], "tag": []}
+    few = {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}
+    bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "tag", "choose", "extract") else {}
     if bar:
         why.append(f"the bar of 0.8 {task['metric']} is a placeholder: set what your task needs")
     return {
@@ -103,13 +106,14 @@ def guess(
         "base": base,
         "bar": {**bar, "forgetting": 0.1},
         "limit": {"minutes": 60},
-        "rungs": [
-            "zero_shot",
-            "linear_probe" if base != BASE else {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}},
-            {"lora": {"r": 8}},
-            "full",
-        ],
+        "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _tags_metric(format: Format, rows: Sequence[Row]) -> str:
+    """What the tags of the first rows are measured by."""
+    made = [to_tagged(format, row, str(number)) for number, row in enumerate(rows[:LOOK], 1)]
+    return metric_of(sorted({tag for example in made if example for tag in words_of(example.references[0])}))
 
 
 def _look(column: str, rows: Sequence[Row]) -> _Column:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tuneladder.task.build import SPLITS, Findings
 from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
 from tuneladder.task.passages import TextCoder, said
+from tuneladder.task.tagging import words_of
 from tuneladder.types import Example, Task, Turns
 
 
@@ -48,7 +49,7 @@ def lint(
     ]
     if len(findings.leaks) > 5:
         warnings.append(f"... and {len(findings.leaks) - 5:,} more such rows; all were taken out")
-    balance = {split: Counter(e.references[0] for e in rows) for split, rows in splits.items()} if task.labels else {}
+    balance = {split: _counts(task, rows) for split, rows in splits.items()} if task.labels else {}
     warnings += _balance(task, balance)
     if len(splits["test"]) < 100:
         warnings.append(f"test has {len(splits['test'])} rows: its scores will have wide intervals")
@@ -93,19 +94,26 @@ def show(report: Report, *, marks: tuple[str, str] = ("[[", "]]")) -> str:
     return "\n".join([*lines, *([""] if report.warnings else []), *(f"warning: {warning}" for warning in report.warnings)])
 
 
+def _counts(task: Task, rows: Sequence[Example]) -> Counter[str]:
+    """How many rows have each label, or how many words each tag."""
+    each = (words_of(row.references[0]) if task.kind == "tag" else row.references[:1] for row in rows)
+    return Counter(label for labels in each for label in labels)
+
+
 def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
     if not balance:
         return []
+    one = "word" if task.kind == "tag" else "row"
     train = balance["train"]
     said = []
     few = [f"{label} ({train.get(label, 0)})" for label in task.labels if train.get(label, 0) < 5]
     if few:
-        said.append(f"labels with fewer than 5 training rows: {', '.join(few[:10])}{', ...' if len(few) > 10 else ''}")
+        said.append(f"labels with fewer than 5 training {one}s: {', '.join(few[:10])}{', ...' if len(few) > 10 else ''}")
     label, most = max(train.items(), key=lambda pair: pair[1])
-    if most > 0.8 * sum(train.values()):
+    if most > 0.8 * sum(train.values()) and task.kind != "tag":  # most words are outside of every entity
         said.append(f"{most / sum(train.values()):.0%} of the training rows are '{label}': read macro-F1, not accuracy")
     if unseen := [label for label in task.labels if not balance["test"].get(label)]:
-        said.append(f"no test row has the label {', '.join(unseen[:10])}: how well it is told cannot be measured")
+        said.append(f"no test {one} has the label {', '.join(unseen[:10])}: how well it is told cannot be measured")
     return said
 
 

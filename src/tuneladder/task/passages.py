@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tuneladder.task.encode import Encoded, guarded
+from tuneladder.task.tagging import words_of
 from tuneladder.types import Turns
 
 _BLANK = re.compile(r"\n\s*\n")
@@ -54,6 +56,35 @@ class TextCoder:
             made.append(Encoded(whole, [False] * len(whole), cut))
         return made
 
+    def encode_words(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[Window]]:
+        """The tokens of each text of words with single blanks between, in windows that overlap by half where it is too long for
+        `limit` (the context if None): a word is tagged in the window that shows most of what stands around it. A word that the
+        tokenizer drops is in none."""
+        room = max(1, min(limit or self.context, self.context) - len(self.opening) - len(self.closing))
+        sound = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        made = []
+        for text, found in zip(sound, self._core.encode_batch(sound, add_special_tokens=False), strict=True):
+            last = max(0, len(found.ids) - room)
+            starts = sorted({*range(0, last, max(1, room // 2)), last})
+            own: dict[int, list[tuple[int, int]]] = {start: [] for start in starts}
+            for word, place in enumerate(_first_tokens(text, found.offsets)):
+                if place is not None:
+                    fits = [start for start in starts if start <= place < start + room]
+                    best = max(fits, key=lambda at: min(place - at if at else room, at + room - place if at < last else room))
+                    own[best].append((word, place - best + len(self.opening)))
+            made.append(
+                [
+                    Window(
+                        [*self.opening, *found.ids[start : start + room], *self.closing],
+                        [word for word, _ in own[start]],
+                        [place for _, place in own[start]],
+                    )
+                    for start in starts
+                    if own[start]
+                ]
+            )
+        return made
+
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, uncut and without the marks around it."""
         parts = [parts_of(text) for text in texts]
@@ -73,3 +104,26 @@ class TextCoder:
         own = [place for place, token in enumerate(ids) if token not in self.specials]
         gap = [token for token in ids[own[0] : own[-1]] if token in self.specials]
         return ids[: own[0]], gap, ids[own[-1] + 1 :]
+
+
+@dataclass(frozen=True)
+class Window:
+    """As much of a text as fits, with the marks around it. `words` are the numbers of the words that are tagged in it, `places`
+    where in `ids` the first token of each stands."""
+
+    ids: list[int]
+    words: list[int]
+    places: list[int]
+
+
+def _first_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[int | None]:
+    """For each word, the first token that holds a character of it, None where no token does. A token may hold the blank before
+    its word."""
+    places: list[int | None] = []
+    at = start = 0
+    for word in words_of(text):
+        while at < len(offsets) and offsets[at][1] <= start:
+            at += 1
+        places.append(at if at < len(offsets) and offsets[at][0] < start + len(word) else None)
+        start += len(word) + 1
+    return places

@@ -394,4 +394,8 @@ _FORMATS: dict[str, Callable[[bytes, str], list[Row]]] = {
     ".parquet": _parquet,
     ".txt": _paragraphs,
     ".md": _paragraphs,
+    ".conll": _paragraphs,
+    ".iob": _paragraphs,
+    ".iob2": _paragraphs,
+    ".bio": _paragraphs,
 }

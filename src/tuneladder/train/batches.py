@@ -30,7 +30,7 @@ PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even shar
 class Micro:
     """One forward pass. ids (B, T), or (1, S) where a grid says which of them is in which row; rows (N,) are places in the
     flattened ids at which something is learned, None for all; targets (N,) is what: a decoder's next token, an encoder's hidden
-    one, or of each row its label (B,).
+    one, a word's tag, or of each row its label (B,).
 
     mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
     Rows that are pairs of segments have their label in pairs (B,), in segments (B, T) which of the two a token is of where the
@@ -62,10 +62,11 @@ class Micro:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text's tokens and the number of its label."""
+    """A text's tokens and the number of its label; or the numbers of its words' labels, whose first tokens stand at `places`."""
 
     ids: list[int]
-    label: int
+    labels: list[int]
+    places: list[int] | None = None
 
 
 class Row(Protocol):
@@ -113,9 +114,11 @@ def packed(rows: Sequence[Encoded]) -> Micro:
 
 
 def pad_labelled(rows: Sequence[Labelled]) -> Micro:
-    """As `pad`, with a mask, for an encoder's classification head."""
+    """As `pad`, with a mask, for an encoder's classification head: of texts, or of words."""
     ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
-    return Micro(ids_BT, None, torch.tensor([row.label for row in rows]), mask=mask_BT)
+    places = [at * ids_BT.shape[1] + place for at, row in enumerate(rows) for place in row.places or ()]
+    targets = torch.tensor([label for row in rows for label in row.labels])
+    return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT)
 
 
 def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:

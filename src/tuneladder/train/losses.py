@@ -37,6 +37,8 @@ def hidden_token(model: Any, micro: Micro) -> torch.Tensor:
 
 
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
-    """Cross-entropy of each row's label, natural log, summed over the rows."""
-    logits_BK = model(input_ids=micro.ids, attention_mask=micro.mask).logits
-    return functional.cross_entropy(logits_BK.float(), micro.targets, reduction="sum")
+    """Cross-entropy of each row's label, or of the tag at each of the micro-batch's places, natural log, summed."""
+    logits = model(input_ids=micro.ids, attention_mask=micro.mask).logits  # (B, K), or of words (B, T, K)
+    if micro.rows is not None:
+        logits = logits.flatten(0, 1).index_select(0, micro.rows)
+    return functional.cross_entropy(logits.float(), micro.targets, reduction="sum")

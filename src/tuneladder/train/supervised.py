@@ -19,10 +19,11 @@ from tuneladder.model.packed import pack
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.passages import said
+from tuneladder.task.tagging import words_of
 from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
 from tuneladder.train.loop import Course, learn
 from tuneladder.train.losses import label_of, next_token
-from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Task, Tick, Variant
+from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -60,6 +61,8 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
     if variant.base.family == "encoder" and not task.labels:
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
+    if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:
+        raise Refused(f"{step} teaches an encoder to tag every word that it reads, and the template adds others", "leave it out")
     limit = min(lessons.max_length or variant.base.context, variant.base.context)
     mean, length, learned = _lengths(variant, task.examples.train, limit)
     tokens = lessons.epochs * len(task.examples.train) * mean
@@ -98,7 +101,8 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple
     """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
     characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
     some = examples[:: max(1, len(examples) // 200)]
-    answers = [len(row.references[0]) / 4 + 1 for row in some]
+    read = variant.base.family == "encoder"  # and its answers are no tokens
+    answers = [0.0 if read else len(row.references[0]) / 4 + 1 for row in some]
     sizes = [
         sum(len(turn.text) for turn in turns_of(variant.prompt, row)) / 4 + own for row, own in zip(some, answers, strict=True)
     ]
@@ -111,7 +115,7 @@ def lent_head(variant: Variant, task: Task) -> Variant:
     """The variant as it is borrowed to be trained: an encoder with a head for the task's labels, unless it has one already."""
     if variant.base.family != "encoder" or variant.head:
         return variant
-    return replace(variant, head=Head("classes", task.labels))
+    return replace(variant, head=Head("tags" if task.kind == "tag" else "classes", task.labels))
 
 
 def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course) -> list[Tick]:
@@ -172,8 +176,24 @@ def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Tas
 def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:
     """Texts with the numbers of their labels. Rows are padded to whole tiles, which a position table must hold too."""
     limit = limit // TILE * TILE if limit > TILE else limit
+    if task.kind == "tag":
+        return _tags(live, variant, examples, task, limit)
     rows = live.texts.encode_many([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
     number = {label: at for at, label in enumerate(task.labels)}
-    labelled = [Labelled(row.ids, number[example.references[0]]) for row, example in zip(rows, examples, strict=True)]
+    labelled = [Labelled(row.ids, [number[example.references[0]]]) for row, example in zip(rows, examples, strict=True)]
     read = sum(len(row.ids) for row in rows)
     return labelled, asdict(Tally(len(rows), sum(row.cut > 0 for row in rows), 0, 0, read))
+
+
+def _tags(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:
+    """Texts with the numbers of their words' tags, a long one in several windows, each word in one of them."""
+    number = {label: at for at, label in enumerate(task.labels)}
+    windows = live.texts.encode_words([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
+    labelled = []
+    for own, example in zip(windows, examples, strict=True):
+        tags = words_of(example.references[0])
+        labelled += [Labelled(each.ids, [number[tags[word]] for word in each.words], each.places) for each in own]
+    learned = sum(len(row.labels) for row in labelled)
+    empty = sum(not own for own in windows)
+    tally = Tally(len(examples) - empty, 0, empty, learned, sum(len(row.ids) for row in labelled) - learned)
+    return labelled, asdict(tally)

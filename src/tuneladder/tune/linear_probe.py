@@ -44,6 +44,8 @@ class LinearProbe:
         rows = (*task.examples.train, *task.examples.dev)
         if not task.labels or not task.examples.train:
             raise Refused("linear_probe learns labels, and this task has none", "set `kind: classify` and give rows to learn from")
+        if task.kind == "tag":
+            raise Refused("linear_probe gives a whole row one label, and this task has one for each word", "take lora or full")
         base = variant.base
         tokens = sum(sum(len(turn.text) for turn in turns_of(variant.prompt, row)) for row in rows) / 4  # 4 characters a token
         seconds = 2 * base.active * tokens / pace.flops

@@ -66,6 +66,7 @@ class Lora:
                 targets=(body_targets if wanted.head else linear_targets)(live.model, self.targets),
                 seed=kit.seed,
                 head=head_modules(live.model, live.fresh) if wanted.head else (),
+                tags=wanted.head is not None and wanted.head.kind == "tags",
             )
             ticks = fit(self, model, live, variant, task, kit, course=course)
             save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
