@@ -119,16 +119,16 @@ def rank_theirs(run: argparse.Namespace) -> dict[str, Any]:
     model, tokenizer = load(run.folder, run.dtype, run.attention)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=run.batch)
     shots, items = rows(run.items)
-    seconds = 0.0
+    seconds = (0.0, 0.0)
     asked: list[list[tuple[str, str]]] = []
     answer = lm.loglikelihood
 
     def timed(requests: Any, **options: Any) -> Any:
         nonlocal seconds
         asked.append([request.args for request in requests])
-        begun = time.perf_counter()
+        begun = now()
         found = answer(requests, **options)
-        seconds = time.perf_counter() - begun
+        seconds = since(begun)
         return found
 
     lm.loglikelihood = timed
@@ -186,9 +186,9 @@ def rank_ours(run: argparse.Namespace) -> dict[str, Any]:
     prompt = Prompt(ask="score", shots=Shots(SHOTS, "fixed", tuple(shots)) if run.work == "few_shot" else None)
     asks = [turns_of(prompt, item) for item in items]
     engine.score(asks[:WARM_UP], [LABELS] * WARM_UP)
-    begun = time.perf_counter()
+    begun = now()
     scores = engine.score(asks, [LABELS] * len(asks))
-    seconds = time.perf_counter() - begun
+    seconds = since(begun)
     ids = [engine.coder.encode(asks[0], label, close=False).ids for label in LABELS]
     return figures(len(items), seconds, tokens=ids, answers=scores)
 
@@ -211,10 +211,10 @@ def write_theirs(run: argparse.Namespace) -> dict[str, Any]:
             written[at] = row
 
     answer(order[: run.batch], WARM_UP)
-    begun = time.perf_counter()
+    begun = now()
     for start in range(0, len(order), run.batch):
         answer(order[start : start + run.batch], NEW)
-    seconds = time.perf_counter() - begun
+    seconds = since(begun)
     ids = [tokenizer(text)["input_ids"] for text in texts]
     return figures(PROMPTS * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
 
@@ -226,9 +226,9 @@ def write_ours(run: argparse.Namespace) -> dict[str, Any]:
     asks = [(Turn("user", text),) for text in prompts()]
     engine.generate(asks, Decoding(max_new_tokens=WARM_UP))
     engine.calls.new_tokens = 0
-    begun = time.perf_counter()
+    begun = now()
     written = engine.generate(asks, Decoding(max_new_tokens=NEW))
-    seconds = time.perf_counter() - begun
+    seconds = since(begun)
     assert engine.calls.new_tokens == PROMPTS * NEW, "a text ended early: the two sides do not do the same work"
     ids = [engine.coder.encode(turns).ids for turns in asks]
     return figures(PROMPTS * NEW, seconds, tokens=ids, answers=[samples[0] for samples in written])
@@ -243,9 +243,27 @@ def engine_of(run: argparse.Namespace) -> Any:
     return LocalEngine(model, Coder(tokenizer, 1024), name="ours")
 
 
-def figures(count: int, seconds: float, *, tokens: list[list[int]], answers: list[Any]) -> dict[str, Any]:
+def now() -> tuple[float, float]:
+    """Wall-clock seconds, and processor seconds of this process, which a busy machine stretches less."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(begun: tuple[float, float]) -> tuple[float, float]:
+    wall, processor = now()
+    return wall - begun[0], processor - begun[1]
+
+
+def figures(count: int, seconds: tuple[float, float], *, tokens: list[list[int]], answers: list[Any]) -> dict[str, Any]:
     """`count` items or new tokens; `tokens` of the first asks, which must be the other side's too."""
-    return {"per_second": count / seconds, "seconds": seconds, "peak_bytes": peak(), "tokens": tokens, "answers": answers}
+    wall, processor = seconds
+    return {
+        "per_second": count / wall,
+        "seconds": wall,
+        "processor_seconds": processor,
+        "peak_bytes": peak(),
+        "tokens": tokens,
+        "answers": answers,
+    }
 
 
 def useful(work: str, items: int) -> float:
@@ -311,7 +329,8 @@ def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings
         file=sys.stderr,
         flush=True,
     )
-    return {"contestant": side, **settings, **{name: found[name] for name in ("per_second", "seconds", "peak_bytes")}}
+    kept = ("per_second", "seconds", "processor_seconds", "peak_bytes")
+    return {"contestant": side, **settings, **{name: found[name] for name in kept}}
 
 
 def climb(work: str, folder: Path, dtype: str, peak_rate: float, run: argparse.Namespace) -> dict[str, Any]:
