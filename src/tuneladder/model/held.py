@@ -146,16 +146,18 @@ def _follow(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, held: Pass, shared: Pair | None, layer: int, scale: float
 ) -> torch.Tensor:
     """q (R, H, D), k and v (R, K, D) -> (R, H, D)."""
-    assert held.store is not None
-    assert held.at is not None
+    store, at, hidden = held.store, held.at, held.hidden
+    assert store is not None
+    assert at is not None
+    assert hidden is not None
     rows, heads, width = q.shape
-    keys, values = held.store.of(layer, k, v)
-    every, places = held.at
+    keys, values = store.of(layer, k, v)
+    every, places = at
     keys[every, :, places] = k
     values[every, :, places] = v
     keys, values = (own[:rows].flatten(0, 1) for own in (keys, values))
     asked = (q * scale).reshape(len(keys), -1, width)
-    return _mix(asked, keys, values, held.hidden, shared, rows).view(rows, heads, -1)
+    return _mix(asked, keys, values, hidden, shared, rows).view(rows, heads, -1)
 
 
 def _read(
@@ -174,11 +176,10 @@ def _read(
 
 
 def _mix(
-    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, hidden: torch.Tensor | None, shared: Pair | None, rows: int
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, hidden: torch.Tensor, shared: Pair | None, rows: int
 ) -> torch.Tensor:
     """Softmax attention of q (R*K, n, D), scaled, over keys (R*K, T, D) and those held in common -> (R*K, n, D)."""
     weights = torch.bmm(q, keys.transpose(1, 2))
-    assert hidden is not None
     seen = weights.view(rows, len(keys) // rows, -1, hidden.shape[-2], hidden.shape[-1])
     seen.masked_fill_(hidden, -torch.inf)
     if shared is None:
