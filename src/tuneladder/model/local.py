@@ -28,8 +28,8 @@ from tuneladder.types import Decoding, Turns
 MEMORY = 1 << 30
 # Texts that one lane writes at once: with more, the matrices are no better used (docs/log.md).
 MOST_WRITTEN = 64
-# Tokens to be written from which on laying weights out beforehand costs less than it saves.
-WORTH_PACKING = 8
+# Steps of all batches, a token of each row being one, from which on laying weights out beforehand costs less than it saves.
+WORTH_PACKING = 32
 
 
 @runtime_checkable
@@ -209,16 +209,17 @@ class LocalEngine:
             return
         with contextlib.ExitStack() as stack:
             stack.enter_context(held.holding(self._core))
-            if decoding.max_new_tokens >= WORTH_PACKING:
-                stack.enter_context(prepacked(self._model, memory=self._memory // 3))
             start = beginning(prompts)
-            shared = held.common(self._model, prompts[0][:start]) if start else None
             sizes = [tokens // decoding.samples - start for tokens in wide]
             room = self._memory // 2 // lanes.count // size // decoding.samples
             most = max(1, min(MOST_WRITTEN, self._rows) // decoding.samples)
+            batches = list(side_by_side(sizes, room, most, lanes.count))
+            if decoding.max_new_tokens * len(batches) >= WORTH_PACKING:
+                stack.enter_context(prepacked(self._model, memory=self._memory // 3))
+            shared = held.common(self._model, prompts[0][:start]) if start else None
             yield (
                 lambda: Holding(self._model, start=start, shared=shared, tokens=self._tokens),
-                list(side_by_side(sizes, room, most, lanes.count)),
+                batches,
                 start * (len(prompts) - 1),
             )
 
