@@ -48,6 +48,18 @@ def batches_of(sizes: Sequence[int], rows: Sequence[int], tokens: int, most_rows
         yield batch
 
 
+def side_by_side(sizes: Sequence[int], room: int, most: int, lanes: int) -> Iterator[list[int]]:
+    """Indices of rows in batches for lanes that take one each at a time: the longest first, rows of like length dealt out in turn,
+    so that the batches of one time cost alike. At most `most` rows in a batch, and as many as have room in `room` tokens."""
+    order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
+    while order:
+        share = lanes * max(1, min(most, room // sizes[order[0]]))
+        # what is left over is shared evenly too
+        share = min(share, -(-len(order) // -(-len(order) // share)))
+        yield from (batch for lane in range(lanes) if (batch := order[lane:share:lanes]))
+        order = order[share:]
+
+
 @contextlib.contextmanager
 def running(model: Any, calls: Calls, lanes: int) -> Iterator[Lanes]:
     """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards; `calls` takes the time."""

@@ -6,7 +6,8 @@ back in the order they were asked. What is computed lies in `ranking.py` (scores
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -15,14 +16,20 @@ import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, padded, running
+from tuneladder.model import held
+from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, padded, running, side_by_side
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
-from tuneladder.model.ranking import Item, item_of, rank
-from tuneladder.model.writing import write
+from tuneladder.model.prepacked import prepacked
+from tuneladder.model.ranking import Item, beginning, item_of, rank
+from tuneladder.model.writing import Cached, Holding, Reader, write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
+# Texts that one lane writes at once: with more, the matrices are no better used (docs/log.md).
+MOST_WRITTEN = 64
+# Steps of all batches, a token of each row being one, from which on laying weights out beforehand costs less than it saves.
+WORTH_PACKING = 32
 
 
 @runtime_checkable
@@ -47,9 +54,11 @@ class LocalEngine:
         self._model = model
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._trees: bool | None = None
+        self._kept: int | None = None
         config = self._core.config.get_text_config()
         # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
         per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
+        self._memory = memory
         self._lanes = 1 if remembers(self._core) else lanes_for(self._core.device.type)
         self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)) // self._lanes)
         self._rows = max(16, memory // (2 * 8 * config.vocab_size) // self._lanes)
@@ -63,19 +72,19 @@ class LocalEngine:
         rows = self._encode([(turns, None) for turns in asks], limit=room)
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
+        prompts = [row.ids for row in rows]
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
-            return write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
+            return write(reader(), self.coder, [prompts[i] for i in batch], decoding, stops)
 
-        with self._running() as lanes:
-            most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
-            batches = list(batches_of(wide, [decoding.samples] * len(rows), most, self._rows))
+        with self._running() as lanes, self._reading(prompts, wide, decoding, lanes) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for i, samples in zip(batch, written, strict=True):
                     texts[i] = samples
                 self.calls.new_tokens += count
-                self.calls.read_tokens += sum(len(rows[i].ids) for i in batch)
+                self.calls.read_tokens += sum(len(prompts[i]) for i in batch)
+            self.calls.read_tokens -= spared
         self.calls.prompts += len(asks)
         self.calls.cut += sum(row.cut > 0 for row in rows)
         return texts
@@ -87,11 +96,8 @@ class LocalEngine:
         for an ending that does not fit in the context.
         """
         encoded = self._endings(asks, endings)
-        if self._trees is None:
-            with self._running() as lanes:
-                self._trees = _trees_are_exact(self._model, self._core, self.coder.context, lanes)
         with self._running() as lanes:
-            scores, tokens = self._rank(encoded, self._trees, lanes)
+            scores, tokens = self._rank(encoded, self._has_trees(lanes), lanes)
         self.calls.prompts += len(asks)
         self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
@@ -180,11 +186,54 @@ class LocalEngine:
         def batches(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
             return batches_of(sizes, rows, min(self._tokens, -(-sum(sizes) // lanes.count)), self._rows)
 
-        scores, tokens = rank(self._model, items, share=share, batches=batches, lanes=lanes)
+        hold = self._holds() > 0
+        with held.holding(self._core) if hold else contextlib.nullcontext():
+            scores, tokens = rank(self._model, items, share=share, hold=hold, batches=batches, lanes=lanes)
         if into is not None and 0 in into:
             found = iter(scores)
             scores = [next(found) if count else [] for count in into]
         return scores, tokens
+
+    @contextlib.contextmanager
+    def _reading(
+        self, prompts: list[list[int]], wide: Sequence[int], decoding: Decoding, lanes: Lanes
+    ) -> Iterator[tuple[Callable[[], Reader], list[list[int]], int]]:
+        """What makes a batch's reader, the batches, and how many tokens of prompts need not be read again."""
+        if not prompts or not (size := self._holds()):
+            most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
+            yield (
+                lambda: Cached(self._model, self._core),
+                list(batches_of(wide, [decoding.samples] * len(wide), most, self._rows)),
+                0,
+            )
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(held.holding(self._core))
+            start = beginning(prompts)
+            sizes = [tokens // decoding.samples - start for tokens in wide]
+            room = self._memory // 2 // lanes.count // size // decoding.samples
+            most = max(1, min(MOST_WRITTEN, self._rows) // decoding.samples)
+            batches = list(side_by_side(sizes, room, most, lanes.count))
+            if decoding.max_new_tokens * len(batches) >= WORTH_PACKING:
+                stack.enter_context(prepacked(self._model, memory=self._memory // 3))
+            shared = held.common(self._model, prompts[0][:start]) if start else None
+            yield (
+                lambda: Holding(self._model, start=start, shared=shared, tokens=self._tokens),
+                batches,
+                start * (len(prompts) - 1),
+            )
+
+    def _holds(self) -> int:
+        """The bytes of a token, if this model can hold what it reads (see `held.py`), else 0: tried once."""
+        if self._kept is None:
+            able = not remembers(self._core) and _looks_everywhere(self._core, self.coder.context)
+            self._kept = held.trial(self._model, self._core) if able else 0
+        return self._kept
+
+    def _has_trees(self, lanes: Lanes) -> bool:
+        if self._trees is None:
+            self._trees = self._holds() > 0 or _trees_are_exact(self._model, self._core, self.coder.context, lanes)
+        return self._trees
 
     def _running(self) -> AbstractContextManager[Lanes]:
         return running(self._model, self.calls, self._lanes)
@@ -210,13 +259,20 @@ def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
     return [[next(found) for _ in range(count)] for count in counts]
 
 
-def _trees_are_exact(model: Any, core: Any, context: int, lanes: Lanes) -> bool:
-    """Whether this architecture ranks a tree of endings as it ranks them one by one: known from its config, then tried once."""
+def _looks_everywhere(core: Any, context: int) -> bool:
+    """Whether, by its config, every layer attends to all that a text of this context has said before."""
     config = core.config.get_text_config().to_dict()
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if set(config.get("layer_types") or ["full_attention"]) != {"full_attention"} or (window is not None and window < context):
+    kinds = set(config.get("layer_types") or ["full_attention"])
+    return kinds == {"full_attention"} and (window is None or window >= context)
+
+
+def _trees_are_exact(model: Any, core: Any, context: int, lanes: Lanes) -> bool:
+    """Whether this architecture ranks a tree of endings as it ranks them one by one: known from its config, then tried once."""
+    if not _looks_everywhere(core, context):
         return False
-    ids = [(7 * i + 3) % config["vocab_size"] for i in range(32)]
+    size = core.config.get_text_config().vocab_size
+    ids = [(7 * i + 3) % size for i in range(32)]
     branches = [ids[20:24], [*ids[20:22], ids[30]], ids[26:29]]
     trees = [Item(ids[:prefix], branches, [[True] * len(branch) for branch in branches]) for prefix in (18, 20)]
     plain = [Item(tree.prefix, [branch], [[True] * len(branch)]) for tree in trees for branch in branches]
@@ -225,9 +281,9 @@ def _trees_are_exact(model: Any, core: Any, context: int, lanes: Lanes) -> bool:
         return iter([list(range(len(sizes)))])
 
     try:
-        found = [score for row in rank(model, trees, share=True, batches=whole, lanes=lanes)[0] for score in row]
+        found = [score for row in rank(model, trees, share=True, hold=False, batches=whole, lanes=lanes)[0] for score in row]
     except (TypeError, ValueError, RuntimeError):
         return False  # this architecture takes no such mask
-    expected = [row[0] for row in rank(model, plain, share=False, batches=whole, lanes=lanes)[0]]
+    expected = [row[0] for row in rank(model, plain, share=False, hold=False, batches=whole, lanes=lanes)[0]]
     slack = 1e-3 if core.dtype == torch.float32 else 0.02
     return all(abs(a - b) < slack * (1 + abs(b)) for a, b in zip(found, expected, strict=True))

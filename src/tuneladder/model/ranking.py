@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuneladder.model import held
 from tuneladder.model.lanes import Lanes
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
@@ -46,29 +47,46 @@ def item_of(group: Sequence[Encoded]) -> Item:
     return Item(first[:border], [row.ids[border:] for row in group], [row.learn[border:] for row in group])
 
 
-def rank(model: Any, items: Sequence[Item], *, share: bool, batches: Batches, lanes: Lanes) -> tuple[list[list[float]], int]:
+def rank(
+    model: Any, items: Sequence[Item], *, share: bool, hold: bool, batches: Batches, lanes: Lanes
+) -> tuple[list[list[float]], int]:
     """The summed log-probability of each ending of each item, and the number of tokens fed.
 
     `share` computes the prefix that all items have in common once. `batches(sizes, rows)` splits items by their tokens and
-    head rows, for the lanes to take as they come; items of more than one branch, and sharing, need plain full attention.
+    head rows, for the lanes to take as they come; items of more than one branch, and sharing, need plain full attention. With
+    `hold`, for a model that was found able to and is open for it (see `held.py`), rows lie side by side and nothing is padded.
     """
-    shared = _common([item.prefix for item in items]) if share and len(items) > 1 else 0
-    shared = shared if shared >= SHORTEST else 0
+    shared = beginning([item.prefix for item in items]) if share else 0
     device = model.get_input_embeddings().weight.device
-    cache = None
-    if shared:
-        ids_BS = torch.tensor([items[0].prefix[:shared]], device=device)
-        with reading(model, torch.tensor([shared - 1], device=device)):
-            cache = model(input_ids=ids_BS, use_cache=True).past_key_values
     rows = [_row(item, shared) for item in items]
+    if hold:
+        common = held.common(model, items[0].prefix[:shared]) if shared else None
+
+        def one(own: list[int]) -> list[list[float]]:
+            return _held(model, [rows[i] for i in own], common)
+    else:
+        cache = _cached(model, items[0].prefix[:shared], device) if shared else None
+
+        def one(own: list[int]) -> list[list[float]]:
+            return _padded(model, [rows[i] for i in own], cache, shared, device)
+
     scores: list[list[float]] = [[0.0] * len(item.branches) for item in items]
     cut = list(batches([len(row.ids) for row in rows], [len(row.read) for row in rows]))
-    for batch, found in zip(
-        cut, lanes.map(lambda own: _pass(model, [rows[i] for i in own], cache, shared, device), cut), strict=True
-    ):
+    for batch, found in zip(cut, lanes.map(one, cut), strict=True):
         for index, own in zip(batch, found, strict=True):
             scores[index] = own
     return scores, shared + sum(len(row.ids) for row in rows)
+
+
+def beginning(prefixes: Sequence[list[int]]) -> int:
+    """How many tokens all prefixes begin with, one of each left over to be fed: it is read from. 0 where they are too few to be
+    worth a pass of their own."""
+    if len(prefixes) < 2:
+        return 0
+    first, last = min(prefixes), max(prefixes)
+    length = min(len(prefix) for prefix in prefixes) - 1
+    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if place >= length or a != b), length)
+    return length if length >= SHORTEST else 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,27 @@ def _row(item: Item, shared: int) -> _Row:
 
 
 @torch.no_grad()
-def _pass(model: Any, rows: list[_Row], cache: Any, shared: int, device: torch.device) -> list[list[float]]:
+def _held(model: Any, rows: list[_Row], common: dict[int, held.Pair] | None) -> list[list[float]]:
+    lengths = [len(row.ids) for row in rows]
+    own = held.reading(lengths, shared=common)
+    own = held.hiding(own, [[(row.root, start, end) for start, end in row.bounds if start > row.root] for row in rows])
+    starts = np.cumsum([0, *lengths])
+    index = torch.tensor([int(starts[number]) + place for number, row in enumerate(rows) for place in row.read])
+    if len(index) == 0:
+        return [[0.0] * row.branches for row in rows]
+    positions = torch.tensor([[position for row in rows for position in row.positions]])
+    with reading(model, index):
+        return _read_off(held.read(model, [row.ids for row in rows], own, positions=positions), rows)
+
+
+@torch.no_grad()
+def _cached(model: Any, ids: list[int], device: torch.device) -> Any:
+    with reading(model, torch.tensor([len(ids) - 1], device=device)):
+        return model(input_ids=torch.tensor([ids], device=device), use_cache=True).past_key_values
+
+
+@torch.no_grad()
+def _padded(model: Any, rows: list[_Row], cache: Any, shared: int, device: torch.device) -> list[list[float]]:
     width = max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows], device=device)
     index = torch.tensor([number * width + place for number, row in enumerate(rows) for place in row.read], device=device)
@@ -121,11 +159,17 @@ def _pass(model: Any, rows: list[_Row], cache: Any, shared: int, device: torch.d
         return [[0.0] * row.branches for row in rows]
     # Without a mask the attention is causal, and what pads a row on its right is seen by nothing that is read.
     with reading(model, index):
-        logits_nV = model(**inputs).logits.float()
+        return _read_off(model(**inputs).logits, rows)
+
+
+def _read_off(logits_nV: torch.Tensor, rows: list[_Row]) -> list[list[float]]:
+    """The scores of each row's branches, from the logits of all places that are read."""
+    logits_nV = logits_nV.float()
     normal_n = torch.logsumexp(logits_nV, dim=-1)
     offsets = np.cumsum([0, *(len(row.read) for row in rows)])
-    where = torch.tensor([offsets[number] + place for number, row in enumerate(rows) for _, place, _ in row.wanted], device=device)
-    token = torch.tensor([token for row in rows for _, _, token in row.wanted], device=device)
+    where = torch.tensor([offsets[number] + place for number, row in enumerate(rows) for _, place, _ in row.wanted])
+    token = torch.tensor([token for row in rows for _, _, token in row.wanted])
+    where, token = where.to(logits_nV.device), token.to(logits_nV.device)
     found = iter((logits_nV[where, token] - normal_n[where]).double().tolist())
     scores = [[0.0] * row.branches for row in rows]
     for number, row in enumerate(rows):
@@ -142,13 +186,3 @@ def _mask(rows: list[_Row], width: int, shared: int, dtype: torch.dtype) -> torc
         for start, end in row.bounds:
             sees[number, start:end, shared + row.root : shared + start] = False
     return torch.zeros(sees.shape, dtype=dtype).masked_fill_(~torch.from_numpy(sees), torch.finfo(dtype).min)[:, None]
-
-
-def _common(prefixes: Sequence[list[int]]) -> int:
-    """How many tokens all prefixes begin with, one of each left over to be fed: it is read from."""
-    first, last = min(prefixes), max(prefixes)
-    length = min(len(prefix) for prefix in prefixes) - 1
-    for index, (a, b) in enumerate(zip(first, last, strict=False)):
-        if a != b:
-            return min(index, length)
-    return length

@@ -1,4 +1,4 @@
-"""Text from a decoder: one batch of prompts, left-padded, with a cache, until every row has ended.
+"""Text from a decoder: one batch of prompts, and then a token for each row at a time, until every row has ended.
 
 Legend: B rows, T tokens of a prompt, V vocabulary. Every row draws from its own stream of numbers, seeded by its tokens, so
 what is sampled does not depend on the rows beside it.
@@ -9,33 +9,85 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from tuneladder.model import held
 from tuneladder.model.rows import reading
 from tuneladder.store import digest
 from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding
 
 
+class Reader(Protocol):
+    """What a model has read of some texts, one row each. `leave_at` is the share of rows still written below which those that have
+    ended are let go, by what letting go costs."""
+
+    leave_at: float
+
+    def begin(self, prompts: Sequence[list[int]]) -> torch.Tensor:
+        """Read the prompts: the logits (B, V) after each."""
+        ...
+
+    def spread(self, samples: int) -> None:
+        """Each row `samples` times, one after another."""
+        ...
+
+    def follow(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Read one more token of each row: the logits (B, V) after it."""
+        ...
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Go on with these rows, in this order."""
+        ...
+
+
 @torch.no_grad()
 def write(
-    model: Any, core: Any, coder: Coder, prompts: Sequence[list[int]], decoding: Decoding, stops: Sequence[tuple[str, ...]]
+    reader: Reader, coder: Coder, prompts: Sequence[list[int]], decoding: Decoding, stops: Sequence[tuple[str, ...]]
 ) -> tuple[list[list[str]], int]:
-    """`decoding.samples` texts for each prompt, and the number of tokens written.
-
-    `core` is the transformers model inside `model`; `stops` the stop strings of each prompt.
-    """
+    """`decoding.samples` texts for each prompt, and the number of tokens written; `stops` are the stop strings of each prompt."""
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
     rows = [_Row(coder, ids, decoding, stop, sample) for ids, stop in zip(prompts, stops, strict=True) for sample in range(samples)]
-    state = _State(model, core, prompts, samples, rows, decoding)
-    while state.alive:
-        state.step()
+    logits_BV = reader.begin(prompts).float()
+    said_BV = None
+    if decoding.repetition != 1.0:
+        said_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
+        for said, prompt in zip(said_BV, prompts, strict=True):
+            said[torch.tensor(prompt, device=said.device)] = True
+    if samples > 1:
+        reader.spread(samples)
+        logits_BV = logits_BV.repeat_interleave(samples, 0)
+        said_BV = None if said_BV is None else said_BV.repeat_interleave(samples, 0)
+    alive = rows
+    while True:
+        tokens_B = _choose(logits_BV, said_BV, alive, decoding)
+        if said_BV is not None:
+            said_BV.scatter_(1, tokens_B[:, None], True)
+        tokens = tokens_B.tolist()
+        for row, token in zip(alive, tokens, strict=True):
+            if not row.ended:
+                row.take(token)
+        order = _without_ended(alive)
+        if not order:
+            break
+        if len(order) < len(alive) and len(order) <= reader.leave_at * len(alive):
+            reader.keep(order)
+            alive, tokens = [alive[place] for place in order], [tokens[place] for place in order]
+            said_BV = None if said_BV is None else said_BV[torch.tensor(order, device=said_BV.device)]
+        logits_BV = reader.follow(tokens).float()
     texts = [row.text() for row in rows]
     grouped = [texts[start : start + samples] * (decoding.samples // samples) for start in range(0, len(texts), samples)]
     return grouped, sum(len(row.written) for row in rows)
+
+
+def _without_ended(rows: Sequence[_Row]) -> list[int]:
+    """The rows that go on, each in its place where that is still there, the last ones in the places of those that have ended."""
+    going = [number for number, row in enumerate(rows) if not row.ended]
+    late = iter(number for number in going if number >= len(going))
+    return [place if not rows[place].ended else next(late) for place in range(len(going))]
 
 
 class _Row:
@@ -70,81 +122,115 @@ class _Row:
         return str(self._coder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-class _State:
-    """The cache and the rows still being written; the rows that have ended leave once they are half of the batch."""
+class Cached:
+    """Reads with the cache that the model makes itself, prompts padded on the left: right for every decoder of transformers.
 
-    def __init__(
-        self, model: Any, core: Any, prompts: Sequence[list[int]], samples: int, rows: list[_Row], decoding: Decoding
-    ) -> None:
-        self.alive = rows
+    `core` is the transformers model inside `model`.
+    """
+
+    leave_at = 0.5
+
+    def __init__(self, model: Any, core: Any) -> None:
         self._model = model
-        self._decoding = decoding
         self._device = core.device
         self._takes_positions = "position_ids" in inspect.signature(core.forward).parameters
+
+    def begin(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         width = max(len(prompt) for prompt in prompts)
         ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
         lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
         seen_BT = torch.arange(width, device=self._device)[None] >= (width - lengths_B)[:, None]
         self._mask_BT = seen_BT.long()
-        positions_BT = (self._mask_BT.cumsum(-1) - 1).clamp(min=0)
-        last_B = torch.arange(1, len(prompts) + 1, device=self._device) * width - 1
-        self._said_BV: torch.Tensor | None = None
-        self._logits_BV, self._cache = self._forward(ids_BT, positions_BT, last_B, None)
-        if decoding.repetition != 1.0:
-            self._said_BV = torch.zeros_like(self._logits_BV, dtype=torch.bool)
-            for row, prompt in zip(self._said_BV, prompts, strict=True):
-                row[torch.tensor(prompt, device=self._device)] = True
         self._positions_B = lengths_B
-        if samples > 1:
-            self._cache.batch_repeat_interleave(samples)
-            self._narrow(torch.arange(len(prompts), device=self._device).repeat_interleave(samples), cache=False)
+        self._cache: Any = None
+        last_B = torch.arange(1, len(prompts) + 1, device=self._device) * width - 1
+        return self._forward(ids_BT, (self._mask_BT.cumsum(-1) - 1).clamp(min=0), last_B)
 
-    def step(self) -> None:
-        """Choose a token for every row, and read on where a row goes on."""
-        tokens_B = self._choose()
-        for row, token in zip(self.alive, tokens_B.tolist(), strict=True):
-            if not row.ended:
-                row.take(token)
-        going = [number for number, row in enumerate(self.alive) if not row.ended]
-        if not going:
-            self.alive = []
-            return
-        if self._said_BV is not None:
-            self._said_BV.scatter_(1, tokens_B[:, None], True)
-        if 2 * len(going) <= len(self.alive):
-            keep = torch.tensor(going, device=self._device)
-            self.alive = [self.alive[number] for number in going]
-            tokens_B = tokens_B[keep]
-            self._narrow(keep, cache=True)
-        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(self.alive), 1)], dim=1)
-        every = torch.arange(len(self.alive), device=self._device)
-        self._logits_BV, self._cache = self._forward(tokens_B[:, None], self._positions_B[:, None], every, self._cache)
+    def spread(self, samples: int) -> None:
+        self._cache.batch_repeat_interleave(samples)
+        self._mask_BT = self._mask_BT.repeat_interleave(samples, 0)
+        self._positions_B = self._positions_B.repeat_interleave(samples, 0)
+
+    def follow(self, tokens: Sequence[int]) -> torch.Tensor:
+        ids_B1 = torch.tensor(tokens, device=self._device)[:, None]
+        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(tokens), 1)], dim=1)
+        logits_BV = self._forward(ids_B1, self._positions_B[:, None], torch.arange(len(tokens), device=self._device))
         self._positions_B = self._positions_B + 1
+        return logits_BV
 
-    def _narrow(self, keep: torch.Tensor, *, cache: bool) -> None:
-        if cache:
-            self._cache.batch_select_indices(keep)
+    def keep(self, order: Sequence[int]) -> None:
+        keep = torch.tensor(order, device=self._device)
+        self._cache.batch_select_indices(keep)
         self._mask_BT = self._mask_BT[keep]
         self._positions_B = self._positions_B[keep]
-        self._logits_BV = self._logits_BV[keep]
-        self._said_BV = None if self._said_BV is None else self._said_BV[keep]
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         inputs = {"position_ids": positions} if self._takes_positions else {}
         with reading(self._model, index):
-            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=cache, use_cache=True, **inputs)
-        return out.logits.float(), out.past_key_values
+            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=self._cache, use_cache=True, **inputs)
+        self._cache = out.past_key_values
+        logits_BV: torch.Tensor = out.logits
+        return logits_BV
 
-    def _choose(self) -> torch.Tensor:
-        decoding = self._decoding
-        logits_BV = self._logits_BV
-        if self._said_BV is not None:
-            weighed = torch.where(logits_BV > 0, logits_BV / decoding.repetition, logits_BV * decoding.repetition)
-            logits_BV = torch.where(self._said_BV, weighed, logits_BV)
-        if decoding.temperature <= 0:
-            return torch.argmax(logits_BV, dim=-1)
-        draws_B = torch.tensor([row.draw() for row in self.alive], device=logits_BV.device)
-        return sample(logits_BV, draws_B, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p)
+
+class Holding:
+    """Reads into a store of its own (see `held.py`), for a model that was found able to and is open for it; nothing is padded, and
+    a row that has ended leaves at once.
+
+    `start` is the length of what all prompts begin with and `shared` what the model holds of it; `tokens` is how many
+    are read at once.
+    """
+
+    leave_at = 1.0
+
+    def __init__(self, model: Any, *, start: int, shared: dict[int, held.Pair] | None, tokens: int) -> None:
+        self._model = model
+        self._start = start
+        self._shared = shared
+        self._tokens = tokens
+
+    def begin(self, prompts: Sequence[list[int]]) -> torch.Tensor:
+        rows = [prompt[self._start :] for prompt in prompts]
+        self._ends = [len(row) for row in rows]
+        self._store = held.Store(len(rows), 0)
+        self._store.make_room(max(self._ends) + 1)
+        logits = []
+        first = 0
+        while first < len(rows):
+            last = first + 1
+            while last < len(rows) and sum(self._ends[first : last + 1]) <= self._tokens:
+                last += 1
+            lengths = self._ends[first:last]
+            own = held.reading(lengths, shared=self._shared, store=self._store, first=first)
+            with reading(self._model, torch.tensor(lengths).cumsum(0) - 1):
+                logits.append(held.read(self._model, rows[first:last], own, positions=None, skip=self._start))
+            first = last
+        return torch.cat(logits)
+
+    def spread(self, samples: int) -> None:
+        self._store.spread(samples)
+        self._ends = [end for end in self._ends for _ in range(samples)]
+
+    def follow(self, tokens: Sequence[int]) -> torch.Tensor:
+        own = held.following(self._store, self._ends, shared=self._shared)
+        positions_1B = torch.tensor([self._ends]) + self._start
+        self._ends = [end + 1 for end in self._ends]
+        return held.read(self._model, [[token] for token in tokens], own, positions=positions_1B)[0]
+
+    def keep(self, order: Sequence[int]) -> None:
+        self._store.keep(order)
+        self._ends = [self._ends[row] for row in order]
+
+
+def _choose(logits_BV: torch.Tensor, said_BV: torch.Tensor | None, rows: Sequence[_Row], decoding: Decoding) -> torch.Tensor:
+    """A token (B,) for each row; what `said_BV` shows has been said is penalised."""
+    if said_BV is not None:
+        weighed = torch.where(logits_BV > 0, logits_BV / decoding.repetition, logits_BV * decoding.repetition)
+        logits_BV = torch.where(said_BV, weighed, logits_BV)
+    if decoding.temperature <= 0:
+        return torch.argmax(logits_BV, dim=-1)
+    draws_B = torch.tensor([row.draw() for row in rows], device=logits_BV.device)
+    return sample(logits_BV, draws_B, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p)
 
 
 def sample(
