@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant", "tool"]
 Kind = Literal["classify", "generate", "extract", "choose", "chat", "text"]
-Family = Literal["decoder", "encoder", "encoder-decoder"]
+Family = Literal["decoder", "encoder", "seq2seq"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SMALL = {
 }
 # solved at once, not trained in the loop: there is nothing to take up again, and no draw that a seed decides
 SOLVED = ("linear_probe",)
-FAMILIES = ("decoder", "encoder")
+FAMILIES = ("decoder", "encoder", "seq2seq")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,8 +52,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_base(request: pytest.FixtureRequest, tiny_folder: Path, tiny_encoder: Base) -> Base:
-    return tiny_encoder if getattr(request, "param", "") == "encoder" else inspect(str(tiny_folder))
+def tiny_base(request: pytest.FixtureRequest, tiny_folder: Path, tiny_encoder: Base, tiny_seq2seq: Base) -> Base:
+    return {"encoder": tiny_encoder, "seq2seq": tiny_seq2seq}.get(getattr(request, "param", "")) or inspect(str(tiny_folder))
 
 
 @pytest.fixture(scope="session")

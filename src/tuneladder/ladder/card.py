@@ -41,7 +41,7 @@ def write_card(ladder: Ladder, folder: Path) -> Path:
 def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     base, examined = variant.base, pick.test or pick.dev
     quality = examined.quality if examined else {}
-    kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "encoder-decoder": "text2text-generation"}
+    kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "seq2seq": "text2text-generation"}
     return {
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, padded, running
+from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, one_begins_another, padded, regroup, running
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.ranking import Item, item_of, rank
-from tuneladder.model.writing import write
+from tuneladder.model.writing import PromptFeed, write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
@@ -66,7 +65,9 @@ class LocalEngine:
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
-            return write(self._model, self._core, self.coder, [rows[i].ids for i in batch], decoding, stops)
+            prompts = [rows[i].ids for i in batch]
+            room = [self.coder.context - len(prompt) for prompt in prompts]
+            return write(PromptFeed(self._model, self._core, prompts), self.coder, prompts, decoding, stops, room)
 
         with self._running() as lanes:
             most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
@@ -151,7 +152,7 @@ class LocalEngine:
         """Every ending of every ask in tokens, all endings of an ask after the same prompt."""
         counts = [len(options) for options in endings]
         flat = self._encode([(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options])
-        grouped = _regroup(flat, counts)
+        grouped = regroup(flat, counts)
         for number, group in enumerate(grouped):
             close = _one_begins_another(group)
             if not close and not any(row.cut for row in group):
@@ -172,7 +173,7 @@ class LocalEngine:
                 [item_of(group) for group in encoded if group], lanes, share=True, into=[len(group) for group in encoded]
             )
         flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], lanes, share=False)
-        return _regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
+        return regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
 
     def _pass(
         self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None
@@ -201,13 +202,7 @@ def _windows(ids: list[int], context: int) -> Iterator[Item]:
 
 
 def _one_begins_another(group: Sequence[Encoded]) -> bool:
-    learned = sorted(tuple(row.ids[i] for i, learn in enumerate(row.learn) if learn) for row in group)
-    return any(after[: len(before)] == before for before, after in pairwise(learned))
-
-
-def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
-    found = iter(flat)
-    return [[next(found) for _ in range(count)] for count in counts]
+    return one_begins_another([[token for token, learn in zip(row.ids, row.learn, strict=True) if learn] for row in group])
 
 
 def _trees_are_exact(model: Any, core: Any, context: int, lanes: Lanes) -> bool:

@@ -1,6 +1,7 @@
-"""Text from a decoder: one batch of prompts, left-padded, with a cache, until every row has ended.
+"""Text from a model that continues prompts: one batch of them, with a cache, until every row has ended.
 
-Legend: B rows, T tokens of a prompt, V vocabulary. Every row draws from its own stream of numbers, seeded by its tokens, so
+What reads them and what has been written is a `Feed`: a decoder's stands here, left-padded. Legend: B rows, T tokens of a prompt,
+V vocabulary. Every row draws from its own stream of numbers, seeded by its tokens, so
 what is sampled does not depend on the rows beside it.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -19,18 +20,52 @@ from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding
 
 
+class Feed(Protocol):
+    """A batch of prompts in a model, and what its rows have written so far."""
+
+    @property
+    def said(self) -> Sequence[list[int]]:
+        """Of each row the tokens that count as said when text begins, for the penalty on repetition."""
+        ...
+
+    def begin(self) -> torch.Tensor:
+        """Read the prompts: the logits (B, V) of what follows each."""
+        ...
+
+    def repeat(self, times: int) -> None:
+        """Every row `times` times, one after another."""
+        ...
+
+    def keep(self, places_B: torch.Tensor) -> None:
+        """Only the rows of these places, in this order."""
+        ...
+
+    def read(self, tokens_B: torch.Tensor) -> torch.Tensor:
+        """A token more for each row: the logits (B, V) of what follows it."""
+        ...
+
+
 @torch.no_grad()
 def write(
-    model: Any, core: Any, coder: Coder, prompts: Sequence[list[int]], decoding: Decoding, stops: Sequence[tuple[str, ...]]
+    feed: Feed,
+    coder: Coder,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    stops: Sequence[tuple[str, ...]],
+    room: Sequence[int],
 ) -> tuple[list[list[str]], int]:
     """`decoding.samples` texts for each prompt, and the number of tokens written.
 
-    `core` is the transformers model inside `model`; `stops` the stop strings of each prompt.
+    `stops` are the stop strings of each prompt, `room` the most tokens that its text may have.
     """
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
-    rows = [_Row(coder, ids, decoding, stop, sample) for ids, stop in zip(prompts, stops, strict=True) for sample in range(samples)]
-    state = _State(model, core, prompts, samples, rows, decoding)
+    rows = [
+        _Row(coder, ids, decoding, stop, sample, most)
+        for ids, stop, most in zip(prompts, stops, room, strict=True)
+        for sample in range(samples)
+    ]
+    state = _State(feed, samples, rows, decoding)
     while state.alive:
         state.step()
     texts = [row.text() for row in rows]
@@ -41,12 +76,12 @@ def write(
 class _Row:
     """One continuation while it is written."""
 
-    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int) -> None:
+    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int, room: int) -> None:
         self.written: list[int] = []
         self.ended = False
         self._coder = coder
         self._stops = stops
-        self._most = min(decoding.max_new_tokens, coder.context - len(prompt))
+        self._most = min(decoding.max_new_tokens, room)
         # A character takes at most four tokens, and a stop string may begin inside a token.
         self._tail = 4 * max((len(stop) for stop in stops), default=0) + 4
         self._random = random.Random(digest(prompt, decoding.seed, sample))
@@ -70,34 +105,68 @@ class _Row:
         return str(self._coder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-class _State:
-    """The cache and the rows still being written; the rows that have ended leave once they are half of the batch."""
+class PromptFeed:
+    """A decoder's: prompts padded on the left, whose cache grows. `core` is the transformers model inside `model`."""
 
-    def __init__(
-        self, model: Any, core: Any, prompts: Sequence[list[int]], samples: int, rows: list[_Row], decoding: Decoding
-    ) -> None:
-        self.alive = rows
+    def __init__(self, model: Any, core: Any, prompts: Sequence[list[int]]) -> None:
+        self.said = prompts
         self._model = model
-        self._decoding = decoding
         self._device = core.device
         self._takes_positions = "position_ids" in inspect.signature(core.forward).parameters
         width = max(len(prompt) for prompt in prompts)
-        ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
-        lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        seen_BT = torch.arange(width, device=self._device)[None] >= (width - lengths_B)[:, None]
+        self._ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
+        self._positions_B = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        seen_BT = torch.arange(width, device=self._device)[None] >= (width - self._positions_B)[:, None]
         self._mask_BT = seen_BT.long()
+        self._cache: Any = None
+
+    def begin(self) -> torch.Tensor:
+        rows, width = self._ids_BT.shape
         positions_BT = (self._mask_BT.cumsum(-1) - 1).clamp(min=0)
-        last_B = torch.arange(1, len(prompts) + 1, device=self._device) * width - 1
+        return self._forward(self._ids_BT, positions_BT, torch.arange(1, rows + 1, device=self._device) * width - 1)
+
+    def repeat(self, times: int) -> None:
+        self._cache.batch_repeat_interleave(times)
+        self._mask_BT = self._mask_BT.repeat_interleave(times, 0)
+        self._positions_B = self._positions_B.repeat_interleave(times, 0)
+
+    def keep(self, places_B: torch.Tensor) -> None:
+        self._cache.batch_select_indices(places_B)
+        self._mask_BT = self._mask_BT[places_B]
+        self._positions_B = self._positions_B[places_B]
+
+    def read(self, tokens_B: torch.Tensor) -> torch.Tensor:
+        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(tokens_B), 1)], dim=1)
+        every = torch.arange(len(tokens_B), device=self._device)
+        logits_BV = self._forward(tokens_B[:, None], self._positions_B[:, None], every)
+        self._positions_B = self._positions_B + 1
+        return logits_BV
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        inputs = {"position_ids": positions} if self._takes_positions else {}
+        with reading(self._model, index):
+            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=self._cache, use_cache=True, **inputs)
+        self._cache = out.past_key_values
+        return out.logits.float()  # type: ignore[no-any-return]
+
+
+class _State:
+    """The rows still being written; the rows that have ended leave once they are half of the batch."""
+
+    def __init__(self, feed: Feed, samples: int, rows: list[_Row], decoding: Decoding) -> None:
+        self.alive = rows
+        self._feed = feed
+        self._decoding = decoding
+        self._logits_BV = feed.begin()
+        self._device = self._logits_BV.device
         self._said_BV: torch.Tensor | None = None
-        self._logits_BV, self._cache = self._forward(ids_BT, positions_BT, last_B, None)
         if decoding.repetition != 1.0:
             self._said_BV = torch.zeros_like(self._logits_BV, dtype=torch.bool)
-            for row, prompt in zip(self._said_BV, prompts, strict=True):
-                row[torch.tensor(prompt, device=self._device)] = True
-        self._positions_B = lengths_B
+            for row, said in zip(self._said_BV, feed.said, strict=True):
+                row[torch.tensor(said, device=self._device)] = True
         if samples > 1:
-            self._cache.batch_repeat_interleave(samples)
-            self._narrow(torch.arange(len(prompts), device=self._device).repeat_interleave(samples), cache=False)
+            feed.repeat(samples)
+            self._narrow(torch.arange(len(rows) // samples, device=self._device).repeat_interleave(samples))
 
     def step(self) -> None:
         """Choose a token for every row, and read on where a row goes on."""
@@ -115,25 +184,13 @@ class _State:
             keep = torch.tensor(going, device=self._device)
             self.alive = [self.alive[number] for number in going]
             tokens_B = tokens_B[keep]
-            self._narrow(keep, cache=True)
-        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(self.alive), 1)], dim=1)
-        every = torch.arange(len(self.alive), device=self._device)
-        self._logits_BV, self._cache = self._forward(tokens_B[:, None], self._positions_B[:, None], every, self._cache)
-        self._positions_B = self._positions_B + 1
+            self._feed.keep(keep)
+            self._narrow(keep)
+        self._logits_BV = self._feed.read(tokens_B)
 
-    def _narrow(self, keep: torch.Tensor, *, cache: bool) -> None:
-        if cache:
-            self._cache.batch_select_indices(keep)
-        self._mask_BT = self._mask_BT[keep]
-        self._positions_B = self._positions_B[keep]
+    def _narrow(self, keep: torch.Tensor) -> None:
         self._logits_BV = self._logits_BV[keep]
         self._said_BV = None if self._said_BV is None else self._said_BV[keep]
-
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
-        inputs = {"position_ids": positions} if self._takes_positions else {}
-        with reading(self._model, index):
-            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=cache, use_cache=True, **inputs)
-        return out.logits.float(), out.past_key_values
 
     def _choose(self) -> torch.Tensor:
         decoding = self._decoding

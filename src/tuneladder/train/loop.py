@@ -138,7 +138,7 @@ def train(
             else:
                 optimizer.step()
                 state.step += 1
-                state.tokens += sum(micro.ids.numel() for micro in micros)
+                state.tokens += sum(micro.size for micro in micros)
                 if dev and (state.step % look_every == 0 or state.step == steps):
                     dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     state.look(dev_loss)
@@ -229,7 +229,7 @@ class Passes:
         return self.lanes.in_turn if first else self.lanes.map
 
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
-        return dealt([micro.ids.numel() for micro in micros], self.lanes.count)
+        return dealt([micro.size for micro in micros], self.lanes.count)
 
     def _loss(self, micro: Micro, learned: int) -> torch.Tensor:
         device, alone = micro.ids.device.type, self.lanes.count == 1
