@@ -56,6 +56,14 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Lesson(Document):
+    """A passage that asks and answers: `text` is all of it, as a prompt would put it. A seq2seq reads `ask` and writes `answer`."""
+
+    ask: str = ""
+    answer: str = ""
+
+
+@dataclass(frozen=True)
 class Comparison:
     id: str
     turns: Turns

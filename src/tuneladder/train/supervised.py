@@ -65,7 +65,7 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
     mean, length, learned = _lengths(variant, task.examples.train, limit)
     tokens = lessons.epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
-    attention = attention_for(length, device())
+    attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
     shape: dict[str, Any] = {
         "trainable": trainable,
@@ -92,9 +92,10 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
     return count, rows
 
 
-def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
-    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows."""
-    return "eager" if device == "cpu" and length <= EAGER_BELOW else "sdpa"
+def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
+    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows, and with
+    a seq2seq's bias, which it is handed as a mask of every head, at any length."""
+    return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
@@ -138,7 +139,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     longest = max(len(row.ids) for row in (*rows, *dev))
     answer = max(len(row.target) for row in (*rows, *dev)) if family == "seq2seq" else 0
-    attention = attention_for(longest, kit.device)
+    attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
     # padding costs a GPU little, and rows too long for the eager kernel hold little of it

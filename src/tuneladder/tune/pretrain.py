@@ -1,5 +1,6 @@
 """Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805)
-for an encoder; from random weights or, on a finished base, as domain-adaptive pretraining (arXiv:2004.10964)."""
+for an encoder, span corruption (arXiv:1910.10683) for a seq2seq; from random weights or, on a finished base, as domain-adaptive
+pretraining (arXiv:2004.10964)."""
 
 from __future__ import annotations
 
@@ -19,12 +20,15 @@ from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.store import digest, resident
+from tuneladder.task.spans import MEAN
+from tuneladder.train import corrupting
 from tuneladder.train.batches import Batches, Blocks, Micro
+from tuneladder.train.corrupting import Corrupted, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights
-from tuneladder.train.losses import hidden_token, next_token
+from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.supervised import attention_for, check
-from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
+from tuneladder.types import Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
 
@@ -33,12 +37,12 @@ MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes.
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, and no seq2seq.
     """
 
     changes: ClassVar = "weights"
     needs: ClassVar = "text"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 2
 
@@ -61,7 +65,10 @@ class Pretrain:
         base = variant.base
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+        if base.family == "seq2seq" and not base.settings.get("sentinels"):
+            raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
         length = self._length(variant)
+        learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         rows = lanes * self._rows(length, lanes)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
@@ -70,7 +77,8 @@ class Pretrain:
             trainable=base.parameters,
             rows=rows,
             length=length,
-            learned_rows=rows * length if base.family == "decoder" else math.ceil(SHARE * rows * length),
+            learned_rows=rows * length if base.family == "decoder" else math.ceil(learned * rows * length),
+            answer=math.ceil(learned * length) if base.family == "seq2seq" else 0,
             dtype=dtype,
             device=device(),
             lanes=lanes,
@@ -85,15 +93,17 @@ class Pretrain:
             model, length = merged(live.model), self._length(variant)
             tokens = {
                 name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
-                for name in sorted({document.source for document in task.text.train})
+                for name in sorted({document.source for document in task.text.train if not _is_asked(document, variant)})
             }
             if not any(len(own) > length for own in tokens.values()):
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             steps = max(1, self.tokens // (length * self.batch_size))
             lanes = min(lanes_for(kit.device, trainable=variant.base.parameters, model=model), self._most_lanes(length))
             rows = self._rows(length, lanes)
-            encoder = variant.base.family == "encoder"
+            encoder, seq2seq = variant.base.family == "encoder", variant.base.family == "seq2seq"
             marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
+            lessons = lessons_of(live.pairs, task.text.train, length, kit) if seq2seq else {}
+            tokens |= {name: own.tokens for name, own in lessons.items()}
             blocks = Blocks(
                 tokens, task.mixture, length=length - marks, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed
             )
@@ -104,14 +114,22 @@ class Pretrain:
                 texts = [document.text for document in task.text.dev]
                 dev = held_out(texts, live.texts, length=length - marks, rows=rows, end=_end(live.tokenizer), **own)
                 live.model.set_attn_implementation(attention_for(length, kit.device))
+            elif seq2seq:
+                batches = Corrupted(blocks, live.pairs, lessons, lanes=lanes, seed=kit.seed)
+                texts = [document.text for document in task.text.dev]
+                dev = corrupting.held_out(texts, live.pairs, length=length, rows=rows, end=_end(live.tokenizer))
+                live.model.set_attn_implementation(attention_for(length, kit.device, family="seq2seq"))
             else:
                 dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
             model.requires_grad_(True)
-            loss: Loss = hidden_token if encoder else next_token
-            if self._compiled and encoder:
+            loss: Loss = hidden_token if encoder else answer_token if seq2seq else next_token
+            if seq2seq and self.compile == "on":  # no faster, so auto leaves it
+                model.get_encoder().compile()
+                model.get_decoder().compile()
+            elif encoder and self._compiled:
                 model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
-            elif self._compiled:
+            elif self._compiled and not seq2seq:
                 loss = torch.compile(next_token)
             ticks = learn(model, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
             save_weights(model, live.tokenizer, kit, ticks)
@@ -153,6 +171,11 @@ def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
         return {"tokens": len(whole)}
 
     return kit.store.once(key, make) / "tokens.npy"
+
+
+def _is_asked(document: Document, variant: Variant) -> bool:
+    """Whether a document is a lesson to this base; to another family it is running text."""
+    return variant.base.family == "seq2seq" and isinstance(document, Lesson)
 
 
 def _end(tokenizer: Any) -> int:
