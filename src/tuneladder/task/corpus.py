@@ -1,7 +1,8 @@
 """Plain text for pretraining: sources with weights -> documents, held out by source.
 
 A source is a file of rows and a Jinja text over their columns. `episode` joins that many rows, of one `group` where that is
-named, into one document, so that a base learns what worked examples in a prompt are for.
+named, into one document, so that a base learns what worked examples in a prompt are for. Where rows have an `answer`, their
+documents are lessons: text that asks and answers as a prompt does, which a seq2seq reads and writes apart.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.store import digest
 from tuneladder.task.read import read_rows
-from tuneladder.types import Document, Split
+from tuneladder.types import Document, Lesson, Split
 
 PASSAGE = 4_000
+ANSWER = "\nAnswer: "  # between what asks and what answers, as the plain template has it
 TOKEN = 3.7  # characters of English in a token of an 8k byte-level BPE, for what the notes foretell
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of text. `text`: a column or Jinja; `where`: a Jinja expression that a row must satisfy; `weight`: its share of the
-    tokens seen, relative to the other sources; `held_out`: the share of its characters kept for dev, and again for test;
-    `together`: a Jinja expression whose value no split divides (several texts of one article)."""
+    """Rows of text. `text`: a column or Jinja; `answer`: the same, for what answers it; `where`: a Jinja expression that a row must
+    satisfy; `weight`: its share of the tokens seen, relative to the other sources; `held_out`: the share of its characters kept
+    for dev, and again for test; `together`: a Jinja expression whose value no split divides (several texts of one article)."""
 
     data: str
     text: str = "text"
+    answer: str = ""
     name: str = ""
     weight: float = 1.0
     episode: int = 1
@@ -73,7 +76,8 @@ def gather(sources: Sequence[Source], *, seed: int) -> tuple[Split[Document], di
             raise BadInput(f"episode {source.episode} of source '{source.title}' joins no rows", "1 leaves each row a document")
         parts = _split(source, seed)
         mixture[source.title] = source.weight
-        for into, texts in zip((train, dev, test), parts, strict=True):
+        train += [_lesson(text, source.title) if source.answer else Document(text, source.title) for text in parts[0]]
+        for into, texts in zip((dev, test), parts[1:], strict=True):  # what is held out is read as running text
             into += [Document(text, source.title) for text in texts]
         sizes = [sum(map(len, texts)) for texts in parts]
         share = source.weight / sum(each.weight for each in sources)
@@ -88,13 +92,17 @@ def _rows(source: Source) -> list[_Row]:
     """The rows of a source as text, with what groups them and what keeps them together."""
     env = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     rows = read_rows(source.data)
-    template = source.text if "{{" in source.text or "{%" in source.text else "{{ " + source.text + " }}"
     try:
-        render = env.from_string(template).render
+        render = env.from_string(_template(source.text)).render
+        answer = env.from_string(_template(source.answer)).render if source.answer else None
         keep = env.compile_expression(source.where) if source.where else None
         together = env.compile_expression(source.together) if source.together else None
         made = [
-            _Row(render(**row).strip(), str(row[source.group]) if source.group else "", str(together(**row)) if together else "")
+            _Row(
+                _asked(render(**row), answer and answer(**row)),
+                str(row[source.group]) if source.group else "",
+                str(together(**row)) if together else "",
+            )
             for row in rows
             if keep is None or keep(**row)
         ]
@@ -105,6 +113,23 @@ def _rows(source: Source) -> list[_Row]:
     if not made:
         raise BadInput(f"source '{source.title}' has no text", f"look at {source.data} and at its `text` and `where`")
     return made
+
+
+def _template(text: str) -> str:
+    return text if "{{" in text or "{%" in text else "{{ " + text + " }}"
+
+
+def _asked(text: str, answer: str | None) -> str:
+    """A row's text, with its answer where it has one; nothing where one of the two is empty."""
+    if answer is None:
+        return text.strip()
+    return f"{text.strip()}{ANSWER}{answer.strip()}" if text.strip() and answer.strip() else ""
+
+
+def _lesson(text: str, source: str) -> Lesson:
+    """The last row asks, and those before it are its worked examples."""
+    ask, _, answer = text.rpartition(ANSWER)
+    return Lesson(text, source, ask, answer)
 
 
 def _documents(rows: Sequence[_Row], source: Source, seed: int) -> list[str]:
@@ -136,7 +161,7 @@ def _split(source: Source, seed: int) -> tuple[list[str], list[str], list[str]]:
         train, dev, test = (_documents(part, source, seed) for part in parts)
         return train, _trim(dev, source.held_out_at_most), _trim(test, source.held_out_at_most)
     documents = _documents(rows, source, seed)
-    whole = len(documents) >= 20
+    whole = len(documents) >= 20 or bool(source.answer)
     if whole:
         order = list(documents)
         random.Random(f"{seed} {source.title} held out").shuffle(order)
