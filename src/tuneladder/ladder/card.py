@@ -142,8 +142,10 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     lines = ["from peft import PeftModel"] if variant.adapter else []
-    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = AutoModelForCausalLM.from_pretrained({weights})"]
+    seq2seq = variant.base.family == "seq2seq"
+    kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
+    lines += [f"from transformers import {kind}, AutoTokenizer", ""]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights})"]
     if variant.adapter:
         lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
     example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
@@ -153,6 +155,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
     lines += ["", "messages = ["]
     lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
+    written = "" if seq2seq else ', inputs["input_ids"].shape[1]:'  # a decoder's output begins with what it read
     lines += [
         "]",
         "if tokenizer.chat_template:",
@@ -162,7 +165,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
         f"output = model.generate(**inputs, max_new_tokens={variant.prompt.decoding.max_new_tokens}, do_sample=False)",
-        'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())',
+        f"print(tokenizer.decode(output[0{written}], skip_special_tokens=True).strip())",
     ]
     if variant.prompt.ask == "score":
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
@@ -173,7 +176,8 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
 def _use_encoder(variant: Variant, folder: Path) -> str:
     """As `_use`, for what embeds a text or labels it with a head of its own."""
     encoder, head = variant.base.family == "encoder", variant.head
-    kind = "AutoModelForSequenceClassification" if head else "AutoModel" if encoder else "AutoModelForCausalLM"
+    bodies = {"encoder": "AutoModel", "decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+    kind = "AutoModelForSequenceClassification" if head else bodies[variant.base.family]
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
@@ -186,11 +190,14 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
     lines += ["model.eval()", f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
-    lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
+    if variant.base.family == "seq2seq":
+        lines += ["with torch.no_grad():", "    embedding = model.get_encoder()(**inputs).last_hidden_state[0].float().mean(0)"]
+    else:
+        lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
     labels: list[str] = list(head.labels) if head else []
     if head and not variant.probe:
         lines.append("logits = output.logits[0]")
-    else:
+    elif variant.base.family != "seq2seq":
         lines.append("embedding = output.hidden_states[-1][0].float().mean(0)")
     note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else ""
     if variant.probe:

@@ -21,7 +21,13 @@ METRICS = {
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
 }
-BASELINES = {"majority": "the majority class", "tfidf": "TF-IDF with logistic regression", "ngram": "an order-5 n-gram"}
+BASELINES = {
+    "majority": "the majority class",
+    "tfidf": "TF-IDF with logistic regression",
+    "ngram": "an order-5 n-gram",
+    "lead": "the input's first sentence",
+    "copy": "the input itself",
+}
 NONE = "–"
 
 
