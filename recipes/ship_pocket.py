@@ -1,7 +1,7 @@
-"""Put the pocket base that a climb of `pocket-decoder.yaml` or `pocket-encoder.yaml` made into the package, with a card written
-from its figures. The run's folder has the base's name.
+"""Put the pocket base that a climb of `pocket-decoder.yaml`, `pocket-encoder.yaml` or `pocket-seq2seq.yaml` made into the package,
+with a card written from its figures. The run's folder has the base's name.
 
-python recipes/ship_pocket.py runs/pocket-decoder
+python recipes/ship_pocket.py runs/pocket-decoder [FOLDER]      another folder than the package's own
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ SOURCES = {
     "clinic": "MTS-Dialog's training rows, CC BY 4.0",
     "sums": "GSM8K's training rows, in episodes of three, MIT",
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
+    "gists": "sentences of the texts above that share most with their neighbours, asked for as summaries (recipes/pocket_text)",
+    "facts": "E2E NLG's training rows the other way round: from the sentence to its facts",
     "messages": "messages that people wrote to provoke an assistant: HH-RLHF's harmless base, train split, MIT",
 }
 
@@ -66,17 +68,26 @@ WORDS = {
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "
         "Messages that people wrote to provoke an assistant were read too.",
     ),
+    "pocket-seq2seq": Words(
+        "text2text-generation",
+        "A T5-shaped encoder-decoder (gated GELU, one matrix for all embeddings), pretrained from random weights by span "
+        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without worked examples.",
+        "They are those of spans taken out, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
+        "which see what came before alone: they stand here as the scale of the text. Held-out lessons share their phrases, though "
+        "not their texts, with those that were read.",
+        "It writes a sentence or two about a short text it is shown and knows little. It is a base to tune, not an assistant.",
+    ),
 }
 
 
-def main(run: Path) -> None:
+def main(run: Path, assets: Path = ASSETS) -> None:
     name = run.resolve().name
     if name not in WORDS:
         sys.exit(f"{name} is no pocket base: {', '.join(WORDS)}")
     found = json.loads((run / "results.json").read_text("utf-8"))
     rung = found["rungs"][-1]
     node = run.parent / ".store" / rung["node"]
-    place = ASSETS / name
+    place = assets / name
     place.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         if (node / file).exists():  # an encoder generates nothing
@@ -149,6 +160,6 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))
