@@ -71,7 +71,7 @@ WORDS = {
     "pocket-seq2seq": Words(
         "text2text-generation",
         "A T5-shaped encoder-decoder (gated GELU, one matrix for all embeddings), pretrained from random weights by span "
-        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without worked examples.",
+        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without shots.",
         "They are those of spans taken out, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
         "which see what came before alone: they stand here as the scale of the text. Held-out lessons share their phrases, though "
         "not their texts, with those that were read.",
