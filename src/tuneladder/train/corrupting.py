@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tuneladder.task.pairs import PairCoder, Paired, encode_pairs
 from tuneladder.task.spans import MEAN, SHARE, corrupted
 from tuneladder.train.batches import Blocks, Micro, bundle, pad_pairs
 from tuneladder.types import Document, Kit, Lesson, Turn
+
+OVERHEAD = 256  # tokens that a pass is worth: its own sums of the gradients are most of what a small one costs
 
 
 def spans_of(length: int, *, most: int, draw: np.random.Generator) -> list[tuple[int, int]]:
@@ -135,9 +138,19 @@ class Corrupted:
             else:
                 draw = np.random.default_rng([self.seed, step, at])
                 whole.append(framed(blocks.block(name, place)[:-1], self.coder, draw))
-        micros = [stacked(whole[at : at + blocks.rows], start=start) for at in range(0, len(whole), blocks.rows)]
+        # as many passes as the lanes can use, as even as they can be: lessons leave no fixed number of blocks to a step
+        passes = min(len(whole), -(-len(whole) // (blocks.rows * self.lanes)) * self.lanes)
+        cuts = [at * len(whole) // passes for at in range(passes)] + [len(whole)] if whole else []
+        micros = [stacked(whole[first:last], start=start) for first, last in pairwise(cuts)]
         tokens = blocks.rows * blocks.length
-        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, pad=partial(pad_pairs, start=start))
+        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=OVERHEAD, pad=partial(pad_pairs, start=start))
+
+
+def table_of(model: Any) -> float:
+    """How many times faster the embeddings should learn than the rest. T5 with tied embeddings draws them as wide as 1, and divides
+    what its head reads by the root of the width: one rate for all would leave the head behind (arXiv:1910.10683 had Adafactor,
+    whose rates follow the weights' own size)."""
+    return float(model.config.hidden_size**0.5) if getattr(model.config, "scale_decoder_outputs", False) else 1.0
 
 
 def held_out(texts: Sequence[str], coder: PairCoder, *, length: int, rows: int, end: int, most: int = 64) -> list[Micro]:

@@ -121,7 +121,13 @@ class Pretrain:
                 live.model.set_attn_implementation(attention_for(length, kit.device, family="seq2seq"))
             else:
                 dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
-            course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
+            course = Course.pretraining(
+                self.learning_rate,
+                warmup=self.warmup,
+                weight_decay=self.weight_decay,
+                looks=self.looks,
+                table=corrupting.table_of(model) if seq2seq else 1.0,
+            )
             model.requires_grad_(True)
             loss: Loss = hidden_token if encoder else answer_token if seq2seq else next_token
             if seq2seq and self.compile == "on":  # no faster, so auto leaves it
