@@ -108,6 +108,8 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
     """The card: what the base is, what it read, how long it took, and its bits per byte beside what needs no network."""
     base, words = found["bases"][0], WORDS[name]
     root = found["rungs"][0]["test"]
+    decoder = base["settings"].get("decoder_layers")  # a seq2seq has two stacks, and reads and writes of what it sees
+    layers, seen = (f"{base['layers']} and {decoder}", "of sources and targets ") if decoder else (base["layers"], "")
     baselines = {each["name"]: each["quality"] for each in found["baselines"]}
     lines = [
         "---",
@@ -118,7 +120,7 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
         "",
         f"# {name}",
         "",
-        f"{words.what} {base['parameters']:,} parameters ({base['layers']} layers of {base['width']}, vocabulary "
+        f"{words.what} {base['parameters']:,} parameters ({layers} layers of {base['width']}, vocabulary "
         f"{base['vocabulary']:,}, context {base['context']}), made by Tuneladder's own steps with `tuneladder climb "
         f"recipes/{name}.yaml`. Its tokenizer is a byte-level BPE trained on the same text.",
         "",
@@ -126,8 +128,8 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
     for step, ticks in zip(rung["steps"], logs, strict=True):
         last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
         lines.append(
-            f"- {step['step']}: {last['tokens']:,} tokens seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two shared "
-            f"CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on held-out text"
+            f"- {step['step']}: {last['tokens']:,} tokens {seen}seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two "
+            f"shared CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on dev"
         )
     lines += [
         "- weights: bfloat16",
