@@ -19,6 +19,7 @@ from tuneladder.types import Pace, Split, Turn, Variant
 PACE = Pace(1e9)
 CHANGES = [
     {"tokens": 700},
+    {"readings": 2},
     {"length": 16},
     {"batch_size": 4},
     {"learning_rate": 1e-3},

@@ -36,7 +36,7 @@ CONTENT = (
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
-SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "decoder_layers")
+SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase", "decoder_layers")
 ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert", "seq2seq": "t5"}  # what a shape of a family is made of
 
 # what a shape's own tokenizer and head give it, and a checkpoint may lack: what its pretraining needs
@@ -162,8 +162,8 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
     family seq2seq a T5 (arXiv:1910.10683), whose `layers` are its encoder's.
 
     layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512,
-    tie true and decoder_layers as many as layers unless said. Raises BadInput for an unknown key and for a shape that cannot be
-    built.
+    tie true, lowercase false (an encoder's tokenizer may read everything in lower case) and decoder_layers as many as layers
+    unless said. Raises BadInput for an unknown key and for a shape that cannot be built.
     """
     if not isinstance(shape, Mapping):
         raise BadInput(f"the shape of {name} is {shape!r}", f"keys and values: {', '.join(SHAPE)}")
@@ -174,11 +174,14 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} does not say its {missing[0]}", f"a shape needs {', '.join(REQUIRED)}")
     for key in SHAPE:
         value = shape.get(key, 1)
-        if key not in ("family", "architecture", "tie") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if key not in ("family", "architecture", "tie", "lowercase") and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
             raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
+    usual["lowercase"] = False
     whole = {**usual, **({"decoder_layers": shape["layers"]} if family == "seq2seq" else {}), **shape}
     whole.setdefault("mlp", -(-8 * whole["width"] // 3 // 64) * 64)
     _possible(name, whole)
@@ -211,8 +214,11 @@ def _possible(name: str, shape: Mapping[str, Any]) -> None:
         raise BadInput(f"the shape of {name} is of family {family}, and says decoder_layers", "`layers` are all that it has")
     if family == "seq2seq" and shape["tie"] is False:
         raise BadInput(f"tie of the shape of {name} is False, and T5 in transformers ties always", "leave tie out")
-    if not isinstance(shape["tie"], bool):
-        raise BadInput(f"tie of the shape of {name} is {shape['tie']!r}", "tie is true or false")
+    for key in ("tie", "lowercase"):
+        if not isinstance(shape[key], bool):
+            raise BadInput(f"{key} of the shape of {name} is {shape[key]!r}", f"{key} is true or false")
+    if shape["lowercase"] and shape["family"] != "encoder":
+        raise BadInput(f"the shape of {name} reads everything in lower case, and could write nothing else", "leave lowercase out")
     if width % heads:
         raise BadInput(
             f"width {width} of {name} cannot be divided among {heads} heads",

@@ -31,7 +31,13 @@ def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
 
         family = base.family
         tokenizer = train_tokenizer(
-            documents, vocabulary=base.vocabulary, context=base.context, mixture=task.mixture, seed=seed, family=family
+            documents,
+            vocabulary=base.vocabulary,
+            context=base.context,
+            mixture=task.mixture,
+            seed=seed,
+            family=family,
+            lowercase=base.settings["lowercase"],
         )
         config = config_of(base)
         config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id

@@ -23,15 +23,17 @@ def train_tokenizer(
     mixture: Mapping[str, float],
     seed: int,
     family: Family = "decoder",
+    lowercase: bool = False,
     most: int = 24_000_000,
 ) -> Any:
     """A transformers tokenizer of `vocabulary` tokens; `<|end|>` opens a text (once) and closes it.
 
-    An encoder's puts it around every text and between two, and has tokens to pad and to mask with; a seq2seq's closes every text
-    with it, and has a token to pad and begin with and sentinels. Learns from at most `most` characters, drawn by the
-    mixture's weights. Raises BadInput where not every byte, and every special token, can have its own.
+    An encoder's puts it around every text and between two, and has tokens to pad and to mask with, and with `lowercase` reads every
+    letter as a small one; a seq2seq's closes every text with it, and has a token to pad and begin with and sentinels. Learns from
+    at most `most` characters, drawn by the mixture's weights. Raises BadInput where not every byte, and every special token, can
+    have its own.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     others = {"encoder": [PAD, MASK], "seq2seq": [PAD, *map(SENTINEL.format, range(SENTINELS))]}
@@ -41,6 +43,8 @@ def train_tokenizer(
         what = f"a vocabulary of {vocabulary} cannot hold the 256 bytes and {named}"
         raise BadInput(what, f"ask for {256 + len(special)} or more")
     core = Tokenizer(models.BPE())
+    if lowercase:
+        core.normalizer = normalizers.Lowercase()
     split = Regex(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]

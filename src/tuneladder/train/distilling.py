@@ -25,7 +25,7 @@ from tuneladder.types import Document
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
 OVERHEAD = 256  # tokens that a pass is worth: rows are compared with those of their own pass, so passes should not be small
-PIECE = (40, 700)  # characters of a piece, from a short sentence to a paragraph
+PIECE = (20, 450)  # characters of a piece, from a phrase to a paragraph
 
 
 def pieces(text: str, draw: random.Random) -> list[str]:

@@ -3,6 +3,7 @@ map that is thrown away afterwards, learns to lie where the teacher's does, next
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,14 +28,14 @@ from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, 
 
 PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
 CHUNK = 16_384  # texts that a teacher embeds under one key: what a kill can cost
-ROWS_TOKENS = 50  # tokens of a piece, about, for the plan
+ROWS_TOKENS = 33  # tokens of a piece, about, for the plan
 HELD_OUT = 512  # pieces of dev text
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceDistil:
-    """`teacher`: an encoder, by the name that a recipe gives a base. `tokens` are the tokens seen, `batch_size` counts texts,
-    `length` the most tokens of one. `similarity` and `hidden` weigh the rows' cosines with each other and the hidden tokens
+    """`teacher`: an encoder, by the name that a recipe gives a base. `tokens` are the tokens seen, each text `readings` times, with
+    other tokens hidden; `batch_size` counts texts, `length` the most tokens of one. `similarity` and `hidden` weigh the rows' cosines with each other and the hidden tokens
     beside the distance to the teacher."""
 
     changes: ClassVar = "weights"
@@ -45,6 +46,7 @@ class SentenceDistil:
 
     teacher: str = "minilm"
     tokens: int = 15_000_000
+    readings: int = 1
     length: int = 128
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -55,7 +57,7 @@ class SentenceDistil:
     looks: int = 20
 
     def __post_init__(self) -> None:
-        above = ("tokens", "batch_size", "learning_rate", "looks", "length")
+        above = ("tokens", "readings", "batch_size", "learning_rate", "looks", "length")
         check(self, "sentence_distil", above=above, at_least=("weight_decay", "similarity", "hidden"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
@@ -81,8 +83,8 @@ class SentenceDistil:
             lanes=lanes,
         )
         # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / pace.flops
-        disk = 2 * base.parameters + 2 * teacher.width * self.tokens // ROWS_TOKENS
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / self.readings / pace.flops
+        disk = 2 * base.parameters + 2 * teacher.width * self.tokens // self.readings // ROWS_TOKENS
         made = replace(variant, steps=(*variant.steps, "sentence_distil"), weights="foretold", adapter=None)
         return made, Cost(seconds, need.peak, disk)
 
@@ -91,7 +93,8 @@ class SentenceDistil:
         base, length = variant.base, min(self.length, variant.base.context)
         with kit.shelf.live(variant) as live:
             each = _characters_of_a_token(live.texts, task.text.train)
-        texts = drawn(task.text.train, task.mixture, characters=int(self.tokens * each), seed=kit.seed)
+        once = drawn(task.text.train, task.mixture, characters=int(self.tokens * each / self.readings), seed=kit.seed)
+        texts = [text for number in range(self.readings) for text in random.Random(f"{kit.seed} {number}").sample(once, len(once))]
         held = (
             drawn(task.text.dev, task.mixture, characters=int(HELD_OUT * ROWS_TOKENS * each), seed=kit.seed)
             if task.text.dev

@@ -1,0 +1,190 @@
+"""Are the pocket bases worth climbing from? Six tasks whose rows no base has read (data/classification), over three seeds.
+
+    1. pocket   every rung on each pocket base; the rung that is best on dev stands against TF-IDF with logistic regression on test:
+                McNemar's exact p over the rows of all seeds, and how the difference of macro-F1 spreads
+    2. random   the same tuning from random weights of the same shape and tokenizer: the difference, paired row by row
+    3. shots    the decoder's few_shot beside the majority class
+
+A seed draws the rows to learn from, the rows to examine, and the order of training. Raw figures go to
+benchmarks/results/unseen.json; what was climbed stays in runs/unseen, so that a second run makes only what is missing.
+
+    TUNELADDER_SHARED=/data/root python benchmarks/unseen.py [--tasks sst2,rte] [--bases pocket-encoder] [--seeds 0,1,2]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve()
+RESULTS = HERE.parent / "results" / "unseen.json"
+RUNS = HERE.parents[1] / "runs" / "unseen"
+DATA = "${TUNELADDER_SHARED}/data/classification"
+METRIC = "macro_f1"
+COMMON = {"input": "text", "target": "label", "kind": "classify", "metric": METRIC}
+DEV, TEST = 300, 1000
+TASKS: dict[str, dict[str, Any]] = {
+    "ag_news": {
+        "data": {part: f"{DATA}/ag_news/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
+        "labels": {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "technology"},
+        "rows": {"train": 2000, "dev": DEV, "test": TEST},
+    },
+    "sst2": {
+        "data": {part: f"{DATA}/sst2/{part}.jsonl" for part in ("train", "dev", "test")},
+        "labels": {0: "negative", 1: "positive"},
+        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+    },
+    "cola": {
+        "data": {part: f"{DATA}/cola/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
+        "labels": {0: "wrong", 1: "right"},
+        "instruction": "Is the grammar of this sentence right or wrong?",
+        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+    },
+    "rte": {
+        "data": {part: f"{DATA}/rte/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
+        "input": "{{ premise }}\n\n{{ hypothesis }}",
+        "labels": {"entailment": "yes", "not_entailment": "no"},
+        "instruction": "Does the second text follow from the first? Answer yes or no.",
+        "rows": {"train": 2000, "dev": DEV, "test": TEST},
+    },
+    "banking77": {
+        "data": {"train": f"{DATA}/banking77/train.jsonl", "test": f"{DATA}/banking77/test.jsonl"},
+        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+    },
+    "toxicity": {
+        "data": {"train": f"{DATA}/toxicity_surge/train.jsonl", "test": f"{DATA}/toxicity_surge/test.jsonl"},
+        "labels": {"Toxic": "toxic", "Not Toxic": "harmless"},
+        "rows": {"train": 600, "dev": 100, "test": TEST},
+    },
+}
+FEW_LABELS = 8  # with more, a prompt cannot show one example of each
+RUNGS: dict[str, list[Any]] = {
+    "encoder": ["zero_shot", "linear_probe", "full"],
+    "decoder": ["zero_shot", {"few_shot": {"shots": 8}}, "linear_probe", "full"],
+}
+TUNED = "full"  # what is climbed from random weights too
+
+
+def main() -> None:
+    options = _options()
+    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    for task in options.tasks.split(","):
+        for base in options.bases.split(","):
+            for seed in map(int, options.seeds.split(",")):
+                kept.setdefault(task, {}).setdefault(base, {})[str(seed)] = climbed(task, base, seed)
+            kept[task][base]["all"] = together(kept[task][base], task, base)
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            print(task, base, json.dumps(kept[task][base]["all"]), flush=True)
+
+
+def climbed(name: str, base: str, seed: int) -> dict[str, Any]:
+    """Climb a task on a base and on random weights of its shape; every score on test, and the rung that is best on dev."""
+    from tuneladder import climb
+    from tuneladder.model.inspect import inspect
+
+    family = inspect(base).family
+    rungs = [rung for rung in RUNGS[family] if rung == TUNED or name != "banking77" or not isinstance(rung, dict)]
+    recipe: dict[str, Any] = {"name": f"{name}-{base}-{seed}", "task": {**COMMON, **TASKS[name]}, "seed": seed}
+    ladder = climb({**recipe, "base": base, "rungs": rungs}, out=RUNS / recipe["name"])
+    fresh = random_weights(base, seed)
+    control = climb({**recipe, "base": str(fresh), "rungs": ["zero_shot", TUNED]}, out=RUNS / f"{recipe['name']}-random")
+    found: dict[str, Any] = {"baselines": {key: _score(own.quality[METRIC]) for key, own in ladder.baselines.items()}}
+    found["rungs"] = {each.rung.name: _result(each) for each in ladder.results}
+    found["random"] = _result(next(each for each in control.results if each.rung.name == TUNED))
+    learned = [each for each in ladder.results if each.dev and each.test and each.rung.name != "zero_shot"]
+    found["best"] = max(learned, key=lambda each: each.dev.quality[METRIC].value).rung.name
+    return found
+
+
+def random_weights(base: str, seed: int) -> Path:
+    """A folder with the base's config and tokenizer, and weights as before any training."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+    from tuneladder.model.inspect import inspect
+
+    found = inspect(base)
+    folder = RUNS / f"random-{base}-{seed}"
+    if not (folder / "config.json").exists():
+        kind: Any = AutoModelForMaskedLM if found.family == "encoder" else AutoModelForCausalLM
+        torch.manual_seed(seed)
+        kind.from_config(AutoConfig.from_pretrained(found.location)).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(found.location).save_pretrained(folder)
+    return folder
+
+
+def together(seeds: dict[str, Any], name: str, base: str) -> dict[str, Any]:
+    """Over the seeds: means, the best rung against TF-IDF, and the tuned base against random weights, on all their test rows."""
+    from tuneladder import load
+    from tuneladder.api import answers_of
+    from tuneladder.evaluate.baselines import baselines
+    from tuneladder.evaluate.compare import compare
+    from tuneladder.evaluate.find import find_metric
+    from tuneladder.evaluate.intervals import mcnemar, paired_bootstrap
+
+    metric = find_metric(METRIC)
+    won = lost = 0
+    against: dict[str, list[list[Any]]] = {"tfidf": [], "random": []}
+    labels: Sequence[str] = ()
+    own = {seed: found for seed, found in seeds.items() if seed != "all"}
+    for seed, found in own.items():
+        task = load({"name": name, "task": {**COMMON, **TASKS[name]}, "seed": int(seed), "base": base, "rungs": ["zero_shot"]}).task
+        labels = task.labels
+        run = RUNS / f"{name}-{base}-{seed}"
+        best = answers_of(f"{run}:{found['best']}")
+        tuned = answers_of(f"{run}:{TUNED}")
+        plain = baselines(task, "test", seed=int(seed))["tfidf"].answers
+        contest = compare(best, plain)
+        won, lost = won + len(contest.won), lost + len(contest.lost)
+        against["tfidf"].append([_statistics(metric, each, labels) for each in (plain, best)])
+        fresh = answers_of(f"{run}-random:{TUNED}")
+        against["random"].append([_statistics(metric, each, labels) for each in (fresh, tuned)])
+    said: dict[str, Any] = {"won": won, "lost": lost, "mcnemar": mcnemar(won, lost), "best": [f["best"] for f in own.values()]}
+    for key, pairs in against.items():
+        a, b = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        value, low, high, p = paired_bootstrap(a, b, metric.combine, seed=0)
+        said[f"over_{key}"] = {"value": value, "low": low, "high": high, "p": p, "count": len(a)}
+    means = {rung: [f["rungs"][rung]["test"]["value"] for f in own.values() if f["rungs"][rung]["test"]] for rung in own["0"]["rungs"]}
+    means["random"] = [f["random"]["test"]["value"] for f in own.values()]
+    for key in ("majority", "tfidf"):
+        means[key] = [f["baselines"][key]["value"] for f in own.values()]
+    return said | {"means": {key: float(np.mean(values)) for key, values in means.items() if values}}
+
+
+def _statistics(metric: Any, answers: Sequence[Any], labels: Sequence[str]) -> Any:
+    return metric.statistics([one.answer.text for one in answers], [(one.reference,) for one in answers], labels)
+
+
+def _result(result: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {"dev": None, "test": None, "failure": result.failure}
+    if result.test:
+        said |= {"dev": _score(result.dev.quality[METRIC]), "test": _score(result.test.quality[METRIC])}
+        said["seconds"] = result.test.spent.seconds
+    return said
+
+
+def _score(score: Any) -> dict[str, float]:
+    return {"value": score.value, "low": score.low, "high": score.high, "count": score.count}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--bases", default="pocket-encoder,pocket-decoder")
+    parser.add_argument("--seeds", default="0,1,2")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
