@@ -15,7 +15,7 @@ from tuneladder.ladder.tree import root_of
 from tuneladder.task.pairs import PairCoder, Paired
 from tuneladder.task.tokenizer import train_tokenizer
 from tuneladder.train.batches import Blocks
-from tuneladder.train.corrupting import Corrupted, Lessons, framed, held_out, spans_of
+from tuneladder.train.corrupting import Corrupted, LessonTokens, framed, held_out, spans_of, table_of
 from tuneladder.train.loop import read_log
 from tuneladder.train.losses import answer_token
 from tuneladder.tune.pretrain import Pretrain
@@ -92,7 +92,7 @@ def test_what_is_taken_is_a_function_of_the_step(coder: PairCoder, blocks: Block
 
 def test_lessons_are_read_whole_each_round_beside_the_text(coder: PairCoder) -> None:
     rows = [Paired([200 + n % 100] * (3 + n % 9), [300 + n % 50] * (2 + n % 4)) for n in range(400)]
-    lessons = Lessons.of(rows, length=40, width=np.uint16)
+    lessons = LessonTokens.of(rows, length=40, width=np.uint16)
     assert lessons.within(0, len(lessons.tokens)) == rows
     tokens = {"mill": np.arange(5000, dtype=np.uint16) % 290 + 102, "asked": lessons.tokens}
     steps = 2 * len(lessons.tokens) // (40 * 8)  # with half of the weight, one round
@@ -100,7 +100,7 @@ def test_lessons_are_read_whole_each_round_beside_the_text(coder: PairCoder) -> 
     batches = Corrupted(drawn, coder, {"asked": lessons}, lanes=2, seed=0)
     seen = sum(len(micro.ids) for step in range(steps) for micro in batches[step] if micro.mask is not None)
     assert seen == pytest.approx(400, rel=0.15)
-    long = Lessons.of([Paired(list(range(100)), [7, 0])], length=40, width=np.uint16).within(0, 1)
+    long = LessonTokens.of([Paired(list(range(100)), [7, 0])], length=40, width=np.uint16).within(0, 1)
     assert long == [Paired([*range(19), *range(81, 100)], [7, 0])]  # its middle is gone, its answer is not
 
 
@@ -133,3 +133,20 @@ def test_too_little_text_says_so(tiny_seq2seq, tiny_task, lend) -> None:
     none = replace(tiny_task, text=Split((Document("the mill", "mill"),)))
     with pytest.raises(BadInput, match="no source of text is longer than 32 tokens"):
         STEP.apply(root_of(tiny_seq2seq, none), none, lend())
+
+
+def test_only_who_asks_has_the_stacks_compiled(tiny_seq2seq, tiny_task, lend, monkeypatch) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    monkeypatch.setattr(Pretrain, "_compiled", True)  # as for work of millions of tokens
+    for how, names in (("auto", []), ("on", ["T5Stack", "T5Stack"])):
+        compiled.clear()
+        replace(STEP, tokens=128, compile=how).apply(root_of(tiny_seq2seq, tiny_task), tiny_task, lend(how))
+        assert compiled == names
+
+
+def test_the_table_of_a_head_that_is_scaled_down_learns_faster(tiny_seq2seq) -> None:
+    model = AutoModelForSeq2SeqLM.from_pretrained(tiny_seq2seq.location)
+    assert table_of(model) == pytest.approx(32**0.5)
+    model.config.scale_decoder_outputs = False
+    assert table_of(model) == 1.0

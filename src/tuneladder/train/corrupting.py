@@ -59,7 +59,7 @@ def stacked(rows: Sequence[Paired], *, start: int) -> Micro:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class LessonTokens:
     """Lessons of one source in one array of tokens, where a block of the source finds those that begin in it: the lesson that
     begins at `begins[n]` has its source up to `borders[n]`, and its target up to the next."""
 
@@ -68,7 +68,7 @@ class Lessons:
     borders: np.ndarray[Any, Any]
 
     @classmethod
-    def of(cls, rows: Sequence[Paired], *, length: int, width: Any) -> Lessons:
+    def of(cls, rows: Sequence[Paired], *, length: int, width: Any) -> LessonTokens:
         """Of a row longer than `length` the source loses its middle, so that every block has a row's beginning; `width` is the
         type of the tokens' numbers."""
         rows = [_fitting(row, length) for row in rows if len(row.target) < length]
@@ -96,25 +96,25 @@ def _fitting(row: Paired, length: int) -> Paired:
     return Paired([*row.source[: room - tail], *row.source[len(row.source) - tail :]], row.target)
 
 
-def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, kit: Kit) -> dict[str, Lessons]:
+def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, kit: Kit) -> dict[str, LessonTokens]:
     """The lessons of each source that has any, asked as a step that tunes would ask them; made once for all steps on that text."""
     by_source: dict[str, list[Lesson]] = {}
     for document in documents:
         if isinstance(document, Lesson):
             by_source.setdefault(document.source, []).append(document)
     width = np.uint16 if len(coder.tokenizer) <= 1 << 16 else np.uint32
-    found: dict[str, Lessons] = {}
+    found: dict[str, LessonTokens] = {}
     for name, own in sorted(by_source.items()):
         pairs: list[Pair] = [((Turn("user", lesson.ask),), lesson.answer) for lesson in own]
         key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, pairs)
 
         def make(folder: Path, pairs: list[Pair] = pairs) -> Mapping[str, Any]:
-            made = Lessons.of(encode_pairs(coder, pairs, limit=length)[0], length=length, width=width)
+            made = LessonTokens.of(encode_pairs(coder, pairs, limit=length)[0], length=length, width=width)
             np.savez(folder / "lessons.npz", **vars(made))
             return {"tokens": len(made.tokens)}
 
         with np.load(kit.store.once(key, make) / "lessons.npz") as kept:
-            found[name] = Lessons(**kept)
+            found[name] = LessonTokens(**kept)
     return found
 
 
@@ -122,7 +122,7 @@ class Corrupted:
     """Blocks of running text with spans taken out, `blocks.length` tokens of text to a row; a block of a source of lessons is those
     that begin in it, padded in passes of at most as many tokens as the blocks' have."""
 
-    def __init__(self, blocks: Blocks, coder: PairCoder, lessons: Mapping[str, Lessons], *, lanes: int, seed: int) -> None:
+    def __init__(self, blocks: Blocks, coder: PairCoder, lessons: Mapping[str, LessonTokens], *, lanes: int, seed: int) -> None:
         self.blocks, self.coder, self.lessons, self.lanes, self.seed = blocks, coder, lessons, lanes, seed
 
     def __len__(self) -> int:
