@@ -71,7 +71,7 @@ class LessonTokens:
     def of(cls, rows: Sequence[Paired], *, length: int, width: Any) -> LessonTokens:
         """Of a row longer than `length` the source loses its middle, so that every block has a row's beginning; `width` is the
         type of the tokens' numbers."""
-        rows = [_fitting(row, length) for row in rows if len(row.target) < length]
+        rows = [_fitting(row, length) for row in rows]
         sizes = np.array([len(row.ids) for row in rows])
         begins = np.cumsum(sizes) - sizes
         borders = begins + np.array([len(row.source) for row in rows])
@@ -109,7 +109,8 @@ def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, kit
         key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, pairs)
 
         def make(folder: Path, pairs: list[Pair] = pairs) -> Mapping[str, Any]:
-            made = LessonTokens.of(encode_pairs(coder, pairs, limit=length)[0], length=length, width=width)
+            rows, _ = encode_pairs(coder, pairs, limit=length - 1)  # an answer leaves room for a token of its source
+            made = LessonTokens.of(rows, length=length, width=width)
             np.savez(folder / "lessons.npz", **vars(made))
             return {"tokens": len(made.tokens)}
 
