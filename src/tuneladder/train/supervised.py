@@ -137,8 +137,11 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     rows, kept = encode(live, variant, learnable, task, limit)
     dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
-    longest = max(len(row.ids) for row in (*rows, *dev))
-    answer = max(len(row.target) for row in (*rows, *dev)) if family == "seq2seq" else 0
+    whole = (*rows, *dev)
+    longest = max(len(row.ids) for row in whole)
+    read, answer = longest, 0
+    if family == "seq2seq":
+        read, answer = max(len(row.source) for row in whole), max(len(row.target) for row in whole)
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
@@ -150,7 +153,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         variant.base,
         lanes_for(kit.device, trainable=trainable, model=core),
         trainable=trainable,
-        length=max(TILE, longest - answer),
+        length=read,
         answer=answer,
         allowed=kit.memory,
         wanted=lessons.batch_size,
