@@ -155,7 +155,9 @@ def together(seeds: dict[str, Any], name: str, base: str) -> dict[str, Any]:
         a, b = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
         value, low, high, p = paired_bootstrap(a, b, metric.combine, seed=0)
         said[f"over_{key}"] = {"value": value, "low": low, "high": high, "p": p, "count": len(a)}
-    means = {rung: [f["rungs"][rung]["test"]["value"] for f in own.values() if f["rungs"][rung]["test"]] for rung in own["0"]["rungs"]}
+    means = {
+        rung: [f["rungs"][rung]["test"]["value"] for f in own.values() if f["rungs"][rung]["test"]] for rung in own["0"]["rungs"]
+    }
     means["random"] = [f["random"]["test"]["value"] for f in own.values()]
     for key in ("majority", "tfidf"):
         means[key] = [f["baselines"][key]["value"] for f in own.values()]

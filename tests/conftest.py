@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tuneladder.store import digest
-from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Turn, Variant
+from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Text, Turn, Variant
 
 if TYPE_CHECKING:
     from tuneladder.model.shelf import Shelf
@@ -111,7 +111,7 @@ def tiny_task() -> Task:
         "desks",
         "classify",
         examples=Split(tuple(rows[:30]), tuple(rows[30:45]), tuple(rows[45:])),
-        text=Split(tuple(prose[:-4]), tuple(prose[-4:]), tuple(prose[-4:])),
+        text=Text(tuple(prose[:-4]), tuple(prose[-4:]), tuple(prose[-4:])),
         prompt=prompt,
         labels=tuple(DESKS),
         metric="macro_f1",

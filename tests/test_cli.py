@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 import tuneladder
-from tuneladder import cli
+from tuneladder import api, cli
 from tuneladder.errors import Failed
 from tuneladder.model import pocket
-from tuneladder.types import Ladder
+from tuneladder.model.inspect import SHAPE, from_shape
+from tuneladder.types import Ladder, Pace
 
 WORDS = {
     "sport": ("match", "goal", "team", "final", "coach"),
@@ -268,6 +269,28 @@ def test_plan_of_a_base(door: Door, here: Path) -> None:
     refused(door("plan", "r.yaml", "--base", "base"), "are both given")
 
 
+def test_plan_of_a_budget(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "pace_near", lambda base: Pace(1e12))
+    said = door("plan", "--pretrain", "--flops", "1e16", "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    fit, rule = found["laws"]
+    assert ("2404.10102" in fit["source"], rule["tokens"] / rule["parameters"]) == (True, pytest.approx(20))
+    for each in found["shapes"]:
+        assert each["parameters"] == pytest.approx(fit["parameters"], rel=0.1)
+        assert each["predicted"]["memory"] > 0
+        assert each["predicted"]["seconds"] == pytest.approx(1e16 / 1e12, rel=0.15)  # the tokens are the fit's
+        given = {key: value for key, value in each["shape"].items() if key in SHAPE}
+        assert from_shape("again", given).parameters == each["parameters"]  # it can be put into a recipe
+    assert "parameters" in door("plan", "--pretrain", "--tokens", "60M").out
+    refused(door("plan", "--pretrain"), "no budget is given")
+    refused(door("plan", "--pretrain", "--flops", "-5"), "--flops is -5")
+    refused(door("plan", "--pretrain", "--flops", "1e19", "--tokens", "1e9"), "--flops and --tokens are given")
+    refused(door("plan", "--parameters", "10M"), "--parameters is given without --pretrain")
+    refused(door("plan", "r.yaml", "--pretrain", "--flops", "1e19"), "are both given")
+    refused(door("plan", "--base", "base", "--pretrain", "--flops", "1e19"), "are both given")
+
+
 # ---- commands ----
 
 
@@ -278,7 +301,7 @@ def test_plan_of_a_base(door: Door, here: Path) -> None:
         (["train", "r.yaml"], "tuneladder climb RECIPE --rung NAME"),
         (["merge", "a"], "merge_and_unload"),
         (["climb", "--rungs", "lora"], "--rung"),
-        (["eval", "base"], "--recipe RECIPE"),
+        (["eval", "base"], "'base' is no run, so that no task's rows stand by it"),
         (["eval"], "VARIANT"),
         (["compare", "a"], "'B'"),
         (["compare", "nowhere", "nowhere:lora"], "'nowhere' is no run"),
@@ -417,6 +440,7 @@ def test_compare(run: Path, door: Door) -> None:
 def test_eval(run: Path, door: Door) -> None:
     found = json.loads(door("eval", f"r:{LORA}", "--recipe", "r.yaml", "--rows", "4", "--json").out)
     assert len(found["answers"]) == 4
+    assert found["quality"] == json.loads(door("eval", f"r:{LORA}", "--rows", "4", "--json").out)["quality"]  # its own recipe
     assert "macro_f1" in door("eval", "base", "--recipe", "r.yaml", "--rows", "4").out
     write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)

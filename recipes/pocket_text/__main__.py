@@ -82,7 +82,7 @@ def documents() -> Sequence[Document]:
     settings = yaml.safe_load(RECIPE.read_text("utf-8"))["task"]["data"]
     sources = [Source(**each) for each in settings if each["name"] in found.GENRES]
     placed = [replace(s, data=s.data if s.data.startswith("$") else str(RECIPE.parent / s.data)) for s in sources]
-    return gather(placed, seed=SEED)[0].train
+    return gather(placed, seed=SEED).text.train
 
 
 def pools_of(documents: Sequence[Document]) -> list[Pool]:

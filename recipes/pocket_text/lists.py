@@ -1,5 +1,5 @@
-"""Write the source of `pocket-encoder.yaml` that is made of words: lists of one to fourteen words that its teacher's tokenizer knows
-whole. The open text is old, and a teacher can say where words of today lie as well as where sentences do.
+"""Write the source of `pocket-encoder.yaml` that is made of words: lists of words that its teacher's tokenizer knows whole. The
+open text is old, and a teacher can say where words of today lie as well as where sentences do.
 
 TUNELADDER_SHARED=/data/root python -m recipes.pocket_text.lists
 """
@@ -36,7 +36,9 @@ def main() -> None:
 def known_words() -> list[str]:
     """The whole words of the teacher's vocabulary, in its order: of two letters or more, none of them foreign."""
     vocabulary: dict[str, int] = open_tokenizer(inspect(TEACHER)).get_vocab()
-    return [word for word, _ in sorted(vocabulary.items(), key=lambda item: item[1]) if word.isascii() and word.isalpha() and word[1:]]
+    return [
+        word for word, _ in sorted(vocabulary.items(), key=lambda item: item[1]) if word.isascii() and word.isalpha() and word[1:]
+    ]
 
 
 def neighbours(words: Sequence[str]) -> np.ndarray[Any, Any]:

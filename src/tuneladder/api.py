@@ -23,13 +23,16 @@ from tuneladder.ladder.report import glance, results, write_answers, write_card,
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model.ask import turns_of
+from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.hardware import device
 from tuneladder.model.inspect import inspect
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Report, lint
-from tuneladder.types import Answer, Ladder, Marked, Measurement, Result, Variant
+from tuneladder.task.passages import TextCoder
+from tuneladder.tune.pretrain import Pretrain
+from tuneladder.types import Answer, Base, Cost, Document, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -84,9 +87,38 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if read.task.kind == "text":
         return Report(read.notes, ())
     check_gold(read.task.metric, read.task)
-    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family == "decoder"), None)
-    coder = Coder(open_tokenizer(local), local.context) if local else None
+    local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
+    kind = TextCoder if local and local.family == "encoder" else Coder
+    coder = kind(open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A shape near the size that a budget allows, and what `pretrain` would cost on this machine."""
+
+    base: Base
+    cost: Cost
+
+
+def budget(**given: str | float | None) -> tuple[tuple[Budget, Budget], tuple[Sized, ...]]:
+    """What compute-optimal pretraining says of one of `flops`, `parameters` and `tokens`, a number or words such as 10M: by the
+    fit and by the rule of 20; and of each family a shape of the fit's size, with the cost of pretraining it on the fit's tokens."""
+    if strange := next((kind for kind in given if kind not in BOUNDS), ""):
+        raise unknown("kind of budget", strange, BOUNDS)
+    asked = {kind: str(value) for kind, value in given.items() if value is not None}
+    if len(asked) != 1:
+        several = f"{' and '.join(f'--{kind}' for kind in asked)} are given" if asked else "no budget is given"
+        raise BadInput(f"{several}, and one of them decides the rest", "--flops 1e19, --parameters 10M or --tokens 60M")
+    ((kind, text),) = asked.items()
+    laws = budgets(kind, number(text, kind))
+    step = Pretrain(tokens=round(laws[0].tokens))
+    task = Task("budget", "text", text=Text((Document("text"),)))
+    sized = []
+    for base in shapes(laws[0].parameters):
+        _, cost = step.plan(Variant(base, Prompt()), task, pace_near(base))
+        sized.append(Sized(base, cost))
+    return laws, tuple(sized)
 
 
 @dataclass(frozen=True)
@@ -202,10 +234,21 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)
 
 
+def recipe_of(variant: str) -> str:
+    """The recipe that a run was climbed by. Raises BadInput for a base, which has none."""
+    if not _is_run(variant):
+        raise BadInput(f"'{variant}' is no run, so that no task's rows stand by it", "name a task with --recipe RECIPE")
+    return str(split_variant(variant)[0] / "recipe.yaml")
+
+
+def _is_run(variant: str) -> bool:
+    run = variant.partition(":")[0]
+    return any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run))
+
+
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
-    run = variant.partition(":")[0]
-    if not any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run)):
+    if not _is_run(variant):
         return root_of(inspect(variant), read.task)
     folder, rung = split_variant(variant)
     entry = next(each for each in _results(folder)["rungs"] if each["name"] == rung)

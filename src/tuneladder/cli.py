@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +105,7 @@ def init(
     ),
     force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
 ) -> None:
-    """Look at the data, write a recipe, and show one row as the base will read it."""
+    """Look at the data, write a recipe, and show a row as it is read."""
     import yaml
 
     from tuneladder import api
@@ -131,7 +132,7 @@ def init(
 
 @app.command()
 def check(words: Words = None, as_json: Json = False) -> None:
-    """Lint the data: leaks, duplicates, truncation, what is learned and what is only read."""
+    """Lint the data: leaks, duplicates, cut rows, what is learned."""
     from tuneladder import api
     from tuneladder.store import freeze
 
@@ -149,13 +150,28 @@ def plan(
     base: Annotated[
         str | None, typer.Option("--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, a name.")
     ] = None,
+    pretrain: Annotated[
+        bool,
+        typer.Option("--pretrain", help="Say how large a base to pretrain on how many tokens instead, from one of the next three."),
+    ] = False,
+    flops: Annotated[str | None, typer.Option("--flops", metavar="N", help="The work of training, such as 1e19.")] = None,
+    parameters: Annotated[str | None, typer.Option("--parameters", metavar="N", help="The base's size, such as 10M.")] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", metavar="N", help="The tokens there are, such as 60M.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predicted cost of every rung before any work; with --base, the memory that a base needs."""
+    """Predicted cost of every rung, of a base, or of pretraining one."""
+    given = {"flops": flops, "parameters": parameters, "tokens": tokens}
+    meant = [f"--{name}" for name, own in {"base": base, "pretrain": pretrain}.items() if own]
+    if len(meant) > 1 or (meant and words):
+        other = meant[1] if len(meant) > 1 else f"the recipe {words[0]}" if words else ""
+        raise BadInput(f"{meant[0]} and {other} are both given", "keep one of them")
+    if not pretrain and (stray := next((kind for kind, own in given.items() if own is not None), "")):
+        raise BadInput(f"--{stray} is given without --pretrain", f"tuneladder plan --pretrain --{stray} {given[stray]}")
     if base:
-        if words:
-            raise BadInput(f"--base and the recipe {words[0]} are both given", "keep one of them")
         _plan_base(base, as_json)
+        return
+    if pretrain:
+        _plan_pretraining(given, as_json)
         return
     from rich.table import Table
 
@@ -164,7 +180,10 @@ def plan(
     from tuneladder.store import freeze
 
     recipe, overrides = _recipe(words)
-    foretold = api.plan(recipe, *overrides)
+    read = api.load(recipe, *overrides)
+    for note in read.notes:
+        talk.print(note, markup=False)
+    foretold = api.plan(read)
     if as_json:
         print(
             json.dumps(
@@ -194,19 +213,21 @@ def plan(
 @app.command("eval")
 def evaluate(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
-    recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked; a run's own where left out."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows; 0 is all.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a variant on the test rows of a recipe."""
+    """Measure a variant on a recipe's test rows, or on others."""
     from tuneladder import api
     from tuneladder.store import freeze
 
-    if recipe is None:
-        raise BadInput("eval has no rows to ask", "name a task with --recipe RECIPE")
+    recipe = recipe or api.recipe_of(variant)
     overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
     with talk.status(f"measuring {variant}"):
         measurement = api.evaluate(variant, recipe, *overrides, rows=rows)
@@ -223,7 +244,7 @@ def compare(
     show: Annotated[int, typer.Option("--show", metavar="N", min=0, help="How many of the items won and lost to print.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Items won and lost between two variants on the same rows, with McNemar's exact test."""
+    """Two variants on the same rows: the difference, with paired tests."""
     from tuneladder import api
     from tuneladder.store import freeze
 
@@ -463,6 +484,46 @@ def _plan_base(base: str, as_json: bool) -> None:
     for name, sizes in rows:
         shown.add_row(name, *(say.size(value) if value else "-" for value in sizes.values()))
     page.print(shown)
+
+
+def _plan_pretraining(given: Mapping[str, str | None], as_json: bool) -> None:
+    from rich.table import Table
+
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+    from tuneladder.model.budget import FITTED
+    from tuneladder.store import freeze
+
+    laws, sized = api.budget(**given)
+    if as_json:
+        of = [{"family": each.base.family, "shape": each.base.settings, "parameters": each.base.parameters} for each in sized]
+        costs = [{"predicted": freeze(each.cost)} for each in sized]
+        print(json.dumps({"laws": freeze(laws), "shapes": [own | cost for own, cost in zip(of, costs, strict=True)]}, indent=2))
+        return
+    page = Console(highlight=False)
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("", "flops", "parameters", "tokens", "tokens a parameter", "loss"):
+        shown.add_column(name, justify="right" if name else "left")
+    for law in laws:
+        figures = (f"{law.flops:.2e}", say.amount(law.parameters), say.amount(law.tokens), f"{law.tokens / law.parameters:.1f}")
+        shown.add_row(law.law, *figures, f"{law.loss:.2f}")
+    page.print(shown)
+    for law in laws:
+        page.print(f"{law.law}: {law.source}", style="dim")
+    page.print("loss: what the fit foretells, in nats a token of the text that it was made on", style="dim")
+    if not FITTED[0] <= laws[0].parameters <= FITTED[1]:
+        seen = f"{say.amount(FITTED[0])} to {say.amount(FITTED[1])}"
+        page.print(f"note: the runs behind both laws had {seen} parameters; outside they are carried on, not measured")
+    page.print(f"\nshapes near {say.amount(laws[0].parameters)}, and `pretrain` on {say.amount(laws[0].tokens)} tokens here:")
+    shapes = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("family", "layers", "width", "heads", "mlp", "vocab", "parameters", "memory", "time"):
+        shapes.add_column(name, justify="left" if name == "family" else "right")
+    for each in sized:
+        base, cost = each.base, each.cost
+        sizes = (base.settings[name] for name in ("layers", "width", "heads", "mlp", "vocabulary"))
+        whole = (say.amount(base.parameters), say.size(cost.memory), say.duration(cost.seconds))
+        shapes.add_row(base.family, *(f"{size:,}" for size in sizes), *whole)
+    page.print(shapes)
 
 
 if __name__ == "__main__":

@@ -435,10 +435,18 @@ def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -
         sources.append(dataclasses.replace(source, data=_place(source.data, folder)))
     if not sources:
         raise BadInput("data is an empty list", "name at least one source of text")
-    text, mixture, notes = gather(sources, seed=seed)
-    task = Task(name=name, kind="text", text=text, mixture=mixture, metric="bits_per_byte", prompt=Prompt())
-    rows = {split: len(getattr(text, split)) for split in ("train", "dev", "test")}
-    return task, Findings("text", rows, notes=tuple(notes)), [_plain(source) for source in sources]
+    found = gather(sources, seed=seed)
+    task = Task(
+        name=name,
+        kind="text",
+        text=found.text,
+        mixture=found.mixture,
+        replay=found.replay,
+        metric="bits_per_byte",
+        prompt=Prompt(),
+    )
+    rows = {split: len(getattr(found.text, split)) for split in ("train", "dev", "test")}
+    return task, Findings("text", rows, notes=found.notes), [_plain(source) for source in sources]
 
 
 def _sources(data: Any) -> list[Any]:

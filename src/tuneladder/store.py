@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -27,10 +27,20 @@ from tuneladder.errors import BadInput, NoRoom
 T = TypeVar("T")
 
 
+@runtime_checkable
+class Known(Protocol):
+    """What may be too large to be digested each time: it knows the digest of what it holds."""
+
+    @property
+    def content(self) -> str: ...
+
+
 def plain(value: Any) -> Any:
     """The value as JSON has it: dataclasses as objects, tuples as lists, paths as strings."""
     if is_dataclass(value) and not isinstance(value, type):
         return {"__type__": type(value).__name__} | {k: plain(v) for k, v in asdict(value).items()}
+    if isinstance(value, Known):
+        return value.content
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

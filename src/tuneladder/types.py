@@ -93,6 +93,15 @@ class Split(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Text:
+    """Plain text by split. What there is to train on may be larger than memory: it is gone through, and read anew each time."""
+
+    train: Sequence[Document] = ()
+    dev: tuple[Document, ...] = ()
+    test: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True)
 class Shots:
     """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made."""
 
@@ -137,17 +146,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`."""
+    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`, and among themselves
+    those of `replay`: general text that a step may mix in, so that less is forgotten."""
 
     name: str
     kind: Kind
     examples: Split[Example] = Split()
     comparisons: Split[Comparison] = Split()
-    text: Split[Document] = Split()
+    text: Text = Text()
     prompt: Prompt = Prompt()
     labels: tuple[str, ...] = ()
     metric: str = ""
     mixture: Mapping[str, float] = field(default_factory=dict)
+    replay: Sequence[Document] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from tuneladder.types import (
     Shots,
     Split,
     Task,
+    Text,
     Tick,
     Turn,
     Variant,
@@ -403,7 +404,7 @@ def test_a_metric_that_should_fall_is_read_the_other_way(ladder: Ladder, tmp_pat
             "local",
         )
 
-    made = Task("corpus", "text", text=Split(tuple(Document("a b c", "books") for _ in range(5))), metric="bits_per_byte")
+    made = Task("corpus", "text", text=Text(tuple(Document("a b c", "books") for _ in range(5))), metric="bits_per_byte")
     two = [replace(r, dev=bits(v), test=bits(v)) for r, v in ((ladder.results[0], 2.9), (ladder.results[4], 1.7))]
     corpus = Ladder(
         made, (BASE,), Bar("bits_per_byte", 1.8, None, 100), tuple(two), {"xz": bits(2.3)}, Pick("full", "", True, True)

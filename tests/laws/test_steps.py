@@ -21,7 +21,7 @@ from tuneladder.model.ask import ask
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, freeze, thaw
 from tuneladder.train import loop
-from tuneladder.types import Cost, Family, Kit, Pace, Rung, Split
+from tuneladder.types import Cost, Family, Kit, Pace, Rung, Split, Text
 
 PACE = Pace(1e9)
 
@@ -93,7 +93,7 @@ def test_plan_refuses_what_makes_no_sense(name, small, tiny_base, tiny_task):
     others = sorted(set(typing.get_args(Family)) - set(step.families))
     for family in others:
         assert f"makes no sense for a base of the {family} family" in planned(step, tiny_base, tiny_task, family=family)
-    bare = replace(tiny_task, examples=Split(), text=Split(), comparisons=Split())
+    bare = replace(tiny_task, examples=Split(), text=Text(), comparisons=Split())
     assert bool(planned(step, tiny_base, bare)) == (step.needs != "nothing")
     if step.needs != "nothing":
         with pytest.raises(Refused):
@@ -105,7 +105,7 @@ def test_plan_refuses_what_makes_no_sense(name, small, tiny_base, tiny_task):
 def test_a_refusal_costs_no_work(name, small, tiny_base, tiny_task, monkeypatch):
     """A plan opens no weights, whether it refuses or not."""
     monkeypatch.setattr(Shelf, "_open", lambda *_: pytest.fail("a plan opened a model"))
-    for task in (tiny_task, replace(tiny_task, examples=Split(), text=Split())):
+    for task in (tiny_task, replace(tiny_task, examples=Split(), text=Text())):
         planned(small(name), tiny_base, task)
 
 

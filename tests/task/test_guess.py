@@ -27,8 +27,8 @@ def text(n: int, length: int = 8) -> str:
 def test_a_text_column_and_a_column_of_few_values() -> None:
     recipe, why = guess(str(DESKS))
     assert recipe["task"] == {"kind": "classify", "data": str(DESKS), "input": "message", "target": "desk", "metric": "macro_f1"}
-    assert recipe["base"] == "pocket-decoder"
-    assert recipe["rungs"][0] == "zero_shot"
+    assert recipe["base"] == "pocket-encoder"
+    assert recipe["rungs"][:2] == ["zero_shot", "linear_probe"]
     assert any("6 different values" in sentence for sentence in why)
     assert yaml.safe_load(yaml.safe_dump(recipe)) == recipe
 
@@ -99,6 +99,16 @@ def test_nothing_to_guess_from(tmp_path: Path, rows: list[dict[str, Any]]) -> No
     with pytest.raises(BadInput) as caught:
         guess(table(tmp_path, rows))
     assert caught.value.hint
+
+
+def test_the_base_is_of_the_family_that_the_task_wants(tmp_path: Path) -> None:
+    labels = table(tmp_path, [{"text": text(n), "label": "ab"[n % 2]} for n in range(40)])
+    recipe, why = guess(labels)
+    assert (recipe["base"], recipe["rungs"][1]) == ("pocket-encoder", "linear_probe")
+    assert any("an encoder classifies best" in sentence for sentence in why)
+    recipe, why = guess(labels, kind="generate", target="label")
+    assert (recipe["base"], list(recipe["rungs"][1])) == ("pocket-decoder", ["few_shot"])
+    assert any("a decoder writes" in sentence for sentence in why)
 
 
 def test_plain_text(tmp_path: Path) -> None:

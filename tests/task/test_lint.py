@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from tuneladder.errors import BadInput
 from tuneladder.task.build import Findings, build
 from tuneladder.task.encode import Coder
-from tuneladder.task.lint import lint, show
-from tuneladder.types import Task, Turn
+from tuneladder.task.lint import Piece, lint, show
+from tuneladder.task.passages import TextCoder
+from tuneladder.types import Base, Task, Turn
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_folder: Path) -> object:
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(tiny_folder)
 
 
@@ -59,3 +59,15 @@ def test_with_a_base_the_row_is_shown_and_cuts_are_counted(made: tuple[Task, Fin
 def test_nothing_learnable_is_an_error_that_shows_a_row(made: tuple[Task, Findings], tokenizer: object) -> None:
     with pytest.raises(BadInput, match="the parcel"):
         lint(*made, Coder(tokenizer, 3))
+
+
+def test_an_encoder_reads_a_row_and_learns_its_label(made: tuple[Task, Findings], tiny_encoder: Base) -> None:
+    coder = TextCoder(AutoTokenizer.from_pretrained(tiny_encoder.location), tiny_encoder.context)
+    report = lint(*made, coder)
+    tally = report.tallies["train"]
+    assert (tally.kept, tally.dropped, tally.learned) == (len(made[0].examples.train), 0, 0)
+    assert 0 < tally.cut < tally.kept  # every fifth row is longer than the context
+    *read, label = report.row
+    assert "the parcel number" in "".join(piece.text for piece in read)
+    assert not any(piece.learned for piece in read)
+    assert label == Piece(made[0].examples.train[0].references[0], True)

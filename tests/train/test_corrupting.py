@@ -19,7 +19,7 @@ from tuneladder.train.corrupting import Corrupted, LessonTokens, framed, held_ou
 from tuneladder.train.loop import read_log
 from tuneladder.train.losses import answer_token
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Document, Lesson, Split
+from tuneladder.types import Document, Lesson, Text
 
 STEP = Pretrain(tokens=1024, length=32, batch_size=4, learning_rate=2e-3, looks=4, compile="off")
 
@@ -130,7 +130,7 @@ def test_held_out_text_is_corrupted_alike_each_time(coder: PairCoder) -> None:
 
 
 def test_too_little_text_says_so(tiny_seq2seq, tiny_task, lend) -> None:
-    none = replace(tiny_task, text=Split((Document("the mill", "mill"),)))
+    none = replace(tiny_task, text=Text((Document("the mill", "mill"),)))
     with pytest.raises(BadInput, match="no source of text is longer than 32 tokens"):
         STEP.apply(root_of(tiny_seq2seq, none), none, lend())
 

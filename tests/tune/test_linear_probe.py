@@ -15,7 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
 from tuneladder.tune.linear_probe import STRENGTHS, LinearProbe
-from tuneladder.types import Pace, Split
+from tuneladder.types import Example, Pace, Prompt, Split, Task, Turn
 
 PACE = Pace(1e9)
 
@@ -97,3 +97,26 @@ def test_what_is_refused(base, tiny_task):
         LinearProbe().plan(root_of(base, tiny_task), replace(tiny_task, labels=()), PACE)
     with pytest.raises(BadInput, match="strength -1"):
         LinearProbe(strength=-1)
+
+
+def test_of_pairs_the_head_sees_how_they_differ(tiny_encoder, lend):
+    texts = ["the parcel is lost", "the card was charged", "a heron waits", "the vote was held"]
+
+    def rows(name, start):
+        made = []
+        for n in range(start, start + 24):
+            first, same = texts[n % 4], n % 3 > 0
+            said = f"{first} {n}.\n\n{first if same else texts[(n + 1) % 4]} {n}."
+            made.append(Example(f"{name}{n}", (Turn("user", said),), ("yes" if same else "no",), source=f"{name}{n}"))
+        return tuple(made)
+
+    prompt = Prompt(ask="score", parse="label")
+    task = Task("pairs", "classify", Split(rows("a", 0), rows("b", 24), rows("c", 48)), prompt=prompt, labels=("no", "yes"))
+    kit, root = lend(), root_of(tiny_encoder, task)
+    made = LinearProbe(strength=30.0).apply(root, task, kit)
+    assert load_file(kit.folder / "probe.safetensors")["mean"].shape == (4 * tiny_encoder.width,)
+    right = [("no", "yes").index(row.references[0]) for row in task.examples.dev]
+    assert (scored(kit, made, task).argmax(1) == right).mean() > 0.9
+    single = replace(task.examples.dev[0], turns=(Turn("user", "one part alone"),))
+    with kit.shelf.engine(made) as engine:  # a row of another form is answered too
+        assert np.isfinite(engine.score([turns_of(made.prompt, single)], [task.labels])).all()

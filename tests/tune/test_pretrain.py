@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tuneladder.errors import BadInput
-from tuneladder.ladder.tree import root_of
+from tuneladder.errors import BadInput, Refused
+from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
 from tuneladder.model.inspect import from_shape
 from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
@@ -19,8 +19,9 @@ from tuneladder.store import Store
 from tuneladder.task.encode import Coder
 from tuneladder.train import loop
 from tuneladder.train.batches import Blocks
-from tuneladder.tune.pretrain import Pretrain, held_out_micros
-from tuneladder.types import Document, Split, Task
+from tuneladder.tune import pretrain
+from tuneladder.tune.pretrain import Pretrain, held_out_micros, shared
+from tuneladder.types import Document, Pace, Task, Text
 
 WORDS = re.findall(
     r"\w+", "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly"
@@ -37,7 +38,7 @@ def texts(count, seed):
 def task():
     train = tuple(Document(text, source) for source, seed in (("mill", 1), ("river", 2)) for text in texts(20, seed))
     dev = tuple(Document(text, "mill") for text in texts(6, 3))
-    return Task("mill", "text", text=Split(train, dev, dev), mixture={"mill": 1.0, "river": 3.0})
+    return Task("mill", "text", text=Text(train, dev, dev), mixture={"mill": 1.0, "river": 3.0})
 
 
 @pytest.fixture(scope="module")
@@ -130,16 +131,16 @@ def test_killed_between_checkpoints_it_ends_the_same(base, task, lend, monkeypat
 def test_sources_are_drawn_by_their_weight(task):
     tokens = {"mill": np.arange(5000, dtype=np.uint16), "river": np.arange(5000, dtype=np.uint16)}
     blocks = Blocks(tokens, {"mill": 1.0, "river": 3.0}, length=16, batch=8, rows=4, steps=200, seed=0)
-    share = sum(name == "river" for name, _ in blocks.plan) / len(blocks.plan)
+    assert blocks.names == ["mill", "river"]
+    share = float((blocks.source == 1).mean())
     assert share == pytest.approx(0.75, abs=0.03)
     only = Blocks(tokens, {"mill": 0.0, "river": 1.0}, length=16, batch=8, rows=4, steps=20, seed=0)
-    assert {name for name, _ in only.plan} == {"river"}
+    assert set(only.source.tolist()) == {1}
 
 
 def test_a_source_is_read_whole_before_any_of_it_comes_again():
     blocks = Blocks({"a": np.arange(16 * 32 + 1, dtype=np.uint16)}, {}, length=16, batch=4, rows=4, steps=8, seed=0)
-    starts = sorted(start // 16 for _, start in blocks.plan)
-    assert starts == list(range(32))
+    assert sorted(blocks.start // 16) == list(range(32))
 
 
 def test_blocks_predict_the_next_token():
@@ -151,7 +152,7 @@ def test_blocks_predict_the_next_token():
 
 
 def test_too_little_text_says_so(base, task, lend):
-    short = replace(task, text=Split((Document("the mill", "mill"),)))
+    short = replace(task, text=Text((Document("the mill", "mill"),)))
     with pytest.raises(BadInput, match="no source of text is longer than 32 tokens"):
         STEP.apply(root_of(base, short), short, lend())
 
@@ -168,3 +169,77 @@ def test_held_out_blocks_are_whole(base, task):
         micros = held_out_micros(live.tokenizer, task.text.dev, length=32, rows=4)
         assert all(micro.ids.shape == (4, 32) for micro in micros)
         assert held_out_micros(live.tokenizer, task.text.dev[:1], length=4096, rows=4) == []
+
+
+# ---- replay ----
+
+
+@pytest.fixture(scope="module")
+def replaying(task):
+    general = tuple(Document(text, source) for source, seed in (("sea", 4), ("hills", 5)) for text in texts(20, seed))
+    return replace(task, replay=general, mixture={**task.mixture, "sea": 1.0, "hills": 4.0})
+
+
+def test_the_shares_are_those_asked_for():
+    names = {"mill": 1.0, "river": 3.0, "sea": 1.0, "hills": 4.0}
+    weights = shared(names, ["mill", "river"], ["sea", "hills"], replay=0.25)
+    assert weights == pytest.approx({"mill": 0.1875, "river": 0.5625, "sea": 0.05, "hills": 0.2})
+    tokens = {name: np.arange(5000, dtype=np.uint16) for name in names}
+    blocks = Blocks(tokens, weights, length=16, batch=8, rows=4, steps=500, seed=0)
+    read = {name: float((blocks.source == at).mean()) for at, name in enumerate(blocks.names)}
+    assert read == pytest.approx(weights, abs=0.025)
+    assert read["sea"] + read["hills"] == pytest.approx(0.25, abs=0.025)
+
+
+def test_replay_changes_what_is_read(base, replaying, lend, monkeypatch):
+    """A quarter of the blocks is general text, to the token what stands in its documents; without `replay` none is."""
+    seen = []
+
+    def learn(model, batches, *given, **named):
+        seen.append(batches)
+        return loop.learn(model, batches, *given, **named)
+
+    monkeypatch.setattr(pretrain, "learn", learn)
+    step, root, kit = replace(STEP, replay=0.25), root_of(base, replaying), lend("with")
+    step.apply(root, replaying, kit)
+    replace(step, replay=0.0).apply(root, replaying, lend("without"))
+    mixed, plain = seen
+    assert (mixed.names, plain.names) == (["hills", "mill", "river", "sea"], ["mill", "river"])
+    assert float(np.isin(mixed.source, (0, 3)).mean()) == pytest.approx(0.25, abs=0.07)
+    with kit.shelf.live(root) as live:
+        said = "".join(live.tokenizer.batch_decode(np.asarray(mixed.tokens[0][:])))
+    assert all(document.text in said for document in replaying.replay if document.source == "hills")
+    first, second = (loop.read_log(lend(name).folder) for name in ("with", "without"))
+    assert [tick.loss for tick in first] != [tick.loss for tick in second]
+    # general text beside it changes nothing where nothing is replayed
+    bare = replace(replaying, replay=(), mixture={"mill": 1.0, "river": 3.0})
+    replace(step, replay=0.0).apply(root, bare, lend("bare"))
+    assert (lend("bare").folder / "model.safetensors").read_bytes() == (lend("without").folder / "model.safetensors").read_bytes()
+
+
+def test_replay_is_deterministic_and_taken_up_again(base, replaying, lend):
+    step, root = replace(STEP, replay=0.25, tokens=1280), root_of(base, replaying)
+    step.apply(root, replaying, lend("straight"))
+    step.apply(root, replaying, lend("cut", deadline=0.0))
+    step.apply(root, replaying, lend("cut"))
+    assert (lend("cut").folder / "model.safetensors").read_bytes() == (lend("straight").folder / "model.safetensors").read_bytes()
+
+
+def test_the_content_of_what_is_replayed_is_in_the_key(base, replaying):
+    step = replace(STEP, replay=0.25)
+    changed = replace(replaying, replay=(*replaying.replay[:-1], Document("Another word.", "hills")))
+    keys = {key_of(step, "", splits_digest(each), base, 0) for each in (replaying, changed, replace(replaying, replay=()))}
+    assert len(keys) == 3
+    assert lent(replaying, step).replay == replaying.replay
+
+
+def test_replay_is_refused_where_there_is_nothing_to_replay(base, task, replaying, lend):
+    step = replace(STEP, replay=0.25)
+    with pytest.raises(Refused, match="to replay 25% general text, and this task has none"):
+        step.plan(root_of(base, task), task, Pace(1e9))
+    assert step.plan(root_of(base, replaying), replaying, Pace(1e9))
+    with pytest.raises(BadInput, match="no source to replay is longer than 32 tokens"):
+        step.apply(root_of(base, task), replace(task, replay=(Document("the sea", "sea"),)), lend())
+    for share in (-0.1, 1.5, 1.0):
+        with pytest.raises(BadInput, match="replay"):
+            Pretrain(replay=share)

@@ -14,7 +14,7 @@ from tuneladder.model.root import root_base
 from tuneladder.store import Store
 from tuneladder.train.loop import read_log
 from tuneladder.tune.sentence_distil import SentenceDistil
-from tuneladder.types import Pace, Split, Turn, Variant
+from tuneladder.types import Pace, Text, Turn, Variant
 
 PACE = Pace(1e9)
 CHANGES = [
@@ -82,7 +82,7 @@ def test_the_student_comes_nearer_and_the_teacher_is_asked_once(step, teacher, t
 def test_what_is_refused(step, tiny_base, tiny_encoder, tiny_task, tmp_path):
     root = root_of(tiny_encoder, tiny_task)
     with pytest.raises(Refused, match="plain text"):
-        step.plan(root, replace(tiny_task, text=Split()), PACE)
+        step.plan(root, replace(tiny_task, text=Text()), PACE)
     with pytest.raises(Refused, match="a teacher is an encoder"):
         replace(step, teacher=tiny_base.location).plan(root, tiny_task, PACE)
     with pytest.raises(Refused, match="no teacher"):

@@ -16,7 +16,7 @@ from tuneladder.train.loop import read_log
 from tuneladder.tune.full import Full
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Pace, Shots, Split
+from tuneladder.types import Pace, Shots, Split, Text
 
 PACE = Pace(1e9)
 LORA = Lora(epochs=2, batch_size=5, learning_rate=1e-2)
@@ -146,7 +146,7 @@ def test_what_is_refused(tiny_base, tiny_task):
     with pytest.raises(Refused, match="full learns from examples"):
         FULL.plan(root, replace(tiny_task, kind="text"), PACE)
     with pytest.raises(Refused, match="pretrain needs plain text"):
-        PRETRAIN.plan(root, replace(tiny_task, text=Split()), PACE)
+        PRETRAIN.plan(root, replace(tiny_task, text=Text()), PACE)
     with pytest.raises(Refused, match="another adapter"):
         LORA.plan(LORA.plan(root, tiny_task, PACE)[0], tiny_task, PACE)
     with pytest.raises(Refused, match="no linear module is called 'query'"):

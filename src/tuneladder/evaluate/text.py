@@ -11,7 +11,8 @@ from typing import Protocol, runtime_checkable
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import rate
-from tuneladder.evaluate.ngram import ByteModel
+from tuneladder.evaluate.ngram import CAP, ByteModel
+from tuneladder.task.corpus import sampled
 from tuneladder.types import Answer, Cost, Document, Marked, Measurement, Score
 
 _METRIC = "bits_per_byte"
@@ -37,9 +38,10 @@ def measure_text(reader: Reader, documents: Sequence[Document], *, seed: int) ->
 
 
 def text_baselines(train: Sequence[Document], held_out: Sequence[Document], *, seed: int) -> dict[str, Measurement]:
-    """What needs no neural network: `xz` on the held-out bytes of each source, and `ngram`, an order-5 model of the train bytes."""
+    """What needs no neural network: `xz` on the held-out bytes of each source, and `ngram`, an order-5 model of at most CAP of the
+    train bytes."""
     start = time.perf_counter()
-    model = ByteModel.fit([document.text for document in train], seed=seed)
+    model = ByteModel.fit(sampled(train, characters=CAP, seed=f"{seed} ngram"), seed=seed)
     fitting = time.perf_counter() - start
     ngram = _read("order-5 n-gram", lambda texts: [-bits * math.log(2) for bits in model.bits(texts)], held_out, seed, fitting)
     return {"xz": _xz(held_out), "ngram": ngram}

@@ -15,7 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
-from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Variant
+from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def root_of(base: Base, task: Task) -> Variant:
 def splits_digest(task: Task) -> Mapping[str, str]:
     """Digests of what a step may read: never the test split."""
     return {
-        split: digest(task.kind, getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels)
-        for split in ("train", "dev")
+        split: digest(task.kind, getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also)
+        for split, also in (("train", [task.replay] if task.replay else []), ("dev", []))
     }
 
 
@@ -121,7 +121,13 @@ def lent(task: Task, step: Step) -> Task:
     def seen(split: Split[Any]) -> Split[Any]:
         return Split(split.train if "train" in step.reads else (), split.dev if "dev" in step.reads else ())
 
-    return replace(task, examples=seen(task.examples), comparisons=seen(task.comparisons), text=seen(task.text))
+    return replace(
+        task,
+        examples=seen(task.examples),
+        comparisons=seen(task.comparisons),
+        text=Text(task.text.train if "train" in step.reads else (), task.text.dev if "dev" in step.reads else ()),
+        replay=task.replay if "train" in step.reads else (),
+    )
 
 
 def _suits(step: Step, variant: Variant) -> None:

@@ -82,6 +82,15 @@ def size(count: float | None) -> str:
     return f"{value:.1f} TB"
 
 
+def amount(count: float) -> str:
+    """Parameters or tokens in three figures: `8.65 M`, `262 M`, `6.36 B`, `1.33 T`."""
+    for unit, one in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * one:
+            value = count / one
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{count:.0f}"
+
+
 def percent(share: float | None) -> str:
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %".replace("-", "−")
 

@@ -85,6 +85,56 @@ def with_body_of(model: Any, masked: Any) -> Any:
     return masked.requires_grad_(False)
 
 
+class PairHead(torch.nn.Module):
+    """Whether the second segment of a row follows the first, (B, T, D) -> (B, 2): a linear layer on the base's own pooler, or where
+    it has none on the mean over the tokens, which is what its embedding is."""
+
+    def __init__(self, pooler: torch.nn.Module | None, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.pooler, self.linear = pooler, linear
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        read_BD = hidden_BTD.mean(1) if self.pooler is None else self.pooler(hidden_BTD)
+        return self.linear(read_BD)  # type: ignore[no-any-return]
+
+
+PAIRS = "cls.seq_relationship"  # where BERT and its kin keep theirs
+
+
+def pair_head(folder: str, model: Any, *, seed: int, trust: bool) -> PairHead:
+    """The head for pairs that the checkpoint in `folder` holds, for a BERT saved with all that it was pretrained with; else a new
+    one, drawn by the seed with the base's own spread. Its weights are float32."""
+    from transformers import AutoConfig, AutoModelForPreTraining
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    if any(str(one).endswith("ForPreTraining") for one in config.architectures or ()):
+        options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trust}
+        whole = AutoModelForPreTraining.from_pretrained(folder, **options)
+        own = dict(whole.named_modules()).get(PAIRS)
+        if isinstance(own, torch.nn.Linear):
+            return PairHead(whole.base_model.pooler, own).requires_grad_(True)
+    linear = torch.nn.Linear(model.config.hidden_size, 2)
+    spread = float(getattr(model.config, "initializer_range", 0.02))
+    torch.nn.init.normal_(linear.weight, std=spread, generator=torch.Generator().manual_seed(seed))
+    torch.nn.init.zeros_(linear.bias)
+    return PairHead(None, linear)
+
+
+def with_pair_head(model: Any, head: PairHead) -> Any:
+    """What is to be saved: the model alone where the head was new, else the class that the base came in, with its own head."""
+    from transformers import AutoModelForPreTraining
+
+    if head.pooler is None:
+        return model
+    with torch.device("meta"):
+        whole = AutoModelForPreTraining.from_config(model.config)
+    model.base_model.pooler = head.pooler
+    setattr(whole, whole.base_model_prefix, model.base_model)
+    whole.cls.predictions = model.cls.predictions
+    whole.cls.seq_relationship = head.linear
+    return whole
+
+
 def open_adapter(model: Any, folder: str) -> Any:
     """The model with a saved adapter over it, frozen."""
     from peft import PeftModel

@@ -1,7 +1,7 @@
 """A linear head over frozen embeddings: one safetensors file, a JSON beside it, and the engine that answers with it.
 
 `probe.safetensors` holds float32 tensors: mean and scale (width,), weight (K, width), bias (K,). The logits of an embedding e are
-weight @ ((e - mean) / scale) + bias, in the order of `labels` in `probe.json`.
+weight @ ((e - mean) / scale) + bias, in the order of `labels` in `probe.json`. Where `pairs` is true there, e is `paired`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ import numpy as np
 
 from tuneladder.errors import Failed
 from tuneladder.model.batching import label_places
-from tuneladder.types import Decoding, Embedder, Engine, Turns
+from tuneladder.task.passages import parts_of, said
+from tuneladder.types import Decoding, Embedder, Engine, Turn, Turns
 
 WEIGHTS, FACTS = "probe.safetensors", "probe.json"
 
 
 @dataclass(frozen=True)
 class Linear:
-    """mean and scale (width,), weight (K, width), bias (K,); `labels` are the K."""
+    """mean and scale (width,), weight (K, width), bias (K,); `labels` are the K. `pairs`: of `paired` embeddings."""
 
     labels: tuple[str, ...]
     mean: np.ndarray[Any, Any]
     scale: np.ndarray[Any, Any]
     weight: np.ndarray[Any, Any]
     bias: np.ndarray[Any, Any]
+    pairs: bool = False
 
     def logs(self, embedded: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Natural log-probabilities (N, K) of embeddings (N, width)."""
@@ -38,14 +40,30 @@ class Linear:
         return logits_NK - most_N1 - np.log(np.exp(logits_NK - most_N1).sum(1, keepdims=True))  # type: ignore[no-any-return]
 
 
+def are_pairs(asks: Sequence[Turns]) -> bool:
+    """Whether every row has just two parts, as premise and hypothesis are."""
+    return bool(asks) and all(len(parts_of(said(ask))) == 2 for ask in asks)
+
+
+def paired(embedder: Embedder, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
+    """(N, 4 D) float32: of the embeddings u and v of a row's two parts [u, v, |u - v|, u * v] (arXiv:1705.02364, section 3.1), for
+    how two texts stand to each other is lost in the mean of both. What a row has beyond a first part is its second; a row of a
+    single part is its own second."""
+    parts = [parts_of(said(ask)) for ask in asks]
+    firsts, seconds = [own[0] for own in parts], ["\n\n".join(own[1:] or own) for own in parts]
+    both = embedder.embed([(Turn("user", text),) for text in (*firsts, *seconds)])
+    u_ND, v_ND = both[: len(asks)], both[len(asks) :]
+    return np.concatenate([u_ND, v_ND, np.abs(u_ND - v_ND), u_ND * v_ND], axis=1)
+
+
 def save_probe(head: Linear, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write both files; `facts` says how the head was made, for people to read."""
     from safetensors.numpy import save_file
 
     tensors = {"mean": head.mean, "scale": head.scale, "weight": head.weight, "bias": head.bias}
     save_file({name: np.ascontiguousarray(own, np.float32) for name, own in tensors.items()}, folder / WEIGHTS)
-    said = {"labels": list(head.labels), "pooling": "mean", "width": len(head.mean), **facts}
-    (folder / FACTS).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    whole = {"labels": list(head.labels), "pooling": "mean", "width": len(head.mean), "pairs": head.pairs, **facts}
+    (folder / FACTS).write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def open_probe(folder: str) -> Linear:
@@ -54,7 +72,7 @@ def open_probe(folder: str) -> Linear:
 
     try:
         facts = json.loads((Path(folder) / FACTS).read_text("utf-8"))
-        return Linear(tuple(facts["labels"]), **load_file(Path(folder) / WEIGHTS))
+        return Linear(tuple(facts["labels"]), **load_file(Path(folder) / WEIGHTS), pairs=facts["pairs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"the linear head in {folder} cannot be opened: {error}") from error
 
@@ -80,5 +98,5 @@ class ProbedEngine:
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending, which is one of the head's labels. Raises BadInput for another."""
         place = label_places(self._head.labels, endings)
-        logs_NK = self._head.logs(self._embedder.embed(asks))
+        logs_NK = self._head.logs(paired(self._embedder, asks) if self._head.pairs else self._embedder.embed(asks))
         return [[float(row[place[ending]]) for ending in own] for row, own in zip(logs_NK, endings, strict=True)]

@@ -36,3 +36,20 @@ def reading(model: Any, index: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextlib.contextmanager
+def keeping(module: torch.nn.Module) -> Iterator[list[Any]]:
+    """While open, the list takes what the module makes in this thread; others may pass through it at the same time."""
+    kept: list[Any] = []
+    reader = threading.get_ident()
+
+    def keep(module: torch.nn.Module, given: Any, made: Any) -> None:
+        if threading.get_ident() == reader:
+            kept.append(made)
+
+    hook = module.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        hook.remove()

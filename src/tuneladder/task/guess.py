@@ -12,6 +12,8 @@ from tuneladder.task.build import METRICS
 from tuneladder.task.formats import check_columns, is_template, recognise, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
 
+# an encoder reads both ways and classifies best for its size; what has to be written needs a decoder
+BASES = {"classify": "pocket-encoder"}
 BASE = "pocket-decoder"
 LOOK = 5_000  # rows that are looked at
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
@@ -90,16 +92,23 @@ def guess(
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
     task["metric"] = METRICS[task["kind"]]
+    base = BASES.get(task["kind"], BASE)
+    why.append(f"the base is {base}: " + ("an encoder classifies best for its size" if base != BASE else "a decoder writes"))
     shots = 8 if length < 200 else 4 if length < 500 else 2
     bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "choose", "extract") else {}
     if bar:
         why.append(f"the bar of 0.8 {task['metric']} is a placeholder: set what your task needs")
     return {
         "task": task,
-        "base": BASE,
+        "base": base,
         "bar": {**bar, "forgetting": 0.1},
         "limit": {"minutes": 60},
-        "rungs": ["zero_shot", {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}, {"lora": {"r": 8}}, "full"],
+        "rungs": [
+            "zero_shot",
+            "linear_probe" if base != BASE else {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}},
+            {"lora": {"r": 8}},
+            "full",
+        ],
     }, why
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tuneladder.task.build import SPLITS, Findings
 from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
+from tuneladder.task.passages import TextCoder, said
 from tuneladder.types import Example, Task, Turns
 
 
@@ -31,11 +32,14 @@ class Report:
     row: tuple[Piece, ...] = ()
 
 
-def lint(task: Task, findings: Findings, coder: Coder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
+def lint(
+    task: Task, findings: Findings, coder: Coder | TextCoder | None, *, asked: Callable[[Example], Turns] | None = None
+) -> Report:
     """What is noteworthy in the task's data, and one row as the base will read it.
 
     `asked` renders an example into the turns of the task's prompt (model/ask.py); without it the example's own turns are shown.
-    Raises BadInput where the base's context leaves nothing to learn.
+    Of an encoder's row the label is learned, by a head, and none of its tokens. Raises BadInput where the base's context leaves
+    nothing to learn.
     """
     splits: dict[str, Sequence[Example]] = {split: getattr(task.examples, split) for split in SPLITS}
     facts = [", ".join(f"{split} {len(rows):,}" for split, rows in splits.items()) + " rows", *findings.notes]
@@ -54,10 +58,16 @@ def lint(task: Task, findings: Findings, coder: Coder | None, *, asked: Callable
         if coder is None:
             break
         pairs = [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
-        encoded, tallies[split] = encode_all(coder, pairs, every=task.kind == "chat")
+        if isinstance(coder, TextCoder):
+            read = coder.encode_many([said(turns) for turns, _ in pairs])
+            tallies[split] = Tally(len(read), sum(e.cut > 0 for e in read), 0, 0, sum(len(e.ids) for e in read))
+            own = [(*_pieces(coder, e), Piece(label, True)) for e, (_, label) in zip(read[:1], pairs, strict=False)]
+        else:
+            encoded, tallies[split] = encode_all(coder, pairs, every=task.kind == "chat")
+            own = [_pieces(coder, e) for e in encoded[:1]]
         if split == "train":
-            row = _pieces(coder, encoded[0])
-        facts.append(_said(split, tallies[split]))
+            row = own[0]
+        facts.append(_counted(split, tallies[split]))
         if tallies[split].dropped:
             warnings.append(
                 f"{tallies[split].dropped:,} {split} rows do not fit the base's {coder.context} tokens with their answer: dropped"
@@ -99,14 +109,14 @@ def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
     return said
 
 
-def _said(split: str, tally: Tally) -> str:
+def _counted(split: str, tally: Tally) -> str:
     return (
         f"{split}: {tally.kept:,} rows kept, {tally.cut:,} of them cut, {tally.dropped:,} dropped; "
         f"{tally.learned:,} tokens learned, {tally.read:,} only read"
     )
 
 
-def _pieces(coder: Coder, encoded: Encoded) -> tuple[Piece, ...]:
+def _pieces(coder: Coder | TextCoder, encoded: Encoded) -> tuple[Piece, ...]:
     """The tokens' text, cut where learning starts or ends. Each piece is the growth of the decoded prefix: decoders trim what
     they decode alone."""
     pieces: list[Piece] = []

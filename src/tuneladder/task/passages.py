@@ -22,6 +22,11 @@ def said(turns: Turns) -> str:
     return "\n\n".join(turn.text for turn in turns if turn.role != "system")
 
 
+def parts_of(text: str) -> list[str]:
+    """What blank lines divide the text into; a text of nothing else is its own part."""
+    return [part for part in _BLANK.split(text) if part.strip()] or [text]
+
+
 class TextCoder:
     """An encoder's tokenizer and context in tokens. Special tokens in a row's text are plain text, as they are for a decoder.
 
@@ -51,7 +56,7 @@ class TextCoder:
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, uncut and without the marks around it."""
-        parts = [[part for part in _BLANK.split(text) if part.strip()] or [text] for text in texts]
+        parts = [parts_of(text) for text in texts]
         flat = [part.encode("utf-8", "replace").decode("utf-8") for own in parts for part in own]
         found = iter(self._core.encode_batch(flat, add_special_tokens=False))
         made = []

@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -26,6 +26,8 @@ Row = dict[str, Any]
 _PACKINGS = (".gz", ".xz", ".bz2")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DELIMITERS = (",", "\t", ";", "|")
+UNREADABLE = (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError)
+LONGEST = 1_000_000  # characters of a paragraph: text without a blank line is not one row
 
 
 def read_rows(location: str, *, subset: str = "", revision: str = "", split: str = "train") -> list[Row]:
@@ -34,20 +36,29 @@ def read_rows(location: str, *, subset: str = "", revision: str = "", split: str
     Environment variables and `~` in the location expand. CSV cells are strings; the other formats keep their types.
     Raises BadInput for a file that is not there, empty, broken, or not what its name says.
     """
+    return list(stream_rows(location, subset=subset, revision=revision, split=split))
+
+
+def stream_rows(location: str, *, subset: str = "", revision: str = "", split: str = "train") -> Iterator[Row]:
+    """As `read_rows`, row by row: of JSON lines and of plain text, packed or not, no more than a row is held at once."""
     place = expand(location)
     path = Path(place)
+    found: Iterable[Row]
     if not path.exists() and not _suffix(path) and _HUB.fullmatch(place):
-        rows = _hub(place, subset, revision, split)
+        found = _hub(place, subset, revision, split)
     else:
         if not path.exists():
             raise BadInput(f"there is no file {place}", f"paths are looked up from {Path.cwd()}")
         if path.is_dir():
             inside = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
             raise BadInput(f"{place} is a folder (it holds {inside})", "name one file, or {train: FILE, test: FILE}")
-        rows = _file(path)
-    if not rows:
+        found = _file(path)
+    empty = True
+    for row in found:
+        empty = False
+        yield row
+    if empty:
         raise BadInput(f"{location} has no rows", "it needs one row per example, under a header or as JSON objects")
-    return rows
 
 
 def columns_of(rows: list[Row]) -> tuple[str, ...]:
@@ -109,22 +120,28 @@ def _suffix(path: Path) -> str:
     return suffix if suffix in _FORMATS else ""
 
 
-def _file(path: Path) -> list[Row]:
+def _file(path: Path) -> Iterable[Row]:
     suffix = _suffix(path)
     if not suffix:
         if path.suffix.lower() == ".xls":
             raise BadInput(f"{path} is in Excel's old format", "save it as .xlsx or .csv")
         raise unknown("reader for files that end in", "".join(path.suffixes[-2:]) or path.name, _FORMATS)
-    if suffix in (".jsonl", ".ndjson") and (rows := _streamed(path)):
-        return rows
+    if suffix in (".jsonl", ".ndjson") and _is_lines(path):
+        return _json_lines(path)
+    if suffix in (".txt", ".md") and _is_lines(path, json=False):
+        return _paragraphs_of(path)
     try:
         with _open(path) as file:
             data = file.read()
-    except (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
-        raise BadInput(f"cannot read {path}: {_first_line(error)}", "is the file whole, and are you allowed to read it?") from error
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
     if not data.strip(b"\xef\xbb\xbf \t\r\n"):
         raise BadInput(f"{path} is empty", "it needs one row per example, under a header or as JSON objects")
     return _FORMATS[suffix](data, str(path))
+
+
+def _unreadable(path: Path, error: BaseException) -> BadInput:
+    return BadInput(f"cannot read {path}: {_first_line(error)}", "is the file whole, and are you allowed to read it?")
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -140,21 +157,76 @@ def _open(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
-def _streamed(path: Path) -> list[Row] | None:
-    """The rows of a file of one JSON object a line, never held as a whole; None where it is anything else, or broken: whoever
-    reads the whole file says what."""
-    rows: list[Row] = []
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Each line with its number from 1, its end included. Raises BadInput where the bytes are no UTF-8 text."""
+    at = 0
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                kept = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                try:
+                    text = kept.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise _not_text(str(path), line[error.start + len(line) - len(kept)], at + error.start) from error
+                if "\0" in text:
+                    raise _holds_nul(str(path))
+                at += len(line)
+                yield number, text
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _is_lines(path: Path, *, json: bool = True) -> bool:
+    """Whether the file can be read line by line: it is UTF-8, and where it is to be `json`, an object stands in its first line and
+    more in others. Of whatever else it is, broken too, reading it whole says what."""
+    seen: list[bytes] = []
     try:
         with _open(path) as lines:
             for line in lines:
-                if line.strip():
-                    row = json.loads(line.decode("utf-8"))
-                    if not isinstance(row, dict):
-                        return None
-                    rows.append(row)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, RecursionError):
-        return None
-    return rows if len(rows) > 1 else None
+                if not seen and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    return False
+                if line.strip(b"\xef\xbb\xbf \t\r\n"):
+                    seen.append(line.removeprefix(b"\xef\xbb\xbf").strip())
+                if len(seen) == 2 or (seen and not json):
+                    return not json or (seen[0].startswith(b"{") and seen[0].endswith(b"}"))
+    except UNREADABLE:
+        pass
+    return False
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in _lines(path):
+        if line.strip():
+            yield _object(_parse(line.rstrip("\n"), f"{path}, line {number}", number), f"{path}, line {number}")
+
+
+def _paragraphs_of(path: Path) -> Iterator[Row]:
+    """What stands between blank lines; a paragraph of LONGEST characters or more ends with the line that made it so."""
+    part: list[str] = []
+    size = 0
+    for _, line in _lines(path):
+        blank = not line.strip(" \t\r\n")
+        if not blank:
+            part.append(line)
+            size += len(line)
+        if blank or size >= LONGEST:
+            if text := "".join(part).strip():
+                yield {"text": text}
+            part, size = [], 0
+    if text := "".join(part).strip():
+        yield {"text": text}
+
+
+def _not_text(name: str, byte: int, at: int) -> BadInput:
+    return BadInput(
+        f"{name} is not UTF-8 text: byte 0x{byte:02x} at position {at:,}",
+        f"if it is text, save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {name})",
+    )
+
+
+def _holds_nul(name: str) -> BadInput:
+    hint = "give CSV, TSV, XLSX, JSON, JSONL, Parquet or text, with the suffix that says so"
+    return BadInput(f"{name} is not text: it holds NUL bytes", hint)
 
 
 def _text(data: bytes, name: str) -> str:
@@ -162,15 +234,9 @@ def _text(data: bytes, name: str) -> str:
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{name} is not UTF-8 text: byte 0x{data[error.start]:02x} at position {error.start:,}",
-            f"if it is text, save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {name})",
-        ) from error
+        raise _not_text(name, data[error.start], error.start) from error
     if "\0" in text:
-        raise BadInput(
-            f"{name} is not text: it holds NUL bytes",
-            "give CSV, TSV, XLSX, JSON, JSONL, Parquet or text, with the suffix that says so",
-        )
+        raise _holds_nul(name)
     return text
 
 

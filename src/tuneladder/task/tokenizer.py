@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput
+from tuneladder.task.corpus import by_source, sampled
 from tuneladder.types import Document, Family
 
 END = "<|end|>"
@@ -71,14 +72,12 @@ def train_tokenizer(
 
 
 def _sample(documents: Sequence[Document], mixture: Mapping[str, float], seed: int, most: int) -> list[str]:
-    by_source: dict[str, list[str]] = {}
-    for document in documents:
-        by_source.setdefault(document.source, []).append(document.text)
-    total = sum(mixture.values()) or 1.0
+    parts = by_source(documents)
+    total = sum(mixture.get(source, 1.0) for source in parts) or 1.0
     texts: list[str] = []
-    for source, own in sorted(by_source.items()):
+    for source, own in parts.items():
         share = int(most * mixture.get(source, 1.0) / total)
-        order = list(own)
+        order = sampled(own, characters=share, seed=f"{seed} {source} sample")
         random.Random(f"{seed} {source} tokenizer").shuffle(order)
         for text in order:
             if share <= 0:

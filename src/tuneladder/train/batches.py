@@ -34,8 +34,10 @@ class Micro:
     flattened ids at which something is learned, None for all; targets (N,) is what: a decoder's next token, an encoder's hidden
     one, or of each row its label (B,).
 
-    mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says;
-    answers (B, U) is what a seq2seq's decoder reads: there the rows are places in it, and ids is the source.
+    mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
+    Rows that are pairs of segments have their label in pairs (B,), in segments (B, T) which of the two a token is of where the
+    model is told, and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a
+    seq2seq's decoder reads: there the rows are places in it, and ids is the source.
     """
 
     ids: torch.Tensor
@@ -44,6 +46,9 @@ class Micro:
     grid: Grid | None = None
     mask: torch.Tensor | None = None
     aims: torch.Tensor | None = None
+    segments: torch.Tensor | None = None
+    pairs: torch.Tensor | None = None
+    per_row: float = 0.0
     answers: torch.Tensor | None = None
 
     @property
@@ -59,7 +64,7 @@ class Micro:
     def to(self, device: torch.device) -> Micro:
         if self.ids.device == device:
             return self
-        names = ("ids", "rows", "targets", "mask", "aims", "answers")
+        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers")
         moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
 
@@ -228,6 +233,14 @@ class Rows:
         return self.rows[self._order[1][place]]
 
 
+class Tokens(Protocol):
+    """Running text: an array, or a file of which slices are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> np.ndarray[Any, Any]: ...
+
+
 class Blocks:
     """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
 
@@ -237,7 +250,7 @@ class Blocks:
 
     def __init__(
         self,
-        tokens: Mapping[str, np.ndarray[Any, Any]],
+        tokens: Mapping[str, Tokens],
         mixture: Mapping[str, float],
         *,
         length: int,
@@ -246,37 +259,40 @@ class Blocks:
         steps: int,
         seed: int,
     ) -> None:
-        self.tokens = {name: own for name, own in sorted(tokens.items()) if len(own) > length}
-        self.length, self.batch, self.rows, self.steps = length, batch, rows, steps
+        self.tokens = [own for _, own in sorted(tokens.items()) if len(own) > length]
+        self.names = [name for name, own in sorted(tokens.items()) if len(own) > length]
+        self.length, self.batch, self.rows, self.steps, self.count = length, batch, rows, steps, steps * batch
         rng = np.random.default_rng(seed)
-        names = list(self.tokens)
-        weights = np.array([mixture.get(name, 1.0) for name in names])
-        drawn = rng.choice(len(names), size=steps * batch, p=weights / weights.sum())
-        starts = np.zeros(steps * batch, dtype=np.int64)
-        for index, name in enumerate(names):
-            places = np.flatnonzero(drawn == index)
-            count = (len(self.tokens[name]) - 1) // length
+        weights = np.array([mixture.get(name, 1.0) for name in self.names])
+        # arrays, not lists: of a long run's plan they are a hundredth of the text
+        self.source = rng.choice(len(self.names), size=self.count, p=weights / weights.sum()).astype(np.uint16)
+        self.start = np.zeros(self.count, dtype=np.int64)
+        for index, own in enumerate(self.tokens):
+            places = np.flatnonzero(self.source == index)
+            count = (len(own) - 1) // length
             rounds = -(-len(places) // count) if len(places) else 0
             # each round shifts where blocks begin, so that the same text is not always cut at the same word
             order = [rng.permutation(count) * length + (rng.integers(0, length) if count > 1 else 0) for _ in range(rounds)]
             if len(places):
-                starts[places] = np.concatenate(order)[: len(places)]
-        self.plan = [(names[source], int(start)) for source, start in zip(drawn, starts, strict=True)]
+                self.start[places] = np.concatenate(order)[: len(places)]
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, step: int) -> list[Micro]:
-        drawn = self.plan[step * self.batch : (step + 1) * self.batch]
+        drawn = self.drawn(step)
         return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
 
-    def _micro(self, drawn: Sequence[tuple[str, int]]) -> Micro:
-        whole = np.stack([self.block(name, start) for name, start in drawn]).astype(np.int64)
-        ids = torch.from_numpy(whole)
+    def _micro(self, drawn: Sequence[np.ndarray[Any, Any]]) -> Micro:
+        ids = torch.from_numpy(np.stack(drawn).astype(np.int64))
         return Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
 
-    def block(self, name: str, start: int) -> np.ndarray[Any, Any]:
-        """`length` + 1 tokens of a source."""
-        own = self.tokens[name]
-        start = min(start, len(own) - self.length - 1)
-        return own[start : start + self.length + 1]
+    def drawn(self, step: int) -> list[np.ndarray[Any, Any]]:
+        """A step's blocks, `length` + 1 tokens each."""
+        return [self.block(at) for at in range(step * self.batch, (step + 1) * self.batch)]
+
+    def block(self, at: int) -> np.ndarray[Any, Any]:
+        """`length` + 1 tokens: the run's `at`-th block, counted from 0."""
+        own = self.tokens[self.source[at]]
+        start = min(int(self.start[at]), len(own) - self.length - 1)
+        return np.asarray(own[start : start + self.length + 1])

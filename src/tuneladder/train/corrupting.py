@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuneladder.store import digest
+from tuneladder.store import Store, digest
+from tuneladder.task.corpus import by_source, content_of
 from tuneladder.task.encode import Pair
 from tuneladder.task.pairs import PairCoder, Paired, encode_pairs
 from tuneladder.task.spans import MEAN, SHARE, corrupted
 from tuneladder.train.batches import Blocks, Micro, bundle, pad_pairs
-from tuneladder.types import Document, Kit, Lesson, Turn
+from tuneladder.types import Document, Lesson, Turn
 
 OVERHEAD = 256  # tokens that a pass is worth: its own sums of the gradients are most of what a small one costs
 
@@ -96,25 +97,23 @@ def _fitting(row: Paired, length: int) -> Paired:
     return Paired([*row.source[: room - tail], *row.source[len(row.source) - tail :]], row.target)
 
 
-def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, kit: Kit) -> dict[str, LessonTokens]:
+def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, store: Store) -> dict[str, LessonTokens]:
     """The lessons of each source that has any, asked as a step that tunes would ask them; made once for all steps on that text."""
-    by_source: dict[str, list[Lesson]] = {}
-    for document in documents:
-        if isinstance(document, Lesson):
-            by_source.setdefault(document.source, []).append(document)
     width = np.uint16 if len(coder.tokenizer) <= 1 << 16 else np.uint32
     found: dict[str, LessonTokens] = {}
-    for name, own in sorted(by_source.items()):
-        pairs: list[Pair] = [((Turn("user", lesson.ask),), lesson.answer) for lesson in own]
-        key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, pairs)
+    for name, own in by_source(documents).items():
+        if not isinstance(next(iter(own)), Lesson):
+            continue
+        key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, content_of(own))
 
-        def make(folder: Path, pairs: list[Pair] = pairs) -> Mapping[str, Any]:
+        def make(folder: Path, own: Sequence[Document] = own) -> Mapping[str, Any]:
+            pairs: list[Pair] = [((Turn("user", each.ask),), each.answer) for each in own if isinstance(each, Lesson)]
             rows, _ = encode_pairs(coder, pairs, limit=length - 1)  # an answer leaves room for a token of its source
             made = LessonTokens.of(rows, length=length, width=width)
             np.savez(folder / "lessons.npz", **vars(made))
             return {"tokens": len(made.tokens)}
 
-        with np.load(kit.store.once(key, make) / "lessons.npz") as kept:
+        with np.load(store.once(key, make) / "lessons.npz") as kept:
             found[name] = LessonTokens(**kept)
     return found
 
@@ -133,12 +132,13 @@ class Corrupted:
         blocks, start = self.blocks, self.coder.start
         whole: list[Paired] = []
         asked: list[Paired] = []
-        for at, (name, place) in enumerate(blocks.plan[step * blocks.batch : (step + 1) * blocks.batch]):
-            if name in self.lessons:
-                asked += self.lessons[name].within(place, place + blocks.length)
+        for at in range(blocks.batch):
+            block = step * blocks.batch + at
+            if own := self.lessons.get(blocks.names[blocks.source[block]]):
+                place = int(blocks.start[block])
+                asked += own.within(place, place + blocks.length)
             else:
-                draw = np.random.default_rng([self.seed, step, at])
-                whole.append(framed(blocks.block(name, place)[:-1], self.coder, draw))
+                whole.append(framed(blocks.block(block)[:-1], self.coder, np.random.default_rng([self.seed, step, at])))
         # as many passes as the lanes can use, as even as they can be: lessons leave no fixed number of blocks to a step
         passes = min(len(whole), -(-len(whole) // (blocks.rows * self.lanes)) * self.lanes)
         cuts = [at * len(whole) // passes for at in range(passes)] + [len(whole)] if whole else []

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.model.batching import mean_of
-from tuneladder.model.rows import reading
+from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
 from tuneladder.train.batches import TILE, Micro, bundle, padded_length
 from tuneladder.train.masking import hide
@@ -47,7 +46,7 @@ def pieces(text: str, draw: random.Random) -> list[str]:
     return made
 
 
-def drawn(documents: Sequence[Document], mixture: Mapping[str, float], *, characters: int, seed: int) -> list[str]:
+def drawn(documents: Iterable[Document], mixture: Mapping[str, float], *, characters: int, seed: int) -> list[str]:
     """Pieces of about `characters` in all, each source by its weight; one is read whole before any of it comes again."""
     by_source: dict[str, list[str]] = {}
     for document in documents:
@@ -154,20 +153,9 @@ class TowardTeacher:
         assert micro.aims is not None
         assert micro.rows is not None
         assert micro.mask is not None
-        kept: list[torch.Tensor] = []
-        reader = threading.get_ident()  # other lanes pass through the same module
-
-        def keep(module: torch.nn.Module, given: Any, made: Any) -> None:
-            if threading.get_ident() == reader:
-                kept.append(made.last_hidden_state)
-
-        hook = student.encoder.base_model.register_forward_hook(keep)
-        try:
-            with reading(student.encoder, micro.rows):
-                logits_NV = student.encoder(input_ids=micro.ids, attention_mask=micro.mask).logits
-        finally:
-            hook.remove()
-        own_BD = mean_of(kept[0], micro.mask)
+        with keeping(student.encoder.base_model) as kept, reading(student.encoder, micro.rows):
+            logits_NV = student.encoder(input_ids=micro.ids, attention_mask=micro.mask).logits
+        own_BD = mean_of(kept[0].last_hidden_state, micro.mask)
         with torch.autocast(micro.ids.device.type, enabled=False):  # differences of cosines are lost in eight bits
             near_B = functional.cosine_similarity(functional.linear(own_BD, student.map.weight), micro.aims)
             unit_BD = functional.normalize(own_BD, dim=-1)

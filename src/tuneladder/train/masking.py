@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ from tuneladder.task.passages import TextCoder
 from tuneladder.train.batches import Blocks, Micro
 
 SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A row: its tokens (T,) with some hidden, the hidden places (N,), and what stood there (N,)."""
+
+    ids: np.ndarray[Any, Any]
+    places: np.ndarray[Any, Any]
+    targets: np.ndarray[Any, Any]
 
 
 def hide(
@@ -43,45 +53,51 @@ class Masked:
         return len(self.blocks)
 
     def __getitem__(self, step: int) -> list[Micro]:
-        blocks = self.blocks
-        drawn = [blocks.block(*place)[:-1] for place in blocks.plan[step * blocks.batch : (step + 1) * blocks.batch]]
-        whole = [self._row(own, np.random.default_rng([self.seed, step, at])) for at, own in enumerate(drawn)]
-        return [stacked(whole[at : at + blocks.rows]) for at in range(0, blocks.batch, blocks.rows)]
-
-    def _row(self, block: np.ndarray[Any, Any], draw: np.random.Generator) -> tuple[np.ndarray[Any, Any], ...]:
-        return framed(block, self.coder, vocabulary=self.vocabulary, draw=draw)
+        whole = [
+            framed(own[:-1], self.coder, vocabulary=self.vocabulary, draw=np.random.default_rng([self.seed, step, at]))
+            for at, own in enumerate(self.blocks.drawn(step))
+        ]
+        return [stacked(whole[at : at + self.blocks.rows]) for at in range(0, len(whole), self.blocks.rows)]
 
 
-def framed(
-    block: np.ndarray[Any, Any], coder: TextCoder, *, vocabulary: int, draw: np.random.Generator
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Tokens (T,) with their marks and some hidden, the hidden places, and what stood there. Marks are never hidden."""
-    assert coder.mask is not None
+def framed(block: np.ndarray[Any, Any], coder: TextCoder, *, vocabulary: int, draw: np.random.Generator) -> Hidden:
+    """The block between the marks of a text, some of it hidden."""
     ids = np.array([*coder.opening, *block.tolist(), *coder.closing], dtype=np.int64)
+    return hide_in(ids, coder, vocabulary=vocabulary, draw=draw)
+
+
+def hide_in(ids: np.ndarray[Any, Any], coder: TextCoder, *, vocabulary: int, draw: np.random.Generator) -> Hidden:
+    """A row with some of its tokens hidden; marks never are, unless it is of nothing else."""
+    assert coder.mask is not None
     free = np.flatnonzero(~np.isin(ids, list(coder.specials)))
     if not len(free):
         free = np.arange(len(ids))
     hidden, places = hide(ids, free, mask=coder.mask, vocabulary=vocabulary, draw=draw)
-    return hidden, places, ids[places]
+    return Hidden(hidden, places, ids[places])
 
 
-def stacked(rows: Sequence[tuple[np.ndarray[Any, Any], ...]]) -> Micro:
+def stacked(rows: Sequence[Hidden]) -> Micro:
     """Rows of one length, which need no mask of attention."""
-    length = len(rows[0][0])
-    places = [at * length + place for at, (_, own, _) in enumerate(rows) for place in own.tolist()]
-    ids_BT = torch.from_numpy(np.stack([ids for ids, _, _ in rows]))
-    return Micro(ids_BT, torch.tensor(places), torch.from_numpy(np.concatenate([targets for _, _, targets in rows])))
+    length = len(rows[0].ids)
+    places = [at * length + place for at, own in enumerate(rows) for place in own.places.tolist()]
+    ids_BT = torch.from_numpy(np.stack([own.ids for own in rows]))
+    return Micro(ids_BT, torch.tensor(places), torch.from_numpy(np.concatenate([own.targets for own in rows])))
+
+
+def spread(texts: Sequence[str], coder: TextCoder, *, length: int, end: int, most: int) -> list[np.ndarray[Any, Any]]:
+    """At most `most` blocks of `length` tokens of the texts, one after the other, at even distances."""
+    stream = [token for ids in coder.encode_plain(texts) for token in [*ids, end]]
+    count = len(stream) // length
+    starts = [math.floor(at * count / min(most, count)) * length for at in range(min(most, count))]
+    return [np.array(stream[start : start + length]) for start in starts]
 
 
 def held_out(
     texts: Sequence[str], coder: TextCoder, *, vocabulary: int, length: int, rows: int, end: int, most: int = 64
 ) -> list[Micro]:
     """At most `most` blocks of `length` tokens of held-out text, spread evenly, hidden by a seed of their own."""
-    stream = [token for ids in coder.encode_plain(texts) for token in [*ids, end]]
-    count = len(stream) // length
-    starts = [math.floor(at * count / min(most, count)) * length for at in range(min(most, count))]
     whole = [
-        framed(np.array(stream[start : start + length]), coder, vocabulary=vocabulary, draw=np.random.default_rng([1, at]))
-        for at, start in enumerate(starts)
+        framed(block, coder, vocabulary=vocabulary, draw=np.random.default_rng([1, at]))
+        for at, block in enumerate(spread(texts, coder, length=length, end=end, most=most))
     ]
     return [stacked(whole[at : at + rows]) for at in range(0, len(whole), rows)]

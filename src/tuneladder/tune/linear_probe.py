@@ -13,7 +13,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
-from tuneladder.model.probe import Linear, save_probe
+from tuneladder.model.probe import Linear, are_pairs, paired, save_probe
 from tuneladder.store import digest, resident
 from tuneladder.types import Cost, Embedder, Example, Family, Kit, Pace, Task, Turns, Variant
 
@@ -24,13 +24,14 @@ UNSEEN = -30.0  # the bias of a label that no row of train has: a probability of
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe:
     """`head`: logistic regression, or the nearest centroid of the standardised embeddings. `strength` is the inverse of the
-    regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev)."""
+    regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev). Of rows that all are pairs an
+    encoder embeds both parts, and the head sees how they differ."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     head: Literal["logistic", "centroid"] = "logistic"
     strength: float = 0.0
@@ -53,7 +54,8 @@ class LinearProbe:
         return made, Cost(seconds, need.peak, disk, len(rows))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        train, dev = (_features(variant, rows, kit) for rows in (task.examples.train, task.examples.dev))
+        pairs = variant.base.family == "encoder" and are_pairs([turns_of(variant.prompt, row) for row in task.examples.train])
+        train, dev = (_features(variant, rows, kit, pairs=pairs) for rows in (task.examples.train, task.examples.dev))
         number = {label: at for at, label in enumerate(task.labels)}
         right, right_dev = (
             np.array([number[row.references[0]] for row in rows], dtype=np.int64)
@@ -63,10 +65,10 @@ class LinearProbe:
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
         standard = (train - mean) / scale
         if self.head == "centroid" or len(set(right.tolist())) < 2:
-            best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels))), None
+            best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels)), pairs), None
         else:
             tried = [
-                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own)))
+                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own), pairs))
                 for own in self._tried(dev)
             ]
             losses = [-head.logs(dev)[np.arange(len(dev)), right_dev].mean() if len(dev) else 0.0 for _, head in tried]
@@ -108,18 +110,18 @@ def centroids(
     return weight, bias
 
 
-def _features(variant: Variant, rows: Sequence[Example], kit: Kit) -> np.ndarray[Any, Any]:
-    """Embeddings (N, width) of the rows, made once for every rung on the same weights and prompt."""
+def _features(variant: Variant, rows: Sequence[Example], kit: Kit, *, pairs: bool) -> np.ndarray[Any, Any]:
+    """Embeddings (N, width) of the rows, four times as wide of pairs, made once for every rung on the same weights and prompt."""
     asks: list[Turns] = [turns_of(variant.prompt, row) for row in rows]
     if not asks:
-        return np.zeros((0, variant.base.width), np.float32)
+        return np.zeros((0, (4 if pairs else 1) * variant.base.width), np.float32)
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
-    key = f"features-{digest(variant.base.content, places, str(kit.shelf.dtype), kit.device, asks)}"
+    key = f"features-{digest(variant.base.content, places, str(kit.shelf.dtype), kit.device, asks, pairs)}"
 
     def make(folder: Path) -> Mapping[str, Any]:
         with kit.shelf.engine(variant) as engine:
             assert isinstance(engine, Embedder)
-            embedded = engine.embed(asks)
+            embedded = paired(engine, asks) if pairs else engine.embed(asks)
         np.save(folder / "features.npy", embedded)
         return {"rows": len(asks)}
 

@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.attach import merged
+from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
-from tuneladder.store import digest, resident
+from tuneladder.model.shelf import Live
+from tuneladder.store import resident
 from tuneladder.task.spans import MEAN
 from tuneladder.train import corrupting
 from tuneladder.train.batches import Batches, Blocks, Micro
@@ -27,17 +26,35 @@ from tuneladder.train.corrupting import Corrupted, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
+from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check
-from tuneladder.types import Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
+from tuneladder.train.tokens import end_of, token_files
+from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a family learns by: batches, held-out ones, their loss, what takes it, and what of that is saved in the end."""
+
+    batches: Batches
+    dev: list[Micro]
+    loss: Loss
+    learner: Any
+    saved: Callable[[], Any]
+    lanes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, and no seq2seq.
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, and no seq2seq, which is no
+    faster for it. `next_sentence` weighs next-
+    sentence prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
+    arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
+    `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763).
     """
 
     changes: ClassVar = "weights"
@@ -53,18 +70,29 @@ class Pretrain:
     weight_decay: float = 0.1
     warmup: float = 0.03
     looks: int = 20
+    next_sentence: float = 0.0
+    replay: float = 0.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         above = ("tokens", "batch_size", "learning_rate", "looks")
-        check(self, "pretrain", above=above, at_least=("length", "weight_decay"), shares=("warmup",))
+        check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup", "replay"))
+        if self.replay == 1:
+            raise BadInput("pretrain with replay 1.0 would read nothing of the task's own text", "0.25 replays a quarter")
+        if self.next_sentence and self.compile == "on":
+            raise BadInput("pretrain cannot compile with next_sentence", "leave `compile` out: it is not compiled then")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.text.train:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
+        if self.replay and not task.replay:
+            refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
+            raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
         base = variant.base
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+        if self.next_sentence and base.family != "encoder":
+            raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
         if base.family == "seq2seq" and not base.settings.get("sentinels"):
             raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
         length = self._length(variant)
@@ -92,55 +120,89 @@ class Pretrain:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model, length = merged(live.model), self._length(variant)
             tokens = {
-                name: np.load(_tokens(live.tokenizer, [d for d in task.text.train if d.source == name], kit), mmap_mode="r")
-                for name in sorted({document.source for document in task.text.train if not _is_asked(document, variant)})
+                name: own for name, own in token_files(live.tokenizer, task.text.train, kit.store).items() if len(own) > length
             }
-            if not any(len(own) > length for own in tokens.values()):
+            if not tokens:
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
-            steps = max(1, self.tokens // (length * self.batch_size))
-            lanes = min(lanes_for(kit.device, trainable=variant.base.parameters, model=model), self._most_lanes(length))
-            rows = self._rows(length, lanes)
-            encoder, seq2seq = variant.base.family == "encoder", variant.base.family == "seq2seq"
-            marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
-            lessons = lessons_of(live.pairs, task.text.train, length, kit) if seq2seq else {}
-            tokens |= {name: own.tokens for name, own in lessons.items()}
-            blocks = Blocks(
-                tokens, task.mixture, length=length - marks, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed
-            )
-            batches: Batches = blocks
-            if encoder:
-                own: dict[str, Any] = {"vocabulary": variant.base.vocabulary}
-                batches = Masked(blocks, live.texts, seed=kit.seed, **own)
-                texts = [document.text for document in task.text.dev]
-                dev = held_out(texts, live.texts, length=length - marks, rows=rows, end=_end(live.tokenizer), **own)
-                live.model.set_attn_implementation(attention_for(length, kit.device))
-            elif seq2seq:
-                batches = Corrupted(blocks, live.pairs, lessons, lanes=lanes, seed=kit.seed)
-                texts = [document.text for document in task.text.dev]
-                dev = corrupting.held_out(texts, live.pairs, length=length, rows=rows, end=_end(live.tokenizer))
-                live.model.set_attn_implementation(attention_for(length, kit.device, family="seq2seq"))
-            else:
-                dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            mixture = task.mixture
+            if self.replay:
+                general = {
+                    name: own for name, own in token_files(live.tokenizer, task.replay, kit.store).items() if len(own) > length
+                }
+                if not general:
+                    raise BadInput(f"no source to replay is longer than {length} tokens", "give more text, or leave `replay` out")
+                mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
+                tokens |= general
+            lesson = self._lesson(model, live, variant, tokens, mixture, task, kit)
             course = Course.pretraining(
                 self.learning_rate,
                 warmup=self.warmup,
                 weight_decay=self.weight_decay,
                 looks=self.looks,
-                table=corrupting.table_of(model) if seq2seq else 1.0,
+                table=corrupting.table_of(model) if variant.base.family == "seq2seq" else 1.0,
             )
-            model.requires_grad_(True)
-            loss: Loss = hidden_token if encoder else answer_token if seq2seq else next_token
-            if seq2seq and self.compile == "on":  # no faster, so auto leaves it
-                model.get_encoder().compile()
-                model.get_decoder().compile()
-            elif encoder and self._compiled:
-                model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
-            elif self._compiled and not seq2seq:
-                loss = torch.compile(next_token)
-            ticks = learn(model, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
-            save_weights(model, live.tokenizer, kit, ticks)
+            learner = lesson.learner.to(kit.device).requires_grad_(True)
+            ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
+            save_weights(lesson.saved(), live.tokenizer, kit, ticks)
         return replace(
             variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
+        )
+
+    def _lesson(
+        self,
+        model: Any,
+        live: Live,
+        variant: Variant,
+        tokens: Mapping[str, Any],
+        mixture: Mapping[str, float],
+        task: Task,
+        kit: Kit,
+    ) -> _Lesson:
+        """What a base of this family learns by."""
+        base, length = variant.base, self._length(variant)
+        lanes = min(lanes_for(kit.device, trainable=base.parameters, model=model), self._most_lanes(length))
+        rows = self._rows(length, lanes)
+        steps = max(1, self.tokens // (length * self.batch_size))
+
+        def blocks(marks: int) -> Blocks:
+            sizes = {"length": length - marks, "batch": self.batch_size, "rows": rows, "steps": steps}
+            return Blocks(tokens, mixture, seed=kit.seed, **sizes)
+
+        if base.family == "decoder":
+            dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+            causal: Loss = torch.compile(next_token) if self._compiled else next_token
+            return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
+        if base.family == "seq2seq":
+            lessons = lessons_of(live.pairs, task.text.train, length, kit.store)
+            tokens = {**tokens, **{name: own.tokens for name, own in lessons.items()}}
+            live.model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
+            if self.compile == "on":
+                model.get_encoder().compile()
+                model.get_decoder().compile()
+            said = [document.text for document in task.text.dev]
+            spans = corrupting.held_out(said, live.pairs, length=length, rows=rows, end=end_of(live.tokenizer))
+            corrupted = Corrupted(blocks(0), live.pairs, lessons, lanes=lanes, seed=kit.seed)
+            return _Lesson(corrupted, spans, answer_token, model, lambda: model, lanes)
+        coder = live.texts
+        live.model.set_attn_implementation(attention_for(length, kit.device))
+        own: dict[str, Any] = {"vocabulary": base.vocabulary}
+        held: dict[str, Any] = {"rows": rows, "end": end_of(live.tokenizer), **own}
+        texts = [document.text for document in task.text.dev]
+        if not self.next_sentence:
+            around = len(coder.opening) + len(coder.closing)
+            if self._compiled:
+                model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
+            masked = Masked(blocks(around), coder, seed=kit.seed, **own)
+            return _Lesson(
+                masked, held_out(texts, coder, length=length - around, **held), hidden_token, model, lambda: model, lanes
+            )
+        own["segments"] = held["segments"] = int(getattr(model.config, "type_vocab_size", 0)) > 1
+        trust = bool(base.settings.get("trust_remote_code"))
+        head = pair_head(variant.weights or base.location, model, seed=kit.seed, trust=trust)
+        pairs = Pairs(blocks(marks(coder)), coder, seed=kit.seed, **own)
+        dev = held_out_pairs(texts, coder, length=length - marks(coder), **held)
+        return _Lesson(
+            pairs, dev, HiddenAndNext(self.next_sentence), Paired(model, head), lambda: with_pair_head(model, head), lanes
         )
 
     def _most_lanes(self, length: int) -> int:
@@ -156,37 +218,23 @@ class Pretrain:
 
     @property
     def _compiled(self) -> bool:
-        worth = self.tokens >= 2_000_000 and shutil.which("cc") is not None and shutil.which("c++") is not None
+        worth = (
+            self.tokens >= 2_000_000
+            and not self.next_sentence
+            and shutil.which("cc") is not None
+            and shutil.which("c++") is not None
+        )
         return self.compile == "on" or (self.compile == "auto" and worth)
 
 
-def _tokens(tokenizer: Any, documents: Sequence[Document], kit: Kit) -> Path:
-    """The documents as one array, each closed by the end token; made once for every step that reads the same text."""
-    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), [document.text for document in documents])
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        width = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-        parts = []
-        for at in range(0, len(documents), 64):
-            encoded = tokenizer.backend_tokenizer.encode_batch_fast(
-                [d.text for d in documents[at : at + 64]], add_special_tokens=False
-            )
-            parts += [np.array([*text.ids, _end(tokenizer)], dtype=width) for text in encoded]
-        whole = np.concatenate(parts)
-        np.save(folder / "tokens.npy", whole)
-        return {"tokens": len(whole)}
-
-    return kit.store.once(key, make) / "tokens.npy"
-
-
-def _is_asked(document: Document, variant: Variant) -> bool:
-    """Whether a document is a lesson to this base; to another family it is running text."""
-    return variant.base.family == "seq2seq" and isinstance(document, Lesson)
-
-
-def _end(tokenizer: Any) -> int:
-    """What closes a text: the end token, or where an encoder's tokenizer has none its separator."""
-    return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
+def shared(mixture: Mapping[str, float], own: Sequence[str], general: Sequence[str], *, replay: float) -> dict[str, float]:
+    """The share of each source in what is read, where `general` sources have `replay` of it: as they are weighed among
+    themselves, each kind."""
+    weights: dict[str, float] = {}
+    for names, part in ((own, 1 - replay), (general, replay)):
+        whole = sum(mixture.get(name, 1.0) for name in names)
+        weights |= {name: part * mixture.get(name, 1.0) / whole for name in names}
+    return weights
 
 
 def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:

@@ -35,14 +35,14 @@ HELD_OUT = 512  # pieces of dev text
 @dataclass(frozen=True, kw_only=True)
 class SentenceDistil:
     """`teacher`: an encoder, by the name that a recipe gives a base. `tokens` are the tokens seen, each text `readings` times, with
-    other tokens hidden; `batch_size` counts texts, `length` the most tokens of one. `similarity` and `hidden` weigh the rows' cosines with each other and the hidden tokens
-    beside the distance to the teacher."""
+    other tokens hidden; `batch_size` counts texts, `length` the most tokens of one. `similarity` and `hidden` weigh the rows'
+    cosines with each other and the hidden tokens beside the distance to the teacher."""
 
     changes: ClassVar = "weights"
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("encoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     teacher: str = "minilm"
     tokens: int = 15_000_000
