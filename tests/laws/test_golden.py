@@ -38,7 +38,7 @@ ENCODER: dict[str, tuple[int, float, tuple[float, ...]]] = {
 SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "few_shot": (1, 26.63696, ()),
     "full": (2, 16.03637, (6.18902, 4.15001, 3.4326)),
-    "linear_probe": (1, 0.78531, ()),
+    "linear_probe": (2, 0.78531, ()),
     "lora": (2, 14.60702, (6.18902, 4.13551, 3.06444)),
     "pretrain": (2, 27.43683, (6.89521, 5.90368, 5.75237)),
     "zero_shot": (1, 26.61007, ()),
