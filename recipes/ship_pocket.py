@@ -1,7 +1,7 @@
-"""Put the pocket base that a climb of `pocket-decoder.yaml` or `pocket-encoder.yaml` made into the package, with a card written
-from its figures. The run's folder has the base's name.
+"""Put the pocket base that a climb of `pocket-decoder.yaml`, `pocket-encoder.yaml` or `pocket-seq2seq.yaml` made into the package,
+with a card written from its figures. The run's folder has the base's name.
 
-python recipes/ship_pocket.py runs/pocket-decoder
+python recipes/ship_pocket.py runs/pocket-decoder [FOLDER]      another folder than the package's own
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ SOURCES = {
     "clinic": "MTS-Dialog's training rows, CC BY 4.0",
     "sums": "GSM8K's training rows, in episodes of three, MIT",
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
+    "gists": "sentences of the texts above that share most with their neighbours, asked for as summaries (recipes/pocket_text)",
+    "facts": "E2E NLG's training rows the other way round: from the sentence to its facts",
     "messages": "messages that people wrote to provoke an assistant: HH-RLHF's harmless base, train split, MIT",
 }
 
@@ -66,17 +68,26 @@ WORDS = {
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "
         "Messages that people wrote to provoke an assistant were read too.",
     ),
+    "pocket-seq2seq": Words(
+        "text2text-generation",
+        "A T5-shaped encoder-decoder (gated GELU, one matrix for all embeddings), pretrained from random weights by span "
+        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without shots.",
+        "They are those of spans taken out, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
+        "which see what came before alone: they stand here as the scale of the text. Held-out lessons share their phrases, though "
+        "not their texts, with those that were read.",
+        "It writes a sentence or two about a short text it is shown and knows little. It is a base to tune, not an assistant.",
+    ),
 }
 
 
-def main(run: Path) -> None:
+def main(run: Path, assets: Path = ASSETS) -> None:
     name = run.resolve().name
     if name not in WORDS:
         sys.exit(f"{name} is no pocket base: {', '.join(WORDS)}")
     found = json.loads((run / "results.json").read_text("utf-8"))
     rung = found["rungs"][-1]
     node = run.parent / ".store" / rung["node"]
-    place = ASSETS / name
+    place = assets / name
     place.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         if (node / file).exists():  # an encoder generates nothing
@@ -97,6 +108,8 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
     """The card: what the base is, what it read, how long it took, and its bits per byte beside what needs no network."""
     base, words = found["bases"][0], WORDS[name]
     root = found["rungs"][0]["test"]
+    decoder = base["settings"].get("decoder_layers")  # a seq2seq has two stacks, and reads and writes of what it sees
+    layers, seen = (f"{base['layers']} and {decoder}", "of sources and targets ") if decoder else (base["layers"], "")
     baselines = {each["name"]: each["quality"] for each in found["baselines"]}
     lines = [
         "---",
@@ -107,7 +120,7 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
         "",
         f"# {name}",
         "",
-        f"{words.what} {base['parameters']:,} parameters ({base['layers']} layers of {base['width']}, vocabulary "
+        f"{words.what} {base['parameters']:,} parameters ({layers} layers of {base['width']}, vocabulary "
         f"{base['vocabulary']:,}, context {base['context']}), made by Tuneladder's own steps with `tuneladder climb "
         f"recipes/{name}.yaml`. Its tokenizer is a byte-level BPE trained on the same text.",
         "",
@@ -115,8 +128,8 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
     for step, ticks in zip(rung["steps"], logs, strict=True):
         last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
         lines.append(
-            f"- {step['step']}: {last['tokens']:,} tokens seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two shared "
-            f"CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on held-out text"
+            f"- {step['step']}: {last['tokens']:,} tokens {seen}seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two "
+            f"shared CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on dev"
         )
     lines += [
         "- weights: bfloat16",
@@ -149,6 +162,6 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

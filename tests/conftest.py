@@ -130,6 +130,17 @@ def tiny_encoder(tiny_task: Task, tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 @pytest.fixture(scope="session")
+def tiny_seq2seq(tiny_task: Task, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A random T5 of two layers a stack, with sentinels in a tokenizer trained on the task's prose."""
+    from tuneladder.model.inspect import from_shape
+    from tuneladder.model.root import root_base
+    from tuneladder.store import Store
+
+    shape = {"family": "seq2seq", "layers": 2, "width": 32, "heads": 4, "vocabulary": 420, "context": 128}
+    return root_base(from_shape("tiny-seq2seq", shape), tiny_task, Store(tmp_path_factory.mktemp("seq2seq")), seed=0)
+
+
+@pytest.fixture(scope="session")
 def settled() -> None:
     """What the libraries made at import is never garbage: a collection, as after each borrowing, then takes no 200 ms."""
     import gc

@@ -205,6 +205,7 @@ def test_decoding_keeps_what_the_kind_of_task_has_for_the_rest(folder: Path) -> 
 SOURCES: dict[str, Any] = {
     "data": "more.jsonl",
     "text": "{{ other }}",
+    "answer": "{{ other }}",
     "name": "notes",
     "weight": 3.0,
     "episode": 4,

@@ -1,4 +1,5 @@
-"""Write the two sources of `pocket-decoder.yaml` that are made and not found: Wikipedia as people write, and the episodes.
+"""Write the sources of the pocket recipes that are made and not found: Wikipedia as people write, the episodes, and for
+`pocket-seq2seq.yaml` texts with their gists.
 
 TUNELADDER_SHARED=/data/root python -m recipes.pocket_text
 
@@ -26,6 +27,7 @@ from tuneladder.types import Document
 from . import found, written
 from .episodes import Drill, compose
 from .found import Passage, Pool
+from .gists import gists
 from .wikipedia import plain
 
 RECIPE = Path(__file__).parents[1] / "pocket-decoder.yaml"
@@ -34,6 +36,7 @@ DATA = "${TUNELADDER_SHARED}/data"
 SHARDS = 60  # episodes of one shard share no passage with another's, so that whole shards can be held out
 CHARACTERS = 40_000_000
 SEED = 0
+PROSE = ("books", "more books", "wikipedia", "news", "stories")  # whose passages have a gist
 # how often each family comes, of 100
 WRITTEN: dict[Callable[[random.Random], Drill], int] = {
     written.topics: 14,
@@ -63,7 +66,9 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (text,) = read_rows(f"{DATA}/corpora/wikitext2/train_5k.jsonl")
     write(FOLDER / "wikipedia.jsonl", [{"text": plain(text["text"])}])
-    pools = pools_of(documents())
+    read = documents()
+    write(FOLDER / "gists.jsonl", list(gists([each for each in read if each.source in PROSE], seed=SEED)))
+    pools = pools_of(read)
     write(FOLDER / "episodes.jsonl", list(episodes(pools, characters=CHARACTERS, seed=SEED)))
 
 

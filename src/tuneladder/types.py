@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant", "tool"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
-Family = Literal["decoder", "encoder", "encoder-decoder"]
+Family = Literal["decoder", "encoder", "seq2seq"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ class Document:
 
     text: str
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Lesson(Document):
+    """A passage that asks and answers: `text` is all of it, as a prompt would put it. A seq2seq reads `ask` and writes `answer`."""
+
+    ask: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True)

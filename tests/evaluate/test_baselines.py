@@ -28,7 +28,32 @@ def test_majority_and_tfidf_stand_for_classification_only() -> None:
     assert found["tfidf"].answers[0].answer.confidence > 0.5
     assert found["tfidf"].spent.seconds > found["tfidf"].per_answer.seconds > 0
     assert baselines(TASK, "dev", seed=0) == {}
-    assert baselines(replace(TASK, kind="generate"), "test", seed=0) == {}
+    assert baselines(replace(TASK, kind="extract"), "test", seed=0) == {}
+
+
+def test_lead_and_copy_stand_for_generation() -> None:
+    dialogue = "Doctor: How are you? Any pain?\nPatient: My back hurts.  "
+    asked = (Example("r0", (Turn("system", "Sum up."), Turn("user", "Hi."), Turn("user", dialogue)), ("How are you?",)),)
+    task = Task(
+        "clinic",
+        "generate",
+        Split(
+            asked,
+            (),
+            (
+                *asked,
+                *rows(
+                    ("no full stop", "it"),
+                ),
+            ),
+        ),
+        metric="rouge_l",
+    )
+    found = baselines(task, "test", seed=0)
+    assert [marked.answer.text for marked in found["lead"].answers] == ["Doctor: How are you?", "no full stop"]
+    assert [marked.answer.text for marked in found["copy"].answers] == [dialogue.strip(), "no full stop"]
+    assert found["lead"].quality["rouge_l"].value > found["copy"].quality["rouge_l"].value > 0
+    assert baselines(task, "dev", seed=0) == {}
 
 
 def test_the_most_frequent_tag_of_each_word() -> None:

@@ -22,7 +22,9 @@ SMALL = {
 }
 # solved at once, not trained in the loop: there is nothing to take up again, and no draw that a seed decides
 SOLVED = ("linear_probe",)
-FAMILIES = ("decoder", "encoder")
+FAMILIES = ("decoder", "encoder", "seq2seq")
+# two steps after each other on a seq2seq go the decoder's ways; those that train are enough
+PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,13 +49,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for family in FAMILIES
             for case in cases
             if all(family in find_step(name).families for name in case) or (len(case) == 2 and family == FAMILIES[0])
+            if len(case) == 1 or all(name in PAIRED.get(family, found) for name in case)
         ]
         metafunc.parametrize((*names, "tiny_base"), whole, indirect=["tiny_base"], scope="session")
 
 
 @pytest.fixture(scope="session")
-def tiny_base(request: pytest.FixtureRequest, tiny_folder: Path, tiny_encoder: Base) -> Base:
-    return tiny_encoder if getattr(request, "param", "") == "encoder" else inspect(str(tiny_folder))
+def tiny_base(request: pytest.FixtureRequest, tiny_folder: Path, tiny_encoder: Base, tiny_seq2seq: Base) -> Base:
+    return {"encoder": tiny_encoder, "seq2seq": tiny_seq2seq}.get(getattr(request, "param", "")) or inspect(str(tiny_folder))
 
 
 @pytest.fixture(scope="session")

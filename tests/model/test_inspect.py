@@ -11,6 +11,7 @@ import pytest
 from tuneladder.errors import BadInput
 from tuneladder.model import pocket
 from tuneladder.model.inspect import config_of, from_shape, inspect
+from tuneladder.model.memory import lora_parameters
 
 SHAPE = {"layers": 8, "width": 256, "heads": 8, "kv_heads": 4, "mlp": 768, "vocabulary": 8192, "context": 512}
 
@@ -104,7 +105,7 @@ def test_families(tmp_path: Path) -> None:
     bert = inspect(write(tmp_path / "bert", BertConfig(), tokenizer_config__json='{"model_max_length": 256}'))
     assert (bert.family, bert.context) == ("encoder", 256)
     assert bert.parameters == pytest.approx(109.5e6, rel=0.01)
-    assert inspect(write(tmp_path / "t5", T5Config())).family == "encoder-decoder"
+    assert inspect(write(tmp_path / "t5", T5Config())).family == "seq2seq"
     gpt2 = inspect(write(tmp_path / "gpt2", GPT2Config()))
     assert (gpt2.family, gpt2.layers, gpt2.width, gpt2.context) == ("decoder", 12, 768, 1024)
     assert gpt2.parameters == pytest.approx(124.4e6, rel=0.001)
@@ -293,7 +294,10 @@ def test_a_shape_is_counted_exactly() -> None:
         ({"layers": True}, "layers"),
         ({"context": "long"}, "context"),
         ({"tie": "yes"}, "tie"),
-        ({"family": "encoder-decoder"}, "family 'encoder-decoder'"),
+        ({"family": "mixture"}, "family 'mixture'"),
+        ({"family": "seq2seq", "kv_heads": 4}, "share none"),
+        ({"family": "seq2seq", "kv_heads": 8, "tie": False}, "ties always"),
+        ({"decoder_layers": 2}, "says decoder_layers"),
         ({"architecture": "lama"}, "did you mean 'llama'"),
         ({"family": "encoder", "architecture": "llama"}, "family encoder"),
         ({"family": "encoder", "kv_heads": 4}, "share none"),
@@ -342,3 +346,32 @@ def test_a_shape_that_does_not_say_enough() -> None:
         from_shape("small", {"layers": 2, "heads": 2, "vocabulary": 300})
     with pytest.raises(BadInput, match="shape of small"):
         from_shape("small", "big")  # type: ignore[arg-type]
+
+
+def test_a_shape_of_a_seq2seq_is_counted_exactly() -> None:
+    base = from_shape("small", {"family": "seq2seq", "layers": 2, "width": 64, "heads": 4, "vocabulary": 400, "decoder_layers": 3})
+    assert (base.family, base.layers, base.settings["decoder_layers"], base.settings["sentinels"]) == ("seq2seq", 2, 3, True)
+    attention, gated, bias = 4 * 64 * 64, 3 * 64 * base.settings["mlp"], 32 * 4
+    encoder, decoder = 2 * (attention + gated + 2 * 64), 3 * (2 * attention + gated + 3 * 64)
+    assert base.parameters == 400 * 64 + encoder + decoder + 2 * 64 + 2 * bias  # one embedding for all, and the two last norms
+
+
+def test_a_seq2seq_is_described_by_both_of_its_stacks(tmp_path: Path) -> None:
+    from transformers import BartConfig, T5Config
+
+    small = {"vocab_size": 100, "d_model": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    bart = inspect(write(tmp_path / "bart", BartConfig(**small, encoder_layers=2, decoder_layers=3, encoder_ffn_dim=48)))
+    assert (bart.family, bart.layers, bart.width, bart.context) == ("seq2seq", 2, 32, 1024)
+    assert {key: bart.settings[key] for key in ("decoder_layers", "mlp", "sentinels")} == {
+        "decoder_layers": 3,
+        "mlp": 48,
+        "sentinels": False,
+    }
+    folder = tmp_path / "t5"
+    t5 = T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=1, num_heads=2)
+    write(folder, t5)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 512, "extra_ids": ["<extra_id_0>"]}))
+    base = inspect(str(folder))
+    assert (base.layers, base.context, base.settings["head_width"]) == (2, 512, 8)
+    assert (base.settings["decoder_layers"], base.settings["sentinels"]) == (1, True)
+    assert lora_parameters(base, r=2, targets="attention") < lora_parameters(base, r=2)

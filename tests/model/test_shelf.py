@@ -194,12 +194,6 @@ def test_a_base_that_cannot_be_opened_is_named(shelf, root, tmp_path):
         assert live.model
 
 
-def test_no_engine_for_another_family(shelf, root):
-    other = replace(root, base=replace(root.base, family="encoder-decoder"))
-    with pytest.raises(Refused, match="encoder-decoder family"), shelf.engine(other):
-        pass
-
-
 def test_frozen_in_its_own_precision_and_learning_in_float32(root):
     shelf = Shelf("cpu", dtype=torch.bfloat16)
     assert shelf.autocast == torch.bfloat16

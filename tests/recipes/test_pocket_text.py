@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 import yaml
 from recipes.pocket_text import __main__ as making
-from recipes.pocket_text import found, written
+from recipes.pocket_text import found, gists, written
 from recipes.pocket_text.episodes import LONGEST, compose, rendered
 from recipes.pocket_text.found import Passage, Pool
 from recipes.pocket_text.wikipedia import plain
@@ -22,7 +22,7 @@ from tuneladder.model.ask import turns_of
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.task.encode import Coder
 from tuneladder.task.read import read_rows
-from tuneladder.types import Example, Prompt, Split, Task, Turn
+from tuneladder.types import Document, Example, Prompt, Split, Task, Turn
 
 GLAD = "Nora smiled with delight when the happy children came home to Bergen"
 GRIM = "The cruel winter brought misery and death to the 40 farms of Holm"
@@ -152,10 +152,42 @@ def test_wikipedia_is_put_together():
     assert plain('one " open\n" two " and " three "') == 'one "open\n"two" and "three"'
 
 
-def test_the_recipe_and_the_card_name_the_same_sources():
-    sources = yaml.safe_load(making.RECIPE.read_text("utf-8"))["task"]["data"]
+def sources_of(name):
+    return yaml.safe_load((making.RECIPE.parent / f"{name}.yaml").read_text("utf-8"))["task"]["data"]
+
+
+def test_the_recipes_and_the_cards_name_the_same_sources():
+    assert set(pocket.MADE) == set(ship_pocket.WORDS)
+    sources = [source for name in ("pocket-decoder", "pocket-seq2seq") for source in sources_of(name)]
     assert {source["name"] for source in sources} == set(ship_pocket.SOURCES)
-    assert not any("classification" in source["data"] or "noncommercial" in source["data"] for source in sources)
+    for source in sources:
+        assert "classification" not in source["data"]
+        assert "noncommercial" not in source["data"]
+
+
+def test_what_the_decoder_holds_out_the_seq2seq_holds_out():
+    """Gists and episodes are made of the train side of the decoder's sources, so these must be the same."""
+    ours, theirs = ({source["name"]: source for source in sources_of(f"pocket-{family}")} for family in ("seq2seq", "decoder"))
+    for name in making.PROSE:
+        assert {**ours[name], "weight": 1} == {**theirs[name], "weight": 1}
+
+
+def test_a_gist_is_the_sentence_that_shares_most_and_leaves_no_mark():
+    said = [
+        "The mill stood by the river, and the river turned its wheel all day long and all night.",
+        "Marta went to town on Monday with her brother to buy a horse and a new saddle for it.",
+        "At the river the wheel of the mill turned, and Marta heard the mill from the town.",
+        "Her brother was tired, and the horse that they had bought was slow and would not walk.",
+    ]
+    assert gists.central(said) == 2
+    assert gists.central(["Nothing here.", "Another word."]) is None
+    text = "\n\n".join(" ".join(f"{one[:-1]} again." if turn else one for one in said) for turn in range(2))
+    (row,) = gists.gists([Document(f"{text}\n\nno sentence\n\nIt was late.", "stories")], seed=0)
+    assert row["gist"] not in row["text"]
+    assert row["gist"] in text
+    assert row["ask"] in gists.ASKS
+    assert [*gists.gists([Document(text, "stories")], seed=0)] == [{**row}]
+    assert [*gists.gists([Document("", "news"), Document(text, "books")], seed=0)] == []  # of books one passage in eight
 
 
 def test_no_text_of_the_sets_that_judge_a_base(pool, shared, monkeypatch):

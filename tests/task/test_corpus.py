@@ -208,3 +208,28 @@ def test_a_sample_is_all_where_it_may_be_and_whole_texts_where_not():
     assert len(some) == 10
     assert some == sorted(some)
     assert some == sampled(iter(documents), characters=90, seed="a") != sampled(documents, characters=90, seed="b")
+
+
+def test_rows_with_an_answer_are_lessons(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"said": f"dialogue {n}", "gist": f"gist {n}" if n else " ", "shard": n % 3} for n in range(13)]
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    split = gather([Source(str(path), text="Sum up.\n\n{{ said }}", answer="gist", held_out=0.1)], seed=0).text
+    assert len(split.train) + len(split.dev) + len(split.test) == 12  # a row without an answer asks nothing
+    for lesson in split.train:
+        number = lesson.answer.split()[1]
+        assert (lesson.ask, lesson.answer) == (f"Sum up.\n\ndialogue {number}", f"gist {number}")
+        assert lesson.text == f"{lesson.ask}\nAnswer: {lesson.answer}"
+    assert {type(document) for part in (split.dev, split.test) for document in part} == {Document}
+    split = gather([Source(str(path), text="said", answer="{{ gist }}", group="shard", episode=2, held_out=0)], seed=0).text
+    assert all(lesson.ask.count("\nAnswer: gist") <= 1 and not lesson.answer.count("\n") for lesson in split.train)
+    assert sum(lesson.ask.count("\nAnswer: gist") for lesson in split.train) == 6  # the shots of an episode are read
+    plain = gather([Source(str(path), text="{{ said }} {{ gist }}", held_out=0.1)], seed=0).text
+    assert {type(document) for document in plain.train} == {Document}
+
+
+def test_an_answer_that_cannot_be_made_says_so(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"said": "a", "gist": "b"}), "utf-8")
+    with pytest.raises(BadInput, match="source 'rows' cannot be made"):
+        gather([Source(str(path), text="said", answer="{{ summary }}")], seed=0)

@@ -13,7 +13,7 @@ TEXT = "The river runs past the mill. A heron stands in the shallows and waits."
 
 @pytest.fixture(scope="module")
 def coder() -> TextCoder:
-    tokenizer = train_tokenizer([Document(TEXT)], vocabulary=300, context=32, mixture={}, seed=0, encoder=True)
+    tokenizer = train_tokenizer([Document(TEXT)], vocabulary=300, context=32, mixture={}, seed=0, family="encoder")
     return TextCoder(tokenizer, 32)
 
 

@@ -11,7 +11,7 @@ SHAPE = {"family": "encoder", "layers": 1, "width": 32, "heads": 2, "vocabulary"
 
 def test_an_encoder_may_read_every_letter_as_a_small_one():
     def ids(text, lowercase):
-        made = train_tokenizer(DOCUMENTS, vocabulary=300, context=64, mixture={}, seed=0, encoder=True, lowercase=lowercase)
+        made = train_tokenizer(DOCUMENTS, vocabulary=300, context=64, mixture={}, seed=0, family="encoder", lowercase=lowercase)
         return made(text)["input_ids"]
 
     assert ids("The CAT", True) == ids("the cat", True)

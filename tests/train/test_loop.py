@@ -276,3 +276,20 @@ def test_micro_counts_what_is_learned():
     micro = pad(rows(3))
     assert isinstance(micro, Micro)
     assert micro.learned == 6
+
+
+def test_a_table_that_learns_faster(model, tmp_path):
+    """After one step of Adam every number has moved by its rate; the rest moves as it would without."""
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    batches, moved = Rows(rows(8), batch=8, epochs=1, tokens=128, seed=0), {}
+    for table in (1.0, 8.0):
+        course = Course(1e-3, warmup=0.0, weight_decay=0.1, table=table)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.copy_(before[name])
+        (tick,) = train(model, batches, loss=next_token, course=course, folder=tmp_path / str(table), seed=0)
+        assert tick.learning_rate == 1e-3
+        moved[table] = {name: (weight.detach() - before[name]).abs().median() for name, weight in model.named_parameters()}
+    for name, much in moved[8.0].items():
+        times = 8.0 if name == "model.embed_tokens.weight" else 1.0
+        assert float(much) == pytest.approx(times * float(moved[1.0][name]), rel=0.05), name

@@ -16,7 +16,7 @@ from tuneladder.types import Document
 @pytest.fixture(scope="module")
 def coder() -> TextCoder:
     text = "The river runs past the mill. A heron stands in the shallows and waits."
-    return TextCoder(train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, encoder=True), 64)
+    return TextCoder(train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, family="encoder"), 64)
 
 
 @pytest.fixture

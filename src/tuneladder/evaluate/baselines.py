@@ -1,10 +1,12 @@
-"""What no language model costs: the most frequent label, and TF-IDF with logistic regression; of tags, a word's most frequent."""
+"""What no language model costs: the most frequent label and TF-IDF with logistic regression; of tags, a word's most frequent; of a
+text, its first sentence and all of it."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,14 +16,21 @@ from tuneladder.evaluate.measure import mark
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Answer, Cost, Example, Measurement, Task
 
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
+
 
 def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[str, Measurement]:
-    """`majority` and `tfidf`, learned from train and measured on `split`, for a classification; `frequent_tag` where words are
-    tagged; nothing for other tasks.
+    """Measured on `split`: of a classification `majority` and `tfidf`, learned from train; where words are tagged, `frequent_tag`;
+    of generation `lead` and `copy`, which say the input's first sentence and the input; nothing for another kind of task.
 
     `tfidf` is left out where train has a single label or no words to count.
     """
     train, examples = task.examples.train, task.examples.dev if split == "dev" else task.examples.test
+    if task.kind == "generate" and examples:
+        return {
+            "lead": _said(task, examples, _lead, "first sentence", seed),
+            "copy": _said(task, examples, lambda text: text, "the input", seed),
+        }
     if task.kind not in ("classify", "tag") or not train or not examples:
         return {}
     if task.kind == "tag":
@@ -56,6 +65,19 @@ def _frequent(task: Task, train: Sequence[Example], examples: Sequence[Example],
 
 def _commonest(counts: Counter[str]) -> str:
     return max(sorted(counts), key=lambda name: counts[name])
+
+
+def _said(task: Task, examples: Sequence[Example], of: Callable[[str], str], engine: str, seed: int) -> Measurement:
+    """What `of` makes of each row's last question, taken for its answer."""
+    start = time.perf_counter()
+    asked = [next((turn.text for turn in reversed(example.turns) if turn.role == "user"), "") for example in examples]
+    answers = [Answer(of(text.strip())) for text in asked]
+    return mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)
+
+
+def _lead(text: str) -> str:
+    """The first sentence: as far as the first full stop, question or exclamation mark that ends a word, or the end of a line."""
+    return _SENTENCE.split(text, maxsplit=1)[0]
 
 
 def _tfidf(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement | None:

@@ -42,7 +42,7 @@ def write_card(ladder: Ladder, folder: Path) -> Path:
 def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     base, examined = variant.base, pick.test or pick.dev
     quality = examined.quality if examined else {}
-    kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "encoder-decoder": "text2text-generation"}
+    kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "seq2seq": "text2text-generation"}
     return {
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,
@@ -148,8 +148,10 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     lines = ["from peft import PeftModel"] if variant.adapter else []
-    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = AutoModelForCausalLM.from_pretrained({weights})"]
+    seq2seq = variant.base.family == "seq2seq"
+    kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
+    lines += [f"from transformers import {kind}, AutoTokenizer", ""]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights})"]
     if variant.adapter:
         lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
     example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
@@ -159,6 +161,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
     lines += ["", "messages = ["]
     lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
+    written = "" if seq2seq else ', inputs["input_ids"].shape[1]:'  # a decoder's output begins with what it read
     lines += [
         "]",
         "if tokenizer.chat_template:",
@@ -168,7 +171,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
         f"output = model.generate(**inputs, max_new_tokens={variant.prompt.decoding.max_new_tokens}, do_sample=False)",
-        'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip())',
+        f"print(tokenizer.decode(output[0{written}], skip_special_tokens=True).strip())",
     ]
     if variant.prompt.ask == "score":
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
@@ -181,7 +184,8 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     encoder, head = variant.base.family == "encoder", variant.head
     tags = head is not None and head.kind == "tags"
     classes = "AutoModelForTokenClassification" if tags else "AutoModelForSequenceClassification"
-    kind = classes if head else "AutoModel" if encoder else "AutoModelForCausalLM"
+    bodies = {"encoder": "AutoModel", "decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+    kind = classes if head else bodies[variant.base.family]
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
@@ -198,10 +202,13 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     if tags:
         return _use_tags(lines, labels)
     lines += [f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
-    lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
+    if variant.base.family == "seq2seq":
+        lines += ["with torch.no_grad():", "    embedding = model.get_encoder()(**inputs).last_hidden_state[0].float().mean(0)"]
+    else:
+        lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
     if head and not variant.probe:
         lines.append("logits = output.logits[0]")
-    else:
+    elif variant.base.family != "seq2seq":
         lines.append("embedding = output.hidden_states[-1][0].float().mean(0)")
     note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else ""
     if variant.probe:

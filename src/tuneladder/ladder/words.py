@@ -28,6 +28,8 @@ BASELINES = {
     "tfidf": "TF-IDF with logistic regression",
     "frequent_tag": "the most frequent tag of each word",
     "ngram": "an order-5 n-gram",
+    "lead": "the input's first sentence",
+    "copy": "the input itself",
 }
 NONE = "–"
 

@@ -34,7 +34,9 @@ def attach_lora(
     settings: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(targets)}
     if head:
         settings["modules_to_save"] = list(head)
-    tuned = get_peft_model(model, LoraConfig(**settings, task_type=("TOKEN_CLS" if tags else "SEQ_CLS") if head else "CAUSAL_LM"))
+    head_kind = "TOKEN_CLS" if tags else "SEQ_CLS"
+    kind = head_kind if head else "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    tuned = get_peft_model(model, LoraConfig(**settings, task_type=kind))
     for weight in tuned.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # PEFT copies a head in the precision that the base is held in

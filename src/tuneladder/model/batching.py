@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,17 @@ def label_places(labels: Sequence[str], endings: Sequence[Sequence[str]]) -> dic
     if strange := next((ending for own in endings for ending in own if ending not in place), None):
         raise BadInput(f"the head knows no label '{strange}'", f"its labels: {', '.join(labels)}")
     return place
+
+
+def one_begins_another(endings: Sequence[list[int]]) -> bool:
+    """Whether one of the token sequences is how another begins: then only their end tells them apart."""
+    return any(after[: len(before)] == before for before, after in pairwise(sorted(endings)))
+
+
+def regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
+    """The flat list in groups of these sizes."""
+    found = iter(flat)
+    return [[next(found) for _ in range(count)] for count in counts]
 
 
 def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

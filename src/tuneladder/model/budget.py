@@ -138,4 +138,4 @@ def pace_near(base: Base) -> Pace:
     dtype = torch.bfloat16 if has_bf16(device()) else torch.float32
     model.to(dtype)
     autocast = dtype if dtype == torch.bfloat16 else None
-    return pace(model, active=stand_in.parameters, vocabulary=256, decoder=base.family == "decoder", autocast=autocast)
+    return pace(model, active=stand_in.parameters, vocabulary=256, family=base.family, autocast=autocast)

@@ -17,6 +17,7 @@ from typing import Any
 from tuneladder.errors import BadInput, unknown
 from tuneladder.model import pocket
 from tuneladder.store import digest, digest_files
+from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
 
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "README*", "LICENSE*", "LICENCE*")
@@ -35,8 +36,13 @@ CONTENT = (
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
-SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase")
-ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert"}  # what a shape of a family is made of
+SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase", "decoder_layers")
+ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert", "seq2seq": "t5"}  # what a shape of a family is made of
+
+# what a shape's own tokenizer and head give it, and a checkpoint may lack: what its pretraining needs
+GIVEN: dict[Family, dict[str, bool]] = {"encoder": {"masked": True}, "seq2seq": {"sentinels": True}}
+
+MLP = ("intermediate_size", "d_ff", "n_inner", "ffn_dim", "ffn_hidden_size", "encoder_ffn_dim")
 
 LICENCES = {
     "Apache License": "apache-2.0",
@@ -85,7 +91,7 @@ def config_of(base: Base) -> Any:
         trust = bool(base.settings.get("trust_remote_code"))
         folder = Path(base.location) if base.source == "folder" else _fetch(base.location, base.revision)[0]
         return _config(folder, base.name, trust)
-    from transformers import LlamaConfig, ModernBertConfig
+    from transformers import LlamaConfig, ModernBertConfig, T5Config
 
     shape = base.settings
     if shape["family"] == "encoder":
@@ -101,6 +107,25 @@ def config_of(base: Base) -> Any:
             global_attn_every_n_layers=1,  # windows pay at thousands of tokens
             classifier_pooling="mean",  # what its embeddings are, so that a head stands on what pretraining made
             **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id")),
+        )
+    if shape["family"] == "seq2seq":
+        # T5's version 1.1 (arXiv:2002.05202: a gated GELU), but with its first version's one matrix for all embeddings and the
+        # head: of their own, both heads of a vocabulary would be half of a model this small. Dropout is off, as its authors
+        # have it in pretraining; relative positions (arXiv:1910.10683, section 2.1) set no bound but what was trained.
+        return T5Config(
+            architectures=["T5ForConditionalGeneration"],
+            vocab_size=shape["vocabulary"],
+            d_model=shape["width"],
+            d_kv=shape["width"] // shape["heads"],
+            d_ff=shape["mlp"],
+            num_layers=shape["layers"],
+            num_decoder_layers=shape["decoder_layers"],
+            num_heads=shape["heads"],
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            n_positions=shape["context"],  # a name of T5's first configurations, which is kept
+            decoder_start_token_id=None,  # the tokenizer that is trained for it says which
+            **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
         )
     return LlamaConfig(
         vocab_size=shape["vocabulary"],
@@ -122,7 +147,7 @@ def skeleton(config: Any, family: Family, *, trust: bool = False) -> Any:
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     encoder = AutoModelForMaskedLM if reads_masked(config) else AutoModel
-    kind: Any = {"decoder": AutoModelForCausalLM, "encoder": encoder, "encoder-decoder": AutoModelForSeq2SeqLM}[family]
+    kind: Any = {"decoder": AutoModelForCausalLM, "encoder": encoder, "seq2seq": AutoModelForSeq2SeqLM}[family]
     with torch.device("meta"):
         return kind.from_config(config, trust_remote_code=trust)
 
@@ -133,11 +158,12 @@ def reads_masked(config: Any) -> bool:
 
 
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
-    """A base that does not exist yet, which `pretrain` fills: a Llama, or of family encoder a ModernBERT (arXiv:2412.13663).
+    """A base that does not exist yet, which `pretrain` fills: a Llama, of family encoder a ModernBERT (arXiv:2412.13663), of
+    family seq2seq a T5 (arXiv:1910.10683), whose `layers` are its encoder's.
 
-    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512, tie
-    true and lowercase false unless said: an encoder's tokenizer may read everything in lower case. Raises BadInput for an unknown
-    key and for a shape that cannot be built.
+    layers, width, heads and vocabulary must be given; kv_heads is heads, mlp 8/3 of the width (arXiv:2002.05202), context 512,
+    tie true, lowercase false (an encoder's tokenizer may read everything in lower case) and decoder_layers as many as layers
+    unless said. Raises BadInput for an unknown key and for a shape that cannot be built.
     """
     if not isinstance(shape, Mapping):
         raise BadInput(f"the shape of {name} is {shape!r}", f"keys and values: {', '.join(SHAPE)}")
@@ -156,7 +182,7 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
     usual["lowercase"] = False
-    whole = {**usual, **shape}
+    whole = {**usual, **({"decoder_layers": shape["layers"]} if family == "seq2seq" else {}), **shape}
     whole.setdefault("mlp", -(-8 * whole["width"] // 3 // 64) * 64)
     _possible(name, whole)
     base = Base(
@@ -171,7 +197,7 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         vocabulary=whole["vocabulary"],
         context=whole["context"],
         content=digest("shape", whole),
-        settings={key: whole[key] for key in SHAPE} | ({"masked": True} if family == "encoder" else {}),
+        settings={key: whole[key] for key in SHAPE if key in whole} | GIVEN.get(family, {}),
     )
     config = config_of(base)
     parameters, active = _count(skeleton(config, family), config)
@@ -182,8 +208,12 @@ def _possible(name: str, shape: Mapping[str, Any]) -> None:
     width, heads, kv_heads = shape["width"], shape["heads"], shape["kv_heads"]
     if shape["architecture"] != (own := ARCHITECTURES[shape["family"]]):
         raise unknown(f"architecture of a shape of family {shape['family']}", str(shape["architecture"]), (own,))
-    if shape["family"] == "encoder" and kv_heads != heads:
-        raise BadInput(f"the shape of {name} says kv_heads {kv_heads}, and an encoder's heads share none", "leave kv_heads out")
+    if (family := shape["family"]) != "decoder" and kv_heads != heads:
+        raise BadInput(f"the shape of {name} says kv_heads {kv_heads}, and heads share none in family {family}", "leave it out")
+    if family != "seq2seq" and "decoder_layers" in shape:
+        raise BadInput(f"the shape of {name} is of family {family}, and says decoder_layers", "`layers` are all that it has")
+    if family == "seq2seq" and shape["tie"] is False:
+        raise BadInput(f"tie of the shape of {name} is False, and T5 in transformers ties always", "leave tie out")
     for key in ("tie", "lowercase"):
         if not isinstance(shape[key], bool):
             raise BadInput(f"{key} of the shape of {name} is {shape[key]!r}", f"{key} is true or false")
@@ -194,7 +224,7 @@ def _possible(name: str, shape: Mapping[str, Any]) -> None:
             f"width {width} of {name} cannot be divided among {heads} heads",
             f"choose a width such as {heads * (width // heads + 1)}",
         )
-    if (width // heads) % 2:
+    if (width // heads) % 2 and family != "seq2seq":
         raise BadInput(
             f"each head of {name} is {width // heads} wide, which rotary positions cannot halve", "make width / heads even"
         )
@@ -267,7 +297,7 @@ def _only_safetensors(name: str, files: Iterable[str]) -> None:
 def _describe(folder: Path, name: str, source: Any, location: str, revision: str, content: str, trust: bool) -> Base:
     config = _config(folder, name, trust)
     family = _family(config, name)
-    text = config.get_text_config(decoder=True) if family != "encoder" else config
+    text = config.get_text_config(decoder=True) if family == "decoder" else config  # of two stacks, the encoder
     model = _built(config, family, name, trust)
     parameters, active = _count(model, text)
     heads = int(text.num_attention_heads)
@@ -276,12 +306,15 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
         "heads": heads,
         "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
         "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
-        "mlp": int(_first(text, ("intermediate_size", "d_ff", "n_inner", "ffn_dim", "ffn_hidden_size")) or 4 * text.hidden_size),
+        "mlp": int(_first(text, MLP) or 4 * text.hidden_size),
         "tie": bool(config.tie_word_embeddings),
         "dtype": str(config.dtype or "float32").removeprefix("torch."),
     }
     if family == "encoder":
         settings["masked"] = reads_masked(config)
+    if family == "seq2seq":
+        settings["decoder_layers"] = int(_first(config, ("num_decoder_layers", "decoder_layers")) or text.num_hidden_layers)
+        settings["sentinels"] = _has_sentinels(folder)
     if trust:
         settings["trust_remote_code"] = True
     return Base(
@@ -346,7 +379,7 @@ def _family(config: Any, name: str) -> Family:
     if any(one.endswith("EncoderModel") for one in said):
         return "encoder"
     if config.is_encoder_decoder:
-        return "encoder-decoder"
+        return "seq2seq"
     if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in said):
         return "decoder"
     if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -377,13 +410,20 @@ def _first(config: Any, names: Iterable[str]) -> Any:
 
 
 def _context(text: Any, folder: Path, family: Family) -> int:
-    """Tokens that can be read at once. Encoders' position tables hold rows that are not for tokens: there the tokenizer says."""
+    """Tokens that can be read at once. Encoders' position tables hold rows that are not for tokens, and relative positions have
+    no table: there the tokenizer says."""
     most = int(_first(text, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")) or 2048)
     path = folder / "tokenizer_config.json"
-    if family == "encoder" and path.is_file():
+    if family != "decoder" and path.is_file():
         said = json.loads(path.read_text("utf-8")).get("model_max_length")
         return min(most, int(said)) if said else most
     return most
+
+
+def _has_sentinels(folder: Path) -> bool:
+    """Whether the tokenizer has the tokens that span corruption puts for what it takes out, by the names that T5 gave them."""
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")]
+    return any(SENTINEL.format(0) in path.read_text("utf-8") for path in files if path.is_file())
 
 
 def _licence(folder: Path) -> str:

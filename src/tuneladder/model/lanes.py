@@ -39,7 +39,8 @@ def draws(model: Any) -> bool:
     model.train()
     try:
         with torch.no_grad():
-            model(input_ids=torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device))
+            ids_BT = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
+            model(input_ids=ids_BT, **({"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}))
         return not torch.equal(before, torch.get_rng_state())
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
         return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +16,17 @@ import torch
 
 from tuneladder.errors import BadInput
 from tuneladder.model import held
-from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, mean_of, padded, running, side_by_side
+from tuneladder.model.batching import (
+    MOST_TOKENS,
+    Calls,
+    batches_of,
+    mean_of,
+    one_begins_another,
+    padded,
+    regroup,
+    running,
+    side_by_side,
+)
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
@@ -76,7 +85,8 @@ class LocalEngine:
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
-            return write(reader(), self.coder, [prompts[i] for i in batch], decoding, stops)
+            own = [prompts[i] for i in batch]
+            return write(reader(), self.coder, own, decoding, stops, [self.coder.context - len(prompt) for prompt in own])
 
         with self._running() as lanes, self._reading(prompts, wide, decoding, lanes) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
@@ -157,7 +167,7 @@ class LocalEngine:
         """Every ending of every ask in tokens, all endings of an ask after the same prompt."""
         counts = [len(options) for options in endings]
         flat = self._encode([(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options])
-        grouped = _regroup(flat, counts)
+        grouped = regroup(flat, counts)
         for number, group in enumerate(grouped):
             close = _one_begins_another(group)
             if not close and not any(row.cut for row in group):
@@ -178,7 +188,7 @@ class LocalEngine:
                 [item_of(group) for group in encoded if group], lanes, share=True, into=[len(group) for group in encoded]
             )
         flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], lanes, share=False)
-        return _regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
+        return regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
 
     def _pass(
         self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None
@@ -250,13 +260,7 @@ def _windows(ids: list[int], context: int) -> Iterator[Item]:
 
 
 def _one_begins_another(group: Sequence[Encoded]) -> bool:
-    learned = sorted(tuple(row.ids[i] for i, learn in enumerate(row.learn) if learn) for row in group)
-    return any(after[: len(before)] == before for before, after in pairwise(learned))
-
-
-def _regroup(flat: list[Any], counts: Sequence[int]) -> list[list[Any]]:
-    found = iter(flat)
-    return [[next(found) for _ in range(count)] for count in counts]
+    return one_begins_another([[token for token, learn in zip(row.ids, row.learn, strict=True) if learn] for row in group])
 
 
 def _looks_everywhere(core: Any, context: int) -> bool:

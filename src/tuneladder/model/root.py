@@ -27,25 +27,29 @@ def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
         raise BadInput(f"{base.name} is a shape, and the task has no text to train its tokenizer on", "give the task training rows")
 
     def make(folder: Path) -> Mapping[str, Any]:
-        from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+        from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-        encoder = base.family == "encoder"
+        family = base.family
         tokenizer = train_tokenizer(
             documents,
             vocabulary=base.vocabulary,
             context=base.context,
             mixture=task.mixture,
             seed=seed,
-            encoder=encoder,
+            family=family,
             lowercase=base.settings["lowercase"],
         )
         config = config_of(base)
-        config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-        if encoder:
+        config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        if family == "seq2seq":
+            config.decoder_start_token_id = tokenizer.pad_token_id
+        else:
+            config.bos_token_id = tokenizer.eos_token_id
+        if family == "encoder":
             config.cls_token_id = config.sep_token_id = tokenizer.eos_token_id
+        kinds: dict[str, Any] = {"encoder": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
         torch.manual_seed(seed)
-        (AutoModelForMaskedLM if encoder else AutoModelForCausalLM).from_config(config).save_pretrained(folder)
+        kinds.get(family, AutoModelForCausalLM).from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return {"tokens": len(tokenizer)}
 

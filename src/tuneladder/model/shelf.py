@@ -19,22 +19,24 @@ from typing import Any
 
 import torch
 
-from tuneladder.errors import Failed, Refused
+from tuneladder.errors import Failed
 from tuneladder.model.attach import open_adapter, with_body_of
 from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
 from tuneladder.model.probe import ProbedEngine, open_probe
 from tuneladder.model.remote import RemoteEngine
+from tuneladder.model.seq2seq import Seq2seqEngine, SpanEngine
 from tuneladder.task.encode import Coder
+from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.types import Base, Engine, Head, Variant
 
 
 @dataclass(frozen=True)
 class Live:
-    """A borrowed model with what is needed to feed it: a `coder` for a decoder, `texts` for an encoder; `fresh` are the names of
-    the weights that no file holds."""
+    """A borrowed model with what is needed to feed it: a `coder` for a decoder, `texts` for an encoder, `pairs` for a seq2seq;
+    `fresh` are the names of the weights that no file holds."""
 
     model: Any
     tokenizer: Any
@@ -48,6 +50,12 @@ class Live:
     @cached_property
     def texts(self) -> TextCoder:
         return TextCoder(self.tokenizer, self.context)
+
+    @cached_property
+    def pairs(self) -> PairCoder:
+        config = self.model.config
+        start = config.decoder_start_token_id
+        return PairCoder(self.tokenizer, self.context, start=int(config.pad_token_id if start is None else start))
 
 
 class Snapshot:
@@ -138,19 +146,20 @@ class Shelf:
         if variant.base.source == "url":
             yield RemoteEngine.of(variant.base)
             return
-        if variant.base.family == "encoder-decoder":
-            raise Refused(f"{variant.base.name} is of the {variant.base.family} family, which has no engine yet", "use a decoder")
         with self.live(variant) as live:
             engine = self._engine(variant, live)
             yield ProbedEngine(engine, open_probe(variant.probe)) if variant.probe else engine
 
-    def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine:
+    def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine | Seq2seqEngine:
         name = f"local {self.dtype}".replace("torch.", "")
+        spare = MEMORY
+        if self.memory is not None and self.device == "cpu":
+            spare = max(1, min(MEMORY, self.memory - resident()))
         if variant.base.family == "decoder":
-            spare = MEMORY
-            if self.memory is not None and self.device == "cpu":
-                spare = max(1, min(MEMORY, self.memory - resident()))
             return LocalEngine(live.model, live.coder, name=name, memory=spare)
+        if variant.base.family == "seq2seq":
+            kind = SpanEngine if live.pairs.sentinels else Seq2seqEngine
+            return kind(live.model, live.pairs, name=name, memory=spare)
         heads = {variant.head.kind: variant.head.labels} if variant.head else {}
         answers: dict[str, Any] = {"labels": heads.get("classes"), "tags": heads.get("tags")}
         if not variant.base.settings.get("masked"):
@@ -195,6 +204,8 @@ def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
     base = variant.base
     options: dict[str, Any] = {"revision": base.revision} if base.source == "hub" and base.revision else {}
     kind: Any = transformers.AutoModelForCausalLM
+    if base.family == "seq2seq":
+        kind = transformers.AutoModelForSeq2SeqLM
     if base.family == "encoder":
         kind = transformers.AutoModelForMaskedLM if base.settings.get("masked") else transformers.AutoModel
     if variant.head:

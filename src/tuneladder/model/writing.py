@@ -1,6 +1,6 @@
-"""Text from a decoder: one batch of prompts, and then a token for each row at a time, until every row has ended.
+"""Text from a model: one batch of prompts, and then a token for each row at a time, until every row has ended.
 
-Legend: B rows, T tokens of a prompt, V vocabulary. Every row draws from its own stream of numbers, seeded by its tokens, so
+Legend: B rows, T tokens of a prompt, V vocabulary. Every row draws from its own stream of numbers, seeded by its tokens, so that
 what is sampled does not depend on the rows beside it.
 """
 
@@ -45,18 +45,33 @@ class Reader(Protocol):
 
 @torch.no_grad()
 def write(
-    reader: Reader, coder: Coder, prompts: Sequence[list[int]], decoding: Decoding, stops: Sequence[tuple[str, ...]]
+    reader: Reader,
+    coder: Coder,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    stops: Sequence[tuple[str, ...]],
+    room: Sequence[int],
+    *,
+    said: Sequence[list[int]] | None = None,
 ) -> tuple[list[list[str]], int]:
-    """`decoding.samples` texts for each prompt, and the number of tokens written; `stops` are the stop strings of each prompt."""
+    """`decoding.samples` texts for each prompt, and the number of tokens written.
+
+    `stops` are the stop strings of each prompt, `room` the most tokens that its text may have, and `said` the tokens that count as
+    said when it begins, for the penalty on repetition: the prompt's own unless given.
+    """
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
-    rows = [_Row(coder, ids, decoding, stop, sample) for ids, stop in zip(prompts, stops, strict=True) for sample in range(samples)]
+    rows = [
+        _Row(coder, ids, decoding, stop, sample, most)
+        for ids, stop, most in zip(prompts, stops, room, strict=True)
+        for sample in range(samples)
+    ]
     logits_BV = reader.begin(prompts).float()
     said_BV = None
     if decoding.repetition != 1.0:
         said_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
-        for said, prompt in zip(said_BV, prompts, strict=True):
-            said[torch.tensor(prompt, device=said.device)] = True
+        for row_V, own in zip(said_BV, said or prompts, strict=True):
+            row_V[torch.tensor(own, device=row_V.device)] = True
     if samples > 1:
         reader.spread(samples)
         logits_BV = logits_BV.repeat_interleave(samples, 0)
@@ -93,12 +108,12 @@ def _without_ended(rows: Sequence[_Row]) -> list[int]:
 class _Row:
     """One continuation while it is written."""
 
-    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int) -> None:
+    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int, room: int) -> None:
         self.written: list[int] = []
         self.ended = False
         self._coder = coder
         self._stops = stops
-        self._most = min(decoding.max_new_tokens, coder.context - len(prompt))
+        self._most = min(decoding.max_new_tokens, room)
         # A character takes at most four tokens, and a stop string may begin inside a token.
         self._tail = 4 * max((len(stop) for stop in stops), default=0) + 4
         self._random = random.Random(digest(prompt, decoding.seed, sample))
@@ -138,10 +153,9 @@ class Cached:
     def begin(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         width = max(len(prompt) for prompt in prompts)
         ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self._device)
-        lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        seen_BT = torch.arange(width, device=self._device)[None] >= (width - lengths_B)[:, None]
+        self._positions_B = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        seen_BT = torch.arange(width, device=self._device)[None] >= (width - self._positions_B)[:, None]
         self._mask_BT = seen_BT.long()
-        self._positions_B = lengths_B
         self._cache: Any = None
         last_B = torch.arange(1, len(prompts) + 1, device=self._device) * width - 1
         return self._forward(ids_BT, (self._mask_BT.cumsum(-1) - 1).clamp(min=0), last_B)

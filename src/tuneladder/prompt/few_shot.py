@@ -21,7 +21,7 @@ class FewShot:
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder",)
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train",)
     version: ClassVar = 1
 

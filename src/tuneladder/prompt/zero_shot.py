@@ -16,7 +16,7 @@ class ZeroShot:
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "nothing"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar[tuple[str, ...]] = ()
     version: ClassVar = 1
 
@@ -30,6 +30,8 @@ class ZeroShot:
             raise Refused(f"{base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
         if base.family == "encoder" and task.kind == "text" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")
+        if base.family == "seq2seq" and task.kind == "text" and not base.settings.get("sentinels"):
+            raise Refused(f"{base.name} has no sentinels, and cannot read", "take a base in T5's manner")
         return self._on(variant), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

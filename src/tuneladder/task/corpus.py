@@ -1,7 +1,8 @@
 """Plain text for pretraining: sources with weights -> documents, held out by source.
 
 A source is a file of rows and a Jinja text over their columns. `episode` joins that many rows, of one `group` where that is
-named, into one document, so that a base learns what worked examples in a prompt are for.
+named, into one document, so that a base learns what worked examples in a prompt are for. Where rows have an `answer`, their
+documents are lessons: text that asks and answers as a prompt does, which a seq2seq reads and writes apart.
 
 A source may be larger than memory. It is read through once to find what is held out, and again by whoever goes through its
 documents; a row, and WINDOW characters of documents, are all that is held of it.
@@ -24,9 +25,10 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.store import digest
 from tuneladder.task.read import stream_rows
-from tuneladder.types import Document, Text
+from tuneladder.types import Document, Lesson, Text
 
 PASSAGE = 4_000
+ANSWER = "\nAnswer: "  # between what asks and what answers, as the plain template has it
 TOKEN = 3.7  # characters of English in a token of an 8k byte-level BPE, for what the notes foretell
 WHOLE = 20  # fewer documents are held out by their closing passages
 WINDOW = 8_000_000  # characters that are shuffled, or joined into episodes, at once
@@ -35,13 +37,14 @@ TRAIN, DEV, TEST, ANY = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of text. `text`: a column or Jinja; `where`: a Jinja expression that a row must satisfy; `weight`: its share of the
-    tokens seen, relative to the other sources; `held_out`: the share of its characters kept for dev, and again for test;
-    `together`: a Jinja expression whose value no split divides (several texts of one article); `replay` marks general text, of
-    which nothing is held out, and which only a step reads that is told to replay some."""
+    """Rows of text. `text`: a column or Jinja; `answer`: the same, for what answers it; `where`: a Jinja expression that a row must
+    satisfy; `weight`: its share of the tokens seen, relative to the other sources; `held_out`: the share of its characters kept
+    for dev, and again for test; `together`: a Jinja expression whose value no split divides (several texts of one article);
+    `replay` marks general text, of which nothing is held out, and which only a step reads that is told to replay some."""
 
     data: str
     text: str = "text"
+    answer: str = ""
     name: str = ""
     weight: float = 1.0
     episode: int = 1
@@ -86,7 +89,7 @@ class Stream(Sequence[Document]):
         """Raises BadInput, at the end of a source, where its file is no longer what it was when it was first read."""
         for part in self.parts:
             for text in _train(part):
-                yield Document(text, part.source.title)
+                yield _lesson(text, part.source.title) if part.source.answer else Document(text, part.source.title)
 
     def __len__(self) -> int:
         return sum(part.documents for part in self.parts)
@@ -200,17 +203,17 @@ class _Row:
 def _rows(source: Source) -> Iterator[_Row]:
     """The rows of a source as text, with what groups them and what keeps them together."""
     env = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    template = source.text if "{{" in source.text or "{%" in source.text else "{{ " + source.text + " }}"
     row: dict[str, Any] = {}
     empty = True
     try:
-        render = env.from_string(template).render
+        render = env.from_string(_template(source.text)).render
+        answer = env.from_string(_template(source.answer)).render if source.answer else None
         keep = env.compile_expression(source.where) if source.where else None
         together = env.compile_expression(source.together) if source.together else None
         for row in stream_rows(source.data):
             if keep is None or keep(**row):
                 group = str(row[source.group]) if source.group else ""
-                made = _Row(render(**row).strip(), group, str(together(**row)) if together else "")
+                made = _Row(_asked(render(**row), answer and answer(**row)), group, str(together(**row)) if together else "")
                 if made.text:
                     empty = False
                     yield made
@@ -219,6 +222,23 @@ def _rows(source: Source) -> Iterator[_Row]:
         raise BadInput(f"the text of source '{source.title}' cannot be made: {error}", f"its columns: {columns}") from error
     if empty:
         raise BadInput(f"source '{source.title}' has no text", f"look at {source.data} and at its `text` and `where`")
+
+
+def _template(text: str) -> str:
+    return text if "{{" in text or "{%" in text else "{{ " + text + " }}"
+
+
+def _asked(text: str, answer: str | None) -> str:
+    """A row's text, with its answer where it has one; nothing where one of the two is empty."""
+    if answer is None:
+        return text.strip()
+    return f"{text.strip()}{ANSWER}{answer.strip()}" if text.strip() and answer.strip() else ""
+
+
+def _lesson(text: str, source: str) -> Lesson:
+    """The last row asks, and those before it are its worked examples."""
+    ask, _, answer = text.rpartition(ANSWER)
+    return Lesson(text, source, ask, answer)
 
 
 class _Episodes:
@@ -329,7 +349,7 @@ def _survey(source: Source, seed: int) -> tuple[Part, list[str], list[str]]:
     part = Part(source, seed, count, size, content.hexdigest())
     if source.together:
         return part, _trim(fixed[0], most), _trim(fixed[1], most)
-    if count < WHOLE:
+    if count < WHOLE and not source.answer:  # a lesson is not cut into passages
         return _closing(part, first)
     order = [lowest.kept[place] for place in sorted(lowest.kept)]
     held, taken = _first(order, min(source.held_out * size, most), at_most=len(order) - 1)

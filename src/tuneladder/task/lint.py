@@ -61,7 +61,8 @@ def lint(
         pairs = [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
         if isinstance(coder, TextCoder):
             read = coder.encode_many([said(turns) for turns, _ in pairs])
-            tallies[split] = Tally(len(read), sum(e.cut > 0 for e in read), 0, 0, sum(len(e.ids) for e in read))
+            cut = 0 if task.kind == "tag" else sum(e.cut > 0 for e in read)  # long rows of words are read in windows
+            tallies[split] = Tally(len(read), cut, 0, 0, sum(len(e.ids) for e in read))
             own = [(*_pieces(coder, e), Piece(label, True)) for e, (_, label) in zip(read[:1], pairs, strict=False)]
         else:
             encoded, tallies[split] = encode_all(coder, pairs, every=task.kind == "chat")

@@ -41,8 +41,8 @@ class TextCoder:
         self.mask: int | None = tokenizer.mask_token_id
         self.specials = frozenset(tokenizer.all_special_ids)
         self._core, _, _ = guarded(tokenizer)
-        self.opening, _, self.closing = self._marks("a")
-        self.between = self._marks("a", "a")[1]
+        self.opening, _, self.closing = marks_of(tokenizer)
+        self.between = marks_of(tokenizer, pair=True)[1]
 
     def encode_many(self, texts: Sequence[str], *, limit: int | None = None) -> list[Encoded]:
         """The tokens of each text with its marks; one too long for `limit` (the context if None) loses its middle."""
@@ -98,13 +98,6 @@ class TextCoder:
             made.append(ids)
         return made
 
-    def _marks(self, *texts: str) -> tuple[list[int], list[int], list[int]]:
-        """The special tokens before the first text, between two, and after the last."""
-        ids = list(self.tokenizer(*texts)["input_ids"])
-        own = [place for place, token in enumerate(ids) if token not in self.specials]
-        gap = [token for token in ids[own[0] : own[-1]] if token in self.specials]
-        return ids[: own[0]], gap, ids[own[-1] + 1 :]
-
 
 @dataclass(frozen=True)
 class Window:
@@ -127,3 +120,12 @@ def _first_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[int | N
         places.append(at if at < len(offsets) and offsets[at][0] < start + len(word) else None)
         start += len(word) + 1
     return places
+
+
+def marks_of(tokenizer: Any, *, pair: bool = False) -> tuple[list[int], list[int], list[int]]:
+    """The special tokens that a tokenizer puts before a text, between two, and after the last."""
+    ids = list(tokenizer(*(("a", "a") if pair else ("a",)))["input_ids"])
+    special = set(tokenizer.all_special_ids)
+    own = [place for place, token in enumerate(ids) if token not in special]
+    gap = [token for token in ids[own[0] : own[-1]] if token in special]
+    return ids[: own[0]], gap, ids[own[-1] + 1 :]

@@ -1,8 +1,9 @@
 """Batches: pure functions of the step's number, so that a run taken up again sees what it would have seen.
 
-Shapes: B rows, T tokens, S tokens of all rows, N learned positions, D a teacher's width. Rows are padded on the right. A
-decoder's carry no attention mask: under causal attention what stands after a token cannot reach it, and padding is never learned.
-Or they are packed, where the model's attention can be told which token is in which row. An encoder's carry a mask.
+Shapes: B rows, T tokens, U tokens of an answer, S tokens of all rows, N learned positions, D a teacher's width. Rows are padded
+on the right. A decoder's carry no attention mask: under causal attention what stands after a token cannot reach it, and padding is
+never learned. Or they are packed, where the model's attention can be told which token is in which row. An encoder's carry a mask,
+and so do the sources of a seq2seq's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tuneladder.model.batching import padded
 from tuneladder.model.lanes import dealt
 from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
+from tuneladder.task.pairs import Paired
 
 TILE = 16
 PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
@@ -34,7 +36,8 @@ class Micro:
 
     mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
     Rows that are pairs of segments have their label in pairs (B,), in segments (B, T) which of the two a token is of where the
-    model is told, and in per_row how many targets a row of the whole batch has on average.
+    model is told, and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a
+    seq2seq's decoder reads: there the rows are places in it, and ids is the source.
     """
 
     ids: torch.Tensor
@@ -46,6 +49,12 @@ class Micro:
     segments: torch.Tensor | None = None
     pairs: torch.Tensor | None = None
     per_row: float = 0.0
+    answers: torch.Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Tokens that pass through the model, padding included."""
+        return self.ids.numel() + (0 if self.answers is None else self.answers.numel())
 
     @property
     def learned(self) -> int:
@@ -55,7 +64,7 @@ class Micro:
     def to(self, device: torch.device) -> Micro:
         if self.ids.device == device:
             return self
-        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs")
+        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers")
         moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
 
@@ -119,6 +128,15 @@ def pad_labelled(rows: Sequence[Labelled]) -> Micro:
     places = [at * ids_BT.shape[1] + place for at, row in enumerate(rows) for place in row.places or ()]
     targets = torch.tensor([label for row in rows for label in row.labels])
     return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT)
+
+
+def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
+    """Sources and answers in one tensor each, padded on the right to whole tiles, the sources with a mask; what the decoder reads
+    is the answer after `start`, which leaves its last token out."""
+    ids_BT, mask_BT = padded([row.source for row in rows], tile=TILE)
+    answers_BU, learned_BU = padded([[start, *row.target[:-1]] for row in rows], tile=TILE)
+    targets = torch.tensor([token for row in rows for token in row.target])
+    return Micro(ids_BT, learned_BU.flatten().nonzero().flatten(), targets, mask=mask_BT, answers=answers_BU)
 
 
 def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:

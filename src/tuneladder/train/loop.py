@@ -62,7 +62,8 @@ def interruptible() -> Iterator[None]:
 @dataclass(frozen=True)
 class Course:
     """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
-    peak, gradients clipped to `clip`. Dev is measured `looks` times; after `patience` looks without a gain it is a plateau."""
+    peak, gradients clipped to `clip`. Dev is measured `looks` times; after `patience` looks without a gain it is a plateau.
+    `table` is how many times faster the embeddings learn than the rest."""
 
     learning_rate: float
     warmup: float = 0.06
@@ -73,11 +74,20 @@ class Course:
     looks: int = 10
     patience: int = 5
     save_every: float = 60.0
+    table: float = 1.0
 
     @classmethod
-    def pretraining(cls, learning_rate: float, *, warmup: float, weight_decay: float, looks: int) -> Course:
+    def pretraining(cls, learning_rate: float, *, warmup: float, weight_decay: float, looks: int, table: float = 1.0) -> Course:
         """The course of plain text: AdamW's second beta as in arXiv:2005.14165, and no look ends it early."""
-        return cls(learning_rate, warmup=warmup, weight_decay=weight_decay, betas=(0.9, 0.95), looks=looks, patience=looks)
+        return cls(
+            learning_rate,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            betas=(0.9, 0.95),
+            looks=looks,
+            patience=looks,
+            table=table,
+        )
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0."""
@@ -108,7 +118,8 @@ def train(
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
-    optimizer = _optimizer(weights, course)
+    table = model.get_input_embeddings().weight if course.table != 1 else None
+    optimizer, faster = _optimizer(weights, course, table)
     state = State(weights, optimizer, folder)
     torch.manual_seed(seed)
     state.load()
@@ -126,8 +137,8 @@ def train(
     try:
         while not stopped:
             rate = course.rate(state.step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for group, times in zip(optimizer.param_groups, faster, strict=True):
+                group["lr"] = rate * times
             micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
             value = passes.gradients(micros, learned)
@@ -138,7 +149,7 @@ def train(
             else:
                 optimizer.step()
                 state.step += 1
-                state.tokens += sum(micro.ids.numel() for micro in micros)
+                state.tokens += sum(micro.size for micro in micros)
                 if dev and (state.step % look_every == 0 or state.step == steps):
                     dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     state.look(dev_loss)
@@ -229,7 +240,7 @@ class Passes:
         return self.lanes.in_turn if first else self.lanes.map
 
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
-        return dealt([micro.ids.numel() for micro in micros], self.lanes.count)
+        return dealt([micro.size for micro in micros], self.lanes.count)
 
     def _loss(self, micro: Micro, learned: int) -> torch.Tensor:
         device, alone = micro.ids.device.type, self.lanes.count == 1
@@ -249,15 +260,23 @@ def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return own[0] if own else None
 
 
-def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer:
-    """Matrices decay, vectors (norms, biases) do not."""
+def _optimizer(weights: dict[str, Any], course: Course, table: Any) -> tuple[torch.optim.Optimizer, list[float]]:
+    """The optimizer, and how many times faster each of its groups learns. Matrices decay, vectors (norms, biases) do not; a `table`
+    that learns faster decays no faster."""
+    rest = [weight for weight in weights.values() if weight is not table]
     groups = [
-        {"params": [w for w in weights.values() if w.dim() >= 2], "weight_decay": course.weight_decay},
-        {"params": [w for w in weights.values() if w.dim() < 2], "weight_decay": 0.0},
+        ([w for w in rest if w.dim() >= 2], course.weight_decay, 1.0),
+        ([w for w in rest if w.dim() < 2], 0.0, 1.0),
+        ([] if table is None else [table], course.weight_decay / course.table, course.table),
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=course.learning_rate, betas=course.betas, fused=True
+    kept = [group for group in groups if group[0]]
+    optimizer = torch.optim.AdamW(
+        [{"params": own, "weight_decay": decay} for own, decay, _ in kept],
+        lr=course.learning_rate,
+        betas=course.betas,
+        fused=True,
     )
+    return optimizer, [times for _, _, times in kept]
 
 
 FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")

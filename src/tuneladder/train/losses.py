@@ -36,6 +36,20 @@ def hidden_token(model: Any, micro: Micro) -> torch.Tensor:
     return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
 
 
+def answer_token(model: Any, micro: Micro) -> torch.Tensor:
+    """Cross-entropy of a seq2seq's next token, natural log, summed over the learned places of its answers.
+
+    The head runs on those places only: of answers (B, U) it sees (N, width).
+    """
+    inputs = {"input_ids": micro.ids, "attention_mask": micro.mask, "decoder_input_ids": micro.answers, "use_cache": False}
+    if micro.rows is None:
+        logits_NV = model(**inputs).logits.flatten(0, 1)
+    else:
+        with reading(model, micro.rows):
+            logits_NV = model(**inputs).logits
+    return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+
+
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
     """Cross-entropy of each row's label, or of the tag at each of the micro-batch's places, natural log, summed."""
     logits = model(input_ids=micro.ids, attention_mask=micro.mask).logits  # (B, K), or of words (B, T, K)

@@ -18,12 +18,13 @@ from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
 from tuneladder.model.shelf import Live
 from tuneladder.task.encode import Encoded, Tally, encode_all
+from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
-from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
-from tuneladder.train.loop import Course, learn
-from tuneladder.train.losses import label_of, next_token
-from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Prompt, Task, Tick, Variant
+from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, pad_pairs, side_by_side
+from tuneladder.train.loop import Course, Loss, learn
+from tuneladder.train.losses import answer_token, label_of, next_token
+from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -67,10 +68,12 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
     mean, length, learned = _lengths(variant, task.examples.train, limit)
     tokens = lessons.epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
-    attention = attention_for(length, device())
+    attention = attention_for(length, device(), family=variant.base.family)
+    answer = learned if variant.base.family == "seq2seq" else 0
     shape: dict[str, Any] = {
         "trainable": trainable,
-        "length": length,
+        "length": max(TILE, length - answer),
+        "answer": answer,
         "dtype": "bfloat16" if has_bf16(device()) else "float32",
         "method": "adapter" if frozen else "full",
         "attention": attention,
@@ -92,9 +95,10 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
     return count, rows
 
 
-def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
-    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows."""
-    return "eager" if device == "cpu" and length <= EAGER_BELOW else "sdpa"
+def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
+    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows, and with
+    a seq2seq's bias, which it is handed as a mask of every head, at any length."""
+    return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
@@ -124,30 +128,40 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
-    encoder = variant.base.family == "encoder"
-    encode: Any = _label if encoder else _encode
+    family = variant.base.family
+    kinds: dict[Family, tuple[Any, Loss]] = {
+        "decoder": (_encode, next_token),
+        "encoder": (_label, label_of),
+        "seq2seq": (_pair, answer_token),
+    }
+    encode, loss = kinds[family]
     shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
     # a row that the prompt shows with its answer has nothing left to teach
     learnable = [example for example in task.examples.train if example.source not in shown]
     rows, kept = encode(live, variant, learnable, task, limit)
     dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
-    longest = max(len(row.ids) for row in (*rows, *dev))
-    attention = attention_for(longest, kit.device)
+    whole = (*rows, *dev)
+    longest = max(len(row.ids) for row in whole)
+    read, answer = longest, 0
+    if family == "seq2seq":
+        read, answer = max(len(row.source) for row in whole), max(len(row.target) for row in whole)
+    attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
     # padding costs a GPU little, and rows too long for the eager kernel hold little of it
-    packs = not encoder and attention == "eager" and not draws(core) and pack(core)
-    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
+    packs = family == "decoder" and attention == "eager" and not draws(core) and pack(core)
+    cut = side_by_side if packs else _padding(family, live)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     lanes, most = _in_hand(
         variant.base,
         lanes_for(kit.device, trainable=trainable, model=core),
         trainable=trainable,
-        length=longest,
+        length=read,
+        answer=answer,
         allowed=kit.memory,
         wanted=lessons.batch_size,
-        learned=1 if encoder else max(sum(row.learn) for row in rows),
+        learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
         method="full" if trainable == variant.base.parameters else "adapter",
         attention=attention,
@@ -160,16 +174,29 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         model,
         batches,
         kit,
-        loss=label_of if encoder else next_token,
+        loss=loss,
         course=course,
         dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
         lanes=lanes,
     )
 
 
+def _padding(family: Family, live: Live) -> Cut:
+    if family == "encoder":
+        return partial(bundle, pad=pad_labelled)
+    return partial(bundle, pad=partial(pad_pairs, start=live.pairs.start)) if family == "seq2seq" else bundle
+
+
 def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Encoded], Any]:
     pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
     rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit)
+    return rows, asdict(tally)
+
+
+def _pair(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Paired], Any]:
+    """Prompts with their answers; of a conversation only the last answer is learned, the others are read."""
+    pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
+    rows, tally = encode_pairs(live.pairs, pairs, limit=limit)
     return rows, asdict(tally)
 
 

@@ -22,7 +22,7 @@ class Full:
 
     changes: ClassVar = "weights"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 2
 

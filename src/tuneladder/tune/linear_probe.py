@@ -29,7 +29,7 @@ class LinearProbe:
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 2
 

@@ -21,7 +21,7 @@ class Lora:
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 2
 

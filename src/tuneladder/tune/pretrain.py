@@ -1,5 +1,6 @@
 """Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805)
-for an encoder; from random weights or, on a finished base, as domain-adaptive pretraining (arXiv:2004.10964)."""
+for an encoder, span corruption (arXiv:1910.10683) for a seq2seq; from random weights or, on a finished base, as domain-adaptive
+pretraining (arXiv:2004.10964)."""
 
 from __future__ import annotations
 
@@ -18,9 +19,12 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.shelf import Live
 from tuneladder.store import resident
+from tuneladder.task.spans import MEAN
+from tuneladder.train import corrupting
 from tuneladder.train.batches import Batches, Blocks, Micro
+from tuneladder.train.corrupting import Corrupted, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights
-from tuneladder.train.losses import hidden_token, next_token
+from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check
@@ -46,7 +50,8 @@ class _Lesson:
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes. `next_sentence` weighs next-
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, and no seq2seq, which is no
+    faster for it. `next_sentence` weighs next-
     sentence prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
     arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
     `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763).
@@ -54,7 +59,7 @@ class Pretrain:
 
     changes: ClassVar = "weights"
     needs: ClassVar = "text"
-    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 2
 
@@ -88,7 +93,10 @@ class Pretrain:
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         if self.next_sentence and base.family != "encoder":
             raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
+        if base.family == "seq2seq" and not base.settings.get("sentinels"):
+            raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
         length = self._length(variant)
+        learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         rows = lanes * self._rows(length, lanes)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
@@ -97,7 +105,8 @@ class Pretrain:
             trainable=base.parameters,
             rows=rows,
             length=length,
-            learned_rows=rows * length if base.family == "decoder" else math.ceil(SHARE * rows * length),
+            learned_rows=rows * length if base.family == "decoder" else math.ceil(learned * rows * length),
+            answer=math.ceil(learned * length) if base.family == "seq2seq" else 0,
             dtype=dtype,
             device=device(),
             lanes=lanes,
@@ -125,7 +134,13 @@ class Pretrain:
                 mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
                 tokens |= general
             lesson = self._lesson(model, live, variant, tokens, mixture, task, kit)
-            course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
+            course = Course.pretraining(
+                self.learning_rate,
+                warmup=self.warmup,
+                weight_decay=self.weight_decay,
+                looks=self.looks,
+                table=corrupting.table_of(model) if variant.base.family == "seq2seq" else 1.0,
+            )
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
             save_weights(lesson.saved(), live.tokenizer, kit, ticks)
@@ -157,6 +172,17 @@ class Pretrain:
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
             causal: Loss = torch.compile(next_token) if self._compiled else next_token
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
+        if base.family == "seq2seq":
+            lessons = lessons_of(live.pairs, task.text.train, length, kit.store)
+            tokens = {**tokens, **{name: own.tokens for name, own in lessons.items()}}
+            live.model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
+            if self.compile == "on":
+                model.get_encoder().compile()
+                model.get_decoder().compile()
+            said = [document.text for document in task.text.dev]
+            spans = corrupting.held_out(said, live.pairs, length=length, rows=rows, end=end_of(live.tokenizer))
+            corrupted = Corrupted(blocks(0), live.pairs, lessons, lanes=lanes, seed=kit.seed)
+            return _Lesson(corrupted, spans, answer_token, model, lambda: model, lanes)
         coder = live.texts
         live.model.set_attn_implementation(attention_for(length, kit.device))
         own: dict[str, Any] = {"vocabulary": base.vocabulary}

@@ -1,0 +1,165 @@
+"""Span corruption (arXiv:1910.10683, section 3.1.4), the pretraining of a seq2seq: which spans are taken out, drawn anew each time
+a text is seen, and beside them lessons, texts that ask and answer.
+
+What is taken is a pure function of the seed, the step and the row, so that a run taken up again takes what it would have taken.
+
+Shapes: B rows, T tokens of a source, U tokens of a target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuneladder.store import Store, digest
+from tuneladder.task.corpus import by_source, content_of
+from tuneladder.task.encode import Pair
+from tuneladder.task.pairs import PairCoder, Paired, encode_pairs
+from tuneladder.task.spans import MEAN, SHARE, corrupted
+from tuneladder.train.batches import Blocks, Micro, bundle, pad_pairs
+from tuneladder.types import Document, Lesson, Turn
+
+OVERHEAD = 256  # tokens that a pass is worth: its own sums of the gradients are most of what a small one costs
+
+
+def spans_of(length: int, *, most: int, draw: np.random.Generator) -> list[tuple[int, int]]:
+    """Spans (start, end) of SHARE of `length` tokens, MEAN long on average, at most `most` of them: their number and their sum are
+    always the same. As in T5's own code a text begins with kept tokens and ends with a span."""
+    taken = min(max(round(SHARE * length), 1), length - 1)
+    count = min(max(round(taken / MEAN), 1), length - taken, most)
+    kept, gone = _parts(length - taken, count, draw), _parts(taken, count, draw)
+    ends = np.cumsum(kept + gone)
+    return [(int(end - size), int(end)) for end, size in zip(ends, gone, strict=True)]
+
+
+def _parts(total: int, count: int, draw: np.random.Generator) -> np.ndarray[Any, Any]:
+    """`total` cut into `count` parts of at least 1, each way to cut it as likely as any other."""
+    cuts = np.sort(draw.choice(total - 1, count - 1, replace=False)) + 1 if count > 1 else np.zeros(0, np.int64)
+    return np.diff(np.concatenate([[0], cuts, [total]]))
+
+
+def framed(block: np.ndarray[Any, Any], coder: PairCoder, draw: np.random.Generator) -> Paired:
+    """A block of text (T,) as what is left of it and what was taken, between the marks of a text each."""
+    source, target, _ = corrupted(block.tolist(), spans_of(len(block), most=len(coder.sentinels), draw=draw), coder.sentinels)
+    return Paired([*coder.opening, *source, *coder.closing], [*coder.opening, *target, *coder.closing])
+
+
+def stacked(rows: Sequence[Paired], *, start: int) -> Micro:
+    """Rows whose sources are of one length, and whose targets are: they need no mask, and all of a target is learned."""
+    targets = torch.tensor([row.target for row in rows])
+    answers = torch.cat([torch.full((len(rows), 1), start), targets[:, :-1]], dim=1)
+    return Micro(torch.tensor([row.source for row in rows]), None, targets.flatten(), answers=answers)
+
+
+@dataclass(frozen=True)
+class LessonTokens:
+    """Lessons of one source in one array of tokens, where a block of the source finds those that begin in it: the lesson that
+    begins at `begins[n]` has its source up to `borders[n]`, and its target up to the next."""
+
+    tokens: np.ndarray[Any, Any]
+    begins: np.ndarray[Any, Any]
+    borders: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, rows: Sequence[Paired], *, length: int, width: Any) -> LessonTokens:
+        """Of a row longer than `length` the source loses its middle, so that every block has a row's beginning; `width` is the
+        type of the tokens' numbers."""
+        rows = [_fitting(row, length) for row in rows]
+        sizes = np.array([len(row.ids) for row in rows])
+        begins = np.cumsum(sizes) - sizes
+        borders = begins + np.array([len(row.source) for row in rows])
+        return cls(np.concatenate([np.array(row.ids, dtype=width) for row in rows]), begins, borders)
+
+    def within(self, start: int, end: int) -> list[Paired]:
+        """The lessons that begin from `start` up to `end`."""
+        start, end = min(start, len(self.tokens) - (end - start)), min(end, len(self.tokens))
+        first, last = np.searchsorted(self.begins, [start, end])
+        ends = [*self.begins[first + 1 : last + 1].tolist(), len(self.tokens)]
+        return [
+            Paired(self.tokens[begin:border].tolist(), self.tokens[border:stop].tolist())
+            for begin, border, stop in zip(self.begins[first:last], self.borders[first:last], ends, strict=False)
+        ]
+
+
+def _fitting(row: Paired, length: int) -> Paired:
+    room = length - len(row.target)
+    if len(row.source) <= room:
+        return row
+    tail = room // 2
+    return Paired([*row.source[: room - tail], *row.source[len(row.source) - tail :]], row.target)
+
+
+def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, store: Store) -> dict[str, LessonTokens]:
+    """The lessons of each source that has any, asked as a step that tunes would ask them; made once for all steps on that text."""
+    width = np.uint16 if len(coder.tokenizer) <= 1 << 16 else np.uint32
+    found: dict[str, LessonTokens] = {}
+    for name, own in by_source(documents).items():
+        if not isinstance(next(iter(own)), Lesson):
+            continue
+        key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, content_of(own))
+
+        def make(folder: Path, own: Sequence[Document] = own) -> Mapping[str, Any]:
+            pairs: list[Pair] = [((Turn("user", each.ask),), each.answer) for each in own if isinstance(each, Lesson)]
+            rows, _ = encode_pairs(coder, pairs, limit=length - 1)  # an answer leaves room for a token of its source
+            made = LessonTokens.of(rows, length=length, width=width)
+            np.savez(folder / "lessons.npz", **vars(made))
+            return {"tokens": len(made.tokens)}
+
+        with np.load(store.once(key, make) / "lessons.npz") as kept:
+            found[name] = LessonTokens(**kept)
+    return found
+
+
+class Corrupted:
+    """Blocks of running text with spans taken out, `blocks.length` tokens of text to a row; a block of a source of lessons is those
+    that begin in it, padded in passes of at most as many tokens as the blocks' have."""
+
+    def __init__(self, blocks: Blocks, coder: PairCoder, lessons: Mapping[str, LessonTokens], *, lanes: int, seed: int) -> None:
+        self.blocks, self.coder, self.lessons, self.lanes, self.seed = blocks, coder, lessons, lanes, seed
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, step: int) -> list[Micro]:
+        blocks, start = self.blocks, self.coder.start
+        whole: list[Paired] = []
+        asked: list[Paired] = []
+        for at in range(blocks.batch):
+            block = step * blocks.batch + at
+            if own := self.lessons.get(blocks.names[blocks.source[block]]):
+                place = int(blocks.start[block])
+                asked += own.within(place, place + blocks.length)
+            else:
+                whole.append(framed(blocks.block(block)[:-1], self.coder, np.random.default_rng([self.seed, step, at])))
+        # as many passes as the lanes can use, as even as they can be: lessons leave no fixed number of blocks to a step
+        passes = min(len(whole), -(-len(whole) // (blocks.rows * self.lanes)) * self.lanes)
+        cuts = [at * len(whole) // passes for at in range(passes)] + [len(whole)] if whole else []
+        micros = [stacked(whole[first:last], start=start) for first, last in pairwise(cuts)]
+        tokens = blocks.rows * blocks.length
+        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=OVERHEAD, pad=partial(pad_pairs, start=start))
+
+
+def table_of(model: Any) -> float:
+    """How many times faster the embeddings should learn than the rest. T5 with tied embeddings draws them as wide as 1, and divides
+    what its head reads by the root of the width: one rate for all would leave the head behind (arXiv:1910.10683 had Adafactor,
+    whose rates follow the weights' own size)."""
+    return float(model.config.hidden_size**0.5) if getattr(model.config, "scale_decoder_outputs", False) else 1.0
+
+
+def held_out(texts: Sequence[str], coder: PairCoder, *, length: int, rows: int, end: int, most: int = 64) -> list[Micro]:
+    """At most `most` blocks of `length` tokens of held-out text, spread evenly, with spans taken out by a seed of their own."""
+    stream = [token for ids in coder.plain(texts) for token in [*ids, end]]
+    count = len(stream) // length
+    starts = [math.floor(at * count / min(most, count)) * length for at in range(min(most, count))]
+    whole = [
+        framed(np.array(stream[start : start + length]), coder, np.random.default_rng([1, at])) for at, start in enumerate(starts)
+    ]
+    return [stacked(whole[at : at + rows], start=coder.start) for at in range(0, len(whole), rows)]
