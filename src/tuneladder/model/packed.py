@@ -61,31 +61,31 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> torch.Tensor:
         """q (1, H, S, D), k and v (1, K, S, D) -> (1, S, H, D)."""
         heads = q.shape[1]
-        q, k, v = (laid(tensor[0].transpose(0, 1), k.shape[1], grid) for tensor in (q, k, v))
-        q.mul_(scaling)  # of the (T, D) and not of the (T, T): laid has copied it
+        q, k, v = (_laid(tensor[0].transpose(0, 1), k.shape[1], grid) for tensor in (q, k, v))
+        q.mul_(scaling)  # of the (T, D) and not of the (T, T): _laid has copied it
         weights = torch.bmm(q, k.transpose(1, 2))
         seen = weights.view(grid.rows, k.shape[0] // grid.rows, -1, grid.longest, grid.longest)
         seen.masked_fill_(grid.hidden, -torch.inf)
         weights = torch.ops.aten._softmax(weights, -1, False)
         ctx.save_for_backward(q, k, v, weights)
         ctx.grid, ctx.scaling = grid, scaling
-        return lifted(torch.bmm(weights, v), heads, grid)[None]
+        return _lifted(torch.bmm(weights, v), heads, grid)[None]
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         q, k, v, weights = ctx.saved_tensors
         grid, scaling, heads = ctx.grid, ctx.scaling, gradient.shape[2]
         shared = k.shape[0] // grid.rows
-        out = laid(gradient[0], shared, grid, blank=True)
+        out = _laid(gradient[0], shared, grid, blank=True)
         back = torch.bmm(out, v.transpose(1, 2))
         back = torch.ops.aten._softmax_backward_data(back, weights, -1, back.dtype)
-        to_q = lifted(torch.bmm(back, k).mul_(scaling), heads, grid)
-        to_k = lifted(torch.bmm(back.transpose(1, 2), q), shared, grid)
-        to_v = lifted(torch.bmm(weights.transpose(1, 2), out), shared, grid)
+        to_q = _lifted(torch.bmm(back, k).mul_(scaling), heads, grid)
+        to_k = _lifted(torch.bmm(back.transpose(1, 2), q), shared, grid)
+        to_v = _lifted(torch.bmm(weights.transpose(1, 2), out), shared, grid)
         return *(part.transpose(0, 1)[None] for part in (to_q, to_k, to_v)), None, None
 
 
-def laid(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) -> torch.Tensor:
+def _laid(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) -> torch.Tensor:
     """(S, H, D) -> (R*K, H/K*T, D): for each row and key-value head its queries. Empty cells hold any, or zeros if `blank`."""
     heads, width = tensor.shape[1:]
     cells = tensor.index_select(0, grid.places)
@@ -95,7 +95,7 @@ def laid(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) 
     return cells.reshape(grid.rows * shared, -1, width)
 
 
-def lifted(tensor: torch.Tensor, heads: int, grid: Grid) -> torch.Tensor:
+def _lifted(tensor: torch.Tensor, heads: int, grid: Grid) -> torch.Tensor:
     """(R*K, H/K*T, D) -> (S, H, D)."""
     cells = tensor.view(grid.rows, heads, grid.longest, -1).transpose(1, 2)
     return cells.reshape(grid.rows * grid.longest, heads, -1).index_select(0, grid.cells)
