@@ -32,6 +32,7 @@ SOURCES = {
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
     "gists": "sentences of the texts above that share most with their neighbours, asked for as summaries (recipes/pocket_text)",
     "facts": "E2E NLG's training rows the other way round: from the sentence to its facts",
+    "words": "lists of words that the teacher's tokenizer knows whole (recipes/pocket_text/lists.py)",
     "messages": "messages that people wrote to provoke an assistant: HH-RLHF's harmless base, train split, MIT",
 }
 
@@ -62,7 +63,8 @@ WORDS = {
     "pocket-encoder": Words(
         "feature-extraction",
         "A ModernBERT-shaped encoder, pretrained from random weights by masked language modelling; then its mean embedding "
-        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text; the teacher's weights are not in it.",
+        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text and on lists of words that the teacher's "
+        "tokenizer knows; the teacher's weights are not in it.",
         "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
         "which see what came before alone: they stand here as the scale of the text.",
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "

@@ -305,10 +305,12 @@ def _tagged(has: Mapping[str, str], rows: Sequence[Row]) -> Format | None:
 
 
 def _is_conll(rows: Sequence[Row], column: str) -> bool:
-    """Whether paragraphs are tables, all of as many columns, whose last holds few different values: prose is neither."""
+    """Whether paragraphs are tables, all of as many columns, whose last holds few different values, none of them the end of a
+    sentence: prose is neither."""
     lines = [columns_of_line(line) for row in rows for line in text_of(row.get(column)).split("\n") if not line.startswith("#")]
     widths, last = {len(cells) for cells in lines}, {cells[-1] for cells in lines if cells}
-    return len(widths) == 1 and min(widths) > 1 and len(lines) >= 4 and len(last) <= len(lines) / 2
+    said = any(cell[1:] and cell[-1] in ".!?" for cell in last)
+    return len(widths) == 1 and min(widths) > 1 and len(lines) >= 4 and len(last) <= len(lines) / 2 and not said
 
 
 def _get(row: Row, name: str) -> Any:
