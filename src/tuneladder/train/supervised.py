@@ -16,17 +16,22 @@ from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
+from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
+from tuneladder.model.trunk import fuse
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.passages import said
 from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, side_by_side
-from tuneladder.train.loop import Course, learn
+from tuneladder.train.loop import Course, Loss, learn
 from tuneladder.train.losses import label_of, next_token
 from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
+# below this length rows are packed on a CPU: what attention keeps of longer ones is more than all else
+PACKED_BELOW = 1024
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are slower, for what they keep leaves the caches
 
 
 class Lessons(Protocol):
@@ -133,12 +138,17 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
     # padding costs a GPU little, and rows too long for the eager kernel hold little of it
-    packs = not encoder and attention == "eager" and not draws(core) and pack(core)
-    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
+    bare = not encoder and bare_head(core)
+    packs = not encoder and longest <= PACKED_BELOW and kit.device == "cpu" and not draws(core) and pack(core)
+    if packs:
+        fuse(core)
+    loss: Loss = label_of if encoder else partial(next_token, bare=bare)
+    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
     lanes, most = _in_hand(
         variant.base,
-        lanes_for(kit.device, trainable=trainable, model=core),
+        most_lanes,
         trainable=trainable,
         length=longest,
         allowed=kit.memory,
@@ -151,12 +161,14 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
+    if kit.device == "cpu":
+        tokens = max(longest, min(tokens, PASS_TOKENS))
     batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
     return learn(
         model,
         batches,
         kit,
-        loss=label_of if encoder else next_token,
+        loss=loss,
         course=course,
         dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
         lanes=lanes,
