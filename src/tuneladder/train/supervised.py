@@ -99,6 +99,11 @@ def attention_for(length: int, device: str) -> Literal["eager", "sdpa"]:
     return "eager" if device == "cpu" and length <= EAGER_BELOW else "sdpa"
 
 
+def packs(model: Any, length: int, device: str) -> bool:
+    """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
+    return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
+
+
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
     """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
     characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
@@ -137,15 +142,14 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     attention = attention_for(longest, kit.device)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
-    # padding costs a GPU little, and rows too long for the eager kernel hold little of it
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
     bare = not encoder and bare_head(core)
-    packs = not encoder and longest <= PACKED_BELOW and kit.device == "cpu" and not draws(core) and pack(core)
-    if packs:
+    side = not encoder and packs(core, longest, kit.device)
+    if side:
         fuse(core)
     loss: Loss = label_of if encoder else partial(next_token, bare=bare)
-    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if packs else bundle
+    cut: Cut = partial(bundle, pad=pad_labelled) if encoder else side_by_side if side else bundle
     lanes, most = _in_hand(
         variant.base,
         most_lanes,

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,15 +19,18 @@ from tuneladder.model import memory
 from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
+from tuneladder.model.rows import bare_head
+from tuneladder.model.trunk import fuse
 from tuneladder.store import digest, resident
-from tuneladder.train.batches import Batches, Blocks, Micro
+from tuneladder.train.batches import Batches, Blocks, Micro, in_one
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
-from tuneladder.train.supervised import attention_for, check
+from tuneladder.train.supervised import attention_for, check, packs
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
+FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass would save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +95,22 @@ class Pretrain:
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             steps = max(1, self.tokens // (length * self.batch_size))
             lanes = min(lanes_for(kit.device, trainable=variant.base.parameters, model=model), self._most_lanes(length))
-            rows = self._rows(length, lanes)
             encoder = variant.base.family == "encoder"
+            model.requires_grad_(True)
+            bare = not encoder and bare_head(model)
+            packed = not encoder and packs(model, length, kit.device)
+            fused = packed and fuse(model)
+            rows = self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
             marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
             blocks = Blocks(
-                tokens, task.mixture, length=length - marks, batch=self.batch_size, rows=rows, steps=steps, seed=kit.seed
+                tokens,
+                task.mixture,
+                length=length - marks,
+                batch=self.batch_size,
+                rows=rows,
+                steps=steps,
+                seed=kit.seed,
+                packed=packed,
             )
             batches: Batches = blocks
             if encoder:
@@ -106,12 +121,12 @@ class Pretrain:
                 live.model.set_attn_implementation(attention_for(length, kit.device))
             else:
                 dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
+                dev = [in_one(micro) for micro in dev] if packed else dev
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
-            model.requires_grad_(True)
-            loss: Loss = hidden_token if encoder else next_token
+            loss: Loss = hidden_token if encoder else partial(next_token, bare=bare)
             if self._compiled and encoder:
                 model.base_model.compile()  # the head reads hidden places only, and their count is another in every batch
-            elif self._compiled:
+            elif self._compiled and not fused:
                 loss = torch.compile(next_token)
             ticks = learn(model, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
             save_weights(model, live.tokenizer, kit, ticks)
@@ -122,9 +137,9 @@ class Pretrain:
     def _most_lanes(self, length: int) -> int:
         return max(1, min(self.batch_size, MICRO_TOKENS // length))
 
-    def _rows(self, length: int, lanes: int) -> int:
-        """Blocks of a pass: all lanes together have MICRO_TOKENS in hand, and each the same number of passes where that can be."""
-        most = max(1, min(-(-self.batch_size // lanes), MICRO_TOKENS // (length * lanes)))
+    def _rows(self, length: int, lanes: int, tokens: int = MICRO_TOKENS) -> int:
+        """Blocks of a pass: all lanes together have `tokens` in hand, and each the same number of passes where that can be."""
+        most = max(1, min(-(-self.batch_size // lanes), tokens // (length * lanes)))
         return -(-self.batch_size // (-(-self.batch_size // (most * lanes)) * lanes))
 
     def _length(self, variant: Variant) -> int:
