@@ -49,7 +49,7 @@ def flops(steps: int, *, lengths: Lengths) -> float:
 def build(folder: Path) -> None:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word, and a LoRA whose B is not zero."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

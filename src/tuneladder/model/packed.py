@@ -77,8 +77,7 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scal
     Keys that several queries share (arXiv:2305.13245) are not copied for each. The kernels under `torch.softmax` are called, which
     sum in float32 and which autocast leaves alone.
     """
-    heads, width = q.shape[1:]
-    shared = k.shape[1]
+    heads, shared = q.shape[1], k.shape[1]
     cells, keys, values = _cells(q * scaling, shared, grid), _laid(k, grid), _laid(v, grid)
     out = cells.new_empty(cells.shape)
     queries, weights = [], []
@@ -163,7 +162,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> torch.Tensor:
         """q (1, H, S, D), k and v (1, K, S, D) -> (1, S, H, D)."""
-        out, (keys, values, queries, weights) = attended(*(own[0].transpose(0, 1) for own in (q, k, v)), grid, scaling)
+        q, k, v = (own[0].transpose(0, 1) for own in (q, k, v))
+        out, (keys, values, queries, weights) = attended(q, k, v, grid, scaling)
         ctx.save_for_backward(keys, values, *queries, *weights)
         ctx.grid, ctx.scaling = grid, scaling
         return out[None]

@@ -67,8 +67,7 @@ class _Layer(torch.autograd.Function):
 
         first, rms_1 = _normed(x, norms[0], form.eps[0], half)
         q, k, v = (
-            through(number, first).view(len(x), heads, -1)
-            for number, heads in enumerate((form.heads, form.shared, form.shared))
+            through(number, first).view(len(x), heads, -1) for number, heads in enumerate((form.heads, form.shared, form.shared))
         )
         out, kept = attended(_turned(q, *turn), _turned(k, *turn), v, grid, form.scaling)
         flat = out.reshape(len(x), -1)
@@ -138,9 +137,7 @@ def _linears(tensors: Sequence[torch.Tensor | None], half: torch.dtype) -> list[
     return [_Linear(*own[at : at + 4]) for at in range(0, len(own), 4)]  # type: ignore[arg-type]
 
 
-def _forward(
-    linear: _Linear, scale: float, x: torch.Tensor, onto: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _forward(linear: _Linear, scale: float, x: torch.Tensor, onto: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """x (S, in) -> (S, out), added to `onto`, and what the LoRA's A made of x."""
     if onto is not None and onto.dtype == x.dtype and linear.bias is None:
         y = torch.addmm(onto, x, linear.weight.t())
@@ -214,19 +211,21 @@ def _unnormed(
 
 
 def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions of heads (S, H, E), arXiv:2104.09864, the halves of E turned as pairs; cos and sin (S, 1, E / 2)."""
-    left, right = heads.chunk(2, -1)
-    turned = torch.empty_like(heads)
+    """Rotary positions of heads (S, H, E), arXiv:2104.09864, the halves of E turned as pairs, in the precision of cos and sin, both
+    (S, 1, E / 2)."""
+    wide = heads.to(cos.dtype)
+    left, right = wide.chunk(2, -1)
+    turned = torch.empty_like(wide)
     half = turned.chunk(2, -1)
     torch.addcmul(left * cos, right, sin, value=-1, out=half[0])
     torch.addcmul(right * cos, left, sin, out=half[1])
-    return turned
+    return turned.to(heads.dtype)
 
 
 def fuse(model: Any) -> bool:
     """Put these passes in the place of the layers' own, wherever packed rows go through them, if `model` (of transformers, LoRA in it
-    or not, set to packed attention) has such layers and each then gives what it gave, gradients included; it is tried. Else leave it
-    as it is. Rows that are not packed, and those that ask for a cache, take the layers' own way."""
+    or not, set to packed attention) has such layers and each then gives what it gave, gradients included; it is tried. Else
+    leave it as it is. Rows that are not packed, and those that ask for a cache, take the layers' own way."""
     layers = [module for module in model.modules() if _is_layer(module)]
     if not layers or len(layers) != model.config.get_text_config().num_hidden_layers or model.config._attn_implementation != NAME:
         return False
@@ -338,7 +337,7 @@ def _stand_in(layer: Any) -> Callable[..., torch.Tensor]:
             return own(layer, hidden_states, *args, **({} if grid is None else {"grid": grid}), **others)
         device = hidden_states.device.type
         half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_states.dtype
-        cos, sin = (part[0, :, None, : width // 2].to(half) for part in others["position_embeddings"])
+        cos, sin = (part[0, :, None, : width // 2] for part in others["position_embeddings"])
         with torch.autocast(device, enabled=False):
             made = _Layer.apply(hidden_states[0], (cos, sin), grid, form, half, *tensors())  # type: ignore[no-untyped-call]
         return made[None]

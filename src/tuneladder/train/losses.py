@@ -82,7 +82,7 @@ class _HeadLoss(torch.autograd.Function):
         for start in range(0, len(hidden), part):
             own = hidden[start : start + part]
             logits_PV = functional.linear(own, weight, bias)
-            for some, aims in zip(logits_PV.split(piece), targets_N[start : start + part].split(piece), strict=True):
+            for some, aims in zip(torch.split(logits_PV, piece), torch.split(targets_N[start : start + part], piece), strict=True):
                 logs = torch.log_softmax(some.float(), -1)
                 losses.append(-logs.gather(1, aims[:, None]).sum())
                 if any(asked[:3]):

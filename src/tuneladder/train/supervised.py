@@ -28,10 +28,9 @@ from tuneladder.types import Base, Cost, Example, Head, Kit, Pace, Task, Tick, V
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
-# below this length rows are packed on a CPU: what attention keeps of longer ones is more than all else
-PACKED_BELOW = 1024
+PACKED_BELOW = 512  # and up to it rows are packed on a CPU: what attention keeps of longer ones is more than all else
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
-PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are slower, for what they keep leaves the caches
+PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
 class Lessons(Protocol):
@@ -88,7 +87,8 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
 def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
     """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
     for count in range(min(lanes, wanted), 0, -1):
-        rows = memory.micro_batch(base, allowed=allowed, wanted=wanted, lanes=count, **shape)
+        most = wanted if shape["device"] != "cpu" else min(wanted, count * max(1, PASS_TOKENS // shape["length"]))
+        rows = memory.micro_batch(base, allowed=allowed, wanted=most, lanes=count, **shape)
         if rows >= count:
             break
     return count, rows
@@ -165,8 +165,6 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
-    if kit.device == "cpu":
-        tokens = max(longest, min(tokens, PASS_TOKENS))
     batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
     return learn(
         model,
