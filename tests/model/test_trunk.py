@@ -39,7 +39,7 @@ def made(config, targets=(), *, dropout=0.0):
     torch.manual_seed(1)
     core = AutoModelForCausalLM.from_config(deepcopy(config)).float()
     with torch.no_grad():
-        for name, weight in core.named_parameters():
+        for weight in core.parameters():
             if weight.dim() == 1:
                 weight.add_(0.1 * torch.randn(weight.shape))  # norms that scale, biases that add
     model = attach_lora(core, r=2, alpha=4, dropout=dropout, targets=list(targets), seed=0) if targets else core

@@ -223,8 +223,8 @@ def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
 
 
 def fuse(model: Any) -> bool:
-    """Put these passes in the place of the layers' own, wherever packed rows go through them, if `model` (of transformers, LoRA in it
-    or not, set to packed attention) has such layers and each then gives what it gave, gradients included; it is tried. Else
+    """Put these passes in the place of the layers' own, wherever packed rows go through them, if `model` (of transformers, set to
+    packed attention, LoRA in it or not) has such layers and each then gives what it gave, gradients included; it is tried. Else
     leave it as it is. Rows that are not packed, and those that ask for a cache, take the layers' own way."""
     layers = [module for module in model.modules() if _is_layer(module)]
     if not layers or len(layers) != model.config.get_text_config().num_hidden_layers or model.config._attn_implementation != NAME:

@@ -132,8 +132,8 @@ def train(
                 group["lr"] = rate
             micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
-            value = passes.gradients(micros, learned, chance=(seed, state.step))
-            norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
+            value = passes.gradients(micros, learned, (seed, state.step))
+            norm = _clip(list(weights.values()), course.clip)
             dev_loss = None
             if not (math.isfinite(value) and math.isfinite(float(norm))):
                 stopped = "nan"
@@ -180,7 +180,7 @@ class Passes:
         self.lanes = Lanes(lanes)
         self.warm: set[str] = set()
 
-    def gradients(self, micros: Sequence[Micro], learned: int, *, chance: tuple[int, int] = (0, 0)) -> float:
+    def gradients(self, micros: Sequence[Micro], learned: int, chance: tuple[int, int] = (0, 0)) -> float:
         """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
         is cut. The mean loss, in nats. With several lanes, dropout is drawn by `chance`, a seed and the step."""
         if self.lanes.count == 1:
@@ -252,6 +252,16 @@ def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     for part in own[1:]:
         own[0].add_(part)
     return own[0] if own else None
+
+
+def _clip(weights: Sequence[Any], most: float) -> torch.Tensor:
+    """The norm of all gradients together, which are scaled down where it is more than `most`: torch's own clipping multiplies
+    them by one where it is not."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if most < norm + 1e-6:
+        torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    return norm
 
 
 def _optimizer(weights: dict[str, Any], course: Course) -> torch.optim.Optimizer:

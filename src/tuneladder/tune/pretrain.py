@@ -44,7 +44,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     tokens: int = 15_000_000
     length: int = 0
