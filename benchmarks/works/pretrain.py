@@ -4,7 +4,6 @@ transformers' Trainer."""
 from __future__ import annotations
 
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +100,14 @@ def theirs(folder: Path, steps: int, own: Settings) -> Figures:
     return run_trainer(trainer)
 
 
-def ours(folder: Path, steps: int, *, compile: str = "on") -> Figures:
-    """The pretrain step; `compile` as it chooses for work of more than two million tokens."""
+def ours(folder: Path, steps: int) -> Figures:
     from tuneladder.model.inspect import inspect
     from tuneladder.tune.pretrain import Pretrain
     from tuneladder.types import Document, Split, Task
 
     documents = tuple(Document(own, "words") for own in text(steps * BATCH))
     task = Task("words", "text", text=Split(documents))
-    step = Pretrain(tokens=steps * BATCH * LENGTH, batch_size=BATCH, learning_rate=LEARNING_RATE, compile=compile)
+    step = Pretrain(tokens=steps * BATCH * LENGTH, batch_size=BATCH, learning_rate=LEARNING_RATE)
     return run_step(step, inspect(str(folder / "base")), task, folder)
 
 
@@ -120,7 +118,7 @@ WORKS = {
         steps=6,
         warm=2,
         build=build,
-        ours=partial(ours),
+        ours=ours,
         flops=flops,
         rival="transformers' Trainer",
         grid=[

@@ -37,7 +37,8 @@ FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass woul
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes.
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes and the layers cannot be fused,
+    which is faster on a CPU and takes no minute.
     """
 
     changes: ClassVar = "weights"
@@ -79,7 +80,9 @@ class Pretrain:
             device=device(),
             lanes=lanes,
         )
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
+        # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
+        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on"
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * (self._compiled and not fused)
         return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
             seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         )
@@ -98,8 +101,10 @@ class Pretrain:
             encoder = variant.base.family == "encoder"
             model.requires_grad_(True)
             bare = not encoder and bare_head(model)
-            packed = not encoder and packs(model, length, kit.device)
-            fused = packed and fuse(model)
+            attention = model.config._attn_implementation
+            fused = not encoder and self.compile != "on" and packs(model, length, kit.device) and fuse(model)
+            if not fused:
+                model.set_attn_implementation(attention)
             rows = self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
             marks = len(live.texts.opening) + len(live.texts.closing) if encoder else 0
             blocks = Blocks(
@@ -110,7 +115,7 @@ class Pretrain:
                 rows=rows,
                 steps=steps,
                 seed=kit.seed,
-                packed=packed,
+                packed=fused,
             )
             batches: Batches = blocks
             if encoder:
@@ -121,7 +126,7 @@ class Pretrain:
                 live.model.set_attn_implementation(attention_for(length, kit.device))
             else:
                 dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
-                dev = [in_one(micro) for micro in dev] if packed else dev
+                dev = [in_one(micro) for micro in dev] if fused else dev
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
             loss: Loss = hidden_token if encoder else partial(next_token, bare=bare)
             if self._compiled and encoder:
