@@ -1,9 +1,9 @@
 """Keys and values held in place: what rows have read stays where it was put, and attention goes to it there.
 
-Rows stand side by side in one sequence (see `packed.py`), so that no padding passes through a model's matrices. Attention, an
-implementation registered with transformers, gathers them into a grid. What all rows begin with is held once for all of them;
-what each has read of its own is kept where later tokens are to follow it, one for each row at a time. Nothing grows and nothing
-is copied as a text gets longer, which is what a cache of transformers does at every token.
+Rows stand side by side in one sequence, as `packed.py` has them in training, so that no padding passes through a model's
+matrices. Attention, an implementation registered with transformers, gathers them into a grid. What all rows begin with is held
+once for all of them; what each has read of its own is kept where later tokens are to follow it, one for each row at a time.
+Room grows by many tokens at once, where a cache of transformers is copied whole at every token.
 
 Shapes: S tokens of the sequence, R rows, T tokens of the longest row, C tokens held in common, H heads, K key-value heads, D their
 width; n cells of the grid for each row and key-value head.
@@ -18,8 +18,6 @@ from typing import Any
 
 import torch
 
-from tuneladder.model.packed import Grid, grid_of, laid, lifted
-
 NAME = "held"
 # Room grows by so many tokens at once: every new length of keys costs new kernels.
 TILE = 32
@@ -27,6 +25,19 @@ TILE = 32
 LONG = 512
 
 Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where S tokens lie in R rows: `places` (R*T,) is each cell's token, 0 for an empty one, `cells` (S,) each token's cell;
+    `hidden` (R, 1, 1, T, T) are the pairs that may not see one another, `positions` (1, S) each token's place in its row."""
+
+    rows: int
+    longest: int
+    positions: torch.Tensor
+    places: torch.Tensor
+    cells: torch.Tensor
+    hidden: torch.Tensor
 
 
 @dataclass
@@ -92,7 +103,15 @@ class Pass:
 
 def reading(lengths: Sequence[int], *, shared: dict[int, Pair] | None = None, store: Store | None = None, first: int = 0) -> Pass:
     """A pass that reads rows of these lengths, each token after all before it."""
-    return Pass(grid=grid_of(lengths), shared=shared, store=store, first=first)
+    rows, longest = len(lengths), max(lengths)
+    within = torch.arange(longest)
+    full = within < torch.tensor(lengths)[:, None]
+    cells = full.flatten().nonzero().flatten()
+    places = torch.zeros(rows * longest, dtype=torch.long)
+    places[cells] = torch.arange(len(cells))
+    hidden = (within > within[:, None]).expand(rows, 1, 1, longest, longest)
+    grid = Grid(rows, longest, within.repeat(rows, 1)[full][None], places, cells, hidden)
+    return Pass(grid=grid, shared=shared, store=store, first=first)
 
 
 def hiding(own: Pass, spans: Sequence[Sequence[tuple[int, int, int]]]) -> Pass:
@@ -165,14 +184,27 @@ def _read(
 ) -> torch.Tensor:
     """q (S, H, D), k and v (S, K, D) -> (S, H, D)."""
     heads, groups = q.shape[1], k.shape[1]
-    asked, keys, values = (laid(own, groups, grid) for own in (q * scale, k, v))
+    asked, keys, values = (_laid(own, groups, grid) for own in (q * scale, k, v))
     if held.store is not None:
         rows = slice(held.first, held.first + grid.rows)
         for into, own in zip(held.store.of(layer, k, v), (keys, values), strict=True):
             into[rows, :, : grid.longest] = own.view(grid.rows, groups, grid.longest, -1)
     if grid.longest > LONG:
-        return lifted(_long(asked, keys, values, grid, shared), heads, grid)
-    return lifted(_mix(asked, keys, values, grid.hidden, shared, grid.rows), heads, grid)
+        return _lifted(_long(asked, keys, values, grid, shared), heads, grid)
+    return _lifted(_mix(asked, keys, values, grid.hidden, shared, grid.rows), heads, grid)
+
+
+def _laid(tensor: torch.Tensor, groups: int, grid: Grid) -> torch.Tensor:
+    """(S, H, D) -> (R*K, H/K*T, D): for each row and key-value head its queries. Empty cells hold any."""
+    heads, width = tensor.shape[1:]
+    cells = tensor.index_select(0, grid.places).view(grid.rows, grid.longest, groups, heads // groups, width)
+    return cells.permute(0, 2, 3, 1, 4).reshape(grid.rows * groups, -1, width)
+
+
+def _lifted(tensor: torch.Tensor, heads: int, grid: Grid) -> torch.Tensor:
+    """(R*K, H/K*T, D) -> (S, H, D)."""
+    cells = tensor.view(grid.rows, heads, grid.longest, -1).transpose(1, 2)
+    return cells.reshape(grid.rows * grid.longest, heads, -1).index_select(0, grid.cells)
 
 
 def _mix(
