@@ -99,7 +99,7 @@ def measure(name: str, work: Work, *, pairs: int, steps: int, best: Mapping[str,
     each = work.flops(steps) / (steps * work.units)
     for own in medians.values():
         own["mfu"] = own[speed] * each / top
-    summary: Figures = {"pairs": pairs, **medians, "matmul_flops_per_second": top, f"flops_per_{work.unit}": each}
+    summary: Figures = {"pairs": pairs, **medians, "matmul_flops_per_second": top, "useful_flops_per_unit": each}
     if work.theirs:
         summary |= {
             "rival": work.rival,
