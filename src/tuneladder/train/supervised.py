@@ -93,7 +93,8 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
 def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
     """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
     for count in range(min(lanes, wanted), 0, -1):
-        most = wanted if shape["device"] != "cpu" else min(wanted, count * max(1, PASS_TOKENS // shape["length"]))
+        row = shape["length"] + shape["answer"]
+        most = wanted if shape["device"] != "cpu" else min(wanted, count * max(1, PASS_TOKENS // row))
         rows = memory.micro_batch(base, allowed=allowed, wanted=most, lanes=count, **shape)
         if rows >= count:
             break

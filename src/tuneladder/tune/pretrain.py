@@ -117,7 +117,8 @@ class Pretrain:
         )
         # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
         fused = base.family == "decoder" and device() == "cpu" and self.compile != "on"
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * (self._compiled and not fused)
+        compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled
         return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
             seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         )
