@@ -7,6 +7,7 @@ place is a step whose loop has just saved (`lora`, `full`), `measure` (a rung wa
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -51,8 +52,8 @@ def save(self: loop.State) -> None:
 
 real_save = loop.State.save
 loop.State.save = save  # type: ignore[method-assign]
-*others, _ = loop.Course.__init__.__defaults__  # type: ignore[misc]
-loop.Course.__init__.__defaults__ = (*others, 0.0)  # type: ignore[misc]
+defaults = {field.name: field.default for field in dataclasses.fields(loop.Course) if field.default is not dataclasses.MISSING}
+loop.Course.__init__.__defaults__ = tuple((defaults | {"save_every": 0.0}).values())  # type: ignore[misc]
 # a few lines of the forgetting texts say as much about safety as all of them
 real_rows = forgetting._rows
 forgetting._rows = lambda name: real_rows(name)[:3]
