@@ -1,7 +1,7 @@
 # make demo    create the environment, install, and climb the embedded example
 # make test    create the environment, install for development, and run every test
 # make check   style, types, the rule of the rooms, and the freshness of the reference
-# make bench   our training step beside TRL + PEFT, our answers beside lm-eval and generate (about an hour on 2 idle cores)
+# make bench   our training beside TRL's and transformers', our answers beside lm-eval's and generate's (two hours on 2 idle cores)
 
 PYTHON ?= python3
 VENV := .venv

@@ -17,13 +17,6 @@ Raw figures go to benchmarks/results/answering.json. `python benchmarks/answerin
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
 import argparse
 import json
 import random
@@ -31,10 +24,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pairs import child, interval, machine, matmul_rate, peak
+from pairs import Figures, alternating, contestant, machine, matmul_peak, peak, ratio, write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "answering.json"
@@ -110,7 +104,7 @@ def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
     return model.eval(), AutoTokenizer.from_pretrained(path)
 
 
-def rank_theirs(run: argparse.Namespace) -> dict[str, Any]:
+def rank_theirs(run: argparse.Namespace) -> Figures:
     """lm-eval as its documentation sets it up: a task in YAML, its Hugging Face backend."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -175,7 +169,7 @@ def rank_theirs(run: argparse.Namespace) -> dict[str, Any]:
     return figures(len(items), seconds, tokens=ids, answers=scores)
 
 
-def rank_ours(run: argparse.Namespace) -> dict[str, Any]:
+def rank_ours(run: argparse.Namespace) -> Figures:
     from tuneladder.model.ask import turns_of
     from tuneladder.types import Example, Prompt, Shots, Turn
 
@@ -193,7 +187,7 @@ def rank_ours(run: argparse.Namespace) -> dict[str, Any]:
     return figures(len(items), seconds, tokens=ids, answers=scores)
 
 
-def write_theirs(run: argparse.Namespace) -> dict[str, Any]:
+def write_theirs(run: argparse.Namespace) -> Figures:
     """transformers' `generate`, the prompts sorted by length so that little is padded."""
     import torch
 
@@ -219,7 +213,7 @@ def write_theirs(run: argparse.Namespace) -> dict[str, Any]:
     return figures(PROMPTS * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
 
 
-def write_ours(run: argparse.Namespace) -> dict[str, Any]:
+def write_ours(run: argparse.Namespace) -> Figures:
     from tuneladder.types import Decoding, Turn
 
     engine = engine_of(run)
@@ -253,7 +247,7 @@ def since(begun: tuple[float, float]) -> tuple[float, float]:
     return wall - begun[0], processor - begun[1]
 
 
-def figures(count: int, seconds: tuple[float, float], *, tokens: list[list[int]], answers: list[Any]) -> dict[str, Any]:
+def figures(count: int, seconds: tuple[float, float], *, tokens: list[list[int]], answers: list[Any]) -> Figures:
     """`count` items or new tokens; `tokens` of the first asks, which must be the other side's too."""
     wall, processor = seconds
     return {
@@ -290,7 +284,7 @@ def useful(work: str, items: int) -> float:
     return float(total)
 
 
-def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> dict[str, Any]:
+def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> Figures:
     """How many answers agree; of scores, those that differ with a margin that counts and the largest difference."""
     if work == "writing":
         return {"count": len(ours), "alike": sum(a == b for a, b in zip(theirs, ours, strict=True))}
@@ -308,10 +302,9 @@ def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> dict[str, Any
     }
 
 
-def compare(work: str, folder: Path, run: argparse.Namespace) -> dict[str, Any]:
+def compare(work: str, folder: Path, run: argparse.Namespace) -> Figures:
     theirs, ours = (
-        child(HERE, side, work=work, folder=folder, dtype="float32", attention="sdpa", batch=8, items=run.items)
-        for side in ("theirs", "ours")
+        contestant(HERE, side, work=work, folder=folder, dtype="float32", items=run.items) for side in ("theirs", "ours")
     )
     count = min(len(theirs["tokens"]), len(ours["tokens"]))
     assert theirs["tokens"][:count] == ours["tokens"][:count], "the two sides do not read the same tokens"
@@ -320,8 +313,8 @@ def compare(work: str, folder: Path, run: argparse.Namespace) -> dict[str, Any]:
     return found | {"theirs_per_second": theirs["per_second"], "ours_per_second": ours["per_second"]}
 
 
-def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings: Any) -> dict[str, Any]:
-    found = child(HERE, side, work=work, folder=folder, dtype=dtype, items=items, **settings)
+def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings: Any) -> Figures:
+    found = contestant(HERE, side, work=work, folder=folder, dtype=dtype, items=items, **settings)
     told = " ".join(str(value) for value in settings.values())
     unit = "tokens" if work == "writing" else "items"
     print(
@@ -330,39 +323,36 @@ def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings
         flush=True,
     )
     kept = ("per_second", "seconds", "processor_seconds", "peak_bytes")
-    return {"contestant": side, **settings, **{name: found[name] for name in kept}}
+    return {**settings, **{name: found[name] for name in kept}}
 
 
-def climb(work: str, folder: Path, dtype: str, peak_rate: float, run: argparse.Namespace) -> dict[str, Any]:
-    grid = [
+def climb(work: str, folder: Path, dtype: str, peak_rate: float, run: argparse.Namespace) -> Figures:
+    grid: list[Figures] = [
         timed("theirs", work, folder, dtype, run.grid, batch=batch, attention=attention)
         for batch in ((8, 16, 32, 64) if work == "writing" else (1, 4, 8, 16, 32))
         for attention in ("sdpa", "eager")
     ]
     best = max(grid, key=lambda row: row["per_second"])
     settings = {name: best[name] for name in ("batch", "attention")}
-    runs = []
-    for pair in range(run.pairs):
-        # who goes first alternates too, so that a machine that slows down favours nobody
-        for side in ("theirs", "ours") if pair % 2 == 0 else ("ours", "theirs"):
-            own = {"items": run.items} if side == "ours" else {"items": run.theirs} | settings
-            runs.append({"pair": pair, **timed(side, work, folder, dtype, **own)})
-    theirs, ours = (
-        [row for row in sorted(runs, key=lambda r: r["pair"]) if row["contestant"] == side] for side in ("theirs", "ours")
-    )
+    contestants: dict[str, Callable[[], Figures]] = {
+        "theirs": lambda: timed("theirs", work, folder, dtype, run.theirs, **settings),
+        "ours": lambda: timed("ours", work, folder, dtype, run.items),
+    }
+    runs = alternating(run.pairs, contestants)
     per = useful(work, run.items) / (PROMPTS * NEW if work == "writing" else run.items)
     return {
         "summary": {
             "theirs_best": settings,
-            "speed_ratio": interval([b["per_second"] / a["per_second"] for a, b in zip(theirs, ours, strict=True)]),
-            "memory_ratio": interval([b["peak_bytes"] / a["peak_bytes"] for a, b in zip(theirs, ours, strict=True)]),
+            "speed_ratio": ratio(runs, "per_second"),
+            "memory_ratio": ratio(runs, "peak_bytes"),
             **{
                 name: {
                     "per_second": (rate := statistics.median(row["per_second"] for row in own)),
                     "peak_bytes": max(row["peak_bytes"] for row in own),
                     "share_of_matmul_peak": rate * per / peak_rate,
                 }
-                for name, own in (("theirs", theirs), ("ours", ours))
+                for name in contestants
+                for own in [[row for row in runs if row["contestant"] == name]]
             },
             "useful_flops_each": per,
             "pairs": run.pairs,
@@ -381,50 +371,49 @@ def main() -> None:
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
     parser.add_argument("--only", choices=("answers", "speed"), help="one half: the comparison in fp32, or the timing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="what it holds of other works and halves is kept")
-    parser.add_argument("--child", choices=("build", "rate", "theirs", "ours"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--work", choices=WORKS, help=argparse.SUPPRESS)
-    parser.add_argument("--dtype", default="float32", help=argparse.SUPPRESS)
-    parser.add_argument("--attention", default="sdpa", help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=int, default=8, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("build", "matmul", "theirs", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
     if run.child:
-        print(json.dumps(answer_child(run)))
+        own = {"attention": "sdpa", "batch": 8, **run.settings}
+        if "folder" in own:
+            own["folder"] = Path(own["folder"])
+        print(json.dumps(answer_child(run.child, argparse.Namespace(**own))))
         return
     found: dict[str, Any] = json.loads(run.out.read_text("utf-8")) if run.out.exists() else {}
-    run.out.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(section: str, **entries: Any) -> None:
         found.setdefault(section, {}).update(entries)
-        run.out.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write(run.out, found)
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        child(HERE, "build", folder=folder)
+        contestant(HERE, "build", folder=folder)
         if run.only != "answers":
-            rate = child(HERE, "rate")
-            keep("machine", **machine("torch", "transformers", "lm_eval"), **rate)
+            top = contestant(HERE, "matmul")
+            keep("machine", **machine("torch", "transformers", "lm_eval"), **top)
         for work in run.works:
             if run.only != "speed":
                 keep("answers", **{work: compare(work, folder, run)})
             if run.only != "answers":
-                own = climb(work, folder, rate["dtype"], rate["matmul_flops"], run)
+                own = climb(work, folder, top["dtype"], top["matmul_flops"], run)
                 keep("summary", **{work: own.pop("summary")})
                 keep("speed", **{work: own})
     print(json.dumps({name: found.get(name) for name in ("summary", "answers")}, indent=1))
 
 
-def answer_child(run: argparse.Namespace) -> dict[str, Any]:
-    if run.child == "build":
+def answer_child(what: str, run: argparse.Namespace) -> Figures:
+    """What a child process does."""
+    if what == "build":
         build(run.folder)
         return {}
-    if run.child == "rate":
+    if what == "matmul":
         from tuneladder.model.hardware import has_bf16
 
         dtype = "bfloat16" if has_bf16("cpu") else "float32"
-        return {"dtype": dtype, "matmul_flops": matmul_rate(dtype)}
+        return {"dtype": dtype, "matmul_flops": matmul_peak(dtype)}
     sides = {"theirs": (rank_theirs, write_theirs), "ours": (rank_ours, write_ours)}
-    return sides[run.child][run.work == "writing"](run)
+    return sides[what][run.work == "writing"](run)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,70 @@
-"""What benchmarks side by side share: the machine and its peak, a run in a process of its own, and ratios with their interval."""
+"""What every benchmark that runs two contestants side by side needs: fresh processes, alternating pairs, intervals, peaks.
+
+    figures = contestant(__file__, "ours", folder=folder)           one run in a process of its own: a dict of figures
+    runs = alternating(5, {"theirs": run_theirs, "ours": run_ours}) five of each in turn, each marked with its pair
+    ratio(runs, "tokens_per_second")                                ours over theirs, with its 95 % interval
+    matmul_peak()                                                   what this machine can multiply at most, in FLOP/s
+
+A script that calls `contestant` answers `--child WHAT --settings JSON` by printing its figures as the last line of its output.
+"""
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
 import json
 import math
-import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+Figures = dict[str, Any]
 
-def child(script: Path, what: str, **settings: Any) -> dict[str, Any]:
-    """Run `script --child WHAT` with these settings in a fresh process; its last line of output is its figures."""
-    command = [sys.executable, str(script), "--child", what]
-    for name, value in settings.items():
-        command += [f"--{name}"] if value is True else [] if value is False else [f"--{name}", str(value)]
+
+def contestant(script: str | Path, what: str, **settings: Any) -> Figures:
+    """Run `script --child WHAT` in a fresh process; its figures. A run that fails ends the benchmark with its last words."""
+    command = [sys.executable, str(script), "--child", what, "--settings", json.dumps(settings, default=str)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command[2:])} failed:\n{done.stderr[-4000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        raise SystemExit(f"{what} {settings} failed:\n{done.stderr[-4000:]}")
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def interval(ratios: list[float]) -> dict[str, float | None]:
+def alternating(pairs: int, contestants: Mapping[str, Callable[[], Figures]]) -> list[Figures]:
+    """Each contestant once a pair. Who goes first alternates too, so that a machine that slows down favours nobody."""
+    runs = []
+    for pair in range(pairs):
+        names = list(contestants) if pair % 2 == 0 else list(contestants)[::-1]
+        runs += [{"pair": pair, "contestant": name, **contestants[name]()} for name in names]
+    return runs
+
+
+def ratio(runs: Sequence[Figures], figure: str, *, of: str = "ours", to: str = "theirs") -> dict[str, float | None]:
+    """The interval of one figure's ratio between two contestants, pair by pair."""
+    by_pair: dict[int, dict[str, float]] = {}
+    for run in runs:
+        by_pair.setdefault(run["pair"], {})[run["contestant"]] = run[figure]
+    return interval([pair[of] / pair[to] for pair in by_pair.values()])
+
+
+def interval(ratios: Sequence[float]) -> dict[str, float | None]:
     """Geometric mean of the pairs' ratios with its 95 % interval (Student's t on the logarithms)."""
     from scipy.stats import t
 
-    logs = [math.log(ratio) for ratio in ratios]
+    logs = [math.log(each) for each in ratios]
     middle = statistics.fmean(logs)
     if len(logs) < 2:
         return {"value": math.exp(middle), "low": None, "high": None}
@@ -40,44 +73,41 @@ def interval(ratios: list[float]) -> dict[str, float | None]:
 
 
 def peak() -> int:
-    """The process's own highest resident memory, in bytes, from its start (Linux)."""
+    """This process's highest resident memory, in bytes, from its start (Linux): imports count."""
     for line in Path("/proc/self/status").read_text("utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise SystemExit("no VmHWM here: this benchmark needs Linux")
 
 
-def matmul_rate(dtype: str, *, tokens: int = 1024, width: int = 576, inner: int = 1536) -> float:
-    """Floating-point operations a second of matrix products at a layer's shapes, one thread a core on all cores at once: what
-    this machine could do at most. The best of several tries."""
+def matmul_peak(dtype: str = "bfloat16", *, sizes: Sequence[int] = (512, 768, 1024, 2048), seconds: float = 0.4) -> float:
+    """FLOP/s of matrix products on all cores: the best of square sizes, as one product that the cores share and as one
+    product for each core at once."""
     import torch
 
-    from tuneladder.model.lanes import Lanes
+    cores = torch.get_num_threads()
+    best = 0.0
+    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as alone:
+        for size in sizes:
+            a, b = (torch.randn(size, size, dtype=getattr(torch, dtype)) for _ in range(2))
 
-    own = getattr(torch, dtype)
-    work = 40
+            def products(a: Any = a, b: Any = b) -> float:
+                torch.mm(a, b)
+                done, began = 0, time.perf_counter()
+                while time.perf_counter() - began < seconds:
+                    torch.mm(a, b)
+                    done += 1
+                return done / (time.perf_counter() - began)
 
-    def one(_: int) -> None:
-        with torch.no_grad():
-            x = torch.randn(tokens, width, dtype=own)
-            up, down = torch.randn(inner, width, dtype=own), torch.randn(width, inner, dtype=own)
-            for _ in range(work):
-                torch.nn.functional.linear(torch.nn.functional.linear(x, up), down)
-
-    lanes = Lanes(torch.get_num_threads())
-    lanes.map(one, range(lanes.count))
-    best = math.inf
-    for _ in range(5):
-        begun = time.perf_counter()
-        lanes.map(one, range(lanes.count))
-        best = min(best, time.perf_counter() - begun)
-    lanes.close()
-    return lanes.count * work * 4 * tokens * width * inner / best
+            rates = [products(), sum(alone.map(lambda _, run=products: run(), range(cores)))]
+            best = max(best, 2 * size**3 * max(rates))
+            torch.set_num_threads(cores)  # what a thread sets, new ones inherit
+    return best
 
 
-def machine(*packages: str) -> dict[str, Any]:
-    """The processor, its load, the versions and settings that a reader needs to judge the figures."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+def machine(*packages: str) -> Figures:
+    """What the figures were measured on, and the versions of what was measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     return {
         "cpu": next((line.partition(":")[2].strip() for line in lines if "model name" in line), ""),
         "cores": os.cpu_count(),
@@ -87,3 +117,8 @@ def machine(*packages: str) -> dict[str, Any]:
         **{name: version(name) for name in packages},
         **{name: os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")},
     }
+
+
+def write(path: Path, results: Figures) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")

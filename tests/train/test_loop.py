@@ -11,6 +11,7 @@ import torch
 from tuneladder.errors import Failed
 from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.task.encode import Encoded
+from tuneladder.train import loop
 from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
 from tuneladder.train.loop import Course, Passes, State, follow, read_log, train
 from tuneladder.train.losses import next_token
@@ -68,6 +69,38 @@ def test_lanes_give_the_gradients_of_the_large_batch(model, lanes):
         torch.testing.assert_close(first, whole[name], rtol=1e-4, atol=1e-6)
         assert torch.equal(first, second), name
         assert torch.equal(second, third), name
+
+
+def test_dropout_in_lanes_goes_by_the_step_and_not_by_who_was_first(model):
+    from tuneladder.model.attach import attach_lora
+
+    model = attach_lora(model, r=4, alpha=8, dropout=0.5, targets=["q_proj", "down_proj"], seed=0)
+    learn = [weight for weight in model.parameters() if weight.requires_grad]
+    passes = Passes(model.train(), next_token, learn, autocast=None, lanes=2)
+    found = []
+    for step in (0, 0, 0, 1):
+        passes.gradients(bundle(rows(12), tokens=64, lanes=2), 24, (7, step))
+        found.append(torch.cat([weight.grad.flatten() for weight in learn]))
+    passes.close()
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[1], found[2])
+    assert not torch.equal(found[2], found[3])
+
+
+def test_gradients_are_clipped_as_torch_clips_them(model):
+    for most in (1e-3, 1e3):
+        loss = next_token(model, pad(rows(3)))
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        learn = [weight for weight in model.parameters() if weight.grad is not None]
+        before = [weight.grad.clone() for weight in learn]
+        norm = loop._clip(learn, most)
+        found = [weight.grad.clone() for weight in learn]
+        for weight, gradient in zip(learn, before, strict=True):
+            weight.grad = gradient
+        assert torch.equal(torch.nn.utils.clip_grad_norm_(learn, most), norm)
+        for weight, mine in zip(learn, found, strict=True):
+            assert torch.equal(weight.grad, mine)
 
 
 def test_what_draws_or_remembers_has_one_lane(model, monkeypatch):

@@ -28,7 +28,7 @@ STEP = Pretrain(tokens=1024, length=32, batch_size=4, learning_rate=2e-3, looks=
 @pytest.fixture(scope="module")
 def coder() -> TextCoder:
     text = "The river runs past the mill. A heron stands in the shallows and waits."
-    return TextCoder(train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, encoder=True), 64)
+    return TextCoder(train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, family="encoder"), 64)
 
 
 def config(**changes: float) -> BertConfig:

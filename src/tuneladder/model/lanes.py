@@ -7,12 +7,15 @@ both. What is computed does not depend on which lane was faster.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
+
+from tuneladder.model.chance import Dropout
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,18 +30,19 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
     One on a GPU, which is wide itself; where `trainable` parameters are many, for each lane has gradients of its own, and large
     matrices keep all cores busy; and for a model whose passes are not their own affair.
     """
-    if device != "cpu" or trainable > LARGE or (model is not None and (draws(model) or remembers(model))):
+    if device != "cpu" or trainable > LARGE or (model is not None and (draws(model, beside_dropout=True) or remembers(model))):
         return 1
     return min(MOST, torch.get_num_threads())
 
 
-def draws(model: Any) -> bool:
-    """Whether a pass in training draws random numbers (dropout, noise), which come from one generator in the order of asking. Tried
-    on a few tokens; a model that cannot be tried so counts as one that does."""
+def draws(model: Any, *, beside_dropout: bool = False) -> bool:
+    """Whether a pass in training draws random numbers (dropout, noise), which come from one generator in the order of asking; or,
+    `beside_dropout`, draws any that `chance.Dropout` does not draw for it. Tried on a few tokens; a model that cannot be tried so
+    counts as one that does."""
     before, learning = torch.get_rng_state(), model.training
     model.train()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Dropout(0) if beside_dropout else contextlib.nullcontext():
             ids_BT = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
             model(input_ids=ids_BT, **({"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}))
         return not torch.equal(before, torch.get_rng_state())

@@ -3,7 +3,8 @@
 Only attention must know where a row ends. Here it gathers the rows into a grid, attends within each, and puts the answers back:
 an attention implementation registered with transformers, to which the model hands the grid on as it does any keyword.
 
-Shapes: S tokens in the sequence, R rows, T tokens of the longest row, H heads, K key-value heads, D their width.
+Shapes: S tokens in the sequence, R rows, T tokens of the longest row, t of a stretch of it, H heads, K key-value heads, D their
+width.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 import torch
 
 NAME = "packed"
+TILE = 64  # queries of a stretch, at least: shorter ones make products that no core is busy with
 
 
 @dataclass(frozen=True)
 class Grid:
     """Where S tokens lie in R rows. `places` (R*T,) is each cell's token, 0 for an empty one; `cells` (S,) each token's cell;
-    `empty` (R*T, 1, 1) are the cells without a token; `hidden` (R, 1, 1, T, T) the pairs that may not see one another."""
+    `empty` (R*T, 1, 1) are the cells without a token; `hidden` (R, T, T) the pairs that may not see one another. `full`: no cell is
+    empty, and tokens and cells are the same."""
 
     rows: int
     longest: int
@@ -29,6 +32,16 @@ class Grid:
     cells: torch.Tensor
     empty: torch.Tensor
     hidden: torch.Tensor
+    causal: bool
+    full: bool
+
+    def tiles(self) -> list[tuple[int, int]]:
+        """The stretches of queries that attend together. Under causal attention none needs the keys behind its end: in eight
+        stretches four ninths of the products are not computed."""
+        wide = self.longest if not self.causal else max(TILE, -(-self.longest // (8 * 16)) * 16)
+        count = max(1, self.longest // wide)
+        ends = [*(wide * (at + 1) for at in range(count - 1)), self.longest]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 def grid_of(lengths: Sequence[int], *, causal: bool = True) -> Grid:
@@ -48,57 +61,119 @@ def grid_of(lengths: Sequence[int], *, causal: bool = True) -> Grid:
         places,
         cells,
         ~full.flatten()[:, None, None],
-        hidden.expand(rows, longest, longest)[:, None, None],
+        hidden.expand(rows, longest, longest),
+        causal,
+        len(cells) == rows * longest,
     )
 
 
+Kept = tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
+
+
+def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> tuple[torch.Tensor, Kept]:
+    """Softmax attention (arXiv:1706.03762, equation 1) within each row of a grid, and what its way back wants.
+
+    q (S, H, D), k and v (S, K, D) -> (S, H, D). Nothing but weights is kept of the (T, T) grids, and nothing of them is float32.
+    Keys that several queries share (arXiv:2305.13245) are not copied for each. The kernels under `torch.softmax` are called, which
+    sum in float32 and which autocast leaves alone.
+    """
+    heads, shared = q.shape[1], k.shape[1]
+    cells, keys, values = _cells(q * scaling, shared, grid), _laid(k, grid), _laid(v, grid)
+    out = cells.new_empty(cells.shape)
+    queries, weights = [], []
+    for start, end in grid.tiles():
+        own = _batch(cells[:, start:end])
+        scores = torch.bmm(own, keys[:, :end].transpose(1, 2))
+        grown = scores.view(grid.rows, shared, heads // shared, end - start, end)
+        if grid.causal:  # what lies before the stretch is seen by all of it
+            grown[..., start:].masked_fill_(grid.hidden[:, None, None, start:end, start:end], -torch.inf)
+        else:
+            grown.masked_fill_(grid.hidden[:, None, None, :1], -torch.inf)
+        seen = torch.ops.aten._softmax(scores, -1, False)
+        _unbatch(torch.bmm(seen, values[:, :end]), out[:, start:end])
+        queries.append(own)
+        weights.append(seen)
+    return _tokens(out, heads, grid), (keys, values, tuple(queries), tuple(weights))
+
+
+def attended_back(
+    gradient: torch.Tensor, kept: Kept, grid: Grid, scaling: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of q (S, H, D), k and v (S, K, D), given that of what `attended` gave."""
+    keys, values, queries, weights = kept
+    heads, width = gradient.shape[1:]
+    shared = keys.shape[0] // grid.rows
+    towards = _cells(gradient, shared, grid, blank=True)
+    to_q = towards.new_empty(towards.shape)
+    to_k = to_v = towards.new_empty(0)
+    # the last stretch sees every key: its gradients are the sums that the others are added to
+    for (start, end), own, seen in reversed(list(zip(grid.tiles(), queries, weights, strict=True))):
+        out = _batch(towards[:, start:end])
+        back = torch.bmm(out, values[:, :end].transpose(1, 2))
+        back = torch.ops.aten._softmax_backward_data(back, seen, -1, back.dtype)
+        _unbatch(torch.bmm(back, keys[:, :end]), to_q[:, start:end])
+        of_k, of_v = torch.bmm(back.transpose(1, 2), own), torch.bmm(seen.transpose(1, 2), out)
+        if end == grid.longest:
+            to_k, to_v = of_k, of_v
+        else:
+            to_k[:, :end] += of_k
+            to_v[:, :end] += of_v
+    lifted = (part.view(grid.rows, shared, grid.longest, width).transpose(1, 2) for part in (to_k, to_v))
+    of_k, of_v = (_tokens(part, shared, grid) for part in lifted)
+    return _tokens(to_q, heads, grid).mul_(scaling), of_k, of_v
+
+
+def _cells(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) -> torch.Tensor:
+    """(S, H, D) -> (R, T, K, H/K, D). Empty cells hold any, or zeros if `blank`."""
+    heads, width = tensor.shape[1:]
+    if not grid.full:
+        tensor = tensor.index_select(0, grid.places)
+        if blank:
+            tensor = tensor.masked_fill_(grid.empty, 0)
+    return tensor.reshape(grid.rows, grid.longest, shared, heads // shared, width)
+
+
+def _laid(tensor: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(S, K, D) -> (R*K, T, D)."""
+    return _batch(_cells(tensor, tensor.shape[1], grid))
+
+
+def _batch(cells: torch.Tensor) -> torch.Tensor:
+    """(R, t, K, H/K, D) -> (R*K, H/K*t, D): for each row and key-value head its queries."""
+    rows, _, shared, _, width = cells.shape
+    return cells.permute(0, 2, 3, 1, 4).reshape(rows * shared, -1, width)
+
+
+def _unbatch(tensor: torch.Tensor, cells: torch.Tensor) -> None:
+    """(R*K, H/K*t, D) into cells (R, t, K, H/K, D)."""
+    rows, wide, shared, group, width = cells.shape
+    cells.copy_(tensor.view(rows, shared, group, wide, width).permute(0, 3, 1, 2, 4))
+
+
+def _tokens(cells: torch.Tensor, heads: int, grid: Grid) -> torch.Tensor:
+    """(R, T, ...) of H heads -> (S, H, D)."""
+    tensor = cells.reshape(grid.rows * grid.longest, heads, -1)
+    return tensor if grid.full else tensor.index_select(0, grid.cells)
+
+
 class _Attention(torch.autograd.Function):
-    """Softmax attention (arXiv:1706.03762, equation 1) within each row of a grid; its backward pass written out, so that nothing
-    but weights is kept of the (T, T) grids, and nothing of them is float32. Keys that several queries share (arXiv:2305.13245)
-    are not copied for each. The kernels under `torch.softmax` are called, which sum in float32 and which autocast leaves alone."""
+    """`attended` with its way back."""
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> torch.Tensor:
         """q (1, H, S, D), k and v (1, K, S, D) -> (1, S, H, D)."""
-        heads = q.shape[1]
-        q, k, v = (_laid(tensor[0].transpose(0, 1), k.shape[1], grid) for tensor in (q, k, v))
-        q.mul_(scaling)  # of the (T, D) and not of the (T, T): _laid has copied it
-        weights = torch.bmm(q, k.transpose(1, 2))
-        seen = weights.view(grid.rows, k.shape[0] // grid.rows, -1, grid.longest, grid.longest)
-        seen.masked_fill_(grid.hidden, -torch.inf)
-        weights = torch.ops.aten._softmax(weights, -1, False)
-        ctx.save_for_backward(q, k, v, weights)
+        q, k, v = (own[0].transpose(0, 1) for own in (q, k, v))
+        out, (keys, values, queries, weights) = attended(q, k, v, grid, scaling)
+        ctx.save_for_backward(keys, values, *queries, *weights)
         ctx.grid, ctx.scaling = grid, scaling
-        return _lifted(torch.bmm(weights, v), heads, grid)[None]
+        return out[None]
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        q, k, v, weights = ctx.saved_tensors
-        grid, scaling, heads = ctx.grid, ctx.scaling, gradient.shape[2]
-        shared = k.shape[0] // grid.rows
-        out = _laid(gradient[0], shared, grid, blank=True)
-        back = torch.bmm(out, v.transpose(1, 2))
-        back = torch.ops.aten._softmax_backward_data(back, weights, -1, back.dtype)
-        to_q = _lifted(torch.bmm(back, k).mul_(scaling), heads, grid)
-        to_k = _lifted(torch.bmm(back.transpose(1, 2), q), shared, grid)
-        to_v = _lifted(torch.bmm(weights.transpose(1, 2), out), shared, grid)
-        return *(part.transpose(0, 1)[None] for part in (to_q, to_k, to_v)), None, None
-
-
-def _laid(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) -> torch.Tensor:
-    """(S, H, D) -> (R*K, H/K*T, D): for each row and key-value head its queries. Empty cells hold any, or zeros if `blank`."""
-    heads, width = tensor.shape[1:]
-    cells = tensor.index_select(0, grid.places)
-    if blank:
-        cells = cells.masked_fill_(grid.empty, 0)
-    cells = cells.view(grid.rows, grid.longest, shared, heads // shared, width).permute(0, 2, 3, 1, 4)
-    return cells.reshape(grid.rows * shared, -1, width)
-
-
-def _lifted(tensor: torch.Tensor, heads: int, grid: Grid) -> torch.Tensor:
-    """(R*K, H/K*T, D) -> (S, H, D)."""
-    cells = tensor.view(grid.rows, heads, grid.longest, -1).transpose(1, 2)
-    return cells.reshape(grid.rows * grid.longest, heads, -1).index_select(0, grid.cells)
+        keys, values, *rest = ctx.saved_tensors
+        kept = (keys, values, tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :]))
+        found = attended_back(gradient[0], kept, ctx.grid, ctx.scaling)
+        return *(part.transpose(0, 1)[None] for part in found), None, None
 
 
 def attend(

@@ -122,6 +122,12 @@ def packed(rows: Sequence[Encoded]) -> Micro:
     return Micro(ids, places, ids[0, places + 1], grid_of([*lengths, fill] if fill else lengths))
 
 
+def in_one(micro: Micro) -> Micro:
+    """Rows of one length, nothing of them padding, as packed rows."""
+    rows, length = micro.ids.shape
+    return replace(micro, ids=micro.ids.reshape(1, -1), grid=grid_of([length] * rows))
+
+
 def pad_labelled(rows: Sequence[Labelled]) -> Micro:
     """As `pad`, with a mask, for an encoder's classification head: of texts, or of words."""
     ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
@@ -248,7 +254,7 @@ class Blocks:
     """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
 
     Documents follow one another, divided by the end token, and attention crosses the divide, as in GPT-3 (arXiv:2005.14165,
-    section 2). A source is read whole before any of it comes again.
+    section 2). A source is read whole before any of it comes again. `packed` lays the blocks of a pass side by side.
     """
 
     def __init__(
@@ -261,7 +267,9 @@ class Blocks:
         rows: int,
         steps: int,
         seed: int,
+        packed: bool = False,
     ) -> None:
+        self.packed = packed
         self.tokens = [own for _, own in sorted(tokens.items()) if len(own) > length]
         self.names = [name for name, own in sorted(tokens.items()) if len(own) > length]
         self.length, self.batch, self.rows, self.steps, self.count = length, batch, rows, steps, steps * batch
@@ -288,7 +296,8 @@ class Blocks:
 
     def _micro(self, drawn: Sequence[np.ndarray[Any, Any]]) -> Micro:
         ids = torch.from_numpy(np.stack(drawn).astype(np.int64))
-        return Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
+        micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
+        return in_one(micro) if self.packed else micro
 
     def drawn(self, step: int) -> list[np.ndarray[Any, Any]]:
         """A step's blocks, `length` + 1 tokens each."""

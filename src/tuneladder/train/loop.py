@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import random
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from typing import Any, Literal
 import torch
 
 from tuneladder.errors import Failed
+from tuneladder.model.chance import Dropout
 from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.train.batches import Batches, Micro
 from tuneladder.types import Kit, Tick
@@ -141,8 +143,8 @@ def train(
                 group["lr"] = rate * times
             micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
-            value = passes.gradients(micros, learned)
-            norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), course.clip)
+            value = passes.gradients(micros, learned, (seed, state.step))
+            norm = _clip(list(weights.values()), course.clip)
             dev_loss = None
             if not (math.isfinite(value) and math.isfinite(float(norm))):
                 stopped = "nan"
@@ -189,9 +191,9 @@ class Passes:
         self.lanes = Lanes(lanes)
         self.warm: set[str] = set()
 
-    def gradients(self, micros: Sequence[Micro], learned: int) -> float:
+    def gradients(self, micros: Sequence[Micro], learned: int, chance: tuple[int, int] = (0, 0)) -> float:
         """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
-        is cut. The mean loss, in nats."""
+        is cut. The mean loss, in nats. With several lanes, dropout is drawn by `chance`, a seed and the step."""
         if self.lanes.count == 1:
             value = 0.0
             for micro in micros:
@@ -200,18 +202,21 @@ class Passes:
                 value += float(part.detach())
             return value
         shares = self._shares(micros)
-        found = self._run("learning")(lambda share: self._share(micros, share, learned), shares)
+        found = self._run("learning")(lambda share: self._share(micros, share, learned, chance), shares)
         for weight, *parts in zip(self.weights, *(sums for _, sums in found), strict=True):
             weight.grad = _sum(parts)
         return float(sum(value for value, _ in found))
 
-    def _share(self, micros: Sequence[Micro], share: Sequence[int], learned: int) -> tuple[float, list[torch.Tensor | None]]:
+    def _share(
+        self, micros: Sequence[Micro], share: Sequence[int], learned: int, chance: tuple[int, int]
+    ) -> tuple[float, list[torch.Tensor | None]]:
         """A lane's part of the loss, and its own sums of the gradients: in one shared `grad`, order would be chance. None for a
         weight that none of its passes went through."""
         value = 0.0
         sums: list[torch.Tensor | None] = [None] * len(self.weights)
         for index in share:
-            part = self._loss(micros[index], learned)
+            with Dropout(random.Random(f"{chance} {index}").getrandbits(63)):
+                part = self._loss(micros[index], learned)
             found = torch.autograd.grad(part, self.weights, allow_unused=True)
             value += float(part.detach())
             for at, (weight, gradient) in enumerate(zip(self.weights, found, strict=True)):
@@ -258,6 +263,16 @@ def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     for part in own[1:]:
         own[0].add_(part)
     return own[0] if own else None
+
+
+def _clip(weights: Sequence[Any], most: float) -> torch.Tensor:
+    """The norm of all gradients together, which are scaled down where it is more than `most`: torch's own clipping multiplies
+    them by one where it is not."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if most < norm + 1e-6:
+        torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    return norm
 
 
 def _optimizer(weights: dict[str, Any], course: Course, table: Any) -> tuple[torch.optim.Optimizer, list[float]]:

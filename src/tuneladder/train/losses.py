@@ -7,19 +7,28 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tuneladder.model.rows import reading
+from tuneladder.model.rows import bypassing, reading
 from tuneladder.train.batches import Micro
 
+PART = 1 << 23  # logits of one product of the head
+PIECE = 1 << 20  # of them that are made probabilities at once, in float32, while they lie in the cache
 
-def next_token(model: Any, micro: Micro) -> torch.Tensor:
+
+def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     """Cross-entropy of the next token, natural log, summed over the learned positions.
 
-    The head runs on learned rows only: of ids (B, T) it sees (N, width), not (B, T, width).
+    The head runs on learned rows only: of ids (B, T) it sees (N, width), not (B, T, width). Where the model's head is `bare`, there
+    are never more logits than PART.
     """
-    if micro.rows is None:
-        logits_BTV = model(input_ids=micro.ids, use_cache=False).logits
-        return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), micro.targets, reduction="sum")
     packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
+    if bare:
+        with bypassing(model) as kept:
+            model(input_ids=micro.ids, use_cache=False, **packed)
+        hidden_ND = kept[0] if micro.rows is None else kept[0].index_select(0, micro.rows)
+        return through_head(model.get_output_embeddings(), hidden_ND, micro.targets)
+    if micro.rows is None:
+        logits_BTV = model(input_ids=micro.ids, use_cache=False, **packed).logits
+        return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), micro.targets, reduction="sum")
     with reading(model, micro.rows):
         logits_NV = model(input_ids=micro.ids, use_cache=False, **packed).logits
     return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
@@ -56,3 +65,54 @@ def label_of(model: Any, micro: Micro) -> torch.Tensor:
     if micro.rows is not None:
         logits = logits.flatten(0, 1).index_select(0, micro.rows)
     return functional.cross_entropy(logits.float(), micro.targets, reduction="sum")
+
+
+def through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the head's logits, natural log, summed; the products are in autocast's precision where that is on."""
+    device = hidden_ND.device.type
+    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
+    with torch.autocast(device, enabled=False):
+        return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, half)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _HeadLoss(torch.autograd.Function):
+    """A part of the rows after another: logits, loss and gradients while the logits are there, so that none are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        targets_N: torch.Tensor,
+        half: torch.dtype,
+    ) -> torch.Tensor:
+        asked = ctx.needs_input_grad
+        hidden, weight = hidden_ND.to(half), weight_VD.to(half)
+        bias = None if bias_V is None else bias_V.to(half)
+        of_hidden = torch.empty_like(hidden) if asked[0] else None
+        of_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if asked[1] else None
+        of_bias = torch.zeros_like(bias_V, dtype=torch.float32) if bias_V is not None and asked[2] else None
+        part, piece = (max(1, most // len(weight)) for most in (PART, PIECE))
+        losses = [hidden.new_zeros((), dtype=torch.float32)]
+        for start in range(0, len(hidden), part):
+            own = hidden[start : start + part]
+            logits_PV = functional.linear(own, weight, bias)
+            for some, aims in zip(torch.split(logits_PV, piece), torch.split(targets_N[start : start + part], piece), strict=True):
+                logs = torch.log_softmax(some.float(), -1)
+                losses.append(-logs.gather(1, aims[:, None]).sum())
+                if any(asked[:3]):
+                    logs.exp_()[torch.arange(len(aims), device=aims.device), aims] -= 1
+                    some.copy_(logs)  # from here on the gradient of the logits
+            if of_hidden is not None:
+                torch.mm(logits_PV, weight, out=of_hidden[start : start + part])
+            if of_weight is not None:
+                of_weight += logits_PV.t() @ own
+            if of_bias is not None:
+                of_bias += logits_PV.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(of_hidden, of_weight, of_bias)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        return *(None if own is None else own * gradient for own in ctx.saved_tensors), None, None

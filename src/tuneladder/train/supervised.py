@@ -16,7 +16,9 @@ from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
+from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
+from tuneladder.model.trunk import fuse
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
@@ -28,7 +30,9 @@ from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Promp
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
+PACKED_BELOW = 512  # and up to it rows are packed on a CPU: what attention keeps of longer ones is more than all else
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
 class Lessons(Protocol):
@@ -89,7 +93,9 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
 def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
     """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
     for count in range(min(lanes, wanted), 0, -1):
-        rows = memory.micro_batch(base, allowed=allowed, wanted=wanted, lanes=count, **shape)
+        row = shape["length"] + shape["answer"]
+        most = wanted if shape["device"] != "cpu" else min(wanted, count * max(1, PASS_TOKENS // row))
+        rows = memory.micro_batch(base, allowed=allowed, wanted=most, lanes=count, **shape)
         if rows >= count:
             break
     return count, rows
@@ -99,6 +105,11 @@ def attention_for(length: int, device: str, *, family: Family = "decoder") -> Li
     """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows, and with
     a seq2seq's bias, which it is handed as a mask of every head, at any length."""
     return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
+
+
+def packs(model: Any, length: int, device: str) -> bool:
+    """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
+    return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
@@ -149,13 +160,17 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     core.set_attn_implementation(attention)
-    # padding costs a GPU little, and rows too long for the eager kernel hold little of it
-    packs = family == "decoder" and attention == "eager" and not draws(core) and pack(core)
-    cut = side_by_side if packs else _padding(family, live)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
+    if family == "decoder" and bare_head(core):
+        loss = partial(next_token, bare=True)
+    side = family == "decoder" and packs(core, longest, kit.device)
+    if side:
+        fuse(core)
+    cut = side_by_side if side else _padding(family, live)
     lanes, most = _in_hand(
         variant.base,
-        lanes_for(kit.device, trainable=trainable, model=core),
+        most_lanes,
         trainable=trainable,
         length=read,
         answer=answer,

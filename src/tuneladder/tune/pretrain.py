@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,21 +18,24 @@ from tuneladder.model import memory
 from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
+from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
+from tuneladder.model.trunk import fuse
 from tuneladder.store import resident
 from tuneladder.task.spans import MEAN
 from tuneladder.train import corrupting
-from tuneladder.train.batches import Batches, Blocks, Micro
+from tuneladder.train.batches import Batches, Blocks, Micro, in_one
 from tuneladder.train.corrupting import Corrupted, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import attention_for, check
+from tuneladder.train.supervised import attention_for, check, packs
 from tuneladder.train.tokens import end_of, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
+FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass would save
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class _Lesson:
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
 
-    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, and no seq2seq, which is no
-    faster for it. `next_sentence` weighs next-
-    sentence prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
+    `compile` is on, off or auto: auto compiles where the work outlasts the minute that it takes, but no layers that can be fused,
+    which is faster on a CPU and takes no minute, and no seq2seq, which is no faster for it. `next_sentence` weighs next-sentence
+    prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
     arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
     `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763).
     """
@@ -61,7 +65,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     tokens: int = 15_000_000
     length: int = 0
@@ -111,7 +115,10 @@ class Pretrain:
             device=device(),
             lanes=lanes,
         )
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * self._compiled
+        # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
+        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on"
+        compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled
         return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
             seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         )
@@ -161,16 +168,23 @@ class Pretrain:
         """What a base of this family learns by."""
         base, length = variant.base, self._length(variant)
         lanes = min(lanes_for(kit.device, trainable=base.parameters, model=model), self._most_lanes(length))
-        rows = self._rows(length, lanes)
+        # a packed model cannot be tried on rows without a grid
+        bare = base.family == "decoder" and bare_head(model)
+        fused = base.family == "decoder" and self._fuse(model, length, kit.device)
+        rows = self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
         steps = max(1, self.tokens // (length * self.batch_size))
 
         def blocks(marks: int) -> Blocks:
             sizes = {"length": length - marks, "batch": self.batch_size, "rows": rows, "steps": steps}
-            return Blocks(tokens, mixture, seed=kit.seed, **sizes)
+            return Blocks(tokens, mixture, seed=kit.seed, packed=fused, **sizes)
 
         if base.family == "decoder":
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)
-            causal: Loss = torch.compile(next_token) if self._compiled else next_token
+            if fused:
+                dev = [in_one(micro) for micro in dev]
+            causal: Loss = partial(next_token, bare=bare)
+            if self._compiled and not fused:
+                causal = torch.compile(next_token)
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
         if base.family == "seq2seq":
             lessons = lessons_of(live.pairs, task.text.train, length, kit.store)
@@ -205,12 +219,23 @@ class Pretrain:
             pairs, dev, HiddenAndNext(self.next_sentence), Paired(model, head), lambda: with_pair_head(model, head), lanes
         )
 
+    def _fuse(self, model: Any, length: int, device: str) -> bool:
+        """Whether the layers are fused now; else they are what they were."""
+        if self.compile == "on":
+            return False
+        attention = model.config._attn_implementation
+        model.requires_grad_(True)  # what fused layers are tried on: the gradients of all that learns
+        if packs(model, length, device) and fuse(model):
+            return True
+        model.set_attn_implementation(attention)
+        return False
+
     def _most_lanes(self, length: int) -> int:
         return max(1, min(self.batch_size, MICRO_TOKENS // length))
 
-    def _rows(self, length: int, lanes: int) -> int:
-        """Blocks of a pass: all lanes together have MICRO_TOKENS in hand, and each the same number of passes where that can be."""
-        most = max(1, min(-(-self.batch_size // lanes), MICRO_TOKENS // (length * lanes)))
+    def _rows(self, length: int, lanes: int, tokens: int = MICRO_TOKENS) -> int:
+        """Blocks of a pass: all lanes together have `tokens` in hand, and each the same number of passes where that can be."""
+        most = max(1, min(-(-self.batch_size // lanes), tokens // (length * lanes)))
         return -(-self.batch_size // (-(-self.batch_size // (most * lanes)) * lanes))
 
     def _length(self, variant: Variant) -> int:

@@ -1,0 +1,46 @@
+"""What the benchmarks count with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
+
+import train_step
+from pairs import alternating, interval, ratio
+from works import Work, seconds_of, useful_flops
+
+
+def test_pairs_alternate_and_their_ratio_has_an_interval():
+    drawn = iter([2.0, 8.0, 9.0, 3.0, 2.0, 8.0])
+    asked = []
+
+    def run(name):
+        return lambda: asked.append(name) or {"speed": next(drawn)}
+
+    runs = alternating(3, {"theirs": run("theirs"), "ours": run("ours")})
+    assert asked == ["theirs", "ours", "ours", "theirs", "theirs", "ours"]
+    found = ratio(runs, "speed")
+    assert found["value"] == pytest.approx((4 * 3 * 4) ** (1 / 3))
+    assert found["low"] < found["value"] < found["high"]
+    assert interval([2.0]) == {"value": pytest.approx(2.0), "low": None, "high": None}
+
+
+def test_useful_operations_are_those_of_the_matrices_and_half_the_square():
+    shape = {"body": 100, "head": 50, "width": 4, "layers": 2}
+    assert useful_flops(**shape, lengths=[10, 10], learned=3, frozen=True, causal=True) == 4 * (2000 + 150) + 12 * 200 * 4
+    assert useful_flops(**shape, lengths=[10], learned=0, frozen=False, causal=False) == 6 * 1000 + 12 * 100 * 4 * 2
+    assert seconds_of([1.0, 3.0, 4.0, 4.5], warm=2) == [1.0, 0.5]
+
+
+def test_every_work_says_what_it_wants():
+    works = train_step.found()
+    assert {"lora_short", "lora_long", "lora_512", "pretrain", "classify"} <= set(works)
+    for work in works.values():
+        assert isinstance(work, Work)
+        assert work.steps > work.warm
+        assert (work.theirs is None) == (not work.grid) == (not work.rival)
+        assert work.most or work.speed
