@@ -20,7 +20,7 @@ from tuneladder import api, cli
 from tuneladder.errors import Failed
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
-from tuneladder.types import Ladder, Pace
+from tuneladder.types import Base, Ladder, Pace
 
 WORDS = {
     "sport": ("match", "goal", "team", "final", "coach"),
@@ -60,11 +60,12 @@ def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-def here(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in, where the tiny base is called `base` and is the pocket base as well."""
+def here(tmp_path: Path, tiny_folder: Path, tiny_encoder: Base, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, where the tiny base is called `base` and is the pocket decoder as well, beside an encoder."""
     (tmp_path / "base").symlink_to(tiny_folder)
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "pocket-decoder").symlink_to(tiny_folder)
+    (tmp_path / "shelf" / "pocket-encoder").symlink_to(tiny_encoder.location)
     monkeypatch.setattr(pocket, "shelf", lambda: tmp_path / "shelf")
     monkeypatch.chdir(tmp_path)
     return tmp_path
