@@ -63,8 +63,8 @@ WORDS = {
     "pocket-encoder": Words(
         "feature-extraction",
         "A ModernBERT-shaped encoder, pretrained from random weights by masked language modelling; then its mean embedding "
-        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text and on lists of words that the teacher's "
-        "tokenizer knows; the teacher's weights are not in it.",
+        "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text, lists of words that the teacher's "
+        "tokenizer knows among it; the teacher's weights are not in it.",
         "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
         "which see what came before alone: they stand here as the scale of the text.",
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "
