@@ -87,7 +87,8 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if read.task.kind == "text":
         return Report(read.notes, ())
     check_gold(read.task.metric, read.task)
-    local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
+    # what a seq2seq reads and what it learns are two texts, of which this shows none
+    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family != "seq2seq"), None)
     kind = TextCoder if local and local.family == "encoder" else Coder
     coder = kind(open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))

@@ -158,7 +158,7 @@ def sources_of(name):
 
 def test_the_recipes_and_the_cards_name_the_same_sources():
     assert set(pocket.MADE) == set(ship_pocket.WORDS)
-    sources = [source for name in ("pocket-decoder", "pocket-seq2seq") for source in sources_of(name)]
+    sources = [source for name in pocket.MADE for source in sources_of(name)]
     assert {source["name"] for source in sources} == set(ship_pocket.SOURCES)
     for source in sources:
         assert "classification" not in source["data"]

@@ -201,18 +201,21 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     lines.append("model.eval()")
     if tags:
         return _use_tags(lines, labels)
-    lines += [f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")']
-    if variant.base.family == "seq2seq":
-        lines += ["with torch.no_grad():", "    embedding = model.get_encoder()(**inputs).last_hidden_state[0].float().mean(0)"]
+    facts = json.loads((Path(variant.probe) / FACTS).read_text("utf-8")) if variant.probe else {}
+    inputs = f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")'
+    run = ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
+    embedding = "output.hidden_states[-1][0].float().mean(0)"
+    if facts.get("pairs"):
+        lines += ["", "def embed(text):", *(f"    {line}" for line in ('inputs = tokenizer(text, return_tensors="pt")', *run))]
+        lines += [f"    return {embedding}", "", 'u, v = embed("FIRST TEXT"), embed("SECOND TEXT")']
+        lines.append("embedding = torch.cat([u, v, (u - v).abs(), u * v])")
+    elif variant.base.family == "seq2seq":
+        read = "embedding = model.get_encoder()(**inputs).last_hidden_state[0].float().mean(0)"
+        lines += [inputs, "with torch.no_grad():", f"    {read}"]
     else:
-        lines += ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
-    if head and not variant.probe:
-        lines.append("logits = output.logits[0]")
-    elif variant.base.family != "seq2seq":
-        lines.append("embedding = output.hidden_states[-1][0].float().mean(0)")
+        lines += [inputs, *run, "logits = output.logits[0]" if head and not variant.probe else f"embedding = {embedding}"]
     note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else ""
     if variant.probe:
-        facts = json.loads((Path(variant.probe) / FACTS).read_text("utf-8"))
         labels = facts["labels"]
         lines.append(f"head = load_file({json.dumps(json.loads(_seen(variant.probe, folder)) + '/' + WEIGHTS)})")
         lines.append('logits = head["weight"] @ ((embedding - head["mean"]) / head["scale"]) + head["bias"]')

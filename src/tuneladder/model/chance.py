@@ -31,6 +31,8 @@ class Dropout(TorchFunctionMode):
         """arXiv:1207.0580, what is kept scaled up."""
         if not training or p == 0:
             return given
+        if p == 1:
+            return given.zero_() if inplace else given * 0
         if self.draw is None:
             self.draw = torch.Generator(given.device)
             self.draw.manual_seed(self.seed)

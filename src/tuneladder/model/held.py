@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from tuneladder.model import rows as read_rows
+
 NAME = "held"
 # Room grows by so many tokens at once: every new length of keys costs new kernels.
 TILE = 32
@@ -254,7 +256,8 @@ def _long(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, grid: Grid,
 def common(model: Any, ids: Sequence[int]) -> dict[int, Pair]:
     """What every layer holds of tokens that stand at the beginning of all rows: keys and values (K, C, D)."""
     store = Store(1, len(ids))
-    read(model, [list(ids)], reading([len(ids)], store=store), positions=None)
+    with read_rows.reading(model, torch.tensor([len(ids) - 1])):  # the head has nothing to say here
+        read(model, [list(ids)], reading([len(ids)], store=store), positions=None)
     return {layer: (keys[0], values[0]) for layer, (keys, values) in store.layers.items()}
 
 

@@ -72,7 +72,7 @@ def open_probe(folder: str) -> Linear:
 
     try:
         facts = json.loads((Path(folder) / FACTS).read_text("utf-8"))
-        return Linear(tuple(facts["labels"]), **load_file(Path(folder) / WEIGHTS), pairs=facts["pairs"])
+        return Linear(tuple(facts["labels"]), **load_file(Path(folder) / WEIGHTS), pairs=facts.get("pairs", False))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"the linear head in {folder} cannot be opened: {error}") from error
 

@@ -110,7 +110,8 @@ class Stream(Sequence[Document]):
     @property
     def content(self) -> str:
         """The digest of the documents in their order; where the files lie is no part of it."""
-        return digest([(part.source.title, part.content, part.below, part.passages, part.seed) for part in self.parts])
+        parts = [(part.content, bool(part.source.answer), part.below, part.passages, part.seed) for part in self.parts]
+        return digest([part.source.title for part in self.parts], parts)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def by_source(documents: Sequence[Document]) -> dict[str, Sequence[Document]]:
 
 def content_of(documents: Sequence[Document]) -> str:
     """The digest of the documents in their order."""
-    return documents.content if isinstance(documents, Stream) else digest([document.text for document in documents])
+    return documents.content if isinstance(documents, Stream) else digest([(type(each).__name__, each) for each in documents])
 
 
 def sampled(documents: Iterable[Document], *, characters: int, seed: str) -> list[str]:
@@ -202,7 +203,7 @@ class _Row:
 
 def _rows(source: Source) -> Iterator[_Row]:
     """The rows of a source as text, with what groups them and what keeps them together."""
-    env = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    env = Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=lambda value: "" if value is None else value)
     row: dict[str, Any] = {}
     empty = True
     try:
@@ -217,7 +218,7 @@ def _rows(source: Source) -> Iterator[_Row]:
                 if made.text:
                     empty = False
                     yield made
-    except (TemplateError, KeyError) as error:
+    except (TemplateError, KeyError, TypeError, ArithmeticError) as error:
         columns = ", ".join(row) or "none"
         raise BadInput(f"the text of source '{source.title}' cannot be made: {error}", f"its columns: {columns}") from error
     if empty:

@@ -102,9 +102,10 @@ def lessons_of(coder: PairCoder, documents: Sequence[Document], length: int, sto
     width = np.uint16 if len(coder.tokenizer) <= 1 << 16 else np.uint32
     found: dict[str, LessonTokens] = {}
     for name, own in by_source(documents).items():
-        if not isinstance(next(iter(own)), Lesson):
+        if not isinstance(next(iter(own), None), Lesson):
             continue
-        key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), length, content_of(own))
+        marks = (coder.tokenizer.chat_template, coder.opening, coder.closing, coder.lead, coder.context)
+        key = "lessons-" + digest(coder.tokenizer.backend_tokenizer.to_str(), marks, length, content_of(own))
 
         def make(folder: Path, own: Sequence[Document] = own) -> Mapping[str, Any]:
             pairs: list[Pair] = [((Turn("user", each.ask),), each.answer) for each in own if isinstance(each, Lesson)]

@@ -72,7 +72,7 @@ def through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torc
     device = hidden_ND.device.type
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
     with torch.autocast(device, enabled=False):
-        return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, half)  # type: ignore[no-any-return, no-untyped-call]
+        return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, half, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -86,8 +86,10 @@ class _HeadLoss(torch.autograd.Function):
         bias_V: torch.Tensor | None,
         targets_N: torch.Tensor,
         half: torch.dtype,
+        learning: bool,
     ) -> torch.Tensor:
-        asked = ctx.needs_input_grad
+        # in here no gradients are recorded, and what needs one is said of weights that learn whether or not anybody will ask
+        asked = ctx.needs_input_grad if learning else (False,) * 3
         hidden, weight = hidden_ND.to(half), weight_VD.to(half)
         bias = None if bias_V is None else bias_V.to(half)
         of_hidden = torch.empty_like(hidden) if asked[0] else None
@@ -115,4 +117,4 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        return *(None if own is None else own * gradient for own in ctx.saved_tensors), None, None
+        return *(None if own is None else own * gradient for own in ctx.saved_tensors), None, None, None

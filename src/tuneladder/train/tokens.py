@@ -40,7 +40,7 @@ def token_files(tokenizer: Any, documents: Sequence[Document], store: Store) -> 
 
 
 def _token_file(tokenizer: Any, documents: Sequence[Document], store: Store) -> TokenFile:
-    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), content_of(documents))
+    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), end_of(tokenizer), content_of(documents))
 
     def make(folder: Path) -> Mapping[str, Any]:
         width = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)

@@ -25,12 +25,12 @@ from tuneladder.store import resident
 from tuneladder.task.spans import MEAN
 from tuneladder.train import corrupting
 from tuneladder.train.batches import Batches, Blocks, Micro, in_one
-from tuneladder.train.corrupting import Corrupted, lessons_of
+from tuneladder.train.corrupting import Corrupted, LessonTokens, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import attention_for, check, packs
+from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs
 from tuneladder.train.tokens import end_of, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -102,7 +102,9 @@ class Pretrain:
         length = self._length(variant)
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
-        rows = lanes * self._rows(length, lanes)
+        # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
+        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on" and length <= PACKED_BELOW
+        rows = lanes * self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.training(
             base,
@@ -115,8 +117,6 @@ class Pretrain:
             device=device(),
             lanes=lanes,
         )
-        # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
-        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on"
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled
         return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
@@ -126,9 +126,11 @@ class Pretrain:
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model, length = merged(live.model), self._length(variant)
-            tokens = {
-                name: own for name, own in token_files(live.tokenizer, task.text.train, kit.store).items() if len(own) > length
-            }
+            found: dict[str, Any] = dict(token_files(live.tokenizer, task.text.train, kit.store))
+            seq2seq = variant.base.family == "seq2seq"
+            lessons = lessons_of(live.pairs, task.text.train, length, kit.store) if seq2seq else {}
+            found |= {name: own.tokens for name, own in lessons.items()}
+            tokens = {name: own for name, own in found.items() if len(own) > length}
             if not tokens:
                 raise BadInput(f"no source of text is longer than {length} tokens", "give more text, or set a smaller `length`")
             mixture = task.mixture
@@ -140,13 +142,13 @@ class Pretrain:
                     raise BadInput(f"no source to replay is longer than {length} tokens", "give more text, or leave `replay` out")
                 mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
                 tokens |= general
-            lesson = self._lesson(model, live, variant, tokens, mixture, task, kit)
+            lesson = self._lesson(model, live, variant, tokens, lessons, mixture, task, kit)
             course = Course.pretraining(
                 self.learning_rate,
                 warmup=self.warmup,
                 weight_decay=self.weight_decay,
                 looks=self.looks,
-                table=corrupting.table_of(model) if variant.base.family == "seq2seq" else 1.0,
+                table=corrupting.table_of(model) if seq2seq else 1.0,
             )
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
@@ -161,6 +163,7 @@ class Pretrain:
         live: Live,
         variant: Variant,
         tokens: Mapping[str, Any],
+        lessons: Mapping[str, LessonTokens],
         mixture: Mapping[str, float],
         task: Task,
         kit: Kit,
@@ -187,8 +190,6 @@ class Pretrain:
                 causal = torch.compile(next_token)
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
         if base.family == "seq2seq":
-            lessons = lessons_of(live.pairs, task.text.train, length, kit.store)
-            tokens = {**tokens, **{name: own.tokens for name, own in lessons.items()}}
             live.model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
             if self.compile == "on":
                 model.get_encoder().compile()
