@@ -106,6 +106,10 @@ def trl_trainer(folder: Path, model: Any, tokenizer: Any, lengths: Lengths, step
     from peft import PeftModel
     from trl import SFTConfig, SFTTrainer
 
+    from tuneladder.ladder.card import PLAIN
+
+    # the very text that the step reads: a base without a chat template is asked in plain words
+    asked = [{**row, "prompt": PLAIN["user"].format(row["prompt"])} for row in rows(steps * BATCH, lengths)]
     settings = SFTConfig(
         output_dir=str(folder / "trl"),
         completion_only_loss=True,
@@ -127,7 +131,7 @@ def trl_trainer(folder: Path, model: Any, tokenizer: Any, lengths: Lengths, step
     return SFTTrainer(
         model=model,
         args=settings,
-        train_dataset=Dataset.from_list(rows(steps * BATCH, lengths)),
+        train_dataset=Dataset.from_list(asked),
         processing_class=tokenizer,
         peft_config=None if isinstance(model, PeftModel) else lora_config(),
         callbacks=callbacks,
