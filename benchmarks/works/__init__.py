@@ -11,6 +11,18 @@ from typing import Any
 Figures = dict[str, Any]
 Settings = Mapping[str, Any]
 
+SEED = 0
+# what every trainer of transformers' kind is told, so that nothing but training is timed
+PLAIN_TRAINER: dict[str, Any] = {
+    "use_cpu": True,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+    "seed": SEED,
+}
+
 
 @dataclass(frozen=True)
 class Work:

@@ -7,9 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from works import Figures, Settings, Work, run_step, run_trainer, useful_flops
+from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
-SEED = 0
 BATCH = 16
 LABELS = ("politics", "sports", "business", "technology")
 LEARNING_RATE = 5e-5
@@ -71,13 +70,7 @@ def theirs(folder: Path, steps: int, own: Settings) -> Figures:
             weight_decay=0.01,
             bf16=own["bf16"],
             train_sampling_strategy="group_by_length" if own["grouped"] else "random",
-            use_cpu=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            seed=SEED,
+            **PLAIN_TRAINER,
         )
         model = AutoModelForSequenceClassification.from_pretrained(
             place, num_labels=len(LABELS), attn_implementation=own["attention"]

@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from works import Figures, Settings, Work, run_step, run_trainer, useful_flops
+from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
-SEED = 0
 BATCH = 16
 VOCABULARY = 49152
 WIDTH, LAYERS, MLP, HEADS, KV_HEADS = 576, 30, 1536, 9, 3
@@ -119,14 +118,8 @@ def trl_trainer(folder: Path, model: Any, tokenizer: Any, lengths: Lengths, step
         learning_rate=LEARNING_RATE,
         train_sampling_strategy="group_by_length" if own.get("grouped") else "random",
         bf16=own["dtype"] == "bfloat16",
-        use_cpu=True,
         gradient_checkpointing=own.get("checkpointing", False),
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        seed=SEED,
+        **PLAIN_TRAINER,
     )
     return SFTTrainer(
         model=model,

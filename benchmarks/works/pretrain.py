@@ -7,9 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from works import Figures, Settings, Work, run_step, run_trainer, useful_flops
+from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
-SEED = 0
 LENGTH, BATCH = 512, 16
 SHAPE = {"layers": 8, "width": 288, "heads": 9, "kv_heads": 3, "mlp": 768, "vocabulary": 8192, "context": LENGTH}
 LEARNING_RATE = 1e-3
@@ -81,13 +80,7 @@ def theirs(folder: Path, steps: int, own: Settings) -> Figures:
             weight_decay=0.1,
             bf16=own["bf16"],
             torch_compile=own["compile"],
-            use_cpu=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            seed=SEED,
+            **PLAIN_TRAINER,
         )
         return Trainer(
             model=AutoModelForCausalLM.from_pretrained(folder / "base", attn_implementation=own["attention"]),
