@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pairs import Figures, alternating, contestant, machine, matmul_peak, peak, ratio, write
+from pairs import Figures, alternating, contestant, llama_135m, machine, matmul_peak, peak, ratio, save_in_both, write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "answering.json"
@@ -61,38 +61,13 @@ def prompts() -> list[str]:
 
 def build(folder: Path) -> None:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     names = [UNKNOWN, END, ANSWER, *(f"w{i}" for i in range(VOCABULARY - 3))]
-    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=UNKNOWN, eos_token=END, pad_token=END)
-    torch.manual_seed(SEED)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=WIDTH,
-            intermediate_size=INNER,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            num_key_value_heads=KEYS,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
+    model, fast = llama_135m(names, context=1024, seed=SEED)
     for layer in model.model.layers:
         # attention that looks at something: else a random model says one word again and again
         for module in (layer.self_attn.q_proj, layer.self_attn.k_proj):
             module.weight.data.mul_(3)
-    for dtype in (torch.float32, torch.bfloat16):
-        target = folder / str(dtype).removeprefix("torch.")
-        model.to(dtype).save_pretrained(target)
-        fast.save_pretrained(target)
+    save_in_both(model, fast, folder)
 
 
 def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:

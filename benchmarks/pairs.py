@@ -122,3 +122,41 @@ def machine(*packages: str) -> Figures:
 def write(path: Path, results: Figures) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def llama_135m(words: Sequence[str], *, context: int, seed: int = 0) -> tuple[Any, Any]:
+    """A Llama of 135M parameters with random weights, and its tokenizer of one token a word: the first of `words` is what it does
+    not know, the second ends a text."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    unknown, end = words[:2]
+    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unknown, eos_token=end, pad_token=end)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return LlamaForCausalLM(config), fast
+
+
+def save_in_both(model: Any, tokenizer: Any, folder: Path) -> None:
+    """The model in fp32 and in bf16, each in the folder of that name with the tokenizer."""
+    import torch
+
+    for dtype in (torch.float32, torch.bfloat16):
+        target = folder / str(dtype).removeprefix("torch.")
+        model.to(dtype).save_pretrained(target)
+        tokenizer.save_pretrained(target)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pairs import llama_135m, save_in_both
+
 from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
 BATCH = 16
@@ -49,39 +51,15 @@ def build(folder: Path) -> None:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word, and a LoRA whose B is not zero."""
     import torch
     from peft import get_peft_model
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    names = [UNKNOWN, END, *(f"w{i}" for i in range(VOCABULARY - 2))]
-    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=UNKNOWN, eos_token=END, pad_token=END)
-    torch.manual_seed(SEED)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=WIDTH,
-            intermediate_size=MLP,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            num_key_value_heads=KV_HEADS,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
+    model, fast = llama_135m([UNKNOWN, END, *(f"w{i}" for i in range(VOCABULARY - 2))], context=512, seed=SEED)
     tuned = get_peft_model(model, lora_config())
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)
     tuned.save_pretrained(folder / "adapter")
     model = tuned.unload()
-    for dtype in (torch.float32, torch.bfloat16):
-        target = folder / str(dtype).removeprefix("torch.")
-        model.to(dtype).save_pretrained(target)
-        fast.save_pretrained(target)
+    save_in_both(model, fast, folder)
 
 
 def lora_config() -> Any:
