@@ -20,6 +20,10 @@ from tuneladder.model.lanes import Lanes
 
 # Larger batches do not make a pass faster, only wider.
 MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
+# Reading hides a text's tokens in so many hands, one at a time: a seventh is hidden in each, which is near pretraining's 15 %.
+HANDS = 7
+# A text of at most so many tokens is read in all its hands, a longer one in the first alone: a few words hidden say little.
+SHORT = 64
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import Refused
-from tuneladder.model.batching import MOST_TOKENS, Calls, batches_of, label_places, mean_of, padded, running, unit
+from tuneladder.model.batching import HANDS, MOST_TOKENS, SHORT, Calls, batches_of, label_places, mean_of, padded, running, unit
 from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
@@ -27,10 +27,6 @@ from tuneladder.types import Decoding, Turns
 
 # What a cosine is divided by before it is a score among labels; it orders nothing anew, and only shapes the confidence.
 TEMPERATURE = 0.05
-# Reading hides a text's tokens in so many hands, one at a time: a seventh is hidden in each, which is near pretraining's 15 %.
-HANDS = 7
-# A text of at most so many tokens is read in all its hands, a longer one in the first alone: a few words hidden say little.
-SHORT = 64
 
 
 class _Read(Protocol):

@@ -18,7 +18,9 @@ import torch
 
 from tuneladder.errors import BadInput
 from tuneladder.model.batching import (
+    HANDS,
     MOST_TOKENS,
+    SHORT,
     Calls,
     batches_of,
     mean_of,
@@ -35,10 +37,6 @@ from tuneladder.task.spans import MEAN, corrupted
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
-# Reading takes a text's tokens out in so many hands, one at a time: a seventh is gone in each, which is near pretraining's 15 %.
-HANDS = 7
-# A text of at most so many tokens is read in all its hands, a longer one in the first alone: a few words gone say little.
-SHORT = 64
 
 
 class SourceReader:
