@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import memory
+from tuneladder.model import masked, memory
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
@@ -107,6 +107,14 @@ def attention_for(length: int, device: str, *, family: Family = "decoder") -> Li
     return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
 
 
+def pad_attention(model: Any, length: int, device: str, *, family: Family = "encoder") -> None:
+    """Set the model, one of transformers, to the fastest attention for padded rows of this length."""
+    attention = attention_for(length, device, family=family)
+    model.set_attn_implementation(attention)
+    if attention == "eager" and family != "decoder":
+        masked.try_on(model)
+
+
 def packs(model: Any, length: int, device: str) -> bool:
     """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
     return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
@@ -159,7 +167,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         read, answer = max(len(row.source) for row in whole), max(len(row.target) for row in whole)
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
-    core.set_attn_implementation(attention)
+    pad_attention(core, longest, kit.device, family=family)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
     if family == "decoder" and bare_head(core):

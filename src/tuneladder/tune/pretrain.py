@@ -30,7 +30,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs
+from tuneladder.train.supervised import PACKED_BELOW, check, packs, pad_attention
 from tuneladder.train.tokens import end_of, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -190,7 +190,7 @@ class Pretrain:
                 causal = torch.compile(next_token)
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
         if base.family == "seq2seq":
-            live.model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
+            pad_attention(live.model, length, kit.device, family=base.family)
             if self.compile == "on":
                 model.get_encoder().compile()
                 model.get_decoder().compile()
@@ -199,7 +199,7 @@ class Pretrain:
             corrupted = Corrupted(blocks(0), live.pairs, lessons, lanes=lanes, seed=kit.seed)
             return _Lesson(corrupted, spans, answer_token, model, lambda: model, lanes)
         coder = live.texts
-        live.model.set_attn_implementation(attention_for(length, kit.device))
+        pad_attention(live.model, length, kit.device)
         own: dict[str, Any] = {"vocabulary": base.vocabulary}
         held: dict[str, Any] = {"rows": rows, "end": end_of(live.tokenizer), **own}
         texts = [document.text for document in task.text.dev]

@@ -23,7 +23,7 @@ from tuneladder.store import digest, resident
 from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
 from tuneladder.train.loop import Course, learn, save_weights
 from tuneladder.train.masking import SHARE
-from tuneladder.train.supervised import attention_for, check
+from tuneladder.train.supervised import check, pad_attention
 from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
 
 PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
@@ -106,7 +106,7 @@ class SentenceDistil:
         (aims, which), (dev_aims, dev_which) = (embedded(teacher, own, kit) for own in (texts, held))
         with kit.shelf.live(variant, dtype=torch.float32) as live:
             model = merged(live.model)
-            live.model.set_attn_implementation(attention_for(length, kit.device))
+            pad_attention(live.model, length, kit.device)
             model.requires_grad_(True)
             student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
             lanes = lanes_for(kit.device, trainable=base.parameters, model=model)

@@ -1,0 +1,67 @@
+"""Attention over padded rows with its way back written out: what transformers' own gives, gradients included."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, ModernBertConfig, ModernBertModel, T5Config
+from transformers import T5ForConditionalGeneration as T5
+
+from tuneladder.model import masked
+from tuneladder.model.chance import Dropout
+
+SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+ENDS = {"pad_token_id": 0, "eos_token_id": 1}
+IDS = torch.arange(2, 38).view(3, 12)
+MASK = (torch.arange(12) < torch.tensor([[12], [7], [10]])).long()
+
+
+def _bert() -> torch.nn.Module:
+    return BertModel(BertConfig(**SIZES, **ENDS, attn_implementation="eager"))
+
+
+def _modern() -> torch.nn.Module:
+    own = {"bos_token_id": 1, "cls_token_id": 1, "sep_token_id": 1, "global_attn_every_n_layers": 2, "local_attention": 8}
+    return ModernBertModel(ModernBertConfig(**SIZES, **ENDS, **own, attention_dropout=0.2, attn_implementation="eager"))
+
+
+def _t5() -> torch.nn.Module:
+    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    return T5(T5Config(**sizes, **ENDS, decoder_start_token_id=0, attn_implementation="eager"))
+
+
+@pytest.mark.parametrize("make", [_bert, _modern, _t5])
+def test_as_eager(make) -> None:
+    torch.manual_seed(0)
+    model = make()
+
+    def run() -> list[torch.Tensor]:
+        more = {"decoder_input_ids": IDS.flip(1)[:, :5]} if model.config.is_encoder_decoder else {}
+        with Dropout(5):
+            out = model(input_ids=IDS, attention_mask=MASK, **more)[0]
+        seen = out if more else out * MASK[..., None]
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        return [seen, *torch.autograd.grad(torch.cos(seen).sum(), weights, allow_unused=True)]
+
+    model.train()
+    expected = run()
+    assert masked.try_on(model) and model.training
+    assert model.config._attn_implementation == masked.NAME
+    for mine, own in zip(run(), expected, strict=True):
+        assert (mine is None) == (own is None)
+        if own is not None:
+            torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_that_learns() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, size, 4, dtype=torch.double, requires_grad=True) for size in (5, 6, 6))
+    bias = torch.randn(1, 3, 5, 6, dtype=torch.double, requires_grad=True)
+    hidden = torch.zeros(2, 1, 1, 6, dtype=torch.bool)
+    hidden[1, ..., 4:] = True
+    kept = torch.randint(0, 2, (6, 5, 6)).double() * 2
+    assert torch.autograd.gradcheck(lambda *given: masked._Attention.apply(*given, hidden, kept, 0.5), (q, k, v, bias))
+
+
+def test_what_it_does_not_know_is_left_as_it_was() -> None:
+    model = LlamaModel(LlamaConfig(**SIZES, **ENDS, num_key_value_heads=2, attn_implementation="eager"))
+    assert not masked.try_on(model)
+    assert model.config._attn_implementation == "eager"
