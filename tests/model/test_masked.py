@@ -43,7 +43,8 @@ def test_as_eager(make) -> None:
 
     model.train()
     expected = run()
-    assert masked.try_on(model) and model.training
+    assert masked.try_on(model)
+    assert model.training
     assert model.config._attn_implementation == masked.NAME
     for mine, own in zip(run(), expected, strict=True):
         assert (mine is None) == (own is None)

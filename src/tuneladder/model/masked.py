@@ -29,8 +29,8 @@ class _Attention(torch.autograd.Function):
         kept: torch.Tensor | None,
         scaling: float,
     ) -> torch.Tensor:
-        """q (B, H, U, E), k and v (B, H, T, E) -> (B, U, H, E). bias (1, H, U, T) is added to the scores, hidden (B or 1, 1, U or 1,
-        T) are those that count for nothing, kept (B*H, U, T) is what dropout multiplies with."""
+        """q (B, H, U, E), k and v (B, H, T, E) -> (B, U, H, E). bias (1, H, U, T) is added to the scores, hidden (B or 1, 1, U or
+        1, T) are those that count for nothing, kept (B*H, U, T) is what dropout multiplies with."""
         rows, heads, wide, _ = q.shape
         q, k, v = (own.reshape(rows * heads, *own.shape[2:]) for own in (q if scaling == 1 else q * scaling, k, v))
         scores = torch.bmm(q, k.transpose(1, 2))
@@ -97,7 +97,8 @@ def try_on(model: Any) -> bool:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     def whole(*args: Any, **others: Any) -> torch.Tensor | None:
-        return sdpa_mask(*args, **{**others, "allow_is_causal_skip": False})
+        made: torch.Tensor | None = sdpa_mask(*args, **{**others, "allow_is_causal_skip": False})
+        return made
 
     ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, whole)
@@ -109,7 +110,7 @@ def try_on(model: Any) -> bool:
 
     def said() -> torch.Tensor:
         out = model(input_ids=ids_BT, attention_mask=mask_BT, **more)
-        own = out.logits if "logits" in out else out.last_hidden_state
+        own: torch.Tensor = out.logits if "logits" in out else out.last_hidden_state
         return own[mask_BT.bool()].float() if own.shape[:2] == mask_BT.shape else own.float()
 
     model.eval()
@@ -118,7 +119,7 @@ def try_on(model: Any) -> bool:
             expected = said()
             model.set_attn_implementation(NAME)
             slack = 1e-3 if model.dtype == torch.float32 else 0.05
-            same = model.config._attn_implementation == NAME
+            same = bool(model.config._attn_implementation == NAME)
             same = same and torch.allclose(said(), expected, rtol=slack, atol=slack * float(expected.abs().max()))
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError):
         same = False
