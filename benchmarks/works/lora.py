@@ -191,7 +191,7 @@ def work(lengths: Lengths, **aims: Any) -> Work:
 
 
 WORKS = {
-    "lora_short": work(SHORT, steps=8, warm=2, speed=8.0, memory=0.7),
+    "lora_short": work(SHORT, steps=8, warm=2, speed=8.0, memory=0.55),
     "lora_long": work(LONG, steps=5, warm=2, grid_steps=3, speed=2.5, memory=0.7),
     "lora_512": Work(
         unit="examples",

@@ -66,3 +66,40 @@ def test_what_it_does_not_know_is_left_as_it_was() -> None:
     model = LlamaModel(LlamaConfig(**SIZES, **ENDS, num_key_value_heads=2, attn_implementation="eager"))
     assert not masked.try_on(model)
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("make", [_bert, _modern])
+def test_no_padding_passes_and_nothing_else_changes(make) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    weights = list(model.parameters())
+    seen = []
+
+    def run() -> list[torch.Tensor]:
+        out = model(input_ids=IDS, attention_mask=MASK)[0] * MASK[..., None]
+        return [out, *torch.autograd.grad(torch.cos(out).sum(), weights, allow_unused=True)]
+
+    assert masked.try_on(model)
+    expected = run()
+    hook = next(own for own in model.modules() if isinstance(own, torch.nn.Linear)).register_forward_hook(
+        lambda module, given, made: seen.append(tuple(given[0].shape[:2]))
+    )
+    with masked.unpadded(model) as bare:
+        assert bare
+        seen.clear()
+        found = run()
+    hook.remove()
+    assert seen == [(1, 32)]  # of 36 cells, 29 with a token, and three more to fill whole tiles
+    for mine, own in zip(found, expected, strict=True):
+        assert (mine is None) == (own is None)
+        if own is not None:
+            torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(run(), expected)  # nothing is left behind
+
+
+def test_layers_that_take_no_keyword_stay_padded() -> None:
+    model = _t5().encoder
+    assert masked.try_on(model)
+    with masked.unpadded(model) as bare:
+        assert not bare
+        assert model(input_ids=IDS, attention_mask=MASK)[0].shape == (3, 12, 32)

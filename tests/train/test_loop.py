@@ -13,7 +13,7 @@ from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.task.encode import Encoded
 from tuneladder.train import loop
 from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
-from tuneladder.train.loop import Course, Passes, State, follow, read_log, train
+from tuneladder.train.loop import Course, Passes, State, few_rows, follow, read_log, train
 from tuneladder.train.losses import next_token
 
 
@@ -85,6 +85,34 @@ def test_dropout_in_lanes_goes_by_the_step_and_not_by_who_was_first(model):
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[1], found[2])
     assert not torch.equal(found[2], found[3])
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_table_that_is_looked_up_alone_has_the_same_gradient_by_rows(model, monkeypatch, lanes):
+    monkeypatch.setattr(loop, "LARGE", 100)
+    torch.manual_seed(0)
+    model.set_output_embeddings(torch.nn.Linear(model.config.hidden_size, model.config.vocab_size, bias=False))
+    learn = list(model.parameters())
+    whole = gradients(model, [pad(rows(9))])
+    table = model.get_input_embeddings()
+    passes = Passes(model, next_token, learn, autocast=None, lanes=lanes)
+    with few_rows(model):
+        assert table.sparse
+        model.zero_grad(set_to_none=True)
+        passes.gradients(bundle(rows(9), tokens=64, lanes=lanes), sum(sum(row.learn) for row in rows(9)))
+    passes.close()
+    assert not table.sparse
+    for name, weight in model.named_parameters():
+        assert not weight.grad.is_sparse
+        torch.testing.assert_close(weight.grad, whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_table_that_the_head_reads_too_has_a_whole_gradient(model, monkeypatch):
+    monkeypatch.setattr(loop, "LARGE", 100)
+    model.set_output_embeddings(model.get_output_embeddings())
+    model.get_output_embeddings().weight = model.get_input_embeddings().weight
+    with few_rows(model):
+        assert not model.get_input_embeddings().sparse
 
 
 def test_gradients_are_clipped_as_torch_clips_them(model):

@@ -36,5 +36,9 @@ class Dropout(TorchFunctionMode):
         if self.draw is None:
             self.draw = torch.Generator(given.device)
             self.draw.manual_seed(self.seed)
-        kept = torch.empty_like(given).bernoulli_(1 - p, generator=self.draw).div_(1 - p)
+        # sixteen random bits an element, four elements a draw: a third of what `bernoulli_` takes
+        draws = torch.empty(-(-given.numel() // 4), dtype=torch.int64, device=given.device)
+        draws.random_(-(1 << 63), None, generator=self.draw)
+        bits = draws.view(torch.int16)[: given.numel()].view(given.shape)
+        kept = (bits >= round(p * (1 << 16)) - (1 << 15)).to(given.dtype).div_(1 - p)
         return given.mul_(kept) if inplace else given * kept

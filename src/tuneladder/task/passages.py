@@ -125,7 +125,7 @@ def _first_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[int | N
 def marks_of(tokenizer: Any, *, pair: bool = False) -> tuple[list[int], list[int], list[int]]:
     """The special tokens that a tokenizer puts before a text, between two, and after the last."""
     ids = list(tokenizer(*(("a", "a") if pair else ("a",)))["input_ids"])
-    special = set(tokenizer.all_special_ids)
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}  # which stands for a text that it does not know
     own = [place for place, token in enumerate(ids) if token not in special]
     gap = [token for token in ids[own[0] : own[-1]] if token in special]
     return ids[: own[0]], gap, ids[own[-1] + 1 :]

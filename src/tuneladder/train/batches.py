@@ -25,7 +25,9 @@ from tuneladder.task.encode import Encoded
 from tuneladder.task.pairs import Paired
 
 TILE = 16
-PARTS = (1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
+OVERHEAD = 64  # tokens that a pass is worth: what a small model's takes however few it holds
+WHOLE_OVERHEAD = 256  # where every weight learns: a pass casts each, and makes a gradient of its size
+PARTS = (1.6, 1.3, 1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,14 @@ def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
     return Micro(ids_BT, learned_BU.flatten().nonzero().flatten(), targets, mask=mask_BT, answers=answers_BU)
 
 
-def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> list[Micro]:
-    """Packed micro-batches of at most `tokens` tokens, were they padded (or one row), as many and as even as `lanes` lanes can use,
-    rows of like length together: attention alone computes what a row lacks to the longest beside it."""
+def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad = packed) -> list[Micro]:
+    """Micro-batches whose padding costs next to nothing: of at most `tokens` tokens, were they padded (or one row), as many and as
+    even as `lanes` lanes can use, rows of like length together: attention alone computes what a row lacks to the longest beside
+    it."""
     order = sorted(rows, key=lambda row: len(row.ids))
     total = sum(len(row.ids) for row in rows)
     passes = min(len(rows), lanes * max(1, -(-total // (tokens * lanes))))
-    groups: list[list[Encoded]] = []
+    groups: list[list[Row]] = []
     before, last = 0, -1
     for row in order:
         length = len(row.ids)
@@ -160,13 +163,13 @@ def side_by_side(rows: Sequence[Encoded], *, tokens: int, lanes: int = 1) -> lis
             groups.append([])
         groups[-1].append(row)
         before, last = before + length, place
-    return [packed(group) for group in groups]
+    return [pad(group) for group in groups]
 
 
-def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 64, pad: Pad = pad) -> list[Micro]:
+def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = OVERHEAD, pad: Pad = pad) -> list[Micro]:
     """Micro-batches of rows of like length, at most `tokens` padded tokens each (or one row), that `lanes` lanes finish soonest.
 
-    Each pass costs as much as `overhead` tokens more than it holds: that is what a small model's takes however few they are.
+    Each pass costs as much as `overhead` tokens more than it holds.
     """
     order = sorted(rows, key=lambda row: len(row.ids))
     share = sum(padded_length(len(row.ids)) for row in rows) / lanes

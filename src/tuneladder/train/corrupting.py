@@ -24,10 +24,8 @@ from tuneladder.task.corpus import by_source, content_of
 from tuneladder.task.encode import Pair
 from tuneladder.task.pairs import PairCoder, Paired, encode_pairs
 from tuneladder.task.spans import MEAN, SHARE, corrupted
-from tuneladder.train.batches import Blocks, Micro, bundle, pad_pairs
+from tuneladder.train.batches import WHOLE_OVERHEAD, Blocks, Micro, bundle, pad_pairs
 from tuneladder.types import Document, Lesson, Turn
-
-OVERHEAD = 256  # tokens that a pass is worth: its own sums of the gradients are most of what a small one costs
 
 
 def spans_of(length: int, *, most: int, draw: np.random.Generator) -> list[tuple[int, int]]:
@@ -145,7 +143,7 @@ class Corrupted:
         cuts = [at * len(whole) // passes for at in range(passes)] + [len(whole)] if whole else []
         micros = [stacked(whole[first:last], start=start) for first, last in pairwise(cuts)]
         tokens = blocks.rows * blocks.length
-        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=OVERHEAD, pad=partial(pad_pairs, start=start))
+        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=WHOLE_OVERHEAD, pad=partial(pad_pairs, start=start))
 
 
 def table_of(model: Any) -> float:

@@ -17,6 +17,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from tuneladder.train.batches import Batches, Micro
 from tuneladder.types import Kit, Tick
 
 Loss = Callable[[Any, Micro], torch.Tensor]
+
+LARGE = 1_000_000  # weights of a table whose gradient is kept by rows
 
 
 class _Interrupt:
@@ -200,11 +203,13 @@ class Passes:
                 part = self._loss(micro, learned)
                 part.backward()  # type: ignore[no-untyped-call]
                 value += float(part.detach())
+            for weight in self.weights:
+                weight.grad = _whole(weight.grad)
             return value
         shares = self._shares(micros)
         found = self._run("learning")(lambda share: self._share(micros, share, learned, chance), shares)
         for weight, *parts in zip(self.weights, *(sums for _, sums in found), strict=True):
-            weight.grad = _sum(parts)
+            weight.grad = _whole(_sum(parts))
         return float(sum(value for value, _ in found))
 
     def _share(
@@ -220,7 +225,7 @@ class Passes:
             found = torch.autograd.grad(part, self.weights, allow_unused=True)
             value += float(part.detach())
             for at, (weight, gradient) in enumerate(zip(self.weights, found, strict=True)):
-                if gradient is not None and gradient.stride() != weight.stride():
+                if gradient is not None and not gradient.is_sparse and gradient.stride() != weight.stride():
                     gradient = torch.empty_like(weight).copy_(gradient)  # the fused optimizer goes by the weight's layout
                 sums[at] = _sum([sums[at], gradient])
         return value, sums
@@ -263,6 +268,30 @@ def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     for part in own[1:]:
         own[0].add_(part)
     return own[0] if own else None
+
+
+def _whole(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    """A gradient of few rows as one of all."""
+    if gradient is None or not gradient.is_sparse:
+        return gradient
+    few = gradient.coalesce()
+    return torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device).index_copy_(0, few.indices()[0], few.values())
+
+
+@contextlib.contextmanager
+def few_rows(model: Any) -> Iterator[None]:
+    """While open, a large table of embeddings that nothing but its look-up reads has from each pass a gradient of the rows that
+    were looked up alone: a whole one, mostly zeros, costs a small pass as much as its matrices. Not for what is compiled."""
+    owned = Counter(id(weight) for module in model.modules() for weight in module._parameters.values())
+    plain = [module for module in model.modules() if type(module) is torch.nn.Embedding and not module.sparse]
+    tables = [table for table in plain if table.weight.numel() >= LARGE and owned[id(table.weight)] == 1]
+    for table in tables:
+        table.sparse = True
+    try:
+        yield
+    finally:
+        for table in tables:
+            table.sparse = False
 
 
 def _clip(weights: Sequence[Any], most: float) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -23,8 +24,21 @@ from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
-from tuneladder.train.batches import TILE, Cut, Labelled, Rows, bundle, pad_labelled, pad_pairs, side_by_side
-from tuneladder.train.loop import Course, Loss, learn
+from tuneladder.train.batches import (
+    OVERHEAD,
+    TILE,
+    WHOLE_OVERHEAD,
+    Cut,
+    Labelled,
+    Pad,
+    Rows,
+    bundle,
+    pad,
+    pad_labelled,
+    pad_pairs,
+    side_by_side,
+)
+from tuneladder.train.loop import Course, Loss, few_rows, learn
 from tuneladder.train.losses import answer_token, label_of, next_token
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
@@ -160,11 +174,11 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     rows, kept = encode(live, variant, learnable, task, limit)
     dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
-    whole = (*rows, *dev)
-    longest = max(len(row.ids) for row in whole)
+    every = (*rows, *dev)
+    longest = max(len(row.ids) for row in every)
     read, answer = longest, 0
     if family == "seq2seq":
-        read, answer = max(len(row.source) for row in whole), max(len(row.target) for row in whole)
+        read, answer = max(len(row.source) for row in every), max(len(row.target) for row in every)
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     pad_attention(core, longest, kit.device, family=family)
@@ -175,7 +189,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
         fuse(core)
-    cut = side_by_side if side else _padding(family, live)
+    whole = 2 * trainable > variant.base.parameters
     lanes, most = _in_hand(
         variant.base,
         most_lanes,
@@ -186,28 +200,37 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         wanted=lessons.batch_size,
         learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
-        method="full" if trainable == variant.base.parameters else "adapter",
+        method="full" if whole else "adapter",
         attention=attention,
         device=kit.device,
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
-    batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
-    return learn(
-        model,
-        batches,
-        kit,
-        loss=loss,
-        course=course,
-        dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
-        lanes=lanes,
-    )
+    with contextlib.ExitStack() as during:
+        during.enter_context(few_rows(model))
+        cut: Cut
+        if side:
+            cut = side_by_side
+        elif family == "encoder" and during.enter_context(masked.unpadded(core)):
+            cut = partial(side_by_side, pad=pad_labelled)
+        else:
+            cut = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD, pad=_padding(family, live))
+        batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
+        return learn(
+            model,
+            batches,
+            kit,
+            loss=loss,
+            course=course,
+            dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
+            lanes=lanes,
+        )
 
 
-def _padding(family: Family, live: Live) -> Cut:
+def _padding(family: Family, live: Live) -> Pad:
     if family == "encoder":
-        return partial(bundle, pad=pad_labelled)
-    return partial(bundle, pad=partial(pad_pairs, start=live.pairs.start)) if family == "seq2seq" else bundle
+        return pad_labelled
+    return partial(pad_pairs, start=live.pairs.start) if family == "seq2seq" else pad
 
 
 def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Encoded], Any]:

@@ -1,0 +1,152 @@
+"""LoRA r=8 on q and v of a T5 of 130M parameters (12 and 12 layers, width 576, 9 heads, gated MLP, random weights), prompts of 128
+tokens and answers of 32, beside transformers' Seq2SeqTrainer with PEFT."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from pairs import save_in_both
+
+from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
+
+BATCH = 16
+VOCABULARY, WIDTH, LAYERS, MLP, HEADS = 32128, 576, 12, 1536, 9
+PROMPT, ANSWER = 128, 32  # tokens, the end being one of each
+LEARNING_RATE = 2e-4
+TARGETS = ["q", "v"]
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+
+
+def rows(count: int) -> list[tuple[str, str]]:
+    """Prompts and answers of random words; a word is a token."""
+    draw = random.Random(SEED)
+
+    def words(n: int) -> str:
+        return " ".join(f"w{draw.randrange(VOCABULARY - 3)}" for _ in range(n))
+
+    return [(words(PROMPT - 1), words(ANSWER - 1)) for _ in range(count)]
+
+
+def flops(steps: int) -> float:
+    """Of all steps: the encoder's layers on prompts, the decoder's on answers, which read the prompts in two more matrices."""
+    square, gated = WIDTH * WIDTH, 3 * WIDTH * MLP
+    own = {"head": 0, "width": WIDTH, "layers": LAYERS, "frozen": True}
+    read = useful_flops(body=LAYERS * (4 * square + gated), lengths=[PROMPT], learned=0, causal=False, **own)
+    written = useful_flops(body=LAYERS * (6 * square + gated), lengths=[ANSWER], learned=0, causal=True, **own)
+    crossed = 4 * LAYERS * 2 * square * PROMPT + 12 * PROMPT * ANSWER * WIDTH * LAYERS
+    return steps * BATCH * (read + written + crossed + 4 * VOCABULARY * WIDTH * ANSWER)
+
+
+def build(folder: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    names = [PAD, END, UNKNOWN, *(f"w{at}" for at in range(VOCABULARY - 3))]
+    tokenizer = Tokenizer(models.WordLevel({name: at for at, name in enumerate(names)}, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN)
+    torch.manual_seed(SEED)
+    config = T5Config(
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_kv=WIDTH // HEADS,
+        d_ff=MLP,
+        num_layers=LAYERS,
+        num_heads=HEADS,
+        feed_forward_proj="gated-gelu",
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    save_in_both(T5ForConditionalGeneration(config), fast, folder)
+
+
+def theirs(folder: Path, steps: int, own: Settings) -> Figures:
+    """transformers' Seq2SeqTrainer as its documentation sets it up."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import (
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Seq2SeqTrainer,
+        Seq2SeqTrainingArguments,
+    )
+
+    from tuneladder.ladder.card import PLAIN
+
+    place = folder / own["dtype"]
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    prompts, answers = zip(*rows(steps * BATCH), strict=True)
+    # the very text that the step reads: a base without a chat template is asked in plain words
+    asked = [PLAIN["user"].format(prompt) for prompt in prompts]
+    ids = {"input_ids": tokenizer(asked)["input_ids"], "labels": tokenizer(text_target=list(answers))["input_ids"]}
+
+    def trainer(callbacks: list[Any]) -> Any:
+        settings = Seq2SeqTrainingArguments(
+            output_dir=str(folder / "trainer"),
+            per_device_train_batch_size=BATCH,
+            max_steps=steps,
+            learning_rate=LEARNING_RATE,
+            bf16=own["dtype"] == "bfloat16",
+            gradient_checkpointing=own.get("checkpointing", False),
+            **PLAIN_TRAINER,
+        )
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            place, dtype=getattr(torch, own["dtype"]), attn_implementation=own["attention"]
+        )
+        model = get_peft_model(model, LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, lora_alpha=16, target_modules=TARGETS))
+        return Seq2SeqTrainer(
+            model=model,
+            args=settings,
+            train_dataset=Dataset.from_dict(ids),
+            data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+            callbacks=callbacks,
+        )
+
+    return run_trainer(trainer)
+
+
+def ours(folder: Path, steps: int) -> Figures:
+    """The lora step, which chooses its precision, its attention, its passes and its lanes itself."""
+    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.inspect import inspect
+    from tuneladder.tune.lora import Lora
+    from tuneladder.types import Example, Split, Task, Turn
+
+    base = inspect(str(folder / ("bfloat16" if has_bf16("cpu") else "float32")))
+    examples = tuple(
+        Example(f"row {at}", (Turn("user", prompt),), (answer,), source=f"row {at}")
+        for at, (prompt, answer) in enumerate(rows(steps * BATCH))
+    )
+    step = Lora(r=8, alpha=16, targets=tuple(TARGETS), learning_rate=LEARNING_RATE, epochs=1, batch_size=BATCH)
+    return run_step(step, base, Task("words", "generate", examples=Split(examples)), folder)
+
+
+WORKS = {
+    "seq2seq": Work(
+        unit="examples",
+        units=BATCH,
+        steps=8,
+        warm=2,
+        build=build,
+        ours=ours,
+        flops=flops,
+        rival="transformers' Seq2SeqTrainer with PEFT",
+        grid=[
+            {"dtype": dtype, "attention": attention, "checkpointing": False}
+            for dtype in ("float32", "bfloat16")
+            for attention in ("sdpa", "eager")
+        ],
+        last={"checkpointing": True},
+        theirs=theirs,
+        speed=2.0,
+        memory=0.7,
+        packages=("peft", "accelerate"),
+    )
+}
