@@ -49,7 +49,65 @@ class Tokens:
         return empty.index_copy(0, self.cells, tokens).view(self.rows, self.longest, *tokens.shape[1:])
 
 
+Kept = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def attended(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: torch.Tensor | None,
+    hidden: torch.Tensor | None,
+    kept: torch.Tensor | None,
+    scaling: float,
+) -> tuple[torch.Tensor, Kept]:
+    """Softmax attention (arXiv:1706.03762, equation 1), and what its way back wants.
+
+    q (B, H, U, E), k and v (B, H, T, E) -> (B, U, H, E). bias (1, H, U, T) is added to the scores, hidden (B or 1, 1, U or 1, T)
+    are those that count for nothing, kept (B*H, U, T) is what dropout multiplies with.
+    """
+    rows, heads, wide, _ = q.shape
+    q, k, v = (own.reshape(rows * heads, *own.shape[2:]) for own in (q if scaling == 1 else q * scaling, k, v))
+    scores = torch.bmm(q, k.transpose(1, 2))
+    grid = scores.view(rows, heads, wide, -1)
+    if bias is not None:
+        grid.add_(bias.to(grid.dtype))
+    if hidden is not None:
+        grid.masked_fill_(hidden, torch.finfo(grid.dtype).min)
+    # the kernel under `torch.softmax`, which sums in float32 and which autocast leaves alone
+    seen = torch.ops.aten._softmax(scores, -1, False)
+    out = torch.bmm(seen if kept is None else seen * kept, v)
+    return out.view(rows, heads, wide, -1).transpose(1, 2), (q, k, v, seen)
+
+
+def attended_back(
+    gradient: torch.Tensor, read: Kept, kept: torch.Tensor | None, scaling: float, bias: torch.dtype | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The gradients of q, k, v (B, H, U or T, E) and, in the precision `bias` if it is wanted, of the bias (1, H, U, T), given that
+    (B, U, H, E) of what `attended` gave."""
+    q, k, v, seen = read
+    rows, _, heads, _ = gradient.shape
+    out = gradient.transpose(1, 2).reshape(q.shape)
+    of_v = torch.bmm((seen if kept is None else seen * kept).transpose(1, 2), out)
+    back = torch.bmm(out, v.transpose(1, 2))
+    if kept is not None:
+        back.mul_(kept)
+    back = torch.ops.aten._softmax_backward_data(back, seen, -1, back.dtype)
+    of_q, of_k = torch.bmm(back, k), torch.bmm(back.transpose(1, 2), q)
+    of_q = of_q if scaling == 1 else of_q.mul_(scaling)
+    of_bias = None if bias is None else back.view(rows, heads, *back.shape[1:]).sum(0, keepdim=True, dtype=bias)
+    of_q, of_k, of_v = (own.view(rows, heads, *own.shape[1:]) for own in (of_q, of_k, of_v))
+    return of_q, of_k, of_v, of_bias
+
+
+def dropped(shape: tuple[int, ...], like: torch.Tensor, dropout: float) -> torch.Tensor | None:
+    """What dropout multiplies with, in the precision of `like`; None where nothing is dropped."""
+    return functional.dropout(like.new_ones(shape), dropout) if dropout else None
+
+
 class _Attention(torch.autograd.Function):
+    """`attended` with its way back."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -61,35 +119,16 @@ class _Attention(torch.autograd.Function):
         kept: torch.Tensor | None,
         scaling: float,
     ) -> torch.Tensor:
-        """q (B, H, U, E), k and v (B, H, T, E) -> (B, U, H, E). bias (1, H, U, T) is added to the scores, hidden (B or 1, 1, U or
-        1, T) are those that count for nothing, kept (B*H, U, T) is what dropout multiplies with."""
-        rows, heads, wide, _ = q.shape
-        q, k, v = (own.reshape(rows * heads, *own.shape[2:]) for own in (q if scaling == 1 else q * scaling, k, v))
-        scores = torch.bmm(q, k.transpose(1, 2))
-        grid = scores.view(rows, heads, wide, -1)
-        if bias is not None:
-            grid.add_(bias.to(grid.dtype))
-        if hidden is not None:
-            grid.masked_fill_(hidden, torch.finfo(grid.dtype).min)
-        seen = torch.ops.aten._softmax(scores, -1, False)
-        out = torch.bmm(seen if kept is None else seen * kept, v)
-        ctx.save_for_backward(q, k, v, seen, kept)
-        ctx.shape, ctx.scaling, ctx.wide = (rows, heads), scaling, None if bias is None else bias.dtype
-        return out.view(rows, heads, wide, -1).transpose(1, 2)
+        out, read = attended(q, k, v, bias, hidden, kept, scaling)
+        ctx.save_for_backward(*read, kept)
+        ctx.scaling, ctx.bias = scaling, None if bias is None else bias.dtype
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        q, k, v, seen, kept = ctx.saved_tensors
-        out = gradient.transpose(1, 2).reshape(q.shape)
-        of_v = torch.bmm((seen if kept is None else seen * kept).transpose(1, 2), out)
-        back = torch.bmm(out, v.transpose(1, 2))
-        if kept is not None:
-            back.mul_(kept)
-        back = torch.ops.aten._softmax_backward_data(back, seen, -1, back.dtype)
-        of_q, of_k = torch.bmm(back, k), torch.bmm(back.transpose(1, 2), q)
-        of_q = of_q if ctx.scaling == 1 else of_q.mul_(ctx.scaling)
-        of_bias = back.view(*ctx.shape, *back.shape[1:]).sum(0, keepdim=True, dtype=ctx.wide) if ctx.needs_input_grad[3] else None
-        return *(own.view(*ctx.shape, *own.shape[1:]) for own in (of_q, of_k, of_v)), of_bias, None, None, None
+        *read, kept = ctx.saved_tensors
+        bias = ctx.bias if ctx.needs_input_grad[3] else None
+        return *attended_back(gradient, tuple(read), kept, ctx.scaling, bias), None, None, None
 
 
 def attend(
@@ -119,10 +158,8 @@ def attend(
     # a cross attention of T5 is handed a bias of zeros, which does not learn
     if position_bias is not None and not position_bias.requires_grad and not position_bias.any():
         position_bias = None
-    kept = None
-    if dropout and module.training:
-        grid = query.shape[0] * query.shape[1], query.shape[2], key.shape[2]
-        kept = functional.dropout(value.new_ones(grid), dropout)
+    grid = query.shape[0] * query.shape[1], query.shape[2], key.shape[2]
+    kept = dropped(grid, value, dropout if module.training else 0.0)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _Attention.apply(query, key, value, position_bias, hidden, kept, scale), None  # type: ignore[no-untyped-call]
 

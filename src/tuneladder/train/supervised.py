@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory
+from tuneladder.model import masked, memory, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
@@ -122,11 +122,12 @@ def attention_for(length: int, device: str, *, family: Family = "decoder") -> Li
 
 
 def pad_attention(model: Any, length: int, device: str, *, family: Family = "encoder") -> None:
-    """Set the model, one of transformers, to the fastest attention for padded rows of this length."""
+    """Set the model, one of transformers, to the fastest attention for padded rows of this length, and the sublayers of a seq2seq
+    to the fastest way through them."""
     attention = attention_for(length, device, family=family)
     model.set_attn_implementation(attention)
-    if attention == "eager" and family != "decoder":
-        masked.try_on(model)
+    if attention == "eager" and family != "decoder" and masked.try_on(model) and family == "seq2seq":
+        sublayers.fuse(model)
 
 
 def packs(model: Any, length: int, device: str) -> bool:

@@ -30,7 +30,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import PACKED_BELOW, check, packs, pad_attention
+from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs, pad_attention
 from tuneladder.train.tokens import end_of, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -190,10 +190,13 @@ class Pretrain:
                 causal = torch.compile(next_token)
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
         if base.family == "seq2seq":
-            pad_attention(live.model, length, kit.device, family=base.family)
             if self.compile == "on":
+                model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
                 model.get_encoder().compile()
                 model.get_decoder().compile()
+            else:
+                model.requires_grad_(True)  # what fused sublayers are tried on: the gradients of all that learns
+                pad_attention(model, length, kit.device, family=base.family)
             said = [document.text for document in task.text.dev]
             spans = corrupting.held_out(said, live.pairs, length=length, rows=rows, end=end_of(live.tokenizer))
             corrupted = Corrupted(blocks(0), live.pairs, lessons, lanes=lanes, seed=kit.seed)
