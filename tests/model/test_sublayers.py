@@ -29,9 +29,9 @@ def micro():
 def made(act="gated-gelu", *, targets=(), dropout=0.0):
     """A model with masked attention, all of it or a LoRA on `targets` to be learned; and its transformers model."""
     torch.manual_seed(1)
-    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4}
+    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
     core = T5ForConditionalGeneration(
-        T5Config(**sizes, **ENDS, feed_forward_proj=act, dropout_rate=dropout, initializer_factor=2.0)
+        T5Config(**sizes, **ENDS, feed_forward_proj=act, dropout_rate=dropout, initializer_factor=0.5)
     )
     core.set_attn_implementation("eager")
     model = attach_lora(core, r=2, alpha=4, dropout=0.0, targets=list(targets), seed=0) if targets else core
