@@ -1,7 +1,7 @@
 # make demo    create the environment, install, and climb the embedded example
 # make test    create the environment, install for development, and run every test
 # make check   style, types, the rule of the rooms, and the freshness of the reference
-# make bench   our training beside TRL's and transformers', our answers beside lm-eval's and generate's (two hours on 2 idle cores)
+# make bench   our training beside TRL's and transformers', our answers and our ladder beside others (four hours on 2 idle cores)
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,6 +34,7 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/answering.py
+	$(BIN)/python benchmarks/ladder.py
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/build_cli.py

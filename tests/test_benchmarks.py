@@ -38,7 +38,7 @@ def test_useful_operations_are_those_of_the_matrices_and_half_the_square():
 
 def test_every_work_says_what_it_wants():
     works = train_step.found()
-    assert {"lora_short", "lora_long", "lora_512", "pretrain", "classify"} <= set(works)
+    assert {"lora_short", "lora_long", "lora_512", "pretrain", "classify", "seq2seq"} <= set(works)
     for work in works.values():
         assert isinstance(work, Work)
         assert work.steps > work.warm
