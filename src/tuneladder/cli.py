@@ -174,6 +174,7 @@ def plan(
         _plan_pretraining(given, as_json)
         return
     from rich.table import Table
+    from rich.text import Text
 
     from tuneladder import api
     from tuneladder.ladder import words as say
@@ -192,21 +193,16 @@ def plan(
         )
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name, right in (
-        ("rung", False),
-        ("to climb", True),
-        ("memory", True),
-        ("disk", True),
-        ("labelled rows", True),
-        ("", False),
-    ):
-        shown.add_column(name, justify="right" if right else "left")
+    shown.add_column("rung", overflow="fold")
+    for name in ("to climb", "memory", "disk", "labelled rows"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:
         cost = each.cost
         cells = (say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}")
-        shown.add_row(
-            each.rung.name, *(("", "", "", "") if each.refused else cells), f"refused: {each.refused}" if each.refused else ""
-        )
+        if each.refused:
+            shown.add_row(Text(f"{each.rung.name}\nrefused: {each.refused}", style="yellow"), *[say.NONE] * len(cells))
+        else:
+            shown.add_row(each.rung.name, *cells)
     Console(highlight=False).print(shown)
 
 
