@@ -115,3 +115,17 @@ def test_plain_text(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_text("One.\n\nTwo.", encoding="utf-8")
     assert guess(str(path))[0]["task"]["kind"] == "text"
+    path.write_text("word " * 100_000, encoding="utf-8")
+    recipe, why = guess(str(path))
+    assert recipe["rungs"] == ["zero_shot", {"pretrain": {"tokens": 499_999, "learning_rate": 5e-4}}]
+    assert any("4.0 times" in sentence for sentence in why)
+
+
+def test_a_column_of_tags_may_be_named(tmp_path: Path) -> None:
+    rows = [{"tokens": ["Ann", "runs", str(n)], "ner_tags": ["B-PER", "O", "O"], "pos_tags": ["N", "V", "M"]} for n in range(40)]
+    data = table(tmp_path, rows)
+    for target, metric in ((None, "span_f1"), ("ner_tags", "span_f1"), ("pos_tags", "tag_accuracy")):
+        recipe, _ = guess(data, target=target)
+        assert (recipe["task"]["kind"], recipe["task"]["metric"], recipe["base"]) == ("tag", metric, "pocket-encoder")
+        assert recipe["task"].get("target") == target
+        assert build(name="t", **recipe["task"])[0].kind == "tag"

@@ -36,18 +36,7 @@ def table(ladder: Ladder, *, width: int = 80) -> Table:
     """The rungs for a terminal of this width; the pick is marked with an arrow, and failures stand under their rung."""
     longest = max((len(result.rung.name) for result in ladder.results), default=0)
     long = longest + FIGURES > width  # then memory makes room for names
-    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
-    shown.add_column("")
-    shown.add_column("rung", overflow="fold", ratio=1, min_width=min(24, longest))
-    for head in (
-        f"{words.metric_name(metric_of(ladder))} dev",
-        "test",
-        "forgets",
-        "to climb",
-        *([] if long else ["memory"]),
-        "an answer",
-    ):
-        shown.add_column(head, justify="right")
+    rows: list[tuple[str, Text, list[str], str]] = []  # the mark, the name, the figures, the style
     for result in ladder.results:
         picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
         name = Text(result.rung.name, style="bold" if picked else "")
@@ -60,16 +49,26 @@ def table(ladder: Ladder, *, width: int = 80) -> Table:
         cells += [words.duration(result.alone.seconds), *memory, words.duration(per_answer(result).seconds)]
         if result.dev is None and result.test is None:
             cells = [words.NONE] * len(cells)
-        shown.add_row("→" if picked else "", name, *(Text(cell) for cell in cells), style="bold" if picked else "")
+        rows.append(("→" if picked else "", name, cells, "bold" if picked else ""))
     for key, each in ladder.baselines.items():
-        cells = [
-            _cell(each, ladder),
-            words.NONE,
-            words.duration(each.spent.seconds),
-            *([] if long else [words.NONE]),
-            words.duration(each.per_answer.seconds),
-        ]
-        shown.add_row("", Text(words.short_baseline(key)), words.NONE, *(Text(cell) for cell in cells), style="dim")
+        cells = [words.NONE, _cell(each, ladder), words.NONE, words.duration(each.spent.seconds)]
+        cells += [*([] if long else [words.NONE]), words.duration(each.per_answer.seconds)]
+        rows.append(("", Text(words.short_baseline(key)), cells, "dim"))
+    heads = [
+        f"{words.metric_name(metric_of(ladder))} dev",
+        "test",
+        "forgets",
+        "to climb",
+        *([] if long else ["memory"]),
+        "an answer",
+    ]
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
+    shown.add_column("")
+    shown.add_column("rung", overflow="fold", ratio=1, min_width=min(16, longest))
+    for at, head in enumerate(heads):  # a head may take two lines, a figure never does
+        shown.add_column(head, justify="right", min_width=max((len(cells[at]) for _, _, cells, _ in rows), default=0))
+    for mark, name, cells, style in rows:
+        shown.add_row(mark, name, *map(Text, cells), style=style)
     return shown
 
 

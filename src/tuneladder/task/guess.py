@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.task.build import METRICS
-from tuneladder.task.formats import Format, check_columns, is_template, recognise, text_of
+from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
@@ -17,6 +17,7 @@ from tuneladder.task.tagging import metric_of, to_tagged, words_of
 BASES = {"classify": "pocket-encoder", "tag": "pocket-encoder"}
 BASE = "pocket-decoder"
 LOOK = 5_000  # rows that are looked at
+READINGS = 4
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
 _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
 _ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
@@ -62,7 +63,9 @@ def guess(
     format = recognise(columns, rows)
     seen = {column: _look(column, rows[:LOOK]) for column in columns}
     if kind == "text" or (kind is None and format is not None and format.name == "text"):
-        return _text(path, input or ("text" if "text" in columns else max(seen.values(), key=lambda c: c.length).name)), why
+        column = input or ("text" if "text" in columns else max(seen.values(), key=lambda c: c.length).name)
+        characters = sum(len(text_of(row.get(column))) for row in rows)
+        return _text(path, column, characters=characters, why=why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
     if format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
@@ -71,6 +74,17 @@ def guess(
         if format.name == "preference":
             why.append("of each pair the chosen answer is learned")
         length = seen[format.turns or (format.input if format.kind == "tag" else columns[0])].length
+    elif (
+        format is not None
+        and format.kind == "tag"
+        and kind in (None, "tag")
+        and input in (None, format.input)
+        and _tags(rows, format, target)
+    ):
+        format = replace(format, target=target or format.target)
+        task |= {"kind": "tag", "input": format.input, "target": format.target}
+        why.append(f"`{format.target}` has a tag for each word of `{format.input}`")
+        length = seen[format.input].length
     else:
         if format is None and target is None and {"chosen", "rejected"} <= set(columns):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
@@ -108,6 +122,12 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _tags(rows: Sequence[Row], format: Format, target: str | None) -> bool:
+    """Whether most rows have a tag for each word in this column."""
+    pairs = [(listed(row.get(format.input)), listed(row.get(target or format.target))) for row in rows[:LOOK]]
+    return 2 * sum(len(words) == len(tags) > 0 for words, tags in pairs) > len(pairs)
 
 
 def _tags_metric(format: Format, rows: Sequence[Row]) -> str:
@@ -180,10 +200,13 @@ def _values(column: _Column) -> list[str]:
     return said
 
 
-def _text(path: str, column: str) -> dict[str, Any]:
+def _text(path: str, column: str, *, characters: int, why: list[str]) -> dict[str, Any]:
+    """The base goes on reading: some four times, a token being four characters or so, within what a coffee break allows."""
+    tokens = min(max(READINGS * characters // 4, 50_000), 5_000_000)
+    why.append(f"the base is {BASE}, and reads {tokens:,} tokens: the text {4 * tokens / max(characters, 1):.1f} times")
     return {
         "task": {"kind": "text", "data": [{"data": path, "text": column}], "metric": "bits_per_byte"},
         "base": BASE,
         "limit": {"minutes": 60},
-        "rungs": ["zero_shot", {"lora": {"r": 8}}, "full"],
+        "rungs": ["zero_shot", {"pretrain": {"tokens": tokens, "learning_rate": 5e-4}}],
     }

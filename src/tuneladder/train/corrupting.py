@@ -8,7 +8,6 @@ Shapes: B rows, T tokens of a source, U tokens of a target.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from tuneladder.task.encode import Pair
 from tuneladder.task.pairs import PairCoder, Paired, encode_pairs
 from tuneladder.task.spans import MEAN, SHARE, corrupted
 from tuneladder.train.batches import WHOLE_OVERHEAD, Blocks, Micro, bundle, pad_pairs
+from tuneladder.train.tokens import spread
 from tuneladder.types import Document, Lesson, Turn
 
 
@@ -155,10 +155,8 @@ def table_of(model: Any) -> float:
 
 def held_out(texts: Sequence[str], coder: PairCoder, *, length: int, rows: int, end: int, most: int = 64) -> list[Micro]:
     """At most `most` blocks of `length` tokens of held-out text, spread evenly, with spans taken out by a seed of their own."""
-    stream = [token for ids in coder.plain(texts) for token in [*ids, end]]
-    count = len(stream) // length
-    starts = [math.floor(at * count / min(most, count)) * length for at in range(min(most, count))]
     whole = [
-        framed(np.array(stream[start : start + length]), coder, np.random.default_rng([1, at])) for at, start in enumerate(starts)
+        framed(block, coder, np.random.default_rng([1, at]))
+        for at, block in enumerate(spread(coder.plain(texts), length=length, end=end, most=most))
     ]
     return [stacked(whole[at : at + rows], start=coder.start) for at in range(0, len(whole), rows)]

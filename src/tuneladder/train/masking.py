@@ -6,7 +6,6 @@ taken up again hides what it would have hidden.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 from tuneladder.task.passages import TextCoder
 from tuneladder.train.batches import Blocks, Micro
+from tuneladder.train.tokens import spread
 
 SHARE = 0.15
 
@@ -84,20 +84,12 @@ def stacked(rows: Sequence[Hidden]) -> Micro:
     return Micro(ids_BT, torch.tensor(places), torch.from_numpy(np.concatenate([own.targets for own in rows])))
 
 
-def spread(texts: Sequence[str], coder: TextCoder, *, length: int, end: int, most: int) -> list[np.ndarray[Any, Any]]:
-    """At most `most` blocks of `length` tokens of the texts, one after the other, at even distances."""
-    stream = [token for ids in coder.encode_plain(texts) for token in [*ids, end]]
-    count = len(stream) // length
-    starts = [math.floor(at * count / min(most, count)) * length for at in range(min(most, count))]
-    return [np.array(stream[start : start + length]) for start in starts]
-
-
 def held_out(
     texts: Sequence[str], coder: TextCoder, *, vocabulary: int, length: int, rows: int, end: int, most: int = 64
 ) -> list[Micro]:
     """At most `most` blocks of `length` tokens of held-out text, spread evenly, hidden by a seed of their own."""
     whole = [
         framed(block, coder, vocabulary=vocabulary, draw=np.random.default_rng([1, at]))
-        for at, block in enumerate(spread(texts, coder, length=length, end=end, most=most))
+        for at, block in enumerate(spread(coder.encode_plain(texts), length=length, end=end, most=most))
     ]
     return [stacked(whole[at : at + rows]) for at in range(0, len(whole), rows)]

@@ -19,7 +19,8 @@ from tuneladder.model.attach import PairHead
 from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
 from tuneladder.train.batches import Blocks, Micro
-from tuneladder.train.masking import Hidden, hide_in, spread, stacked
+from tuneladder.train.masking import Hidden, hide_in, stacked
+from tuneladder.train.tokens import spread
 
 FOLLOWS, ELSEWHERE = 0, 1  # BERT's own numbers of the two labels
 
@@ -81,7 +82,7 @@ def held_out_pairs(
     texts: Sequence[str], coder: TextCoder, *, vocabulary: int, length: int, rows: int, end: int, segments: bool, most: int = 64
 ) -> list[Micro]:
     """At most `most` pairs of `length` tokens of held-out text, spread evenly, drawn by a seed of their own."""
-    blocks = spread(texts, coder, length=length, end=end, most=most)
+    blocks = spread(coder.encode_plain(texts), length=length, end=end, most=most)
     pairs = []
     for at, block in enumerate(blocks):
         draw = np.random.default_rng([1, at])

@@ -70,6 +70,15 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def spread(texts: Iterable[Sequence[int]], *, length: int, end: int, most: int = 64, ahead: int = 0) -> list[np.ndarray[Any, Any]]:
+    """At most `most` blocks of `length` tokens, and the `ahead` that follow each, at even distances in the texts, which follow one
+    another, each closed by `end`."""
+    stream = np.array([token for ids in texts for token in [*ids, end]], dtype=np.int64)
+    count = (len(stream) - ahead) // length
+    starts = [at * count // min(most, count) * length for at in range(min(most, count))]
+    return [stream[start : start + length + ahead] for start in starts]
+
+
 def end_of(tokenizer: Any) -> int:
     """What closes a text: the end token, or where an encoder's tokenizer has none its separator."""
     return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 
 from tuneladder.errors import BadInput, Refused
@@ -31,7 +32,7 @@ from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs, pad_attention
-from tuneladder.train.tokens import end_of, token_files
+from tuneladder.train.tokens import end_of, spread, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
@@ -268,15 +269,11 @@ def shared(mixture: Mapping[str, float], own: Sequence[str], general: Sequence[s
 
 def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:
     """At most `most` blocks of held-out text, spread evenly over the documents, in micro-batches of `rows`."""
-    stream: list[int] = []
-    for document in documents:
-        stream += [*tokenizer(document.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    count = (len(stream) - 1) // length
-    chosen = [math.floor(at * count / min(most, count)) for at in range(min(most, count))]
-    blocks = [stream[at * length : (at + 1) * length + 1] for at in chosen]
+    texts = (tokenizer(document.text, add_special_tokens=False)["input_ids"] for document in documents)
+    blocks = spread(texts, length=length, end=end_of(tokenizer), most=most, ahead=1)
     blocks = blocks[: len(blocks) // rows * rows] or blocks
     micros = []
     for at in range(0, len(blocks), rows):
-        ids = torch.tensor(blocks[at : at + rows])
+        ids = torch.from_numpy(np.stack(blocks[at : at + rows]))
         micros.append(Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1)))
     return micros
