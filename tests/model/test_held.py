@@ -81,6 +81,21 @@ def test_long_rows_are_read_by_the_librarys_kernel_alike(tiny_folder: Path, shot
     assert engine.generate(asks, Decoding(max_new_tokens=8)) == texts
 
 
+def test_rows_that_share_much_are_read_a_few_at_a_time_alike(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = open_tiny(tiny_folder)
+    engine = LocalEngine(model, Coder(tokenizer, 512), name="tiny")
+    asks = asks_of(shots=True)
+    expected = engine.score(asks, [["yes", "no", "perhaps not"]] * len(asks))
+    counts = []
+    mix = held._mix
+    monkeypatch.setattr(held, "_mix", lambda *given: counts.append(given[-1]) or mix(*given))
+    monkeypatch.setattr(held, "MOST", 1)
+    found = engine.score(asks, [["yes", "no", "perhaps not"]] * len(asks))
+    assert set(counts) == {1}
+    for mine, own in zip(found, expected, strict=True):
+        assert mine == pytest.approx(own, abs=1e-4)
+
+
 def test_prompts_are_read_a_few_at_a_time_where_tokens_are_short(tiny_folder: Path) -> None:
     holding, plain = engines(tiny_folder)
     holding._tokens = 10

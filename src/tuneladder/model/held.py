@@ -25,6 +25,7 @@ NAME = "held"
 TILE = 32
 # Rows longer than this attend by the library's own kernel, which holds no (T, T) of them.
 LONG = 512
+MOST = 1 << 25  # weights of attention that are held at once, where rows share what they begin with
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -193,7 +194,15 @@ def _read(
             into[rows, :, : grid.longest] = own.view(grid.rows, groups, grid.longest, -1)
     if grid.longest > LONG:
         return _lifted(_long(asked, keys, values, grid, shared), heads, grid)
-    return _lifted(_mix(asked, keys, values, grid.hidden, shared, grid.rows), heads, grid)
+    # as many rows at once as keep their weights within MOST: what they share may be much longer than they are
+    wide = heads * grid.longest * (grid.longest + (shared[0].shape[1] if shared else 0))
+    count = max(1, MOST // wide)
+    parts = []
+    for start in range(0, grid.rows, count):
+        end = min(start + count, grid.rows)
+        some = slice(start * groups, end * groups)
+        parts.append(_mix(asked[some], keys[some], values[some], grid.hidden[start:end], shared, end - start))
+    return _lifted(torch.cat(parts) if len(parts) > 1 else parts[0], heads, grid)
 
 
 def _laid(tensor: torch.Tensor, groups: int, grid: Grid) -> torch.Tensor:
