@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ from tuneladder.model.inspect import inspect
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
-from tuneladder.task.lint import Report, lint
+from tuneladder.task.lint import AnyCoder, Report, lint
+from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Answer, Base, Cost, Document, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
+from tuneladder.types import Answer, Base, Cost, Document, Family, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -87,10 +89,10 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if read.task.kind == "text":
         return Report(read.notes, ())
     check_gold(read.task.metric, read.task)
-    # what a seq2seq reads and what it learns are two texts, of which this shows none
-    local = next((base for base in read.bases if base.source in ("folder", "hub") and base.family != "seq2seq"), None)
-    kind = TextCoder if local and local.family == "encoder" else Coder
-    coder = kind(open_tokenizer(local), local.context) if local else None
+    local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
+    # the token that a seq2seq's decoder begins with stands in no row
+    kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
+    coder = kinds[local.family](open_tokenizer(local), local.context) if local else None
     return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
 
 

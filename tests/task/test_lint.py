@@ -10,6 +10,7 @@ from tuneladder.errors import BadInput
 from tuneladder.task.build import Findings, build
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Piece, lint, show
+from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.types import Base, Task, Turn
 
@@ -71,3 +72,15 @@ def test_an_encoder_reads_a_row_and_learns_its_label(made: tuple[Task, Findings]
     assert "the parcel number" in "".join(piece.text for piece in read)
     assert not any(piece.learned for piece in read)
     assert label == Piece(made[0].examples.train[0].references[0], True)
+
+
+def test_a_seq2seqs_row_is_read_and_its_answer_learned(made: tuple[Task, Findings], tiny_seq2seq: Base) -> None:
+    coder = PairCoder(AutoTokenizer.from_pretrained(tiny_seq2seq.location), tiny_seq2seq.context, start=0)
+    report = lint(*made, coder)
+    read, learned = report.row
+    example = made[0].examples.train[0]
+    assert (read.learned, learned.learned) == (False, True)
+    assert example.references[0] in learned.text
+    assert read.text.startswith("the parcel number 0")
+    assert example.references[0] in show(report).partition("[[")[2]
+    assert report.tallies["train"].learned > 0

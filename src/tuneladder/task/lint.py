@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 from tuneladder.task.build import SPLITS, Findings
 from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
+from tuneladder.task.pairs import PairCoder, encode_pairs
 from tuneladder.task.passages import TextCoder, said
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Example, Task, Turns
+
+AnyCoder = Coder | TextCoder | PairCoder
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,12 @@ class Report:
     row: tuple[Piece, ...] = ()
 
 
-def lint(
-    task: Task, findings: Findings, coder: Coder | TextCoder | None, *, asked: Callable[[Example], Turns] | None = None
-) -> Report:
+def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
     """What is noteworthy in the task's data, and one row as the base will read it.
 
     `asked` renders an example into the turns of the task's prompt (model/ask.py); without it the example's own turns are shown.
-    Of an encoder's row the label is learned, by a head, and none of its tokens. Raises BadInput where the base's context leaves
-    nothing to learn.
+    Of an encoder's row the label is learned, by a head, and none of its tokens; of a seq2seq's what its decoder writes. Raises
+    BadInput where the base's context leaves nothing to learn.
     """
     splits: dict[str, Sequence[Example]] = {split: getattr(task.examples, split) for split in SPLITS}
     facts = [", ".join(f"{split} {len(rows):,}" for split, rows in splits.items()) + " rows", *findings.notes]
@@ -59,16 +60,9 @@ def lint(
         if coder is None:
             break
         pairs = [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
-        if isinstance(coder, TextCoder):
-            read = coder.encode_many([said(turns) for turns, _ in pairs])
-            cut = 0 if task.kind == "tag" else sum(e.cut > 0 for e in read)  # long rows of words are read in windows
-            tallies[split] = Tally(len(read), cut, 0, 0, sum(len(e.ids) for e in read))
-            own = [(*_pieces(coder, e), Piece(label, True)) for e, (_, label) in zip(read[:1], pairs, strict=False)]
-        else:
-            encoded, tallies[split] = encode_all(coder, pairs, every=task.kind == "chat")
-            own = [_pieces(coder, e) for e in encoded[:1]]
+        tallies[split], own = _laid(task, coder, pairs)
         if split == "train":
-            row = own[0]
+            row = own
         facts.append(_counted(split, tallies[split]))
         if tallies[split].dropped:
             warnings.append(
@@ -123,6 +117,23 @@ def _counted(split: str, tally: Tally) -> str:
         f"{split}: {tally.kept:,} rows kept, {tally.cut:,} of them cut, {tally.dropped:,} dropped; "
         f"{tally.learned:,} tokens learned, {tally.read:,} only read"
     )
+
+
+def _laid(task: Task, coder: AnyCoder, pairs: Sequence[tuple[Turns, str]]) -> tuple[Tally, tuple[Piece, ...]]:
+    """What the base's context leaves of rows, and the first of them as the base reads it."""
+    if isinstance(coder, TextCoder):
+        read = coder.encode_many([said(turns) for turns, _ in pairs])
+        cut = 0 if task.kind == "tag" else sum(each.cut > 0 for each in read)  # long rows of words are read in windows
+        pieces = (*_pieces(coder, read[0]), Piece(pairs[0][1], True)) if read else ()
+        return Tally(len(read), cut, 0, 0, sum(len(each.ids) for each in read)), pieces
+    if isinstance(coder, PairCoder):
+        if not pairs:
+            return Tally(0, 0, 0, 0, 0), ()
+        rows, tally = encode_pairs(coder, pairs)
+        source, target = (str(coder.tokenizer.decode(ids)) for ids in (rows[0].source, rows[0].target))
+        return tally, (Piece(source + "\n", False), Piece(target, True))
+    encoded, tally = encode_all(coder, pairs, every=task.kind == "chat")
+    return tally, _pieces(coder, encoded[0]) if encoded else ()
 
 
 def _pieces(coder: Coder | TextCoder, encoded: Encoded) -> tuple[Piece, ...]:
