@@ -7,8 +7,9 @@ The scripts are what one writes without a ladder, one process each, on the demo'
                           of the encoder: transformers' Trainer (with PEFT), then its predictions of the test rows
     linear_probe          transformers' hidden states, their mean, and scikit-learn's logistic regression
 
-They make as many steps as the climb made, on as many rows a step, and examine only the test rows; the climb examines every rung on
-dev, what stands for confirmation on test, measures forgetting, and writes its report.
+They make as many steps as the climb made, on as many rows a step, with the attention that is the faster (tried beforehand), and
+examine only the test rows; the climb examines every rung on dev, what stands for confirmation on test, measures forgetting, and
+writes its report.
 
 Raw figures go to benchmarks/results/ladder.json. `--pairs 1` is a rehearsal.
 """
@@ -37,36 +38,55 @@ SCRIPTS = (
     *(("pocket-encoder", rung) for rung in ("linear_probe", "lora", "full")),
 )
 BATCH, SHOTS = 16, 8
-# what TRL and transformers were fastest with on short rows (train_step.py, lora_short and classify)
-FASTEST = {"bf16": True, "attention": "sdpa"}
+TUNED = ("lora", "full")
+TRIED = 20  # steps with which the attention is chosen
 
 
 def climb(folder: Path) -> Figures:
-    """The demo as a user climbs it, into an empty folder."""
+    """The demo as a user climbs it, into a folder whose parent, where the store lies, is empty too."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        command = [str(Path(sys.executable).parent / "tuneladder"), "climb", "--out", out]
+        command = [str(Path(sys.executable).parent / "tuneladder"), "climb", "--out", f"{out}/run"]
         begun = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
         seconds = time.perf_counter() - begun
-        steps: dict[str, int] = {}
-        for results in Path(out).rglob("results.json"):
-            for rung in json.loads(results.read_text("utf-8"))["rungs"]:
-                log = next(Path(out).rglob(f"{rung['node']}/log.jsonl"), None) if rung.get("node") else None
-                if log:
-                    steps[rung["name"]] = json.loads(log.read_text("utf-8").splitlines()[-1])["step"]
-    return {"seconds": seconds, "steps": steps}
+        return {"seconds": seconds, "steps": steps_of(Path(out))}
 
 
-def scripts(folder: Path, steps: dict[str, int]) -> Figures:
-    """Each script in a process of its own, one after another."""
-    each: dict[str, float] = {}
+def steps_of(out: Path) -> dict[str, int]:
+    """How many steps each rung of the run `out`/run trained."""
+    found = {}
+    for rung in json.loads((out / "run" / "results.json").read_text("utf-8"))["rungs"]:
+        log = out / ".store" / rung["node"] / "log.jsonl"
+        if rung["node"] and log.exists():
+            found[rung["name"]] = json.loads(log.read_text("utf-8").splitlines()[-1])["step"]
+    return found
+
+
+def faster(folder: Path) -> dict[str, str]:
+    """The attention with which each script that trains is the faster."""
+    best = {}
     for base, rung in SCRIPTS:
+        if rung in TUNED:
+            seconds = {}
+            for attention in ("sdpa", "eager"):
+                begun = time.perf_counter()
+                contestant(HERE, rung, base=base, folder=folder, steps=TRIED, attention=attention)
+                seconds[attention] = time.perf_counter() - begun
+            best[f"{base}/{rung}"] = min(seconds, key=lambda attention: seconds[attention])
+    return best
+
+
+def scripts(folder: Path, steps: dict[str, int], attention: dict[str, str]) -> Figures:
+    """Each script in a process of its own, one after another."""
+    each: dict[str, Figures] = {}
+    for base, rung in SCRIPTS:
+        name = f"{base}/{rung}"
+        own = {"steps": steps[name], "attention": attention[name]} if rung in TUNED else {}
         begun = time.perf_counter()
-        own = contestant(HERE, rung, base=base, folder=folder, steps=steps.get(f"{base}/{rung}", 0))
-        name = f"{base} {rung}"
-        each[name] = time.perf_counter() - begun
-        print(f"  {name}: {each[name]:.1f} s, accuracy {own['accuracy']:.3f}", file=sys.stderr, flush=True)
-    return {"seconds": sum(each.values()), "each": each}
+        found = contestant(HERE, rung, base=base, folder=folder, **own)
+        each[name] = {"seconds": time.perf_counter() - begun, **found}
+        print(f"  {name}: {each[name]['seconds']:.1f} s, accuracy {found['accuracy']:.3f}", file=sys.stderr, flush=True)
+    return {"seconds": sum(own["seconds"] for own in each.values()), "each": each}
 
 
 def build(folder: Path) -> None:
@@ -94,7 +114,7 @@ class Script:
 
     def __init__(self, run: argparse.Namespace) -> None:
         facts = json.loads((run.folder / "facts.json").read_text("utf-8"))
-        self.folder, self.steps = run.folder, run.steps
+        self.folder, self.steps, self.attention = run.folder, run.steps, run.attention
         self.place, self.labels, self.instruction = facts["places"][run.base], facts["labels"], facts["instruction"]
         self.train, self.test = (
             [json.loads(line) for line in (run.folder / f"{part}.json").read_text("utf-8").splitlines()]
@@ -156,12 +176,12 @@ def tune_decoder(script: Script, *, lora: bool) -> Figures:
             per_device_train_batch_size=BATCH,
             max_steps=script.steps,
             learning_rate=3e-3 if lora else 2e-4,
-            bf16=FASTEST["bf16"],
+            bf16=True,
             gradient_checkpointing=False,
             **PLAIN,
         )
         trainer = SFTTrainer(
-            model=AutoModelForCausalLM.from_pretrained(script.place, attn_implementation=FASTEST["attention"]),
+            model=AutoModelForCausalLM.from_pretrained(script.place, attn_implementation=script.attention),
             args=settings,
             train_dataset=Dataset.from_list(rows),
             processing_class=AutoTokenizer.from_pretrained(script.place),
@@ -194,7 +214,7 @@ def tune_encoder(script: Script, *, lora: bool) -> Figures:
         for rows in (script.train, script.test)
     )
     model = AutoModelForSequenceClassification.from_pretrained(
-        script.place, num_labels=len(script.labels), attn_implementation=FASTEST["attention"]
+        script.place, num_labels=len(script.labels), attn_implementation=script.attention
     )
     if lora:
         model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["Wqkv", "Wo", "Wi"]))
@@ -204,7 +224,7 @@ def tune_encoder(script: Script, *, lora: bool) -> Figures:
             per_device_train_batch_size=BATCH,
             max_steps=script.steps,
             learning_rate=3e-3 if lora else 2e-4,
-            bf16=FASTEST["bf16"],
+            bf16=True,
             train_sampling_strategy="group_by_length",
             **PLAIN,
         )
@@ -259,7 +279,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
     if run.child:
-        own = {"base": "", "steps": 0, **run.settings}
+        own = {"base": "", "steps": 0, "attention": "sdpa", **run.settings}
         own["folder"] = Path(own["folder"])
         print(json.dumps(child(run.child, argparse.Namespace(**own))))
         return
@@ -269,7 +289,9 @@ def main() -> None:
         contestant(HERE, "build", folder=folder)
         steps = climb(folder)["steps"]  # not timed: it says how many steps the scripts make
         print(f"steps: {steps}", file=sys.stderr, flush=True)
-        runs = alternating(run.pairs, {"theirs": lambda: scripts(folder, steps), "ours": lambda: climb(folder)})
+        attention = faster(folder)
+        print(f"attention: {attention}", file=sys.stderr, flush=True)
+        runs = alternating(run.pairs, {"theirs": lambda: scripts(folder, steps, attention), "ours": lambda: climb(folder)})
     for own in runs:
         print(f"{own['contestant']}: {own['seconds']:.1f} s", file=sys.stderr)
     times = {who: statistics.median(own["seconds"] for own in runs if own["contestant"] == who) for who in ("theirs", "ours")}
@@ -279,7 +301,7 @@ def main() -> None:
         "seconds": times,
         "speed_ratio": {**ratio(runs, "seconds", of="theirs", to="ours"), "wanted": 5.0},
     }
-    write(run.out, {"summary": summary, "machine": host, "steps": steps, "runs": runs})
+    write(run.out, {"summary": summary, "machine": host, "steps": steps, "attention": attention, "runs": runs})
     print(json.dumps(summary, indent=1))
 
 

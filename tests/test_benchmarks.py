@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are sc
 import train_step
 from pairs import alternating, interval, ratio
 from works import Work, seconds_of, useful_flops
+
+import ladder
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -34,6 +37,16 @@ def test_useful_operations_are_those_of_the_matrices_and_half_the_square():
     assert useful_flops(**shape, lengths=[10, 10], learned=3, frozen=True, causal=True) == 4 * (2000 + 150) + 12 * 200 * 4
     assert useful_flops(**shape, lengths=[10], learned=0, frozen=False, causal=False) == 6 * 1000 + 12 * 100 * 4 * 2
     assert seconds_of([1.0, 3.0, 4.0, 4.5], warm=2) == [1.0, 0.5]
+
+
+def test_the_ladders_steps_are_read_from_its_store(tmp_path):
+    store = tmp_path / ".store" / "lora-1"
+    store.mkdir(parents=True)
+    (store / "log.jsonl").write_text('{"step": 1}\n{"step": 150}\n')
+    (tmp_path / "run").mkdir()
+    rungs = [{"name": "pocket-decoder/lora", "node": "lora-1"}, {"name": "zero_shot", "node": ""}, {"name": "x", "node": "x-2"}]
+    (tmp_path / "run" / "results.json").write_text(json.dumps({"rungs": rungs}))
+    assert ladder.steps_of(tmp_path) == {"pocket-decoder/lora": 150}
 
 
 def test_every_work_says_what_it_wants():

@@ -13,7 +13,7 @@ from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_tr
 
 BATCH = 16
 VOCABULARY, WIDTH, LAYERS, MLP, HEADS = 32128, 576, 12, 1536, 9
-PROMPT, ANSWER = 128, 32  # tokens, the end being one of each
+PROMPT, ANSWER = 128, 32  # tokens, the end being one of each, and of a prompt the word that asks for an answer
 LEARNING_RATE = 2e-4
 TARGETS = ["q", "v"]
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -26,7 +26,7 @@ def rows(count: int) -> list[tuple[str, str]]:
     def words(n: int) -> str:
         return " ".join(f"w{draw.randrange(VOCABULARY - 3)}" for _ in range(n))
 
-    return [(words(PROMPT - 1), words(ANSWER - 1)) for _ in range(count)]
+    return [(words(PROMPT - 2), words(ANSWER - 1)) for _ in range(count)]
 
 
 def flops(steps: int) -> float:

@@ -7,6 +7,8 @@ from transformers import T5ForConditionalGeneration as T5
 
 from tuneladder.model import masked
 from tuneladder.model.chance import Dropout
+from tuneladder.train.batches import Micro
+from tuneladder.train.loop import Passes
 
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 ENDS = {"pad_token_id": 0, "eos_token_id": 1}
@@ -97,9 +99,50 @@ def test_no_padding_passes_and_nothing_else_changes(make) -> None:
     torch.testing.assert_close(run(), expected)  # nothing is left behind
 
 
-def test_layers_that_take_no_keyword_stay_padded() -> None:
-    model = _t5().encoder
+def test_layers_that_cannot_stay_padded() -> None:
+    """T5's make their bias of as many places as they are given tokens."""
+    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4}
+    model = T5(T5Config(**sizes, **ENDS, decoder_start_token_id=0, attn_implementation="eager")).encoder
     assert masked.try_on(model)
+    expected = model(input_ids=IDS, attention_mask=MASK)[0]
+    tried = []
+    watch = model.block[0].register_forward_pre_hook(lambda layer, given: tried.append(given[0].shape[0]))
     with masked.unpadded(model) as bare:
         assert not bare
-        assert model(input_ids=IDS, attention_mask=MASK)[0].shape == (3, 12, 32)
+        assert tried == [2, 2]  # as it was, and unpadded, which failed
+        watch.remove()
+        assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+        assert torch.equal(model(input_ids=IDS, attention_mask=MASK)[0], expected)
+
+
+def test_unpadded_rows_in_two_lanes_are_those_of_one() -> None:
+    torch.manual_seed(0)
+    model = _bert().train()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    assert masked.try_on(model)
+    micros = [Micro(IDS[:at], None, torch.zeros(at, dtype=torch.long), mask=MASK[:at]) for at in (1, 2, 3)]
+
+    def loss(model, micro):
+        return torch.cos(model(input_ids=micro.ids, attention_mask=micro.mask)[0] * micro.mask[..., None]).sum()
+
+    found = []
+    with masked.unpadded(model) as bare:
+        assert bare
+        passes = Passes(model, loss, weights, autocast=None, lanes=2)
+        for _ in range(4):
+            passes.gradients(micros, 6, (7, 0))
+            found.append([None if weight.grad is None else weight.grad.clone() for weight in weights])
+        passes.close()
+        alone = [Passes(model.eval(), loss, weights, autocast=None, lanes=lanes) for lanes in (1, 2)]
+        plain = []
+        for passes in alone:
+            model.zero_grad(set_to_none=True)
+            passes.gradients(micros, 6)
+            plain.append([weight.grad for weight in weights])
+            passes.close()
+    for first, *others in zip(*found, strict=True):
+        assert all(first is None or torch.equal(first, other) for other in others)
+    for one, two in zip(*plain, strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)

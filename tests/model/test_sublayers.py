@@ -88,6 +88,16 @@ def test_in_sixteen_bits_it_is_no_farther_from_the_truth():
     assert [own.dtype for own in found] == [own.dtype for own in plain]
 
 
+def test_a_lora_that_is_switched_off_is_off():
+    model, core = made(targets=("q", "wi_0"))
+    with torch.no_grad(), model.disable_adapter():
+        expected = answer_token(model, micro())
+    assert fuse(core)
+    with torch.no_grad(), model.disable_adapter():
+        assert float(answer_token(model, micro())) == pytest.approx(float(expected), rel=1e-6)
+    assert float(answer_token(model, micro()).detach()) != pytest.approx(float(expected), rel=2e-5)
+
+
 def test_writing_with_a_cache_says_what_it_said():
     _, core = made()
     ids = torch.arange(2, 14).view(2, 6)

@@ -87,6 +87,16 @@ def test_in_sixteen_bits_it_is_no_farther_from_the_truth(targets):
     assert [own.dtype for own in found] == [own.dtype for own in plain]
 
 
+def test_a_lora_that_is_switched_off_is_off():
+    model, core = made(LlamaConfig(**SMALL), ("q_proj", "down_proj"))
+    with torch.no_grad(), model.disable_adapter():
+        expected = next_token(model, micro())
+    assert fuse(core)
+    with torch.no_grad(), model.disable_adapter():
+        assert float(next_token(model, micro())) == pytest.approx(float(expected), rel=1e-5)
+    assert float(next_token(model, micro()).detach()) != pytest.approx(float(expected), rel=1e-3)
+
+
 def test_rows_that_are_not_packed_take_the_layers_own_way():
     _, core = made(LlamaConfig(**SMALL))
     assert fuse(core)

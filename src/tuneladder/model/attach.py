@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tuneladder.errors import Refused
+from tuneladder.model.written import asleep
 
 
 def attach_lora(
@@ -50,8 +51,11 @@ def _lean(layer: Any) -> Any:
     """A LoRA layer's forward pass, the same to the bit as PEFT's, without PEFT's copy of the input in the adapter's float32, which
     autocast would make bfloat16 again."""
     base, down, up, scale = layer.base_layer, layer.lora_A["default"], layer.lora_B["default"], layer.scaling["default"]
+    own = type(layer).forward
 
     def forward(x: torch.Tensor) -> torch.Tensor:
+        if asleep([(base, layer, scale)]):
+            return own(layer, x)  # type: ignore[no-any-return]
         y = base(x)
         low = torch.nn.functional.linear(x, down.weight.to(x.dtype))
         return y + (torch.nn.functional.linear(low, up.weight.to(x.dtype)) * scale).to(y.dtype)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,11 +21,11 @@ from torch.nn import functional
 
 from tuneladder.model.masked import NAME, attended, attended_back, dropped
 from tuneladder.model.written import (
-    Linear,
+    Way,
+    asleep,
     like_own,
     linears_of,
     multiplied,
-    multiplied_back,
     normed,
     normed_back,
     plain_linear,
@@ -62,26 +62,6 @@ class _Form:
     act: Act | None = None
 
 
-class _Way:
-    """The way back through a sublayer's linears: what each read is asked for only where something learns from it."""
-
-    def __init__(self, linears: Sequence[Linear], scales: Sequence[float], lows: Sequence[Any], wanted: Sequence[bool]) -> None:
-        self.linears, self.scales, self.lows, self.wanted = linears, scales, lows, wanted
-        self.found: list[torch.Tensor | None] = [None] * len(wanted)
-
-    def asked(self, *numbers: int) -> bool:
-        """Whether any weight of these linears learns."""
-        return any(any(self.wanted[4 * number : 4 * number + 4]) for number in numbers)
-
-    def back(
-        self, number: int, gradient: torch.Tensor, read: torch.Tensor | None, onto: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        own = slice(4 * number, 4 * number + 4)
-        linear, scale, low = self.linears[number], self.scales[number], self.lows[number]
-        made, self.found[own] = multiplied_back(linear, scale, gradient, read, low, self.wanted[own], onto)
-        return made
-
-
 class _Feed(torch.autograd.Function):
     """x + MLP(norm(x))."""
 
@@ -115,7 +95,7 @@ class _Feed(torch.autograd.Function):
         form, half = ctx.form, ctx.half
         count = len(form.scales)
         linears, lows = linears_of(rest[: 4 * count], half), rest[4 * count :]
-        way = _Way(linears, form.scales, lows, ctx.needs_input_grad[6:])
+        way = Way(linears, form.scales, lows, ctx.needs_input_grad[6:])
         last = count - 1
         of_out = (gradient if outer is None else gradient * outer).to(half)
         of_product = way.back(last, of_out, _product(opened, up, inner) if way.asked(last) else None)
@@ -176,7 +156,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         flat, rms, norm, memory, kept, outer, mixed, q, k, v, seen, *rest = ctx.saved_tensors
         form, half, (rows, _, width) = ctx.form, ctx.half, ctx.shape
-        way = _Way(linears_of(rest[:16], half), form.scales, rest[16:], ctx.needs_input_grad[9:])
+        way = Way(linears_of(rest[:16], half), form.scales, rest[16:], ctx.needs_input_grad[9:])
         gradient = gradient.reshape(-1, width)
         of_out = (gradient if outer is None else gradient * outer).to(half)
         of_mixed = way.back(3, of_out, mixed).view(rows, -1, form.heads, v.shape[-1])
@@ -201,11 +181,11 @@ def fuse(model: Any) -> bool:
     not) has such sublayers and each then gives what it gave, gradients included; it is tried. Else leave it as it is. What asks for
     a cache takes the sublayers' own way."""
     found = [module for module in model.modules() if _is_sublayer(module)]
-    config = model.config
-    wanted = 2 * config.num_hidden_layers + 3 * (getattr(config, "num_decoder_layers", None) or 0)
-    if not found or len(found) != wanted or config._attn_implementation != NAME:
+    if not found or model.config._attn_implementation != NAME:
         return False
-    ids = torch.arange(2, 18, device=model.device).view(2, 8) % config.vocab_size
+    if len(found) != 2 * model.config.num_hidden_layers + 3 * (getattr(model.config, "num_decoder_layers", None) or 0):
+        return False
+    ids = torch.arange(2, 18, device=model.device).view(2, 8) % model.config.vocab_size
     learning = model.training
     model.eval()  # nothing is dropped, so that both ways can be compared
     try:
@@ -260,6 +240,8 @@ def _stand_in(layer: Any) -> Callable[..., Any]:
 
         def fed(hidden_states: torch.Tensor) -> torch.Tensor:
             """(B, U, D) -> (B, U, D)."""
+            if asleep(linears):
+                return own(layer, hidden_states)  # type: ignore[no-any-return]
             half = precision(hidden_states)
             flat = hidden_states.reshape(-1, hidden_states.shape[-1])
             like = flat.new_empty(0, dtype=half)
@@ -283,7 +265,7 @@ def _stand_in(layer: Any) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         """(B, U, D) -> (B, U, D), the bias (1, H, U, T) and no weights."""
-        if past_key_values is not None or inside.config._attn_implementation != NAME:
+        if past_key_values is not None or inside.config._attn_implementation != NAME or asleep(linears):
             more = {"key_value_states": key_value_states} if crossing else {}
             more |= {"attention_mask": attention_mask, "position_bias": position_bias, "past_key_values": past_key_values}
             return own(layer, hidden_states, **more, **others)

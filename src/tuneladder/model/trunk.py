@@ -9,7 +9,7 @@ Shapes: S tokens in a sequence of packed rows, D its width, H heads and K key-va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from torch.nn import functional
 
 from tuneladder.model.packed import NAME, Grid, attended, attended_back, grid_of
 from tuneladder.model.written import (
+    Way,
+    asleep,
     like_own,
     linears_of,
     multiplied,
-    multiplied_back,
     normed,
     normed_back,
     plain_linear,
@@ -95,40 +96,31 @@ class _Layer(torch.autograd.Function):
         kept = (keys, values, tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :]))
         norms, linears = tensors[:2], linears_of(tensors[2:], half)
         wanted = ctx.needs_input_grad[5:]
-        found: list[torch.Tensor | None] = [None] * count
-
-        def asked(number: int) -> Sequence[bool]:
-            return wanted[2 + 4 * number : 6 + 4 * number]  # type: ignore[no-any-return]
-
-        def back(number: int, of: torch.Tensor, read: torch.Tensor | None, onto: torch.Tensor | None = None) -> torch.Tensor:
-            """The gradient of what linear `number` read, added to `onto`; those of its weights into `found`."""
-            made, own = multiplied_back(linears[number], form.scales[number], of, read, lows[number], asked(number), onto)
-            found[2 + 4 * number : 6 + 4 * number] = own
-            return made
-
+        way = Way(linears, form.scales, lows, wanted[2:])
+        of_norms: list[torch.Tensor | None] = [None, None]
         of = gradient.to(half)
-        read = open_ * up if any(asked(6)) else None
-        of_product = back(6, of, read)
+        read = open_ * up if way.asked(6) else None
+        of_product = way.back(6, of, read)
         of_up = of_product * open_
         of_gate = torch.ops.aten.silu_backward(of_product.mul_(up), gate)
-        read = scaled(middle, rms_2, norms[1], half) if any(asked(4)) or any(asked(5)) else None
-        of_second = back(5, of_up, read, back(4, of_gate, read))
-        of_middle, found[1] = normed_back(of_second, middle, rms_2, norms[1], gradient, wanted[1])
-        of_out = back(3, of_middle.to(half), flat)
+        read = scaled(middle, rms_2, norms[1], half) if way.asked(4, 5) else None
+        of_second = way.back(5, of_up, read, way.back(4, of_gate, read))
+        of_middle, of_norms[1] = normed_back(of_second, middle, rms_2, norms[1], gradient, wanted[1])
+        of_out = way.back(3, of_middle.to(half), flat)
         of_q, of_k, of_v = attended_back(of_out.view(len(x), form.heads, -1), kept, grid, form.scaling)
         of_q, of_k = _turned(of_q, cos, -sin), _turned(of_k, cos, -sin)
         flat_q, flat_k, flat_v = (part.reshape(len(x), -1) for part in (of_q, of_k, of_v))
-        read = scaled(x, rms_1, norms[0], half) if any(any(asked(number)) for number in range(3)) else None
+        read = scaled(x, rms_1, norms[0], half) if way.asked(0, 1, 2) else None
         below = ctx.needs_input_grad[0] or wanted[0]
         of_first = None
         for number, part in enumerate((flat_q, flat_k, flat_v)):
-            if below or any(asked(number)):
-                of_first = back(number, part, read, of_first)
+            if below or way.asked(number):
+                of_first = way.back(number, part, read, of_first)
         of_x = None
         if below:
             assert of_first is not None
-            of_x, found[0] = normed_back(of_first, x, rms_1, norms[0], of_middle, wanted[0])
-        return of_x, None, None, None, None, *found
+            of_x, of_norms[0] = normed_back(of_first, x, rms_1, norms[0], of_middle, wanted[0])
+        return of_x, None, None, None, None, *of_norms, *way.found
 
 
 def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -188,7 +180,7 @@ def _stand_in(layer: Any) -> Callable[..., torch.Tensor]:
 
     def forward(hidden_states: torch.Tensor, *args: Any, grid: Grid | None = None, **others: Any) -> Any:
         """hidden_states (1, S, D) -> (1, S, D)."""
-        if grid is None or others.get("past_key_values") is not None:
+        if grid is None or others.get("past_key_values") is not None or asleep(linears):
             return own(layer, hidden_states, *args, **({} if grid is None else {"grid": grid}), **others)
         half = precision(hidden_states)
         cos, sin = (part[0, :, None, : width // 2] for part in others["position_embeddings"])

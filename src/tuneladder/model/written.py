@@ -26,7 +26,7 @@ class Linear(NamedTuple):
 
 
 def linears_of(tensors: Sequence[torch.Tensor | None], half: torch.dtype) -> list[Linear]:
-    """Seven linears, in the precision of products."""
+    """The linears that these tensors are, four of each, in the precision of products."""
     own = [tensor if tensor is None else tensor.to(half) for tensor in tensors]
     return [Linear(*own[at : at + 4]) for at in range(0, len(own), 4)]  # type: ignore[arg-type]
 
@@ -77,6 +77,27 @@ def multiplied_back(
     return to_x, found
 
 
+class Way:
+    """The way back through the linears of a layer: `wanted` says of the four tensors of each whether they learn, and `found` has
+    the gradients of those that do."""
+
+    def __init__(self, linears: Sequence[Linear], scales: Sequence[float], lows: Sequence[Any], wanted: Sequence[bool]) -> None:
+        self.linears, self.scales, self.lows, self.wanted = linears, scales, lows, wanted
+        self.found: list[torch.Tensor | None] = [None] * len(wanted)
+
+    def asked(self, *numbers: int) -> bool:
+        """Whether any weight of these linears learns."""
+        return any(any(self.wanted[4 * number : 4 * number + 4]) for number in numbers)
+
+    def back(
+        self, number: int, gradient: torch.Tensor, read: torch.Tensor | None, onto: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        own = slice(4 * number, 4 * number + 4)
+        linear, scale, low = self.linears[number], self.scales[number], self.lows[number]
+        made, self.found[own] = multiplied_back(linear, scale, gradient, read, low, self.wanted[own], onto)
+        return made
+
+
 def normed(x: torch.Tensor, weight: Any, eps: float, half: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """arXiv:1910.07467, equation 4, in `half`, and what x was multiplied with for it (S, 1), in float32."""
     wide = x.float()
@@ -120,6 +141,13 @@ def plain_linear(module: Any) -> tuple[Any, Any, float] | None:
     return module.base_layer, module, module.scaling["default"]
 
 
+def asleep(found: Sequence[tuple[Any, Any, float]]) -> bool:
+    """Whether a LoRA beside one of these linears is switched off now, or merged, so that the layers' own way is to be taken."""
+    return any(
+        lora is not None and (lora.disable_adapters or lora.merged or lora.active_adapters != ["default"]) for _, lora, _ in found
+    )
+
+
 def tensors_of(found: Sequence[tuple[Any, Any, float]]) -> list[torch.Tensor | None]:
     """The four tensors of each linear, now: those of a LoRA may be others tomorrow."""
     made: list[torch.Tensor | None] = []
@@ -143,6 +171,8 @@ def seen_by(model: Any, layers: Sequence[Any], **asked: Any) -> list[Given]:
     found: list[Given] = []
 
     def see(layer: Any, positional: Any, named: dict[str, Any]) -> None:
+        if len(positional) > 1:
+            raise TypeError("what a layer is given has no names")
         x = positional[0] if positional else named["hidden_states"]
         others = {name: _wide(value) for name, value in named.items() if name != "hidden_states"}
         found.append((layer, x.float(), others))

@@ -64,7 +64,8 @@ def guess(
     seen = {column: _look(column, rows[:LOOK]) for column in columns}
     if kind == "text" or (kind is None and format is not None and format.name == "text"):
         column = input or ("text" if "text" in columns else max(seen.values(), key=lambda c: c.length).name)
-        characters = sum(len(text_of(row.get(column))) for row in rows)
+        named = [each for each in columns if each == column or (is_template(column) and each in column)]
+        characters = sum(len(text_of(row.get(each))) for row in rows for each in named)
         return _text(path, column, characters=characters, why=why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
@@ -201,7 +202,8 @@ def _values(column: _Column) -> list[str]:
 
 
 def _text(path: str, column: str, *, characters: int, why: list[str]) -> dict[str, Any]:
-    """The base goes on reading: some four times, a token being four characters or so, within what a coffee break allows."""
+    """The base goes on reading: some four times, a token being four characters or so, but at least 50,000 tokens and at most what
+    a coffee break allows."""
     tokens = min(max(READINGS * characters // 4, 50_000), 5_000_000)
     why.append(f"the base is {BASE}, and reads {tokens:,} tokens: the text {4 * tokens / max(characters, 1):.1f} times")
     return {

@@ -158,8 +158,9 @@ def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad =
     before, last = 0, -1
     for row in order:
         length = len(row.ids)
+        cells = length if pad is packed else padded_length(length)
         place = (2 * before + length) * passes // (2 * total)
-        if place != last or (len(groups[-1]) + 1) * length > tokens:
+        if place != last or (len(groups[-1]) + 1) * cells > tokens:
             groups.append([])
         groups[-1].append(row)
         before, last = before + length, place

@@ -190,7 +190,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
         fuse(core)
-    whole = 2 * trainable > variant.base.parameters
+    whole = not any("lora_" in name for name, _ in model.named_parameters())
     lanes, most = _in_hand(
         variant.base,
         most_lanes,

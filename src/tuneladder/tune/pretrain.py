@@ -66,7 +66,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     tokens: int = 15_000_000
     length: int = 0
@@ -171,6 +171,8 @@ class Pretrain:
     ) -> _Lesson:
         """What a base of this family learns by."""
         base, length = variant.base, self._length(variant)
+        if base.family != "decoder":
+            self._attend(model, length, kit.device, base.family)
         lanes = min(lanes_for(kit.device, trainable=base.parameters, model=model), self._most_lanes(length))
         # a packed model cannot be tried on rows without a grid
         bare = base.family == "decoder" and bare_head(model)
@@ -191,19 +193,11 @@ class Pretrain:
                 causal = torch.compile(next_token)
             return _Lesson(blocks(0), dev, causal, model, lambda: model, lanes)
         if base.family == "seq2seq":
-            if self.compile == "on":
-                model.set_attn_implementation(attention_for(length, kit.device, family=base.family))
-                model.get_encoder().compile()
-                model.get_decoder().compile()
-            else:
-                model.requires_grad_(True)  # what fused sublayers are tried on: the gradients of all that learns
-                pad_attention(model, length, kit.device, family=base.family)
             said = [document.text for document in task.text.dev]
             spans = corrupting.held_out(said, live.pairs, length=length, rows=rows, end=end_of(live.tokenizer))
             corrupted = Corrupted(blocks(0), live.pairs, lessons, lanes=lanes, seed=kit.seed)
             return _Lesson(corrupted, spans, answer_token, model, lambda: model, lanes)
         coder = live.texts
-        pad_attention(live.model, length, kit.device)
         own: dict[str, Any] = {"vocabulary": base.vocabulary}
         held: dict[str, Any] = {"rows": rows, "end": end_of(live.tokenizer), **own}
         texts = [document.text for document in task.text.dev]
@@ -223,6 +217,16 @@ class Pretrain:
         return _Lesson(
             pairs, dev, HiddenAndNext(self.next_sentence), Paired(model, head), lambda: with_pair_head(model, head), lanes
         )
+
+    def _attend(self, model: Any, length: int, device: str, family: Family) -> None:
+        """Set an encoder or a seq2seq to the fastest way through it: lanes depend on what then draws its own dropout."""
+        if self.compile == "on" and family == "seq2seq":
+            model.set_attn_implementation(attention_for(length, device, family=family))
+            model.get_encoder().compile()
+            model.get_decoder().compile()
+        else:
+            model.requires_grad_(True)  # what fused sublayers are tried on: the gradients of all that learns
+            pad_attention(model, length, device, family=family)
 
     def _fuse(self, model: Any, length: int, device: str) -> bool:
         """Whether the layers are fused now; else they are what they were."""
