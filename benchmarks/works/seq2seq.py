@@ -65,51 +65,87 @@ def build(folder: Path) -> None:
     save_in_both(T5ForConditionalGeneration(config), fast, folder)
 
 
-def theirs(folder: Path, steps: int, own: Settings) -> Figures:
-    """transformers' Seq2SeqTrainer as its documentation sets it up."""
+def lora_config() -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, bias="none")
+
+
+def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
     import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    place = folder / dtype
+    model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=getattr(torch, dtype), attn_implementation=attention)
+    return model, AutoTokenizer.from_pretrained(place)
+
+
+def trainer_of(folder: Path, model: Any, tokenizer: Any, steps: int, own: Settings, callbacks: list[Any]) -> Any:
+    """transformers' Seq2SeqTrainer as its documentation sets it up; `model` is a PEFT model."""
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
-    from transformers import (
-        AutoModelForSeq2SeqLM,
-        AutoTokenizer,
-        DataCollatorForSeq2Seq,
-        Seq2SeqTrainer,
-        Seq2SeqTrainingArguments,
-    )
+    from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
     from tuneladder.ladder.card import PLAIN
 
-    place = folder / own["dtype"]
-    tokenizer = AutoTokenizer.from_pretrained(place)
     prompts, answers = zip(*rows(steps * BATCH), strict=True)
     # the very text that the step reads: a base without a chat template is asked in plain words
     asked = [PLAIN["user"].format(prompt) for prompt in prompts]
     ids = {"input_ids": tokenizer(asked)["input_ids"], "labels": tokenizer(text_target=list(answers))["input_ids"]}
+    settings = Seq2SeqTrainingArguments(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=BATCH,
+        max_steps=steps,
+        learning_rate=LEARNING_RATE,
+        bf16=own["dtype"] == "bfloat16",
+        gradient_checkpointing=own.get("checkpointing", False),
+        **PLAIN_TRAINER,
+    )
+    return Seq2SeqTrainer(
+        model=model,
+        args=settings,
+        train_dataset=Dataset.from_dict(ids),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        callbacks=callbacks,
+    )
 
-    def trainer(callbacks: list[Any]) -> Any:
-        settings = Seq2SeqTrainingArguments(
-            output_dir=str(folder / "trainer"),
-            per_device_train_batch_size=BATCH,
-            max_steps=steps,
-            learning_rate=LEARNING_RATE,
-            bf16=own["dtype"] == "bfloat16",
-            gradient_checkpointing=own.get("checkpointing", False),
-            **PLAIN_TRAINER,
-        )
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            place, dtype=getattr(torch, own["dtype"]), attn_implementation=own["attention"]
-        )
-        model = get_peft_model(model, LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, lora_alpha=16, target_modules=TARGETS))
-        return Seq2SeqTrainer(
-            model=model,
-            args=settings,
-            train_dataset=Dataset.from_dict(ids),
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-            callbacks=callbacks,
-        )
 
-    return run_trainer(trainer)
+def theirs(folder: Path, steps: int, own: Settings) -> Figures:
+    from peft import get_peft_model
+
+    model, tokenizer = load(folder, own["dtype"], own["attention"])
+    model = get_peft_model(model, lora_config())
+    return run_trainer(lambda callbacks: trainer_of(folder, model, tokenizer, steps, own, callbacks))
+
+
+def losses(folder: Path, dtype: str) -> Figures:
+    """Mean loss over the learned tokens of one batch, by our loss and by Seq2SeqTrainer's, on the same model and adapter."""
+    import torch
+    from peft import get_peft_model
+
+    from tuneladder.task.pairs import PairCoder
+    from tuneladder.train.batches import pad_pairs
+    from tuneladder.train.losses import answer_token
+    from tuneladder.types import Turn
+
+    model, tokenizer = load(folder, dtype, "eager")
+    torch.manual_seed(SEED)
+    model = get_peft_model(model, lora_config())
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    coder = PairCoder(tokenizer, 512, start=0)
+    own = [row for row in coder.encode_many([((Turn("user", prompt),), answer) for prompt, answer in rows(BATCH)]) if row]
+    trainer = trainer_of(folder, model, tokenizer, 1, {"dtype": dtype}, [])
+    their_rows = [trainer.train_dataset[at] for at in range(BATCH)]
+    assert [(row["input_ids"], row["labels"]) for row in their_rows] == [(row.source, row.target) for row in own], (
+        "the two sides do not train on the same tokens"
+    )
+    model.eval()  # nothing is dropped
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        micro = pad_pairs(own, start=0)
+        mine = float(answer_token(model, micro)) / micro.learned
+        other = float(trainer.compute_loss(model, trainer.data_collator(their_rows)))
+    return {"theirs": other, "ours": mine}
 
 
 def ours(folder: Path, steps: int) -> Figures:
@@ -145,6 +181,7 @@ WORKS = {
         ],
         last={"checkpointing": True},
         theirs=theirs,
+        losses=losses,
         speed=2.0,
         memory=0.7,
         packages=("peft", "accelerate"),

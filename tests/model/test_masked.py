@@ -102,7 +102,7 @@ def test_no_padding_passes_and_nothing_else_changes(make) -> None:
 def test_layers_that_cannot_stay_padded() -> None:
     """T5's make their bias of as many places as they are given tokens."""
     sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4}
-    model = T5(T5Config(**sizes, **ENDS, decoder_start_token_id=0, attn_implementation="eager")).encoder
+    model = T5(T5Config(**sizes, **ENDS, decoder_start_token_id=0, attn_implementation="eager")).encoder.eval()
     assert masked.try_on(model)
     expected = model(input_ids=IDS, attention_mask=MASK)[0]
     tried = []
