@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.ladder.tree import root_of
+from tuneladder.ladder.tree import key_of, root_of, splits_digest
 from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.root import root_base
 from tuneladder.store import Store
@@ -55,6 +56,18 @@ def test_every_setting_changes_what_is_learned(step, tiny_encoder, tiny_task, le
     for change in [*CHANGES, {"teacher": tiny_encoder.location}]:
         name = "-".join(f"{key}" for key in change)
         assert learned(replace(step, **change), tiny_encoder, tiny_task, lend(name))[:2] != plain, change
+
+
+def test_another_teacher_under_the_same_name_has_another_key(step, teacher, tiny_encoder, tiny_task, tmp_path):
+
+    keys = []
+    for source in (teacher, tiny_encoder):
+        shutil.rmtree(tmp_path / "teacher", ignore_errors=True)
+        shutil.copytree(source.location, tmp_path / "teacher")
+        named = replace(step, teacher=str(tmp_path / "teacher"))
+        keys.append(key_of(named, "", splits_digest(tiny_task), tiny_encoder, 0))
+    assert keys[0] != keys[1]
+    assert key_of(SentenceDistil(teacher="nowhere"), "", splits_digest(tiny_task), tiny_encoder, 0)
 
 
 def test_the_student_comes_nearer_and_the_teacher_is_asked_once(step, teacher, tiny_encoder, tiny_task, lend):

@@ -53,11 +53,14 @@ def splits_digest(task: Task) -> Mapping[str, str]:
 
 
 def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:
-    """Parent's stamp, step, settings, version, the splits it reads, the base's content, the seed; not limit, device or ranks."""
+    """Parent's stamp, step, settings, version, the splits it reads, the base's content, the seed; what a step says that it reads
+    beside them (`content`, a teacher's for one); not limit, device or ranks."""
     name = step_name(step)
     code = "" if type(step).__module__.startswith("tuneladder.") else source_of(type(step).__module__)
     settings = {**plain(step), "__type__": name}
     reads = {split: splits[split] for split in step.reads}
+    if content := getattr(step, "content", ""):
+        reads["content"] = content
     return f"{name.replace(':', '-')}-{digest(parent, settings, step.version, reads, base.content, seed, code)}"
 
 

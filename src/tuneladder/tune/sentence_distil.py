@@ -129,6 +129,14 @@ class SentenceDistil:
         steps = (*variant.steps, "sentence_distil")
         return replace(variant, steps=steps, weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
 
+    @property
+    def content(self) -> str:
+        """What the teacher is: another one under the same name teaches something else. Nothing where there is none."""
+        try:
+            return inspect(self.teacher).content
+        except BadInput:
+            return ""
+
     def _teacher(self) -> Base:
         try:
             teacher = inspect(self.teacher)
