@@ -146,3 +146,11 @@ def test_unpadded_rows_in_two_lanes_are_those_of_one() -> None:
         assert (one is None) == (two is None)
         if one is not None:
             torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_float_head_over_a_base_in_sixteen_bits_is_tried_too() -> None:
+    model = _bert().to(torch.bfloat16)
+    model.pooler.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert masked.try_on(model)
+    assert masked.try_on(model)

@@ -201,9 +201,10 @@ def _said(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tens
     """What the model says of them, padding left out, in float32 and without dropout."""
     learning = model.training
     more: dict[str, Any] = {"decoder_input_ids": ids_BT.flip(1)[:, :5]} if model.config.is_encoder_decoder else {}
+    mixed = len({weight.dtype for weight in model.parameters()}) > 1  # a new head in float32 over a base in sixteen bits
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
             out = model(input_ids=ids_BT, attention_mask=mask_BT, **more)
     finally:
         model.train(learning)
