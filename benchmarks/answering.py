@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pairs import Figures, alternating, contestant, llama_135m, machine, matmul_peak, peak, ratio, save_in_both, write
+from pairs import Figures, alternating, contestant, llama_135m, load_saved, machine, matmul_peak, peak, ratio, save_in_both, write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "answering.json"
@@ -70,22 +70,13 @@ def build(folder: Path) -> None:
     save_in_both(model, fast, folder)
 
 
-def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = folder / dtype
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), attn_implementation=attention)
-    return model.eval(), AutoTokenizer.from_pretrained(path)
-
-
 def rank_theirs(run: argparse.Namespace) -> Figures:
     """lm-eval as its documentation sets it up: a task in YAML, its Hugging Face backend."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    model, tokenizer = load(run.folder, run.dtype, run.attention)
+    model, tokenizer = load_saved(run.folder, run.dtype, run.attention)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=run.batch)
     shots, items = rows(run.items)
     seconds = (0.0, 0.0)
@@ -166,7 +157,7 @@ def write_theirs(run: argparse.Namespace) -> Figures:
     """transformers' `generate`, the prompts sorted by length so that little is padded."""
     import torch
 
-    model, tokenizer = load(run.folder, run.dtype, run.attention)
+    model, tokenizer = load_saved(run.folder, run.dtype, run.attention)
     tokenizer.padding_side = "left"
     texts = [f"{text}\n{ANSWER}" for text in prompts()]
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at].split()))
@@ -208,7 +199,7 @@ def engine_of(run: argparse.Namespace) -> Any:
     from tuneladder.model.local import LocalEngine
     from tuneladder.task.encode import Coder
 
-    model, tokenizer = load(run.folder, run.dtype, "sdpa")
+    model, tokenizer = load_saved(run.folder, run.dtype, "sdpa")
     return LocalEngine(model, Coder(tokenizer, 1024), name="ours")
 
 

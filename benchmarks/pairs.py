@@ -160,3 +160,14 @@ def save_in_both(model: Any, tokenizer: Any, folder: Path) -> None:
         target = folder / str(dtype).removeprefix("torch.")
         model.to(dtype).save_pretrained(target)
         tokenizer.save_pretrained(target)
+
+
+def load_saved(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
+    """What `save_in_both` saved in a precision, ready to answer, with its tokenizer."""
+    import torch
+    import transformers
+
+    place = folder / dtype
+    (architecture,) = transformers.AutoConfig.from_pretrained(place).architectures
+    model = getattr(transformers, architecture).from_pretrained(place, dtype=getattr(torch, dtype), attn_implementation=attention)
+    return model, transformers.AutoTokenizer.from_pretrained(place)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pairs import llama_135m, save_in_both
+from pairs import llama_135m, load_saved, save_in_both
 
 from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
@@ -68,15 +68,6 @@ def lora_config() -> Any:
     return LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, bias="none")
 
 
-def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = folder / dtype
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), attn_implementation=attention)
-    return model, AutoTokenizer.from_pretrained(path)
-
-
 def trl_trainer(folder: Path, model: Any, tokenizer: Any, lengths: Lengths, steps: int, own: Settings, callbacks: list[Any]) -> Any:
     """TRL as its documentation sets it up; `model` may already be a PEFT model."""
     from datasets import Dataset
@@ -110,7 +101,7 @@ def trl_trainer(folder: Path, model: Any, tokenizer: Any, lengths: Lengths, step
 
 
 def theirs(folder: Path, steps: int, own: Settings, *, lengths: Lengths) -> Figures:
-    model, tokenizer = load(folder, own["dtype"], own["attention"])
+    model, tokenizer = load_saved(folder, own["dtype"], own["attention"])
     return run_trainer(lambda callbacks: trl_trainer(folder, model, tokenizer, lengths, steps, own, callbacks))
 
 
@@ -148,7 +139,7 @@ def losses(folder: Path, dtype: str, *, lengths: Lengths) -> Figures:
     from tuneladder.train.batches import pad
     from tuneladder.train.losses import next_token
 
-    model, tokenizer = load(folder, dtype, "eager")
+    model, tokenizer = load_saved(folder, dtype, "eager")
     model = PeftModel.from_pretrained(model, folder / "adapter", is_trainable=True)
     model.train()
     own = encoded(tokenizer, rows(BATCH, lengths))

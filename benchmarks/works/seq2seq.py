@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pairs import save_in_both
+from pairs import load_saved, save_in_both
 
 from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
@@ -71,15 +71,6 @@ def lora_config() -> Any:
     return LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, bias="none")
 
 
-def load(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    place = folder / dtype
-    model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=getattr(torch, dtype), attn_implementation=attention)
-    return model, AutoTokenizer.from_pretrained(place)
-
-
 def trainer_of(folder: Path, model: Any, tokenizer: Any, steps: int, own: Settings, callbacks: list[Any]) -> Any:
     """transformers' Seq2SeqTrainer as its documentation sets it up; `model` is a PEFT model."""
     from datasets import Dataset
@@ -112,7 +103,7 @@ def trainer_of(folder: Path, model: Any, tokenizer: Any, steps: int, own: Settin
 def theirs(folder: Path, steps: int, own: Settings) -> Figures:
     from peft import get_peft_model
 
-    model, tokenizer = load(folder, own["dtype"], own["attention"])
+    model, tokenizer = load_saved(folder, own["dtype"], own["attention"])
     model = get_peft_model(model, lora_config())
     return run_trainer(lambda callbacks: trainer_of(folder, model, tokenizer, steps, own, callbacks))
 
@@ -127,7 +118,7 @@ def losses(folder: Path, dtype: str) -> Figures:
     from tuneladder.train.losses import answer_token
     from tuneladder.types import Turn
 
-    model, tokenizer = load(folder, dtype, "eager")
+    model, tokenizer = load_saved(folder, dtype, "eager")
     torch.manual_seed(SEED)
     model = get_peft_model(model, lora_config())
     for name, weight in model.named_parameters():

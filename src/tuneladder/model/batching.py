@@ -18,6 +18,7 @@ import torch
 from tuneladder.errors import BadInput
 from tuneladder.model.lanes import Lanes
 
+TILE = 16  # rows are padded to a multiple of so many tokens, so that few shapes are met
 # Larger batches do not make a pass faster, only wider.
 MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}
 # Reading hides a text's tokens in so many hands, one at a time: a seventh is hidden in each, which is near pretraining's 15 %.

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from tuneladder.model.batching import TILE
+
 NAME = "masked"
-TILE = 16
 
 
 @dataclass(frozen=True)

@@ -163,12 +163,24 @@ def precision(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-Given = tuple[Any, torch.Tensor, dict[str, Any]]  # a layer, its first argument, and the others by name
+_Given = tuple[Any, torch.Tensor, dict[str, Any]]  # a layer, its first argument, and the others by name
 
 
-def seen_by(model: Any, layers: Sequence[Any], **asked: Any) -> list[Given]:
+def stand_in_for(layers: Sequence[Any], stand_in: Callable[[Any], Any], model: Any, **asked: Any) -> bool:
+    """Put what `stand_in` makes of each layer in the place of its own way, if each then gives what it gave, gradients included, of
+    what it is given where `asked` goes through the model. Else leave all as they are."""
+    try:
+        same = _like_own(_seen_by(model, layers, **asked), stand_in)
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError):
+        return False
+    for layer in layers if same else ():
+        layer.forward = stand_in(layer)
+    return same
+
+
+def _seen_by(model: Any, layers: Sequence[Any], **asked: Any) -> list[_Given]:
     """What each layer is given, in float32, where `asked` goes through the model."""
-    found: list[Given] = []
+    found: list[_Given] = []
 
     def see(layer: Any, positional: Any, named: dict[str, Any]) -> None:
         if len(positional) > 1:
@@ -190,10 +202,10 @@ def seen_by(model: Any, layers: Sequence[Any], **asked: Any) -> list[Given]:
 def _wide(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_wide, value))
-    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    return value.float() if _is_float(value) else value
 
 
-def like_own(given: Sequence[Given], stand_in: Callable[[Any], Any]) -> bool:
+def _like_own(given: Sequence[_Given], stand_in: Callable[[Any], Any]) -> bool:
     """Whether what stands in for each layer gives what the layer gave, gradients included."""
     return all(_near(mine, own) for layer, x, named in given for mine, own in _both(layer, stand_in(layer), x, named))
 

@@ -18,13 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from tuneladder.model.batching import padded
+from tuneladder.model.batching import TILE, padded
 from tuneladder.model.lanes import dealt
 from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
 from tuneladder.task.pairs import Paired
 
-TILE = 16
 OVERHEAD = 64  # tokens that a pass is worth: what a small model's takes however few it holds
 WHOLE_OVERHEAD = 256  # where every weight learns: a pass casts each, and makes a gradient of its size
 PARTS = (1.6, 1.3, 1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share

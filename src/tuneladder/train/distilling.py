@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tuneladder.model.batching import mean_of
+from tuneladder.model.batching import TILE, mean_of
 from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
-from tuneladder.train.batches import TILE, Micro, bundle, padded_length
+from tuneladder.train.batches import Micro, bundle, padded_length
 from tuneladder.train.masking import hide
 from tuneladder.types import Document
 

@@ -14,6 +14,7 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import masked, memory, sublayers
 from tuneladder.model.ask import turns_of
+from tuneladder.model.batching import TILE
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
@@ -26,7 +27,6 @@ from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
 from tuneladder.train.batches import (
     OVERHEAD,
-    TILE,
     WHOLE_OVERHEAD,
     Cut,
     Labelled,
