@@ -1,5 +1,5 @@
 """Write the sources of the pocket recipes that are made and not found: Wikipedia as people write, the episodes, and for
-`pocket-seq2seq.yaml` texts with their gists.
+`pocket-seq2seq.yaml` texts with their gists, and practice in reading.
 
 TUNELADDER_SHARED=/data/root python -m recipes.pocket_text
 
@@ -28,6 +28,7 @@ from . import found, written
 from .episodes import Drill, compose
 from .found import Passage, Pool
 from .gists import gists
+from .practice import practice
 from .wikipedia import plain
 
 RECIPE = Path(__file__).parents[1] / "pocket-decoder.yaml"
@@ -67,7 +68,9 @@ def main() -> None:
     (text,) = read_rows(f"{DATA}/corpora/wikitext2/train_5k.jsonl")
     write(FOLDER / "wikipedia.jsonl", [{"text": plain(text["text"])}])
     read = documents()
-    write(FOLDER / "gists.jsonl", list(gists([each for each in read if each.source in PROSE], seed=SEED)))
+    prose = [each for each in read if each.source in PROSE]
+    write(FOLDER / "gists.jsonl", list(gists(prose, seed=SEED)))
+    write(FOLDER / "practice.jsonl", list(practice(prose, seed=SEED)))
     pools = pools_of(read)
     write(FOLDER / "episodes.jsonl", list(episodes(pools, characters=CHARACTERS, seed=SEED)))
 

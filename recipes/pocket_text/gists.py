@@ -33,7 +33,7 @@ def gists(documents: Sequence[Document], *, seed: int) -> Iterator[dict[str, Any
     """Rows of what is asked, the text and its gist, one for each passage of running prose."""
     for number, document in enumerate(documents):
         draw = random.Random(f"{seed} gists {number}")
-        for place, passage in enumerate(_passages(document.text)):
+        for place, passage in enumerate(passages(document.text)):
             if document.source in LONG and (place + number) % BOOKS:
                 continue
             if (at := central(passage)) is not None:
@@ -41,7 +41,7 @@ def gists(documents: Sequence[Document], *, seed: int) -> Iterator[dict[str, Any
                 yield {"corpus": document.source, "ask": draw.choice(ASKS), "text": rest, "gist": passage[at]}
 
 
-def _passages(text: str) -> Iterator[tuple[str, ...]]:
+def passages(text: str) -> Iterator[tuple[str, ...]]:
     """Neighbouring paragraphs' sentences, until they are long enough; a paragraph without any begins anew."""
     least, most = PASSAGE
     held: list[str] = []

@@ -12,6 +12,9 @@ from transformers import AutoModelForSeq2SeqLM
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import root_of
+from tuneladder.model.inspect import from_shape
+from tuneladder.model.root import root_base
+from tuneladder.store import Store
 from tuneladder.task.pairs import PairCoder, Paired
 from tuneladder.task.tokenizer import train_tokenizer
 from tuneladder.train.batches import Blocks
@@ -145,8 +148,23 @@ def test_only_who_asks_has_the_stacks_compiled(tiny_seq2seq, tiny_task, lend, mo
         assert compiled == names
 
 
-def test_the_table_of_a_head_that_is_scaled_down_learns_faster(tiny_seq2seq) -> None:
+def test_embeddings_learn_as_much_faster_as_they_are_wider(tiny_seq2seq) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(tiny_seq2seq.location)
-    assert table_of(model) == pytest.approx(32**0.5)
+    assert table_of(model) == pytest.approx(1, abs=0.05)
+    with torch.no_grad():
+        model.shared.weight.mul_(3)
+    assert table_of(model) == pytest.approx(3, abs=0.15)
+    as_t5_draws_it = AutoModelForSeq2SeqLM.from_config(model.config)
+    assert table_of(as_t5_draws_it) == pytest.approx(32**0.5, rel=0.05)
     model.config.scale_decoder_outputs = False
     assert table_of(model) == 1.0
+
+
+def test_a_root_has_a_narrow_table_and_guesses_evenly_at_first(tiny_task, tmp_path) -> None:
+    shape = {"family": "seq2seq", "layers": 2, "width": 64, "heads": 4, "vocabulary": 420}
+    base = root_base(from_shape("tiny", shape), tiny_task, Store(tmp_path), seed=0)
+    model = AutoModelForSeq2SeqLM.from_pretrained(base.location)
+    assert float(model.shared.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.05)
+    ids = torch.arange(4, 68)[None]
+    logits = model(input_ids=ids, decoder_input_ids=ids.flip(1)).logits
+    assert float(logits.detach().std()) == pytest.approx(1, rel=0.15)

@@ -15,6 +15,8 @@ from tuneladder.store import Store, digest
 from tuneladder.task.tokenizer import train_tokenizer
 from tuneladder.types import Base, Document, Task
 
+VERSION = 2  # of how a root is drawn
+
 
 def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
     """The base itself, or for a shape the folder that was made of it. Weights are drawn by `seed`, in float32."""
@@ -49,9 +51,22 @@ def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
             config.cls_token_id = config.sep_token_id = tokenizer.eos_token_id
         kinds: dict[str, Any] = {"encoder": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
         torch.manual_seed(seed)
-        kinds.get(family, AutoModelForCausalLM).from_config(config).save_pretrained(folder)
+        model = kinds.get(family, AutoModelForCausalLM).from_config(config)
+        if family == "seq2seq":
+            narrow(model)
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return {"tokens": len(tokenizer)}
 
-    folder = store.once(f"root-{digest(base.settings, documents, task.mixture, seed)}", make)
+    folder = store.once(f"root-{digest(VERSION, base.settings, documents, task.mixture, seed)}", make)
     return replace(inspect(str(folder)), name=base.name, licence=base.licence)
+
+
+def narrow(model: Any) -> None:
+    """Make the table of a T5 as wide as its other matrices. Its authors drew them as wide as 1 (arXiv:1910.10683 had Adafactor,
+    whose rates follow the weights' own size): under one rate for all the head would stay behind, and in the decoder what a token is
+    would drown what the layers say of it. The last norm gives back what the logits lose, for the head reads the same table."""
+    root = model.config.d_model**0.5
+    with torch.no_grad():
+        model.shared.weight.div_(root)
+        model.decoder.final_layer_norm.weight.mul_(root)

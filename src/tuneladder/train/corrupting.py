@@ -147,10 +147,13 @@ class Corrupted:
 
 
 def table_of(model: Any) -> float:
-    """How many times faster the embeddings should learn than the rest. T5 with tied embeddings draws them as wide as 1, and divides
-    what its head reads by the root of the width: one rate for all would leave the head behind (arXiv:1910.10683 had Adafactor,
-    whose rates follow the weights' own size)."""
-    return float(model.config.hidden_size**0.5) if getattr(model.config, "scale_decoder_outputs", False) else 1.0
+    """How many times faster the embeddings should learn than the rest: as many as they are wider. T5 with tied embeddings drew them
+    as wide as 1, which is the root of the model's width times the rest (arXiv:1910.10683 had Adafactor, whose rates follow the
+    weights' own size); a root made of a shape has them as narrow as the rest."""
+    if not getattr(model.config, "scale_decoder_outputs", False):
+        return 1.0
+    table, root = model.get_input_embeddings().weight.detach().float(), float(model.config.hidden_size**0.5)
+    return min(max(1.0, float(table.square().mean().sqrt()) * root), root)
 
 
 def held_out(texts: Sequence[str], coder: PairCoder, *, length: int, rows: int, end: int, most: int = 64) -> list[Micro]:
