@@ -17,6 +17,7 @@ from tuneladder.model.attach import body_targets, head_modules
 from tuneladder.model.inspect import inspect
 from tuneladder.model.memory import lora_parameters
 from tuneladder.model.shelf import Shelf
+from tuneladder.train.batches import Labelled, pad_labelled
 from tuneladder.types import Decoding, Embedder, Head, Turn
 
 TEXTS = (
@@ -66,6 +67,38 @@ def test_padding_does_not_change_an_answer(shelf, root, head):
         assert read == pytest.approx([engine.read([text])[0] for text in TEXTS], rel=1e-4)
     assert np.allclose(together, alone, atol=1e-4)
     assert np.allclose(np.exp(together).sum(1), 1, atol=1e-5)
+
+
+def test_a_pair_has_the_token_types_that_its_own_tokenizer_gives(shelf, root, tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = {
+        word: at
+        for at, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["the", "river", "runs", "mill", "a", "heron"]))
+    }
+    made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = BertTokenizerFast(tokenizer_object=made)
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": len(words)}
+    model = BertModel(BertConfig(**small, initializer_range=1.0)).eval()
+    model.save_pretrained(tmp_path)
+    bert = replace(root, base=inspect(str(tmp_path)))
+    pairs = (("the river runs", "a heron"), ("a mill", "the heron runs"))
+    with shelf.engine(bert) as engine:
+        found = engine.embed([(Turn("user", "\n\n".join(pair)),) for pair in pairs])
+    for row, (first, second) in zip(found, pairs, strict=True):
+        inputs = tokenizer(first, second, return_tensors="pt")
+        assert inputs["token_type_ids"].sum() > 0
+        with torch.no_grad():
+            own = model(**inputs).last_hidden_state[0].mean(0)
+        assert np.allclose(row, own.numpy(), atol=1e-4)
+    with shelf.live(replace(bert, head=Head("classes", ("a", "b")))) as live:
+        rows = [Labelled(row.ids, [0]) for row in live.texts.encode_many(["\n\n".join(pair) for pair in pairs])]
+        assert pad_labelled(rows, divider=live.texts.divider).segments[0, : len(rows[0].ids)].tolist() == [0] * 5 + [1] * 3
 
 
 def test_a_short_text_is_read_with_each_token_hidden_once(shelf, root):

@@ -28,7 +28,8 @@ STEP = Pretrain(tokens=1024, length=32, batch_size=4, learning_rate=2e-3, looks=
 @pytest.fixture(scope="module")
 def coder() -> TextCoder:
     text = "The river runs past the mill. A heron stands in the shallows and waits."
-    return TextCoder(train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, family="encoder"), 64)
+    tokenizer = train_tokenizer([Document(text)], vocabulary=300, context=64, mixture={}, seed=0, family="encoder")
+    return TextCoder(tokenizer, 64, kinds=2)
 
 
 def config(**changes: float) -> BertConfig:
@@ -38,7 +39,7 @@ def config(**changes: float) -> BertConfig:
 
 def pairs(coder: TextCoder, tokens: np.ndarray, *, steps: int = 20, seed: int = 0, length: int = 41) -> Pairs:
     blocks = Blocks({"mill": tokens}, {}, length=length - marks(coder), batch=8, rows=4, steps=steps, seed=0)
-    return Pairs(blocks, coder, vocabulary=300, seed=seed, segments=True)
+    return Pairs(blocks, coder, vocabulary=300, seed=seed)
 
 
 def test_half_of_the_pairs_follow_and_the_others_come_from_elsewhere(coder: TextCoder) -> None:

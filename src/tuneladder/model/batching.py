@@ -116,6 +116,13 @@ def padded(rows: Sequence[list[int]], *, tile: int = 1) -> tuple[torch.Tensor, t
     return ids_BT, mask_BT
 
 
+def kinds_of(ids_BT: torch.Tensor, divider: int) -> torch.Tensor:
+    """Which part of its row each token is of, (B, T) of int64: 0 up to the first `divider` and with it, and 1 from there on, as
+    pairs of texts were pretrained (arXiv:1810.04805, section 3)."""
+    marks_BT = (ids_BT == divider).long()
+    return (marks_BT.cumsum(1) > marks_BT).long()
+
+
 def mean_of(hidden_BTD: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
     """(B, D) float32: the mean over the tokens that the mask shows."""
     shown_BT1 = mask_BT[..., None].float()

@@ -17,7 +17,19 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import Refused
-from tuneladder.model.batching import HANDS, MOST_TOKENS, SHORT, Calls, batches_of, label_places, mean_of, padded, running, unit
+from tuneladder.model.batching import (
+    HANDS,
+    MOST_TOKENS,
+    SHORT,
+    Calls,
+    batches_of,
+    kinds_of,
+    label_places,
+    mean_of,
+    padded,
+    running,
+    unit,
+)
 from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
@@ -27,6 +39,9 @@ from tuneladder.types import Decoding, Turns
 
 # What a cosine is divided by before it is a score among labels; it orders nothing anew, and only shapes the confidence.
 TEMPERATURE = 0.05
+
+
+Inputs = dict[str, torch.Tensor]
 
 
 class _Read(Protocol):
@@ -85,22 +100,22 @@ class EncoderEngine:
         return self._embedded([said(ask) for ask in asks])
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        def mean(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-            return mean_of(self._core.base_model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state, mask_BT)
+        def mean(inputs: Inputs) -> torch.Tensor:
+            return mean_of(self._core.base_model(**inputs).last_hidden_state, inputs["attention_mask"])
 
         rows = self._encode(texts)
         return np.stack(self._pass(rows, mean)) if rows else np.zeros((0, self._core.config.hidden_size), np.float32)
 
     def _logs(self, asks: Sequence[Turns]) -> list[np.ndarray[Any, Any]]:
-        def logs(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-            logits_BK = self._model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
+        def logs(inputs: Inputs) -> torch.Tensor:
+            logits_BK = self._model(**inputs).logits.float()
             return torch.log_softmax(logits_BK, dim=-1)
 
         return self._pass(self._encode([said(ask) for ask in asks]), logs)
 
     def _tagged(self, texts: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
-        def likeliest(ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-            return self._model(input_ids=ids_BT, attention_mask=mask_BT).logits.argmax(-1)  # type: ignore[no-any-return]
+        def likeliest(inputs: Inputs) -> torch.Tensor:
+            return self._model(**inputs).logits.argmax(-1)  # type: ignore[no-any-return]
 
         found = [[OUTSIDE] * len(words_of(text)) for text in texts]
         windows = [(text, window) for text, own in enumerate(self.coder.encode_words(texts)) for window in own]
@@ -116,13 +131,20 @@ class EncoderEngine:
         self.calls.cut += sum(row.cut > 0 for row in rows)
         return rows
 
-    def _pass(self, rows: Sequence[_Read], run: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> list[np.ndarray[Any, Any]]:
-        """What `run` makes of each row, in order; `run` sees a batch's ids and mask, both (B, T)."""
+    def _inputs(self, rows: Sequence[_Read]) -> Inputs:
+        """What the model reads of a batch, each (B, T)."""
+        ids_BT, mask_BT = padded([row.ids for row in rows])
+        found = {"input_ids": ids_BT, "attention_mask": mask_BT}
+        if self.coder.divider is not None:
+            found["token_type_ids"] = kinds_of(ids_BT, self.coder.divider)
+        return {name: value.to(self._device) for name, value in found.items()}
+
+    def _pass(self, rows: Sequence[_Read], run: Callable[[Inputs], torch.Tensor]) -> list[np.ndarray[Any, Any]]:
+        """What `run` makes of each row, in order; `run` sees what the model reads of a batch."""
 
         def one(batch: list[int]) -> np.ndarray[Any, Any]:
-            ids_BT, mask_BT = padded([rows[at].ids for at in batch])
             with torch.no_grad():
-                return run(ids_BT.to(self._device), mask_BT.to(self._device)).float().cpu().numpy()
+                return run(self._inputs([rows[at] for at in batch])).float().cpu().numpy()
 
         found: list[Any] = [None] * len(rows)
         with self._running(self._model) as lanes:
@@ -206,12 +228,12 @@ class MaskedEngine(EncoderEngine):
     @torch.no_grad()
     def _hidden(self, batch: Sequence[_Asked]) -> list[float]:
         """The summed log-probability of each row's hidden tokens; the head runs on their places only."""
-        ids_BT, mask_BT = padded([each.ids for each in batch])
-        width = ids_BT.shape[1]
+        inputs = self._inputs(batch)
+        width = inputs["input_ids"].shape[1]
         index_n = torch.tensor([row * width + place for row, each in enumerate(batch) for place in each.places])
         tokens_n = torch.tensor([token for each in batch for token in each.tokens], device=self._device)
         with reading(self._masked, index_n.to(self._device)):
-            logits_nV = self._masked(input_ids=ids_BT.to(self._device), attention_mask=mask_BT.to(self._device)).logits.float()
+            logits_nV = self._masked(**inputs).logits.float()
         logs_n = -functional.cross_entropy(logits_nV, tokens_n, reduction="none").double()
         return [float(own.sum()) for own in torch.split(logs_n, [len(each.places) for each in batch])]
 

@@ -49,7 +49,8 @@ class Live:
 
     @cached_property
     def texts(self) -> TextCoder:
-        return TextCoder(self.tokenizer, self.context)
+        kinds = int(getattr(self.model.config, "type_vocab_size", 0) or 0)
+        return TextCoder(self.tokenizer, self.context, kinds=kinds)
 
     @cached_property
     def pairs(self) -> PairCoder:

@@ -33,9 +33,11 @@ class TextCoder:
     """An encoder's tokenizer and context in tokens. Special tokens in a row's text are plain text, as they are for a decoder.
 
     `opening`, `between` and `closing` are the marks around a text and between its parts; `mask` is None without a mask token.
+    `divider` is the mark after which a token is of the second part: None for a model that has one of the `kinds` of tokens by
+    which BERT is told.
     """
 
-    def __init__(self, tokenizer: Any, context: int) -> None:
+    def __init__(self, tokenizer: Any, context: int, *, kinds: int = 1) -> None:
         self.tokenizer = tokenizer
         self.context = context
         self.mask: int | None = tokenizer.mask_token_id
@@ -43,6 +45,7 @@ class TextCoder:
         self._core, _, _ = guarded(tokenizer)
         self.opening, _, self.closing = marks_of(tokenizer)
         self.between = marks_of(tokenizer, pair=True)[1]
+        self.divider = self.between[-1] if kinds > 1 and self.between else None
 
     def encode_many(self, texts: Sequence[str], *, limit: int | None = None) -> list[Encoded]:
         """The tokens of each text with its marks; one too long for `limit` (the context if None) loses its middle."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from tuneladder.model.batching import TILE, padded
+from tuneladder.model.batching import TILE, kinds_of, padded
 from tuneladder.model.lanes import dealt
 from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
@@ -36,9 +36,9 @@ class Micro:
     one, a word's tag, or of each row its label (B,).
 
     mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
-    Rows that are pairs of segments have their label in pairs (B,), in segments (B, T) which of the two a token is of where the
-    model is told, and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a
-    seq2seq's decoder reads: there the rows are places in it, and ids is the source.
+    segments (B, T) is which part of a row a token is of, where the model is told. Rows that are pairs of segments have their label
+    in pairs (B,), and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a seq2seq's
+    decoder reads: there the rows are places in it, and ids is the source.
     """
 
     ids: torch.Tensor
@@ -56,6 +56,12 @@ class Micro:
     def size(self) -> int:
         """Tokens that pass through the model, padding included."""
         return self.ids.numel() + (0 if self.answers is None else self.answers.numel())
+
+    @property
+    def read(self) -> dict[str, torch.Tensor | None]:
+        """What a model reads of it, by the names that it has for them."""
+        kinds = {} if self.segments is None else {"token_type_ids": self.segments}
+        return {"input_ids": self.ids, "attention_mask": self.mask, **kinds}
 
     @property
     def learned(self) -> int:
@@ -129,12 +135,14 @@ def in_one(micro: Micro) -> Micro:
     return replace(micro, ids=micro.ids.reshape(1, -1), grid=grid_of([length] * rows))
 
 
-def pad_labelled(rows: Sequence[Labelled]) -> Micro:
-    """As `pad`, with a mask, for an encoder's classification head: of texts, or of words."""
+def pad_labelled(rows: Sequence[Labelled], *, divider: int | None = None) -> Micro:
+    """As `pad`, with a mask, for an encoder's classification head: of texts, or of words. A text's tokens after its first `divider`
+    are of the second kind."""
     ids_BT, mask_BT = padded([row.ids for row in rows], tile=TILE)
     places = [at * ids_BT.shape[1] + place for at, row in enumerate(rows) for place in row.places or ()]
     targets = torch.tensor([label for row in rows for label in row.labels])
-    return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT)
+    segments = None if divider is None else kinds_of(ids_BT, divider)
+    return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT, segments=segments)
 
 
 def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:

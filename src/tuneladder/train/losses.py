@@ -41,7 +41,7 @@ def hidden_token(model: Any, micro: Micro) -> torch.Tensor:
     """
     assert micro.rows is not None
     with reading(model, micro.rows):
-        logits_NV = model(input_ids=micro.ids, attention_mask=micro.mask).logits
+        logits_NV = model(**micro.read).logits
     return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
 
 
@@ -50,7 +50,7 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
 
     The head runs on those places only: of answers (B, U) it sees (N, width).
     """
-    inputs = {"input_ids": micro.ids, "attention_mask": micro.mask, "decoder_input_ids": micro.answers, "use_cache": False}
+    inputs = {**micro.read, "decoder_input_ids": micro.answers, "use_cache": False}
     if micro.rows is None:
         logits_NV = model(**inputs).logits.flatten(0, 1)
     else:
@@ -61,7 +61,7 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
 
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
     """Cross-entropy of each row's label, or of the tag at each of the micro-batch's places, natural log, summed."""
-    logits = model(input_ids=micro.ids, attention_mask=micro.mask).logits  # (B, K), or of words (B, T, K)
+    logits = model(**micro.read).logits  # (B, K), or of words (B, T, K)
     if micro.rows is not None:
         logits = logits.flatten(0, 1).index_select(0, micro.rows)
     return functional.cross_entropy(logits.float(), micro.targets, reduction="sum")

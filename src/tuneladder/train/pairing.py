@@ -57,10 +57,10 @@ def marks(coder: TextCoder) -> int:
 
 class Pairs:
     """Blocks of running text as pairs of segments, `blocks.length` tokens and the marks to a row, tokens of it hidden. What is
-    drawn is a pure function of the seed, the step and the row. `segments`: whether the base tells the two by their token types."""
+    drawn is a pure function of the seed, the step and the row."""
 
-    def __init__(self, blocks: Blocks, coder: TextCoder, *, vocabulary: int, seed: int, segments: bool) -> None:
-        self.blocks, self.coder, self.vocabulary, self.seed, self.segments = blocks, coder, vocabulary, seed, segments
+    def __init__(self, blocks: Blocks, coder: TextCoder, *, vocabulary: int, seed: int) -> None:
+        self.blocks, self.coder, self.vocabulary, self.seed = blocks, coder, vocabulary, seed
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -75,11 +75,11 @@ class Pairs:
             elsewhere = (own + int(draw.integers(1, blocks.count))) % blocks.count if blocks.count > 1 else own
             first, other = blocks.block(own)[:-1], blocks.block(elsewhere)[:-1]
             pairs.append(pair(first, other, self.coder, vocabulary=self.vocabulary, draw=draw))
-        return micros(pairs, rows=blocks.rows, segments=self.segments)
+        return micros(pairs, rows=blocks.rows, segments=self.coder.divider is not None)
 
 
 def held_out_pairs(
-    texts: Sequence[str], coder: TextCoder, *, vocabulary: int, length: int, rows: int, end: int, segments: bool, most: int = 64
+    texts: Sequence[str], coder: TextCoder, *, vocabulary: int, length: int, rows: int, end: int, most: int = 64
 ) -> list[Micro]:
     """At most `most` pairs of `length` tokens of held-out text, spread evenly, drawn by a seed of their own."""
     blocks = spread(coder.encode_plain(texts), length=length, end=end, most=most)
@@ -88,7 +88,7 @@ def held_out_pairs(
         draw = np.random.default_rng([1, at])
         other = blocks[(at + int(draw.integers(1, len(blocks)))) % len(blocks)] if len(blocks) > 1 else block
         pairs.append(pair(block, other, coder, vocabulary=vocabulary, draw=draw))
-    return micros(pairs, rows=rows, segments=segments)
+    return micros(pairs, rows=rows, segments=coder.divider is not None)
 
 
 def micros(pairs: Sequence[Pair], *, rows: int, segments: bool) -> list[Micro]:
@@ -124,9 +124,8 @@ class HiddenAndNext:
     def __call__(self, model: Paired, micro: Micro) -> torch.Tensor:
         assert micro.rows is not None
         assert micro.pairs is not None
-        kinds = {} if micro.segments is None else {"token_type_ids": micro.segments}
         with keeping(model.encoder.base_model) as kept, reading(model.encoder, micro.rows):
-            logits_NV = model.encoder(input_ids=micro.ids, attention_mask=micro.mask, **kinds).logits
+            logits_NV = model.encoder(**micro.read).logits
         hidden = functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
         following_B2 = model.head(kept[0].last_hidden_state)
         pairs = functional.cross_entropy(following_B2.float(), micro.pairs, reduction="sum")

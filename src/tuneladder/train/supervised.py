@@ -213,7 +213,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         if side:
             cut = side_by_side
         elif family == "encoder" and during.enter_context(masked.unpadded(core)):
-            cut = partial(side_by_side, pad=pad_labelled)
+            cut = partial(side_by_side, pad=_padding(family, live))
         else:
             cut = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD, pad=_padding(family, live))
         batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
@@ -230,7 +230,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
 
 def _padding(family: Family, live: Live) -> Pad:
     if family == "encoder":
-        return pad_labelled
+        return partial(pad_labelled, divider=live.texts.divider)
     return partial(pad_pairs, start=live.pairs.start) if family == "seq2seq" else pad
 
 

@@ -31,7 +31,7 @@ class LinearProbe:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     head: Literal["logistic", "centroid"] = "logistic"
     strength: float = 0.0

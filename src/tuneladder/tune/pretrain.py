@@ -66,7 +66,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     tokens: int = 15_000_000
     length: int = 0
@@ -209,7 +209,6 @@ class Pretrain:
             return _Lesson(
                 masked, held_out(texts, coder, length=length - around, **held), hidden_token, model, lambda: model, lanes
             )
-        own["segments"] = held["segments"] = int(getattr(model.config, "type_vocab_size", 0)) > 1
         trust = bool(base.settings.get("trust_remote_code"))
         head = pair_head(variant.weights or base.location, model, seed=kit.seed, trust=trust)
         pairs = Pairs(blocks(marks(coder)), coder, seed=kit.seed, **own)
