@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from tuneladder.model.ask import turns_of
 from tuneladder.model.shelf import Shelf
-from tuneladder.task.pairs import encode_pairs
+from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.train.batches import bundle, pad_pairs
 from tuneladder.train.loop import Passes
 from tuneladder.train.losses import answer_token
@@ -52,6 +52,17 @@ def test_loss_and_gradients_are_those_of_plain_transformers(rows, tiny_seq2seq, 
     for name, weight in plain.named_parameters():
         assert torch.allclose(weight.grad, wanted[name], rtol=1e-3, atol=1e-6), name
     passes.close()
+
+
+def test_pairs_stand_beside_those_whose_parts_are_as_long(rows):
+    coder = rows[1]
+    shapes = [(16, 240), (240, 16), (128, 128), (20, 200), (200, 20), (130, 120)] * 4
+    data = [Paired([5] * source, [6] * target) for source, target in shapes]
+    micros = bundle(data, tokens=2048, overhead=16, pad=partial(pad_pairs, start=coder.start))
+    assert sum(len(micro.ids) for micro in micros) == len(data)
+    assert all(micro.size <= 2048 for micro in micros)
+    # sorted by their sums alone, all of these would be padded to twice what they hold
+    assert sum(micro.size for micro in micros) < 1.25 * sum(map(sum, shapes))
 
 
 def test_the_head_runs_on_learned_places_alone(rows, tiny_seq2seq):

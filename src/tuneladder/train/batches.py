@@ -25,6 +25,7 @@ from tuneladder.task.encode import Encoded
 from tuneladder.task.pairs import Paired
 
 OVERHEAD = 64  # tokens that a pass is worth: what a small model's takes however few it holds
+KIN = 64  # tokens by which targets may differ before they stand apart
 WHOLE_OVERHEAD = 256  # where every weight learns: a pass casts each, and makes a gradient of its size
 PARTS = (1.6, 1.3, 1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
 
@@ -179,26 +180,44 @@ def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 
 
     Each pass costs as much as `overhead` tokens more than it holds.
     """
-    order = sorted(rows, key=lambda row: len(row.ids))
-    share = sum(padded_length(len(row.ids)) for row in rows) / lanes
+    order = sorted(rows, key=_kin)
+    share = sum(_padded([row]) for row in rows) / lanes
     limits = [tokens] if lanes == 1 else [min(tokens, math.ceil(share * part)) for part in PARTS]
     cuts = [_cut(order, tokens=limit, overhead=overhead) for limit in dict.fromkeys(limits)]
 
     def slowest(groups: list[Sequence[Row]]) -> float:
-        costs = [len(group) * padded_length(len(group[-1].ids)) + overhead for group in groups]
+        costs = [_padded(group) + overhead for group in groups]
         return max((sum(costs[index] for index in lane) for lane in dealt(costs, lanes)), default=0)
 
     return [pad(group) for group in min(cuts, key=slowest)]
+
+
+def _parts(row: Row) -> tuple[int, ...]:
+    """How long each part of a row is that is padded for itself: a source and a target, or all of it."""
+    return (len(row.source), len(row.target)) if isinstance(row, Paired) else (len(row.ids),)
+
+
+def _kin(row: Row) -> tuple[int, ...]:
+    """What rows are sorted by, so that neighbours have parts of like length: pairs by their target roughly, and then by their
+    source."""
+    *source, last = _parts(row)
+    return (last // KIN, *source, last) if source else (last,)
+
+
+def _padded(rows: Sequence[Row]) -> int:
+    """How many tokens rows have when they are padded to one another."""
+    return len(rows) * sum(padded_length(max(sizes)) for sizes in zip(*map(_parts, rows), strict=True))
 
 
 def _cut(order: Sequence[Row], *, tokens: int, overhead: int) -> list[Sequence[Row]]:
     """Of all ways to cut the sorted rows into groups of at most `tokens`, the one with the fewest padded tokens."""
     cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
     for end in range(1, len(order) + 1):
-        longest = padded_length(len(order[end - 1].ids))
         options = []
+        longest = (0,) * len(_parts(order[end - 1]))
         for start in range(end - 1, -1, -1):
-            padded = (end - start) * longest
+            longest = tuple(map(max, longest, _parts(order[start])))
+            padded = (end - start) * sum(map(padded_length, longest))
             if padded > tokens and end - start > 1:
                 break
             options.append((cheapest[start][0] + padded + overhead, start))
