@@ -14,6 +14,10 @@ from tuneladder.types import Base, Step
 
 # what a test cannot wait for at its default, and learning rates that move a model of two layers
 SMALL = {
+    "adapter": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "ia3": {"epochs": 2, "learning_rate": 5e-2, "batch_size": 8},
+    "prefix_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
+    "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.written import asleep
+
+
+class Attached(NamedTuple):
+    """A model with an adapter: what is called and trained, how the adapter is saved (into a folder, over the base of that name),
+    and the tokens that stand before all that the model reads."""
+
+    model: Any
+    save: Callable[[Path, str], None]
+    soft: tuple[int, ...] = ()
 
 
 def attach_lora(
@@ -20,30 +30,60 @@ def attach_lora(
     dropout: float,
     targets: Sequence[str],
     seed: int,
+    dora: bool = False,
+    rslora: bool = False,
     head: Sequence[str] = (),
     tags: bool = False,
 ) -> Any:
-    """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly.
+    """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly. `dora`
+    learns each matrix's magnitude apart from its direction (arXiv:2402.09353), `rslora` divides alpha by the root of the rank
+    (arXiv:2312.03732).
 
     Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in. `head` names the
     modules of a classification head, which learn whole and are saved with the adapter; with `tags` it labels words.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
     from peft.tuners.lora import Linear
 
-    torch.manual_seed(seed)
     settings: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(targets)}
+    tuned = _attached(model, LoraConfig, head, tags, seed=seed, use_dora=dora, use_rslora=rslora, **settings)
+    for module in tuned.modules():
+        if isinstance(module, Linear) and not dropout and not dora:
+            module.forward = _lean(module)
+    return tuned
+
+
+def attach_ia3(
+    model: Any, *, scaled: Sequence[str], fed: Sequence[str], seed: int, head: Sequence[str] = (), tags: bool = False
+) -> Any:
+    """(IA)^3 (arXiv:2205.05638, section 3.3): a vector that multiplies what the modules in `scaled` make (keys and values), and
+    what those in `fed` read (the last layer of an MLP); ones at first. Returns a PeftModel, as `attach_lora` does."""
+    from peft import IA3Config
+
+    every = {"target_modules": [*scaled, *fed], "feedforward_modules": list(fed)}
+    return _attached(model, IA3Config, head, tags, seed=seed, **every)
+
+
+def _attached(model: Any, config: Any, head: Sequence[str], tags: bool, *, seed: int, **settings: Any) -> Any:
+    from peft import get_peft_model
+
+    torch.manual_seed(seed)
     if head:
         settings["modules_to_save"] = list(head)
+    return learning(get_peft_model(model, config(**settings, task_type=kind_of(model, head, tags))))
+
+
+def kind_of(model: Any, head: Sequence[str], tags: bool) -> str:
+    """What PEFT calls the task of a model, with a classification head or without."""
     head_kind = "TOKEN_CLS" if tags else "SEQ_CLS"
-    kind = head_kind if head else "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-    tuned = get_peft_model(model, LoraConfig(**settings, task_type=kind))
+    return head_kind if head else "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+
+
+def learning(tuned: Any) -> Any:
+    """What learns of it is made float32: PEFT copies a head in the precision that the base is held in."""
     for weight in tuned.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()  # PEFT copies a head in the precision that the base is held in
-    for module in tuned.modules():
-        if isinstance(module, Linear) and not dropout:
-            module.forward = _lean(module)
+            weight.data = weight.data.float()
     return tuned
 
 
@@ -84,6 +124,28 @@ def head_modules(model: Any, fresh: Sequence[str]) -> list[str]:
     outside = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
     inside = {name.rpartition(".")[0] for name in fresh if name.startswith(f"{body}.")}
     return [*outside, *sorted(inside)]
+
+
+HEAD = "head:"  # before the names of a head's weights in an adapter's file of our own
+
+
+def head_weights(model: Any, head: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The weights of the modules that `head` names, as an adapter's file of our own has them."""
+    return {
+        f"{HEAD}{name}.{one}": weight.detach().contiguous()
+        for name in head
+        for one, weight in model.get_submodule(name).named_parameters()
+    }
+
+
+def put_head(model: Any, kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give the model the head's weights of an adapter's file; what else the file has."""
+    weights = dict(model.named_parameters())
+    for name, value in kept.items():
+        if name.startswith(HEAD):
+            own = weights[name.removeprefix(HEAD)]
+            own.data = value.to(own)
+    return {name: value for name, value in kept.items() if not name.startswith(HEAD)}
 
 
 def with_body_of(model: Any, masked: Any) -> Any:
@@ -148,11 +210,10 @@ def with_pair_head(model: Any, head: PairHead) -> Any:
     return whole
 
 
-def open_adapter(model: Any, folder: str) -> Any:
-    """The model with a saved adapter over it, frozen."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, folder, is_trainable=False)
+def adapter_kind(folder: Path, kind: str, *, base: str, **settings: Any) -> None:
+    """Write the adapter_config.json of an adapter that PEFT has no form for; PEFT says so when it meets its `kind`."""
+    kept = {"peft_type": kind, "base_model_name_or_path": base, **settings}
+    (folder / "adapter_config.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
 def merged(model: Any) -> Any:
@@ -167,8 +228,70 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    config.target_modules = sorted(config.target_modules)  # PEFT holds a set, whose order differs between processes
+    for name in ("target_modules", "feedforward_modules"):  # PEFT holds sets, whose order differs between processes
+        if getattr(config, name, None):
+            setattr(config, name, sorted(getattr(config, name)))
     model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def linears_of(model: Any) -> list[tuple[str, Any]]:
+    """The linear modules of a model by their whole names, GPT-2's transposed ones among them, without its head."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    every = [(name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    return [(name, module) for name, module in every if module is not head]
+
+
+def out_of(module: Any) -> int:
+    """How many numbers a linear module makes of a token."""
+    return int(module.out_features if isinstance(module, torch.nn.Linear) else module.nf)
+
+
+def in_attention(name: str) -> bool:
+    """Whether a module of this whole name is part of attention."""
+    return "attn" in name.lower() or "attention" in name.lower()
+
+
+KEYS = ("k_proj", "key", "k", "k_lin", "key_proj")
+VALUES = ("v_proj", "value", "v", "v_lin", "value_proj")
+FUSED = ("c_attn", "Wqkv", "qkv_proj")  # queries first, then keys, then values, each in one piece
+
+
+def makers(model: Any, step: str) -> list[tuple[str, Any, int]]:
+    """The linear layers that make attention's keys and values: the name, the layer, and how many of its last columns are theirs.
+
+    Found by their names, for their shapes are alike; raises Refused where no name is known.
+    """
+    config = model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    queries = heads * int(getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads)
+    found = []
+    for name, module in linears_of(model):
+        last = name.rpartition(".")[2]
+        if in_attention(name) and last in (*KEYS, *VALUES, *FUSED):
+            found.append((name, module, out_of(module) - (queries if last in FUSED else 0)))
+    if not found:
+        names = sorted({name.rpartition(".")[2] for name, _ in linears_of(model) if in_attention(name)})
+        known = ", ".join((*KEYS[:3], *FUSED))
+        hint = f"its attention has {', '.join(names) or 'no linear layers'}; known are {known} and their like"
+        raise Refused(f"{step} finds no keys and values in {type(model).__name__}", hint)
+    return found
+
+
+def mlp_ends(model: Any) -> list[tuple[str, Any]]:
+    """The last linear layer of each MLP: outside of attention, to the model's width from another."""
+    width = int(model.config.get_text_config().hidden_size)
+    return [
+        (name, module)
+        for name, module in linears_of(model)
+        if not in_attention(name) and out_of(module) == width and module.weight.numel() != width * width
+    ]
+
+
+def saved_by_peft(tuned: Any) -> Attached:
+    """A PeftModel as what learns and is saved."""
+    return Attached(tuned, lambda folder, base: save_adapter(tuned, folder, base=base))
 
 
 def body_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
@@ -187,15 +310,10 @@ def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     `attention` is the layers' attention projections, `all` every linear layer but the head, a list is taken by name. Found by
     looking at the model, not at its name. Raises Refused where nothing fits.
     """
-    from transformers.pytorch_utils import Conv1D
-
-    head = model.get_output_embeddings()
-    linears = [
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    ]
+    linears = [name for name, _ in linears_of(model)]
     endings = sorted({name.rpartition(".")[2] for name in linears})
     if targets in ("attention", "all"):
-        wanted = [name for name in linears if targets == "all" or "attn" in name.lower() or "attention" in name.lower()]
+        wanted = [name for name in linears if targets == "all" or in_attention(name)]
         others = set(linears) - set(wanted)
         chosen = {_ending(name, others) for name in wanted}
     else:

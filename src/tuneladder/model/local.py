@@ -124,7 +124,7 @@ class LocalEngine:
             ids = self.coder.encode_whole(text)
             if start is not None and ids[:1] != [start]:
                 ids = [start, *ids]
-            windows += [(number, window) for window in _windows(ids, self.coder.context)]
+            windows += [(number, window) for window in _windows(ids, self.coder.context, self.coder.soft)]
         totals = [0.0] * len(texts)
         with self._running() as lanes:
             scores, tokens = self._pass([window for _, window in windows], lanes, share=False)
@@ -249,13 +249,14 @@ class LocalEngine:
         return running(self._model, self.calls, self._lanes)
 
 
-def _windows(ids: list[int], context: int) -> Iterator[Item]:
-    """Windows of at most `context` tokens; each token but the first is in the ending of exactly one."""
+def _windows(ids: list[int], context: int, soft: Sequence[int]) -> Iterator[Item]:
+    """Windows of at most `context` tokens, each after what is soft; each token but the first is in the ending of exactly one."""
+    context -= len(soft)
     done = 1
     while done < len(ids):
         end = min(len(ids), context if done == 1 else done + context - context // 2)
         start = max(0, end - context)
-        yield Item(ids[start:done], [ids[done:end]], [[True] * (end - done)])
+        yield Item([*soft, *ids[start:done]], [ids[done:end]], [[True] * (end - done)])
         done = end
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from tuneladder.errors import Refused
 from tuneladder.types import Base
 
 Method = Literal["full", "adapter"]
@@ -64,20 +65,25 @@ def low_rank(rows: int, columns: int, r: int) -> int:
     return r * (rows + columns)
 
 
-def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all") -> int:
-    """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits."""
-    from tuneladder.model.attach import body_targets, is_target, linear_targets
+def skeleton_of(base: Base) -> Any:
+    """The base's modules without their numbers."""
     from tuneladder.model.inspect import config_of, skeleton
 
-    model = skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
-    if base.family == "encoder":
-        modules = dict(model.named_modules())
-        found = [modules[name].weight.shape for name in body_targets(model, targets)]
-        return sum(low_rank(rows, columns, r) for rows, columns in found)
-    endings = tuple(linear_targets(model, targets))
-    head = model.get_output_embeddings()
-    chosen = [module for name, module in model.named_modules() if is_target(name, endings) and module is not head]
-    return sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) for module in chosen)
+    return skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
+
+
+def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all", dora: bool = False) -> int:
+    """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits, and
+    for a rank above the width of one."""
+    from tuneladder.model.attach import body_targets, is_target, linear_targets, linears_of, out_of
+
+    model = skeleton_of(base)
+    chosen = (body_targets if base.family == "encoder" else linear_targets)(model, targets)
+    found = [module for name, module in linears_of(model) if is_target(name, chosen)]
+    narrow = min(min(module.weight.shape) for module in found)
+    if r > narrow:
+        raise Refused(f"rank {r} is above the width of a matrix of {base.name}, which is {narrow}", f"take at most r: {narrow}")
+    return sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) + out_of(module) * int(dora) for module in found)
 
 
 def training(

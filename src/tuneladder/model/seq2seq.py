@@ -278,14 +278,15 @@ class SpanEngine(Seq2seqEngine):
     def _asked(self, text: int, plain: list[int]) -> Iterator[_Asked]:
         """What is asked of one text, in windows of the context."""
         coder = self.coder
-        room = min(coder.context - len(coder.opening) - len(coder.closing), HANDS * MEAN * len(coder.sentinels))
+        before = [*coder.soft, *coder.opening]
+        room = min(coder.context - len(before) - len(coder.closing), HANDS * MEAN * len(coder.sentinels))
         for start in range(0, len(plain), room):
             window = plain[start : start + room]
             hands = _hands(len(window))
             for spans in hands if len(plain) <= SHORT else hands[:1]:
                 source, target, places = corrupted(window, spans, coder.sentinels)
                 weight = 1.0 if len(plain) <= SHORT else len(window) / len(places)
-                yield _Asked(text, weight, [*coder.opening, *source, *coder.closing], [*coder.opening, *target], places)
+                yield _Asked(text, weight, [*before, *source, *coder.closing], [*coder.opening, *target], places)
 
     @torch.no_grad()
     def _taken(self, batch: Sequence[_Asked]) -> list[float]:

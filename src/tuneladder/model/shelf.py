@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from tuneladder.errors import Failed
-from tuneladder.model.attach import open_adapter, with_body_of
+from tuneladder.model.adapters import open_adapter
+from tuneladder.model.attach import with_body_of
 from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
@@ -36,27 +37,29 @@ from tuneladder.types import Base, Engine, Head, Variant
 @dataclass(frozen=True)
 class Live:
     """A borrowed model with what is needed to feed it: a `coder` for a decoder, `texts` for an encoder, `pairs` for a seq2seq;
-    `fresh` are the names of the weights that no file holds."""
+    `fresh` are the names of the weights that no file holds, `soft` the tokens that stand before all that it reads."""
 
     model: Any
     tokenizer: Any
     fresh: tuple[str, ...]
     context: int
+    soft: tuple[int, ...] = ()
 
     @cached_property
     def coder(self) -> Coder:
-        return Coder(self.tokenizer, self.context)
+        return Coder(self.tokenizer, self.context, soft=self.soft)
 
     @cached_property
     def texts(self) -> TextCoder:
         kinds = int(getattr(self.model.config, "type_vocab_size", 0) or 0)
-        return TextCoder(self.tokenizer, self.context, kinds=kinds)
+        return TextCoder(self.tokenizer, self.context, kinds=kinds, soft=self.soft)
 
     @cached_property
     def pairs(self) -> PairCoder:
         config = self.model.config
         start = config.decoder_start_token_id
-        return PairCoder(self.tokenizer, self.context, start=int(config.pad_token_id if start is None else start))
+        start = int(config.pad_token_id if start is None else start)
+        return PairCoder(self.tokenizer, self.context, start=start, soft=self.soft)
 
 
 class Snapshot:
@@ -132,8 +135,8 @@ class Shelf:
         snapshot = Snapshot(model)
         self._lent = True
         try:
-            lent = open_adapter(model, variant.adapter) if variant.adapter else model
-            yield Live(lent, tokenizer, fresh, variant.base.context)
+            lent, soft = open_adapter(model, variant.adapter) if variant.adapter else (model, ())
+            yield Live(lent, tokenizer, fresh, variant.base.context, soft)
         finally:
             self._lent = False
             lent = None

@@ -67,11 +67,13 @@ class _Piece:
 
 
 class Coder:
-    """A tokenizer and a context in tokens. `stop_ids` end an answer: the end of text and the template's end of turn."""
+    """A tokenizer and a context in tokens. `stop_ids` end an answer: the end of text and the template's end of turn. `soft` are
+    tokens that stand before everything, and are neither learned nor cut."""
 
-    def __init__(self, tokenizer: Any, context: int) -> None:
+    def __init__(self, tokenizer: Any, context: int, *, soft: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.context = context
+        self.soft = tuple(soft)
         self.template = template_of(tokenizer)
         eos = tokenizer.eos_token_id
         end = tokenizer.convert_tokens_to_ids(self.template.end) if self.template.end else None
@@ -108,8 +110,8 @@ class Coder:
         return [self.cut(row, pair, every=every, close=close, limit=limit) for row, pair in zip(laid, pairs, strict=True)]
 
     def encode_whole(self, text: str) -> list[int]:
-        """The tokens of a plain text of any length after BOS, uncut."""
-        return self.lay([((), text)], every=False, close=False)[0].ids
+        """The tokens of a plain text of any length after BOS, uncut and without what is soft."""
+        return self.lay([((), text)], every=False, close=False)[0].ids[len(self.soft) :]
 
     def lay(self, pairs: Sequence[Pair], *, every: bool, close: bool) -> list[Laid]:
         """The tokens of each pair, uncut."""
@@ -182,10 +184,11 @@ class Coder:
         skip = 0
         while self.bos is not None and skip < len(ids) and ids[skip] == self.bos and turn[skip] == -1:
             skip += 1
+        ahead = list(self.soft)
         if skip or self._adds_bos:
             assert self.bos is not None
-            return Laid([self.bos, *ids[skip:]], [False, *learn[skip:]], [-1, *turn[skip:]])
-        return Laid(ids, learn, turn)
+            ahead.append(self.bos)
+        return Laid([*ahead, *ids[skip:]], [*[False] * len(ahead), *learn[skip:]], [*[-1] * len(ahead), *turn[skip:]])
 
 
 def encode_all(

@@ -36,11 +36,12 @@ class PairCoder:
     before it has written any.
 
     `opening` and `closing` are the tokenizer's marks around a text; `lead` is what is never learned from an answer nor asked of
-    it: what a decoder has read when the answer begins. `sentinels` are the tokens of span corruption, none without them.
+    it: what a decoder has read when the answer begins. `sentinels` are the tokens of span corruption, none without them. `soft` are
+    tokens that stand before every source.
     """
 
-    def __init__(self, tokenizer: Any, context: int, *, start: int) -> None:
-        self.tokenizer, self.context, self.start = tokenizer, context, start
+    def __init__(self, tokenizer: Any, context: int, *, start: int, soft: Sequence[int] = ()) -> None:
+        self.tokenizer, self.context, self.start, self.soft = tokenizer, context, start, tuple(soft)
         self.prompts = Coder(tokenizer, context)
         self.opening, _, self.closing = marks_of(tokenizer)
         self.lead = [start, *self.opening]
@@ -77,6 +78,7 @@ class PairCoder:
 
     def _source(self, laid: Laid, turns: Turns, limit: int | None) -> tuple[list[int], int]:
         missing = [] if laid.ids[: len(self.opening)] == self.opening else self.opening
+        missing = [*self.soft, *missing]
         room = self._room(limit) - len(missing) - len(self.closing)
         row = self.prompts.cut(laid, (turns, None), every=False, close=False, limit=room)
         return [*missing, *row.ids, *self.closing], row.cut

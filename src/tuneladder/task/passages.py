@@ -34,16 +34,17 @@ class TextCoder:
 
     `opening`, `between` and `closing` are the marks around a text and between its parts; `mask` is None without a mask token.
     `divider` is the mark after which a token is of the second part: None for a model that has one of the `kinds` of tokens by
-    which BERT is told.
+    which BERT is told. `soft` are tokens that stand before every text.
     """
 
-    def __init__(self, tokenizer: Any, context: int, *, kinds: int = 1) -> None:
+    def __init__(self, tokenizer: Any, context: int, *, kinds: int = 1, soft: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.context = context
         self.mask: int | None = tokenizer.mask_token_id
         self.specials = frozenset(tokenizer.all_special_ids)
         self._core, _, _ = guarded(tokenizer)
-        self.opening, _, self.closing = marks_of(tokenizer)
+        own, _, self.closing = marks_of(tokenizer)
+        self.opening = [*soft, *own]
         self.between = marks_of(tokenizer, pair=True)[1]
         self.divider = self.between[-1] if kinds > 1 and self.between else None
 

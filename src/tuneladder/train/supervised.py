@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -14,6 +14,7 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import masked, memory, sublayers
 from tuneladder.model.ask import turns_of
+from tuneladder.model.attach import Attached, draw_head, head_modules
 from tuneladder.model.batching import TILE
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
@@ -21,6 +22,7 @@ from tuneladder.model.packed import pack
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
+from tuneladder.store import resident
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
@@ -38,7 +40,7 @@ from tuneladder.train.batches import (
     pad_pairs,
     side_by_side,
 )
-from tuneladder.train.loop import Course, Loss, few_rows, learn
+from tuneladder.train.loop import Course, Loss, few_rows, learn, tidy
 from tuneladder.train.losses import answer_token, label_of, next_token
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
@@ -46,6 +48,7 @@ from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Promp
 EAGER_BELOW = 256
 PACKED_BELOW = 512  # and up to it rows are packed on a CPU: what attention keeps of longer ones is more than all else
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
@@ -71,8 +74,10 @@ def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[
             raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {wanted}")
 
 
-def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool) -> Cost:
-    """Seconds and bytes that training on the task's rows will take.
+def foretell(
+    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool, soft: int = 0
+) -> Cost:
+    """Seconds and bytes that training on the task's rows will take; `soft` tokens stand before each.
 
     A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6.
     """
@@ -83,7 +88,9 @@ def foretell(lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step
     if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:
         raise Refused(f"{step} teaches an encoder to tag every word that it reads, and the template adds others", "leave it out")
     limit = min(lessons.max_length or variant.base.context, variant.base.context)
-    mean, length, learned = _lengths(variant, task.examples.train, limit)
+    if soft and 2 * soft > limit:
+        raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
+    mean, length, learned = _lengths(variant, task.examples.train, limit, soft)
     tokens = lessons.epochs * len(task.examples.train) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
@@ -135,18 +142,45 @@ def packs(model: Any, length: int, device: str) -> bool:
     return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
 
 
-def _lengths(variant: Variant, examples: Sequence[Example], limit: int) -> tuple[float, int, int]:
+def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
     """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
     characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
     some = examples[:: max(1, len(examples) // 200)]
     read = variant.base.family == "encoder"  # and its answers are no tokens
     answers = [0.0 if read else len(row.references[0]) / 4 + 1 for row in some]
     sizes = [
-        sum(len(turn.text) for turn in turns_of(variant.prompt, row)) / 4 + own for row, own in zip(some, answers, strict=True)
+        sum(len(turn.text) for turn in turns_of(variant.prompt, row)) / 4 + own + soft
+        for row, own in zip(some, answers, strict=True)
     ]
     sizes = [min(float(limit), max(8.0, size)) for size in sizes]
     place = 9 * len(some) // 10
     return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
+
+
+def refuse_over(variant: Variant, step: str) -> None:
+    """Raises Refused where an adapter lies over the variant's weights already."""
+    if variant.adapter:
+        raise Refused(f"{step} cannot lie over another adapter", "merge the first one, or train one adapter only")
+
+
+def refuse_unmerged(variant: Variant, step: str) -> None:
+    """Raises Refused where an adapter that cannot be added into weights lies over the variant's."""
+    if variant.adapter and (found := [own for own in variant.steps if own in UNMERGED]):
+        raise Refused(f"{step} changes weights, and {found[-1]} cannot be merged into them", "lora and ia3 can")
+
+
+def text_of(task: Task, prompt: Prompt) -> str:
+    """The task in its own words: what is asked, the labels, and some of its rows."""
+    rows = [turn.text for example in task.examples.train[:16] for turn in example.turns if turn.role == "user"]
+    return "\n".join([own for own in (prompt.instruction, ", ".join(task.labels)) if own] + rows)
+
+
+def first_tokens(live: Live, text: str, count: int) -> list[int]:
+    """The first `count` tokens of a text, over and over where it has fewer."""
+    ids = list(live.tokenizer(text, add_special_tokens=False)["input_ids"])
+    if not ids:
+        raise BadInput("the task's own text is empty", "give it an instruction, labels or rows")
+    return (ids * -(-count // len(ids)))[:count]
 
 
 def lent_head(variant: Variant, task: Task) -> Variant:
@@ -156,9 +190,35 @@ def lent_head(variant: Variant, task: Task) -> Variant:
     return replace(variant, head=Head("tags" if task.kind == "tag" else "classes", task.labels))
 
 
-def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course) -> list[Tick]:
+def learn_adapter(
+    lessons: Lessons,
+    variant: Variant,
+    task: Task,
+    kit: Kit,
+    *,
+    step: str,
+    course: Course,
+    attach: Callable[[Live, Variant, Sequence[str]], Attached],
+) -> Variant:
+    """The variant with an adapter that learned from the task's rows. `attach` puts it on a borrowed model: it is given the variant
+    as it was borrowed and the names of the modules of its classification head, which learn with the adapter."""
+    wanted = lent_head(variant, task)
+    with kit.shelf.live(wanted) as live:
+        if wanted != variant:
+            draw_head(live.model, live.fresh, seed=kit.seed)
+        made = attach(live, wanted, head_modules(live.model, live.fresh) if wanted.head else ())
+        lent = replace(live, model=made.model, soft=made.soft)
+        ticks = fit(lessons, made.model, lent, variant, task, kit, course=course)
+        made.save(kit.folder, variant.weights or variant.base.location)
+        tidy(kit.folder, ticks)
+    return replace(wanted, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+
+def fit(
+    lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course, whole: bool = False
+) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
-    stands in the step's `rows.json`."""
+    stands in the step's `rows.json`. `whole`: all weights learn, and no adapter beside them."""
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
@@ -190,7 +250,6 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
         fuse(core)
-    whole = not any("lora_" in name for name, _ in model.named_parameters())
     lanes, most = _in_hand(
         variant.base,
         most_lanes,
@@ -212,7 +271,7 @@ def fit(lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, 
         cut: Cut
         if side:
             cut = side_by_side
-        elif family == "encoder" and during.enter_context(masked.unpadded(core)):
+        elif family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
             cut = partial(side_by_side, pad=_padding(family, live))
         else:
             cut = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD, pad=_padding(family, live))

@@ -12,7 +12,7 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.memory import hold
 from tuneladder.store import resident
 from tuneladder.train.loop import Course, save_weights
-from tuneladder.train.supervised import check, fit, foretell, lent_head
+from tuneladder.train.supervised import check, fit, foretell, lent_head, refuse_unmerged
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -38,6 +38,7 @@ class Full:
         check(self, "full", above=("epochs", "batch_size"), at_least=at_least, shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        refuse_unmerged(variant, "full")
         base = variant.base
         cost = foretell(self, variant, task, pace, step="full", trainable=base.parameters, frozen=False)
         made = replace(lent_head(variant, task), steps=(*variant.steps, "full"), weights="foretold", adapter=None)
@@ -52,6 +53,6 @@ class Full:
                 draw_head(live.model, live.fresh, seed=kit.seed)
             model = merged(live.model)
             model.requires_grad_(True)
-            ticks = fit(self, model, live, variant, task, kit, course=course)
+            ticks = fit(self, model, live, variant, task, kit, course=course, whole=True)
             save_weights(model, live.tokenizer, kit, ticks)
         return replace(wanted, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from tuneladder.errors import BadInput, Refused
-from tuneladder.model.attach import attach_lora, body_targets, draw_head, head_modules, linear_targets, save_adapter
+from tuneladder.errors import BadInput
+from tuneladder.model.attach import Attached, attach_lora, body_targets, linear_targets, saved_by_peft
 from tuneladder.model.memory import lora_parameters
-from tuneladder.store import resident
-from tuneladder.train.loop import Course, tidy
-from tuneladder.train.supervised import check, fit, foretell, lent_head
+from tuneladder.model.shelf import Live
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import check, foretell, learn_adapter, lent_head, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """`alpha` 0 is twice the rank. `targets`: attention, all, or names of linear modules. `learning_rate` 0 is the step's own:
-    2e-4 at a width of 4096, growing as the width shrinks (3e-3 at 256). `max_length` 0 is the context."""
+    """`alpha` 0 is twice the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: attention, all
+    (auto is the same), or names of linear modules. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora`
+    divides alpha by the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing
+    as the width shrinks (3e-3 at 256). `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -29,6 +32,8 @@ class Lora:
     alpha: float = 0.0
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all"
+    dora: bool = False
+    rslora: bool = False
     learning_rate: float = 0.0
     epochs: float = 6.0
     batch_size: int = 16
@@ -45,30 +50,30 @@ class Lora:
         check(self, "lora", above=("epochs", "batch_size"), at_least=("alpha", "max_length", "learning_rate"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
-        if variant.adapter:
-            raise Refused("lora cannot lie over another adapter", "merge the first one, or train one adapter only")
-        trainable = lora_parameters(variant.base, r=self.r, targets=self.targets)
+        refuse_over(variant, "lora")
+        trainable = lora_parameters(variant.base, r=self.r, targets=self._targets, dora=self.dora)
         cost = foretell(self, variant, task, pace, step="lora", trainable=trainable, frozen=True)
         return replace(lent_head(variant, task), steps=(*variant.steps, "lora"), adapter="foretold"), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        rate = self.learning_rate or 2e-4 * 4096 / variant.base.width
-        course = Course(rate, warmup=self.warmup)
-        wanted = lent_head(variant, task)
-        with kit.shelf.live(wanted) as live:
-            if wanted != variant:
-                draw_head(live.model, live.fresh, seed=kit.seed)
-            model = attach_lora(
+        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+            tuned = attach_lora(
                 live.model,
                 r=self.r,
-                alpha=self.alpha or 2 * self.r,
+                alpha=self.alpha or 2 * (8**0.5 if self.rslora else self.r),
                 dropout=self.dropout,
-                targets=(body_targets if wanted.head else linear_targets)(live.model, self.targets),
+                targets=(body_targets if wanted.head else linear_targets)(live.model, self._targets),
                 seed=kit.seed,
-                head=head_modules(live.model, live.fresh) if wanted.head else (),
+                dora=self.dora,
+                rslora=self.rslora,
+                head=head,
                 tags=wanted.head is not None and wanted.head.kind == "tags",
             )
-            ticks = fit(self, model, live, variant, task, kit, course=course)
-            save_adapter(model, kit.folder, base=variant.weights or variant.base.location)
-            tidy(kit.folder, ticks)
-        return replace(wanted, steps=(*variant.steps, "lora"), adapter=str(kit.folder), bytes=resident(kit.folder))
+            return saved_by_peft(tuned)
+
+        course = Course(self.learning_rate or 2e-4 * 4096 / variant.base.width, warmup=self.warmup)
+        return learn_adapter(self, variant, task, kit, step="lora", course=course, attach=attach)
+
+    @property
+    def _targets(self) -> str | tuple[str, ...]:
+        return "all" if self.targets == "auto" else self.targets

@@ -31,7 +31,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs, pad_attention
+from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs, pad_attention, refuse_unmerged
 from tuneladder.train.tokens import end_of, spread, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -88,6 +88,7 @@ class Pretrain:
             raise BadInput("pretrain cannot compile with next_sentence", "leave `compile` out: it is not compiled then")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        refuse_unmerged(variant, "pretrain")
         if not task.text.train:
             raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
         if self.replay and not task.replay:

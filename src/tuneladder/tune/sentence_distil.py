@@ -23,7 +23,7 @@ from tuneladder.store import digest, resident
 from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
 from tuneladder.train.loop import Course, learn, save_weights
 from tuneladder.train.masking import SHARE
-from tuneladder.train.supervised import check, pad_attention
+from tuneladder.train.supervised import check, pad_attention, refuse_unmerged
 from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
 
 PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
@@ -62,6 +62,7 @@ class SentenceDistil:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         base = variant.base
+        refuse_unmerged(variant, "sentence_distil")
         if not task.text.train:
             raise Refused("sentence_distil needs plain text, and this task has none", "give the task `kind: text`")
         if base.family == "encoder" and not base.settings.get("masked"):

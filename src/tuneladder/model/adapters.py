@@ -1,0 +1,36 @@
+"""Which adapter lies in a folder, and how it is opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tuneladder.errors import Failed
+from tuneladder.model import bottleneck, soft
+from tuneladder.model.attach import Attached
+
+OPENERS: dict[str, Callable[[Any, str], Attached]] = {
+    "PROMPT_TUNING": soft.open_prompt,
+    "PREFIX_TUNING": soft.open_prefix,
+    soft.OURS: soft.open_prefix,
+    bottleneck.KIND: bottleneck.open_bottlenecks,
+}
+
+
+def open_adapter(model: Any, folder: str) -> tuple[Any, tuple[int, ...]]:
+    """The model with a saved adapter over it, frozen, and the tokens that stand before all that it reads.
+
+    Raises Failed where the folder holds no adapter.
+    """
+    try:
+        kind = json.loads((Path(folder) / "adapter_config.json").read_text("utf-8")).get("peft_type", "")
+    except (OSError, ValueError) as error:
+        raise Failed(f"{folder} holds no adapter: {error}", "make it again: remove the folder") from error
+    if opener := OPENERS.get(kind):
+        made = opener(model, folder)
+        return made.model, made.soft
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, is_trainable=False), ()

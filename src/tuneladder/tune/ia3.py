@@ -1,0 +1,52 @@
+"""(IA)^3 (arXiv:2205.05638): a few vectors that multiply keys, values and what an MLP's last layer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from tuneladder.model.attach import Attached, attach_ia3, makers, mlp_ends, out_of, saved_by_peft
+from tuneladder.model.memory import skeleton_of
+from tuneladder.model.shelf import Live
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import check, foretell, learn_adapter, lent_head, refuse_over
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ia3:
+    """`max_length` 0 is the context. Where queries, keys and values are one matrix, all three are multiplied."""
+
+    changes: ClassVar = "adapter"
+    needs: ClassVar = "examples"
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    learning_rate: float = 1e-2
+    epochs: float = 6.0
+    batch_size: int = 16
+    max_length: int = 0
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        check(self, "ia3", above=("learning_rate", "epochs", "batch_size"), at_least=("max_length",), shares=("warmup",))
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        refuse_over(variant, "ia3")
+        model = skeleton_of(variant.base)
+        trainable = sum(out_of(module) for _, module, _ in makers(model, "ia3"))
+        trainable += sum(module.weight.numel() // out_of(module) for _, module in mlp_ends(model))
+        cost = foretell(self, variant, task, pace, step="ia3", trainable=trainable, frozen=True)
+        return replace(lent_head(variant, task), steps=(*variant.steps, "ia3"), adapter="foretold"), cost
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+            scaled = [name for name, _, _ in makers(live.model, "ia3")]
+            fed = [name for name, _ in mlp_ends(live.model)]
+            tags = wanted.head is not None and wanted.head.kind == "tags"
+            return saved_by_peft(attach_ia3(live.model, scaled=scaled, fed=fed, seed=kit.seed, head=head, tags=tags))
+
+        course = Course(self.learning_rate, warmup=self.warmup)
+        return learn_adapter(self, variant, task, kit, step="ia3", course=course, attach=attach)
