@@ -18,7 +18,7 @@ from tuneladder.store import Store
 from tuneladder.task.pairs import PairCoder, Paired
 from tuneladder.task.tokenizer import train_tokenizer
 from tuneladder.train.batches import Blocks
-from tuneladder.train.corrupting import Corrupted, LessonTokens, framed, held_out, spans_of, table_of
+from tuneladder.train.corrupting import Corrupted, LessonTokens, framed, held_out, spans_of, times_of
 from tuneladder.train.loop import read_log
 from tuneladder.train.losses import answer_token
 from tuneladder.tune.pretrain import Pretrain
@@ -148,16 +148,20 @@ def test_only_who_asks_has_the_stacks_compiled(tiny_seq2seq, tiny_task, lend, mo
         assert compiled == names
 
 
-def test_embeddings_learn_as_much_faster_as_they_are_wider(tiny_seq2seq) -> None:
+def test_rates_of_a_t5_follow_the_sizes_of_its_weights(tiny_seq2seq) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(tiny_seq2seq.location)
-    assert table_of(model) == pytest.approx(1, abs=0.05)
+    times = times_of(model)
+    assert times["shared.weight"] == pytest.approx(1, abs=0.05)
+    assert times["encoder.block.0.layer.0.SelfAttention.q.weight"] == pytest.approx(8**-0.5)
+    assert times["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] == pytest.approx(32**0.5)
+    assert len(times) == 1 + 2 + 6  # the table, two biases, and the queries of two layers of an encoder and of a decoder
     with torch.no_grad():
         model.shared.weight.mul_(3)
-    assert table_of(model) == pytest.approx(3, abs=0.15)
+    assert times_of(model)["shared.weight"] == pytest.approx(3, abs=0.15)
     as_t5_draws_it = AutoModelForSeq2SeqLM.from_config(model.config)
-    assert table_of(as_t5_draws_it) == pytest.approx(32**0.5, rel=0.05)
+    assert times_of(as_t5_draws_it)["shared.weight"] == pytest.approx(32**0.5, rel=0.05)
     model.config.scale_decoder_outputs = False
-    assert table_of(model) == 1.0
+    assert "shared.weight" not in times_of(model)
 
 
 def test_a_root_has_a_narrow_table_and_guesses_evenly_at_first(tiny_task, tmp_path) -> None:

@@ -146,14 +146,26 @@ class Corrupted:
         return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=WHOLE_OVERHEAD, pad=partial(pad_pairs, start=start))
 
 
-def table_of(model: Any) -> float:
-    """How many times faster the embeddings should learn than the rest: as many as they are wider. T5 with tied embeddings drew them
-    as wide as 1, which is the root of the model's width times the rest (arXiv:1910.10683 had Adafactor, whose rates follow the
-    weights' own size); a root made of a shape has them as narrow as the rest."""
-    if not getattr(model.config, "scale_decoder_outputs", False):
-        return 1.0
-    table, root = model.get_input_embeddings().weight.detach().float(), float(model.config.hidden_size**0.5)
-    return min(max(1.0, float(table.square().mean().sqrt()) * root), root)
+def times_of(model: Any) -> dict[str, float]:
+    """How many times the rate some weights of a T5 should have under Adam, which moves all numbers alike. Its authors had
+    Adafactor, whose rates follow the weights' own size (arXiv:1910.10683, section 3.1.2).
+
+    Queries are not divided by the root of a head's width, and drawn so much smaller: at one rate for all the scores grow so much
+    faster, and every token ends up looking at one. A bias on the scores is one number, where a product of queries and keys adds up
+    many. Embeddings learn as many times faster as they are wider than the rest.
+    """
+    config = model.config
+    root = float(config.hidden_size**0.5)
+    found = {}
+    for name, weight in model.named_parameters():
+        if name.endswith(".q.weight"):
+            found[name] = float(config.d_kv**-0.5)
+        elif "relative_attention_bias" in name:
+            found[name] = root
+        elif weight is model.get_input_embeddings().weight and getattr(config, "scale_decoder_outputs", False):
+            wide = float(weight.detach().float().square().mean().sqrt()) * root
+            found[name] = min(max(1.0, wide), root)
+    return found
 
 
 def held_out(texts: Sequence[str], coder: PairCoder, *, length: int, rows: int, end: int, most: int = 64) -> list[Micro]:

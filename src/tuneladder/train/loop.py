@@ -18,8 +18,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ def interruptible() -> Iterator[None]:
 class Course:
     """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
     peak, gradients clipped to `clip`. Dev is measured `looks` times; after `patience` looks without a gain it is a plateau.
-    `table` is how many times faster the embeddings learn than the rest."""
+    `times` says of some weights, by name, how many times the rate they have."""
 
     learning_rate: float
     warmup: float = 0.06
@@ -79,10 +79,12 @@ class Course:
     looks: int = 10
     patience: int = 5
     save_every: float = 60.0
-    table: float = 1.0
+    times: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def pretraining(cls, learning_rate: float, *, warmup: float, weight_decay: float, looks: int, table: float = 1.0) -> Course:
+    def pretraining(
+        cls, learning_rate: float, *, warmup: float, weight_decay: float, looks: int, times: Mapping[str, float] | None = None
+    ) -> Course:
         """The course of plain text: AdamW's second beta as in arXiv:2005.14165, and no look ends it early."""
         return cls(
             learning_rate,
@@ -91,7 +93,7 @@ class Course:
             betas=(0.9, 0.95),
             looks=looks,
             patience=looks,
-            table=table,
+            times=times or {},
         )
 
     def rate(self, step: int, steps: int) -> float:
@@ -123,8 +125,7 @@ def train(
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
-    table = model.get_input_embeddings().weight if course.table != 1 else None
-    optimizer, faster = _optimizer(weights, course, table)
+    optimizer, paces = _optimizer(weights, course)
     state = State(weights, optimizer, folder)
     torch.manual_seed(seed)
     state.load()
@@ -142,7 +143,7 @@ def train(
     try:
         while not stopped:
             rate = course.rate(state.step, steps)
-            for group, times in zip(optimizer.param_groups, faster, strict=True):
+            for group, times in zip(optimizer.param_groups, paces, strict=True):
                 group["lr"] = rate * times
             micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
@@ -304,23 +305,21 @@ def _clip(weights: Sequence[Any], most: float) -> torch.Tensor:
     return norm
 
 
-def _optimizer(weights: dict[str, Any], course: Course, table: Any) -> tuple[torch.optim.Optimizer, list[float]]:
-    """The optimizer, and how many times faster each of its groups learns. Matrices decay, vectors (norms, biases) do not; a `table`
-    that learns faster decays no faster."""
-    rest = [weight for weight in weights.values() if weight is not table]
-    groups = [
-        ([w for w in rest if w.dim() >= 2], course.weight_decay, 1.0),
-        ([w for w in rest if w.dim() < 2], 0.0, 1.0),
-        ([] if table is None else [table], course.weight_decay / course.table, course.table),
-    ]
-    kept = [group for group in groups if group[0]]
+def _optimizer(weights: dict[str, Any], course: Course) -> tuple[torch.optim.Optimizer, list[float]]:
+    """The optimizer, and how many times the rate each of its groups has. Matrices decay, vectors (norms, biases) do not; what
+    learns faster or slower decays as the rest."""
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, weight in weights.items():
+        times = course.times.get(name, 1.0)
+        decay = course.weight_decay / times if weight.dim() >= 2 else 0.0
+        groups.setdefault((times, decay), []).append(weight)
     optimizer = torch.optim.AdamW(
-        [{"params": own, "weight_decay": decay} for own, decay, _ in kept],
+        [{"params": own, "weight_decay": decay} for (_, decay), own in groups.items()],
         lr=course.learning_rate,
         betas=course.betas,
         fused=True,
     )
-    return optimizer, [times for _, _, times in kept]
+    return optimizer, [times for times, _ in groups]
 
 
 FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")

@@ -150,7 +150,7 @@ class Pretrain:
                 warmup=self.warmup,
                 weight_decay=self.weight_decay,
                 looks=self.looks,
-                table=corrupting.table_of(model) if seq2seq else 1.0,
+                times=corrupting.times_of(model) if seq2seq else {},
             )
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
