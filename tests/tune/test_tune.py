@@ -13,14 +13,22 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.shelf import Shelf
 from tuneladder.train.loop import read_log
+from tuneladder.tune.adapter import Adapter
 from tuneladder.tune.full import Full
+from tuneladder.tune.ia3 import Ia3
 from tuneladder.tune.lora import Lora
+from tuneladder.tune.prefix_tuning import PrefixTuning
 from tuneladder.tune.pretrain import Pretrain
+from tuneladder.tune.prompt_tuning import PromptTuning
 from tuneladder.types import Pace, Shots, Split, Text
 
 PACE = Pace(1e9)
 LORA = Lora(epochs=2, batch_size=5, learning_rate=1e-2)
 FULL = Full(epochs=2, batch_size=5, learning_rate=1e-3)
+IA3 = Ia3(epochs=2, batch_size=5, learning_rate=1e-2)
+ADAPTER = Adapter(epochs=2, batch_size=5, learning_rate=1e-2)
+PROMPT = PromptTuning(tokens=4, epochs=2, batch_size=5, learning_rate=1e-2)
+PREFIX = PrefixTuning(tokens=4, epochs=2, batch_size=5, learning_rate=1e-2)
 PRETRAIN = Pretrain(tokens=512, length=32, batch_size=4, learning_rate=2e-3, compile="off", looks=2)
 
 # every setting of every step, changed: something in the folder must change with it
@@ -30,12 +38,24 @@ CHANGES = [
     (LORA, {"dropout": 0.3}),
     (LORA, {"targets": "attention"}),
     (LORA, {"targets": ("q_proj",)}),
+    (LORA, {"dora": True}),
+    (LORA, {"r": 4, "rslora": True}),
     (LORA, {"learning_rate": 5e-3}),
     (LORA, {"learning_rate": 0.0}),
     (LORA, {"epochs": 1}),
     (LORA, {"batch_size": 4}),
     (LORA, {"max_length": 30}),
     (LORA, {"warmup": 0.9}),
+    *(
+        (step, change)
+        for step in (IA3, ADAPTER, PROMPT, PREFIX)
+        for change in ({"learning_rate": 5e-3}, {"epochs": 1}, {"batch_size": 4}, {"max_length": 30}, {"warmup": 0.9})
+    ),
+    (ADAPTER, {"learning_rate": 0.0}),
+    (ADAPTER, {"r": 4}),
+    (ADAPTER, {"placement": "houlsby"}),
+    (PROMPT, {"tokens": 5}),
+    (PREFIX, {"tokens": 5}),
     (FULL, {"learning_rate": 5e-4}),
     (FULL, {"learning_rate": 0.0}),
     (FULL, {"epochs": 1}),
@@ -51,6 +71,7 @@ CHANGES = [
     (PRETRAIN, {"warmup": 0.9}),
     (PRETRAIN, {"looks": 1}),
 ]
+STEPS = (LORA, FULL, IA3, ADAPTER, PROMPT, PREFIX, PRETRAIN)
 # of pretrain: tried below, in test_pretrain.py, and on an encoder in train/test_pairing.py
 ELSEWHERE = {"compile", "replay", "next_sentence"}
 
@@ -77,7 +98,7 @@ def plain(tiny_base, few, tmp_path_factory):
     shelf = Shelf("cpu", dtype=torch.float32)
     kits = {
         step: Kit(tmp_path_factory.mktemp("plain"), Store(tmp_path_factory.mktemp("store")), 0, "cpu", None, None, shelf)
-        for step in (LORA, FULL, PRETRAIN)
+        for step in STEPS
     }
     return {step: outcome(step, tiny_base, few, kit) for step, kit in kits.items()}
 
@@ -88,7 +109,7 @@ def test_every_setting_changes_what_is_learned(step, change, plain, tiny_base, f
 
 
 def test_no_setting_is_left_out():
-    for step in (LORA, FULL, PRETRAIN):
+    for step in STEPS:
         named = {name for other, change in CHANGES if other is step for name in change}
         assert named | ELSEWHERE >= {field.name for field in fields(step)}, type(step)
 

@@ -16,6 +16,7 @@ from tuneladder.ladder import words
 from tuneladder.ladder.results import forgetting, metric_of, picked_result, settings
 from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
+from tuneladder.model.adapters import opened_by_peft
 from tuneladder.model.ask import turns_of
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.store import writing
@@ -46,7 +47,7 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     return {
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,
-        "library_name": "peft" if variant.adapter else "transformers",
+        "library_name": "peft" if variant.adapter and opened_by_peft(variant.adapter) else "transformers",
         "pipeline_tag": _pipeline(variant) if variant.head or variant.probe else kinds[base.family],
         "tags": ["tuneladder", ladder.task.kind, *dict.fromkeys(variant.steps)],
         "metrics": list(quality),
@@ -147,13 +148,12 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         return _use_encoder(variant, folder)
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
-    lines = ["from peft import PeftModel"] if variant.adapter else []
+    lines, opened, ahead = _over(variant, folder)
     seq2seq = variant.base.family == "seq2seq"
     kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
     lines += [f"from transformers import {kind}, AutoTokenizer", ""]
     lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights})"]
-    if variant.adapter:
-        lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
+    lines += opened
     example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
     turns, note = turns_of(variant.prompt, example), ""
     if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
@@ -170,6 +170,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         r'    plain = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}',
         '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
+        *ahead,
         f"output = model.generate(**inputs, max_new_tokens={variant.prompt.decoding.max_new_tokens}, do_sample=False)",
         f"print(tokenizer.decode(output[0{written}], skip_special_tokens=True).strip())",
     ]
@@ -177,6 +178,23 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
         note += "generating, as here, mostly gives the same.\n"
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
+
+
+def _over(variant: Variant, folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Lines that import what opens the variant's adapter, that open it, and that put what it needs before what is read."""
+    if not variant.adapter:
+        return [], [], []
+    place = _seen(variant.adapter, folder)
+    if opened_by_peft(variant.adapter):
+        return ["from peft import PeftModel"], [f"model = PeftModel.from_pretrained(model, {place})"], []
+    return (
+        ["import torch", "from tuneladder.model.adapters import open_adapter  # PEFT has no form for this one"],
+        [f"model, soft = open_adapter(model, {place})"],
+        [
+            'ids = torch.cat([torch.tensor([soft], dtype=torch.long), inputs["input_ids"]], dim=1)',
+            'inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}',
+        ],
+    )
 
 
 def _use_encoder(variant: Variant, folder: Path) -> str:
@@ -189,24 +207,25 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     base = json.dumps(variant.base.location)
     weights = _seen(variant.weights, folder) if variant.weights else base
     count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
-    lines = ["import torch", *(["from peft import PeftModel"] if variant.adapter else [])]
+    imports, opened, ahead = _over(variant, folder)
+    lines = [*dict.fromkeys(["import torch", *imports])]
     lines += ["from safetensors.torch import load_file"] if variant.probe else []
     lines += [f"from transformers import {kind}, AutoTokenizer", ""]
     lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights}{count})"]
-    if variant.adapter:
-        lines.append(f"model = PeftModel.from_pretrained(model, {_seen(variant.adapter, folder)})")
+    lines += opened
     asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
     labels: list[str] = list(head.labels) if head else []
     lines.append("model.eval()")
     if tags:
-        return _use_tags(lines, labels)
+        return _use_tags(lines, labels, ahead)
     facts = json.loads((Path(variant.probe) / FACTS).read_text("utf-8")) if variant.probe else {}
-    inputs = f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")'
+    inputs = "\n".join([f'inputs = tokenizer({json.dumps(text, ensure_ascii=False)}, return_tensors="pt")', *ahead])
     run = ["with torch.no_grad():", "    output = model(**inputs, output_hidden_states=True)"]
     embedding = "output.hidden_states[-1][0].float().mean(0)"
     if facts.get("pairs"):
-        lines += ["", "def embed(text):", *(f"    {line}" for line in ('inputs = tokenizer(text, return_tensors="pt")', *run))]
+        own = ('inputs = tokenizer(text, return_tensors="pt")', *ahead, *run)
+        lines += ["", "def embed(text):", *(f"    {line}" for line in own)]
         lines += [f"    return {embedding}", "", 'u, v = embed("FIRST TEXT"), embed("SECOND TEXT")']
         lines.append("embedding = torch.cat([u, v, (u - v).abs(), u * v])")
     elif variant.base.family == "seq2seq":
@@ -230,14 +249,15 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     return "```python\n" + "\n".join(lines) + "\n```\n" + f"\n{note}"
 
 
-def _use_tags(lines: Sequence[str], labels: Sequence[str]) -> str:
+def _use_tags(lines: Sequence[str], labels: Sequence[str], ahead: Sequence[str]) -> str:
     """As `_use`, for a head that tags words."""
     rest = [
         'text = "YOUR TEXT"',
         'inputs = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)',
         'ends = inputs.pop("offset_mapping")[0, :, 1].tolist()',
+        *ahead,
         "with torch.no_grad():",
-        "    logits = model(**inputs).logits[0]",
+        "    logits = model(**inputs).logits[0, -len(ends):]",
         f"labels, start = {json.dumps(labels, ensure_ascii=False)}, 0",
         'for word in text.split(" "):',
         "    place = next(place for place, end in enumerate(ends) if end > start)",
