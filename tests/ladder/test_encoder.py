@@ -20,6 +20,9 @@ RUNGS = [
     {"linear_probe": {"head": "centroid"}},
     {"lora": {"epochs": 1, "batch_size": 8}},
     {"full": {"epochs": 1, "batch_size": 8}},
+    {"adapter": {"epochs": 1, "batch_size": 8}},
+    {"prompt_tuning": {"epochs": 1, "tokens": 4}},
+    {"prefix_tuning": {"epochs": 1, "tokens": 4}},
     [{"full": {"epochs": 1, "batch_size": 8}}, "linear_probe"],
     [{"lora": {"epochs": 1, "batch_size": 8}}, "pretrain"],
 ]
@@ -51,7 +54,15 @@ def test_forgetting_is_told_of_each(ladder):
 
 @pytest.mark.parametrize(
     "name",
-    ["linear_probe", "lora(epochs=1,batch_size=8)", "full(epochs=1,batch_size=8)", "full(epochs=1,batch_size=8)+linear_probe"],
+    [
+        "linear_probe",
+        "lora(epochs=1,batch_size=8)",
+        "full(epochs=1,batch_size=8)",
+        "full(epochs=1,batch_size=8)+linear_probe",
+        "adapter(epochs=1,batch_size=8)",
+        "prompt_tuning(epochs=1,tokens=4)",
+        "prefix_tuning(epochs=1,tokens=4)",
+    ],
 )
 def test_the_card_says_how_plain_transformers_answers_the_same(ladder, name, tmp_path, monkeypatch, capsys):
     result = next(result for result in ladder.results if result.rung.name == name)
