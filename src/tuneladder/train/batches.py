@@ -39,7 +39,8 @@ class Micro:
     mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
     segments (B, T) is which part of a row a token is of, where the model is told. Rows that are pairs of segments have their label
     in pairs (B,), and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a seq2seq's
-    decoder reads: there the rows are places in it, and ids is the source.
+    decoder reads: there the rows are places in it, and ids is the source. states (B, T, D), or (1, S, D), is what the layers that
+    do not learn said of the ids.
     """
 
     ids: torch.Tensor
@@ -52,6 +53,7 @@ class Micro:
     pairs: torch.Tensor | None = None
     per_row: float = 0.0
     answers: torch.Tensor | None = None
+    states: torch.Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -72,7 +74,7 @@ class Micro:
     def to(self, device: torch.device) -> Micro:
         if self.ids.device == device:
             return self
-        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers")
+        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers", "states")
         moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
 
@@ -155,10 +157,28 @@ def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
     return Micro(ids_BT, learned_BU.flatten().nonzero().flatten(), targets, mask=mask_BT, answers=answers_BU)
 
 
-def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad = packed) -> list[Micro]:
+def with_states(pad: Pad, of: Callable[[Row], torch.Tensor]) -> Pad:
+    """`pad`, and what the frozen layers said of each row, laid as its tokens are. `of` gives that of a row (T, D)."""
+
+    def padded_too(rows: Sequence[Any]) -> Micro:
+        micro = pad(rows)
+        own = [of(row) for row in rows]
+        laid = own[0].new_zeros(*micro.ids.shape, own[0].shape[1])
+        if micro.grid is not None:
+            whole = torch.cat(own)
+            laid[0, : len(whole)] = whole
+        else:
+            for at, states in enumerate(own):
+                laid[at, : len(states)] = states
+        return replace(micro, states=laid)
+
+    return padded_too
+
+
+def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad = packed, tight: bool = True) -> list[Micro]:
     """Micro-batches whose padding costs next to nothing: of at most `tokens` tokens, were they padded (or one row), as many and as
     even as `lanes` lanes can use, rows of like length together: attention alone computes what a row lacks to the longest beside
-    it."""
+    it. `tight`: `pad` leaves no room between them."""
     order = sorted(rows, key=lambda row: len(row.ids))
     total = sum(len(row.ids) for row in rows)
     passes = min(len(rows), lanes * max(1, -(-total // (tokens * lanes))))
@@ -166,7 +186,7 @@ def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad =
     before, last = 0, -1
     for row in order:
         length = len(row.ids)
-        cells = length if pad is packed else padded_length(length)
+        cells = length if tight else padded_length(length)
         place = (2 * before + length) * passes // (2 * total)
         if place != last or (len(groups[-1]) + 1) * cells > tokens:
             groups.append([])

@@ -50,7 +50,12 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
 
     The head runs on those places only: of answers (B, U) it sees (N, width).
     """
-    inputs = {**micro.read, "decoder_input_ids": micro.answers, "use_cache": False}
+    from transformers.modeling_outputs import BaseModelOutput
+
+    inputs: dict[str, Any] = {**micro.read, "decoder_input_ids": micro.answers, "use_cache": False}
+    if micro.states is not None:
+        inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=micro.states)
+        del inputs["input_ids"]
     if micro.rows is None:
         logits_NV = model(**inputs).logits.flatten(0, 1)
     else:

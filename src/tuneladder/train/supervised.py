@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,13 +17,14 @@ from tuneladder.model import masked, memory, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import Attached, draw_head, head_modules
 from tuneladder.model.batching import TILE
+from tuneladder.model.frozen import States, divisible, going_on, seen_before, seen_behind, stack_of
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
-from tuneladder.store import resident
+from tuneladder.store import digest, resident
 from tuneladder.task.encode import Encoded, Tally, encode_all
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
@@ -32,13 +34,16 @@ from tuneladder.train.batches import (
     WHOLE_OVERHEAD,
     Cut,
     Labelled,
+    Micro,
     Pad,
     Rows,
     bundle,
+    packed,
     pad,
     pad_labelled,
     pad_pairs,
     side_by_side,
+    with_states,
 )
 from tuneladder.train.loop import Course, Loss, few_rows, learn, tidy
 from tuneladder.train.losses import answer_token, label_of, next_token
@@ -215,10 +220,20 @@ def learn_adapter(
 
 
 def fit(
-    lessons: Lessons, model: Any, live: Live, variant: Variant, task: Task, kit: Kit, *, course: Course, whole: bool = False
+    lessons: Lessons,
+    model: Any,
+    live: Live,
+    variant: Variant,
+    task: Task,
+    kit: Kit,
+    *,
+    course: Course,
+    whole: bool = False,
+    top: int = 0,
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
-    stands in the step's `rows.json`. `whole`: all weights learn, and no adapter beside them."""
+    stands in the step's `rows.json`. `whole`: all weights learn, and no adapter beside them. `top`:
+    only so many of the last layers learn, and what is below them is computed once."""
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
@@ -268,13 +283,16 @@ def fit(
     tokens = max(longest, most * longest // lanes)
     with contextlib.ExitStack() as during:
         during.enter_context(few_rows(model))
-        cut: Cut
+        own: Pad = packed if side else _padding(family, live)
+        lay: Callable[..., list[Micro]] = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD)
         if side:
-            cut = side_by_side
-        elif family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
-            cut = partial(side_by_side, pad=_padding(family, live))
-        else:
-            cut = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD, pad=_padding(family, live))
+            lay = side_by_side
+        if top:
+            told = partial(lay, tokens=min(tokens, DEV_TOKENS), lanes=1)
+            own, loss = during.enter_context(_from_states(core, variant, kit, every, own, told, loss, family=family, top=top))
+        if family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
+            lay = partial(side_by_side, tight=False)
+        cut: Cut = partial(lay, pad=own)
         batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
         return learn(
             model,
@@ -285,6 +303,65 @@ def fit(
             dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
             lanes=lanes,
         )
+
+
+@contextlib.contextmanager
+def _from_states(
+    core: Any,
+    variant: Variant,
+    kit: Kit,
+    rows: Sequence[Any],
+    pad: Pad,
+    lay: Callable[..., list[Micro]],
+    loss: Loss,
+    *,
+    family: Family,
+    top: int,
+) -> Iterator[tuple[Pad, Loss]]:
+    """While open, the model goes on from what the layers below its last `top` (of a seq2seq its encoder) said of the rows, which
+    they are asked once for all rungs that ask the same. How rows are padded then, and the loss."""
+    if family != "seq2seq" and not divisible(core):
+        yield pad, loss
+        return
+    sizes = [len(row.source) if isinstance(row, Paired) else len(row.ids) for row in rows]
+    places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
+    key = digest(variant.base.content, places, [row.ids for row in rows], sizes, top, str(kit.shelf.autocast), kit.device)
+    width, number = int(core.config.get_text_config().hidden_size), {id(row): at for at, row in enumerate(rows)}
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        held = States(folder, sizes, width, torch.float32, writing=True)
+        laid: list[Sequence[Any]] = []
+
+        def noting(own: Sequence[Any]) -> Micro:
+            laid.append(own)
+            return pad(own)
+
+        layer = core.get_encoder() if family == "seq2seq" else getattr(*stack_of(core))[-top]
+        with (seen_behind if family == "seq2seq" else seen_before)(layer) as given, torch.no_grad():
+            for micro, own in zip(lay(rows, pad=noting), laid, strict=True):
+                with torch.autocast(kit.device, kit.shelf.autocast or torch.bfloat16, enabled=kit.shelf.autocast is not None):
+                    loss(core, micro.to(core.device))
+                states = given().float().cpu()
+                if micro.grid is not None:
+                    lengths = [len(row.ids) for row in own]
+                    states = states[0, : sum(lengths)].split(lengths)
+                for row, said_TD in zip(own, states, strict=True):
+                    at = number[id(row)]
+                    held.put(at, said_TD[: sizes[at]])
+        return {"rows": len(rows), "tokens": sum(sizes)}
+
+    held = States(kit.store.once(f"states-{key}", make), sizes, width, torch.float32)
+    kept = with_states(pad, lambda row: held[number[id(row)]])
+    if family == "seq2seq":
+        yield kept, loss
+        return
+    with going_on(core, top) as feeding:
+
+        def fed(model: Any, micro: Micro) -> torch.Tensor:
+            with feeding(micro.states):
+                return loss(model, micro)
+
+        yield kept, fed
 
 
 def _padding(family: Family, live: Live) -> Pad:

@@ -1,0 +1,120 @@
+"""What lies below the lowest layer that learns says the same of a row in every epoch. It is asked once, and what it said is kept on
+disk; then the layers above go on from there, as a model of their own.
+
+Shapes: B rows, T tokens, S tokens of all rows, D the model's width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class States:
+    """What the frozen part said of rows of `sizes` tokens: (S, D) in a file that is read where it is needed."""
+
+    FILE = "states.bin"
+
+    def __init__(self, folder: Path, sizes: Sequence[int], width: int, dtype: torch.dtype, *, writing: bool = False) -> None:
+        self.sizes, self.width = list(sizes), width
+        self.starts = [0]
+        for size in sizes:
+            self.starts.append(self.starts[-1] + size)
+        count = self.starts[-1] * width
+        self.kept = torch.from_file(str(folder / self.FILE), shared=writing, size=count, dtype=dtype).view(-1, width)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self.kept[self.starts[row] : self.starts[row + 1]]
+
+    def put(self, row: int, states_TD: torch.Tensor) -> None:
+        self.kept[self.starts[row] : self.starts[row + 1]] = states_TD
+
+
+def stack_of(model: Any) -> tuple[Any, str]:
+    """The module that holds a model's layers and what they are called there. Raises LookupError where that is not plain."""
+    count = model.config.get_text_config().num_hidden_layers
+    found = [
+        (owner, name)
+        for owner in model.modules()
+        for name, child in owner.named_children()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == count
+    ]
+    if len(found) != 1:
+        raise LookupError(f"{type(model).__name__} has {len(found)} stacks of {count} layers")
+    return found[0]
+
+
+def divisible(model: Any) -> bool:
+    """Whether the model's last layers can be a model of their own: they are one plain stack of one kind."""
+    try:
+        stack_of(model)
+    except LookupError:
+        return False
+    return len(set(getattr(model.config.get_text_config(), "layer_types", None) or ["all alike"])) == 1
+
+
+@contextlib.contextmanager
+def seen_before(module: Any) -> Iterator[Any]:
+    """While open, `given()` is the hidden states that this thread's last pass gave to the module."""
+    now = threading.local()
+
+    def keep(own: Any, args: Any, named: dict[str, Any]) -> None:
+        now.states = args[0] if args else named["hidden_states"]
+
+    hook = module.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield lambda: now.states
+    finally:
+        hook.remove()
+
+
+@contextlib.contextmanager
+def seen_behind(module: Any) -> Iterator[Any]:
+    """While open, `given()` is what the module made in this thread's last pass: an encoder's states."""
+    now = threading.local()
+
+    def keep(own: Any, args: Any, made: Any) -> None:
+        now.states = made[0] if isinstance(made, tuple) else made.last_hidden_state
+
+    hook = module.register_forward_hook(keep)
+    try:
+        yield lambda: now.states
+    finally:
+        hook.remove()
+
+
+@contextlib.contextmanager
+def going_on(model: Any, top: int) -> Iterator[Any]:
+    """While open, the model has its last `top` layers only, and in a thread within `feeding(states)` it begins with these, whatever
+    it reads."""
+    owner, name = stack_of(model)
+    layers, config = getattr(owner, name), model.config.get_text_config()
+    count, now = config.num_hidden_layers, threading.local()
+
+    def enter(layer: Any, args: Any, named: dict[str, Any]) -> Any:
+        if (states := getattr(now, "states", None)) is None:
+            return None
+        return ((states, *args[1:]), named) if args else (args, {**named, "hidden_states": states})
+
+    @contextlib.contextmanager
+    def feeding(states: torch.Tensor) -> Iterator[None]:
+        now.states = states
+        try:
+            yield
+        finally:
+            now.states = None
+
+    setattr(owner, name, torch.nn.ModuleList(layers[count - top :]))
+    config.num_hidden_layers = top
+    hook = layers[count - top].register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield feeding
+    finally:
+        hook.remove()
+        setattr(owner, name, layers)
+        config.num_hidden_layers = count

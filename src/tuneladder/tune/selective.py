@@ -1,0 +1,120 @@
+"""Selective tuning: a few of the base's own weights learn, the rest stays: the last layers, biases (arXiv:2106.10199), norms,
+embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+
+from tuneladder.errors import BadInput, Refused, unknown
+from tuneladder.model.attach import draw_head, head_modules, merged
+from tuneladder.model.frozen import stack_of
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.memory import hold, skeleton_of
+from tuneladder.store import resident
+from tuneladder.train.loop import Course, save_weights
+from tuneladder.train.supervised import check, fit, foretell, lent_head, refuse_unmerged
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+
+PARTS = ("biases", "norms", "embeddings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selective:
+    """`top` layers, the last ones, learn with the norm behind them (of a seq2seq the decoder's), and of the whole base what `train`
+    names: biases, norms, embeddings. A classification head learns always. `learning_rate` 0 is the step's own: that of `full` for
+    layers and embeddings, ten times that for biases and norms alone. `max_length` 0 is the context.
+
+    Where only top layers learn, what lies below them is computed once and kept (`model/frozen.py`)."""
+
+    changes: ClassVar = "weights"
+    needs: ClassVar = "examples"
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    top: int = 0
+    train: str | tuple[str, ...] = ()
+    learning_rate: float = 0.0
+    epochs: float = 4.0
+    batch_size: int = 16
+    max_length: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        at_least = ("top", "learning_rate", "max_length", "weight_decay")
+        check(self, "selective", above=("epochs", "batch_size"), at_least=at_least, shares=("warmup",))
+        for part in self._parts:
+            if part not in PARTS:
+                raise unknown("part of a base", part, PARTS)
+        if not self.top and not self._parts:
+            raise BadInput("selective has nothing to train", "say `top: 1`, or `train: biases`")
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return (self.train,) if isinstance(self.train, str) else tuple(self.train)
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        refuse_unmerged(variant, "selective")
+        base = variant.base
+        names = self._chosen(skeleton_of(base), base.family)
+        trainable = sum(count for _, count in names)
+        cost = foretell(self, variant, task, pace, step="selective", trainable=trainable, frozen=True)
+        made = replace(lent_head(variant, task), steps=(*variant.steps, "selective"), weights="foretold", adapter=None)
+        return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        light = not self.top and "embeddings" not in self._parts
+        rate = self.learning_rate or 5e-5 * 1024 / variant.base.width * (10 if light else 1)
+        course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
+        wanted = lent_head(variant, task)
+        with kit.shelf.live(wanted, dtype=torch.float32) as live:
+            if wanted != variant:
+                draw_head(live.model, live.fresh, seed=kit.seed)
+            model = merged(live.model).requires_grad_(False)
+            weights = dict(model.named_parameters())
+            for name, _ in self._chosen(model, variant.base.family):
+                weights[name].requires_grad_(True)
+            if wanted.head:
+                for name in head_modules(model, live.fresh):
+                    model.get_submodule(name).requires_grad_(True)
+            top = self.top if not self._parts else 0
+            ticks = fit(self, model, live, variant, task, kit, course=course, top=top)
+            save_weights(model, live.tokenizer, kit, ticks)
+        made = replace(wanted, steps=(*variant.steps, "selective"), weights=str(kit.folder), adapter=None)
+        return replace(made, bytes=resident(kit.folder))
+
+    def _chosen(self, model: Any, family: Family) -> list[tuple[str, int]]:
+        """Names of the base's weights that learn, and their sizes. Raises Refused where there are none."""
+        table = model.get_input_embeddings().weight
+        wanted = set(self._of_top(model, family))
+        for name, weight in model.named_parameters():
+            last = name.rpartition(".")[2]
+            norm = weight.dim() == 1 and last == "weight"
+            if (last == "bias" and "biases" in self._parts) or (norm and "norms" in self._parts):
+                wanted.add(name)
+            if weight is table and "embeddings" in self._parts:
+                wanted.add(name)
+        found = [(name, weight.numel()) for name, weight in model.named_parameters() if name in wanted]
+        if not found:
+            raise Refused(f"{type(model).__name__} has no {' and no '.join(self._parts)}", "top: 1 trains its last layer")
+        return found
+
+    def _of_top(self, model: Any, family: Family) -> Sequence[str]:
+        if not self.top:
+            return []
+        body = model.get_decoder() if family == "seq2seq" else model
+        layers = body.block if family == "seq2seq" else getattr(*stack_of(model))
+        if self.top > len(layers):
+            raise Refused(f"top {self.top} is more than the {len(layers)} layers that there are", "`full` trains them all")
+        own = {id(weight) for layer in layers[len(layers) - self.top :] for weight in layer.parameters()}
+        inside = {id(weight) for layer in layers for weight in layer.parameters()}
+        every = list(model.named_parameters())
+        places = [at for at, (_, weight) in enumerate(every) if id(weight) in inside]
+        # a norm that stands behind the last layer belongs to it
+        behind = {name for name, weight in every[places[-1] + 1 :] if weight.dim() == 1 and "norm" in name.lower()}
+        return [name for name, weight in every if id(weight) in own or name in behind]
