@@ -28,35 +28,40 @@ SMALL = {
 # solved at once, not trained in the loop: there is nothing to take up again, and no draw that a seed decides
 SOLVED = ("linear_probe",)
 FAMILIES = ("decoder", "encoder", "seq2seq")
+# go lora's, prompt_tuning's and full's ways; these are enough where two steps come after each other
+ALIKE = ("adapter", "ia3", "prefix_tuning", "selective")
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough
 PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`name` is every step in turn, `trained` every one that the loop trains, `first` and `second` every ordered pair; with
-    `tiny_base` each comes once for every family that it is for."""
+    """`name` is every step in turn, `trained` every one that the loop trains, `killed_at` where it is killed, `first` and `second`
+    every ordered pair; with `tiny_base` each comes once for every family that it is for."""
     found = sorted(steps())
     loops = [name for name in found if find_step(name).changes != "prompt" and name not in SOLVED]
     of = {
         "name": [(name,) for name in found],
+        "killed_at": [(name, at) for name in loops for at in ((4,) if name in ALIKE else (1, 4, "last"))],
         "trained": [(name,) for name in loops],
-        "first": [(a, b) for a in found for b in found],
+        "first": [(a, b) for a in found for b in found if not {a, b} & set(ALIKE)],
     }
     for fixture, cases in of.items():
         if fixture not in metafunc.fixturenames:
             continue
-        names = ("first", "second") if fixture == "first" else (fixture,)
+        names = {"first": ("first", "second"), "killed_at": ("trained", "killed_at")}.get(fixture, (fixture,))
         if "tiny_base" not in metafunc.fixturenames:
             metafunc.parametrize(names, cases)
             return
         whole = [
-            pytest.param(*case, family, id="-".join((*case, *([family] if family != FAMILIES[0] else []))))
+            pytest.param(*case, family, id="-".join((*map(str, case), *([family] if family != FAMILIES[0] else []))))
             for family in FAMILIES
             for case in cases
-            if all(family in find_step(name).families for name in case) or (len(case) == 2 and family == FAMILIES[0])
-            if len(case) == 1 or all(name in PAIRED.get(family, found) for name in case)
+            if all(family in find_step(name).families for name in case if name in found)
+            or (fixture == "first" and family == FAMILIES[0])
+            if fixture != "first" or all(name in PAIRED.get(family, found) for name in case)
         ]
         metafunc.parametrize((*names, "tiny_base"), whole, indirect=["tiny_base"], scope="session")
+        return
 
 
 @pytest.fixture(scope="session")

@@ -187,12 +187,11 @@ def die_at(monkeypatch, step):
     return counts
 
 
-@pytest.mark.parametrize("step", [1, 4, "last"])
-def test_killed_and_resumed_equals_uninterrupted(trained, step, small, tiny_base, tiny_task, lend, monkeypatch):
-    root = root_of(tiny_base, tiny_task)
-    straight = small(trained).apply(root, tiny_task, lend("straight"))
-    steps = len(loop.read_log(lend("straight").folder))
-    at = steps if step == "last" else step
+def test_killed_and_resumed_equals_uninterrupted(trained, killed_at, alone, small, tiny_base, tiny_task, lend, monkeypatch):
+    root, straight = root_of(tiny_base, tiny_task), alone[trained]
+    there = Path(straight.adapter or straight.weights)
+    steps = len(loop.read_log(there))
+    at = steps if killed_at == "last" else killed_at
     with monkeypatch.context() as patch:
         die_at(patch, at)
         with pytest.raises(Killed):
@@ -201,7 +200,7 @@ def test_killed_and_resumed_equals_uninterrupted(trained, step, small, tiny_base
         counts = die_at(patch, -1)
         made = small(trained).apply(root, tiny_task, lend("cut"))
     assert counts[0] == steps - at + 1  # only the unfinished was made again
-    here, there = lend("cut").folder, lend("straight").folder
+    here = lend("cut").folder
     for name, tensor in load_file(next(there.glob("*.safetensors"))).items():
         assert torch.equal(tensor, load_file(next(here.glob("*.safetensors")))[name]), name
     assert written(here) == written(there)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from tuneladder.errors import BadInput, Refused, unknown
+from tuneladder.errors import Refused, unknown
 from tuneladder.model.attach import draw_head, head_modules, merged
 from tuneladder.model.frozen import stack_of
 from tuneladder.model.hardware import device, has_bf16
@@ -25,8 +25,9 @@ PARTS = ("biases", "norms", "embeddings")
 @dataclass(frozen=True, kw_only=True)
 class Selective:
     """`top` layers, the last ones, learn with the norm behind them (of a seq2seq the decoder's), and of the whole base what `train`
-    names: biases, norms, embeddings. A classification head learns always. `learning_rate` 0 is the step's own: that of `full` for
-    layers and embeddings, ten times that for biases and norms alone. `max_length` 0 is the context.
+    names: biases, norms, embeddings; `top` 0 is one layer where `train` names nothing, else none. A classification head learns
+    always. `learning_rate` 0 is the step's own: that of `full` for layers and embeddings, ten times that for biases and norms
+    alone. `max_length` 0 is the context.
 
     Where only top layers learn, what lies below them is computed once and kept (`model/frozen.py`)."""
 
@@ -51,12 +52,14 @@ class Selective:
         for part in self._parts:
             if part not in PARTS:
                 raise unknown("part of a base", part, PARTS)
-        if not self.top and not self._parts:
-            raise BadInput("selective has nothing to train", "say `top: 1`, or `train: biases`")
 
     @property
     def _parts(self) -> tuple[str, ...]:
         return (self.train,) if isinstance(self.train, str) else tuple(self.train)
+
+    @property
+    def _top(self) -> int:
+        return self.top or int(not self._parts)
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "selective")
@@ -68,7 +71,7 @@ class Selective:
         return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        light = not self.top and "embeddings" not in self._parts
+        light = not self._top and "embeddings" not in self._parts
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width * (10 if light else 1)
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
         wanted = lent_head(variant, task)
@@ -82,7 +85,7 @@ class Selective:
             if wanted.head:
                 for name in head_modules(model, live.fresh):
                     model.get_submodule(name).requires_grad_(True)
-            top = self.top if not self._parts else 0
+            top = 0 if self._parts else self._top
             ticks = fit(self, model, live, variant, task, kit, course=course, top=top)
             save_weights(model, live.tokenizer, kit, ticks)
         made = replace(wanted, steps=(*variant.steps, "selective"), weights=str(kit.folder), adapter=None)
@@ -105,13 +108,13 @@ class Selective:
         return found
 
     def _of_top(self, model: Any, family: Family) -> Sequence[str]:
-        if not self.top:
+        if not self._top:
             return []
         body = model.get_decoder() if family == "seq2seq" else model
         layers = body.block if family == "seq2seq" else getattr(*stack_of(model))
-        if self.top > len(layers):
-            raise Refused(f"top {self.top} is more than the {len(layers)} layers that there are", "`full` trains them all")
-        own = {id(weight) for layer in layers[len(layers) - self.top :] for weight in layer.parameters()}
+        if self._top > len(layers):
+            raise Refused(f"top {self._top} is more than the {len(layers)} layers that there are", "`full` trains them all")
+        own = {id(weight) for layer in layers[len(layers) - self._top :] for weight in layer.parameters()}
         inside = {id(weight) for layer in layers for weight in layer.parameters()}
         every = list(model.named_parameters())
         places = [at for at, (_, weight) in enumerate(every) if id(weight) in inside]
