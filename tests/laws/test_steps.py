@@ -188,7 +188,7 @@ def die_at(monkeypatch, step):
 
 
 def test_killed_and_resumed_equals_uninterrupted(trained, killed_at, alone, small, tiny_base, tiny_task, lend, monkeypatch):
-    root, straight = root_of(tiny_base, tiny_task), alone[trained]
+    root, straight = root_of(tiny_base, tiny_task), alone(trained)
     there = Path(straight.adapter or straight.weights)
     steps = len(loop.read_log(there))
     at = steps if killed_at == "last" else killed_at
@@ -222,16 +222,24 @@ def test_a_budget_ends_a_step_with_a_variant_and_more_goes_on(trained, small, ti
     assert written(cut.folder) == written(straight.folder)
 
 
-@pytest.fixture(scope="module")
-def alone(small, tiny_base, tiny_task, tmp_path_factory):
-    """Each step made once on the root, for what stands on it or beside it."""
-    shelf, root = Shelf("cpu", dtype=torch.float32), root_of(tiny_base, tiny_task)
-    store = Store(tmp_path_factory.mktemp("store"))
-    return {
-        name: small(name).apply(root, tiny_task, Kit(tmp_path_factory.mktemp(name), store, 0, "cpu", None, None, shelf))
-        for name in recipe.steps()
-        if tiny_base.family in recipe.find_step(name).families
-    }
+@pytest.fixture(scope="session")
+def once(small, tiny_task, tmp_path_factory):
+    """Makes a step on a base's root, one time for all tests."""
+    shelf, made = Shelf("cpu", dtype=torch.float32), {}
+
+    def make(name, base):
+        if (name, base.family) not in made:
+            kit = Kit(tmp_path_factory.mktemp(name), Store(tmp_path_factory.mktemp("store")), 0, "cpu", None, None, shelf)
+            made[name, base.family] = small(name).apply(root_of(base, tiny_task), tiny_task, kit)
+        return made[name, base.family]
+
+    return make
+
+
+@pytest.fixture
+def alone(once, tiny_base):
+    """Each step made on the root, for what stands on it or beside it."""
+    return lambda name: once(name, tiny_base)
 
 
 def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny_task, lend):
@@ -242,15 +250,15 @@ def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny
     if found.refused:
         assert found.refused.endswith(")")  # the reason, and what to do
         return
-    parent, kit = alone[first], lend()
+    parent, kit = alone(first), lend()
     made = two.apply(parent, tiny_task, kit)
     assert made.steps == found.nodes[-1].variant.steps == (first, second)
     if two.changes == "prompt":  # [lora, few_shot]: the same weights under another prompt
         assert (made.weights, made.adapter) == (parent.weights, parent.adapter)
-        assert made.prompt == alone[second].prompt
+        assert made.prompt == alone(second).prompt
     else:  # what was learned below is where it starts, not the bare base; running text knows no prompt
-        unlike = one.changes != "prompt" or (parent.prompt != alone[second].prompt and two.needs == "examples")
-        before = alone[second]
+        unlike = one.changes != "prompt" or (parent.prompt != alone(second).prompt and two.needs == "examples")
+        before = alone(second)
         assert (written(kit.folder) != written(before.weights or before.adapter or before.probe)) == unlike
     assert len(answers(kit.shelf, made, tiny_task)) == len(tiny_task.examples.dev)
 
