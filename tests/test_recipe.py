@@ -265,6 +265,7 @@ def test_no_key_of_the_bar_is_forgotten_here() -> None:
 
 # ---- steps ----
 
+LEARNED: dict[str, Any] = {"epochs": 2.0, "batch_size": 3, "max_length": 40, "warmup": 0.9}
 # a change of every setting of every step, and what else must be set for it to be felt
 SETTINGS: dict[str, dict[str, Any]] = {
     "zero_shot": {"instruction": "Say the topic."},
@@ -274,6 +275,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "alpha": 5.0,
         "dropout": 0.5,
         "targets": "attention",
+        "dora": True,
+        "rslora": True,
         "learning_rate": 0.02,
         "epochs": 2.0,
         "batch_size": 3,
@@ -282,6 +285,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 36, "weight_decay": 0.9, "warmup": 0.9},
     "linear_probe": {"head": "centroid", "strength": 7.0},
+    "adapter": {
+        "r": 2,
+        "placement": "houlsby",
+        "learning_rate": 0.02,
+        "epochs": 2.0,
+        "batch_size": 3,
+        "max_length": 40,
+        "warmup": 0.9,
+    },
+    "ia3": {"learning_rate": 0.05, **LEARNED},
+    "prompt_tuning": {"tokens": 3, "learning_rate": 0.05, **LEARNED},
+    "prefix_tuning": {"tokens": 3, "learning_rate": 0.05, **LEARNED},
+    "selective": {
+        "top": 2,
+        "train": "norms",
+        "learning_rate": 0.02,
+        "weight_decay": 0.9,
+        "epochs": 2.0,
+        "batch_size": 3,
+        "max_length": 40,
+        "warmup": 0.9,
+    },
     "pretrain": {
         "tokens": 128,
         "length": 8,
@@ -297,6 +322,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "full": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
+    "adapter": {"r": 4, "epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
+    "ia3": {"epochs": 1.0, "batch_size": 6},
+    "prompt_tuning": {"tokens": 4, "epochs": 1.0, "batch_size": 6},
+    "prefix_tuning": {"tokens": 4, "epochs": 1.0, "batch_size": 6},
+    "selective": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
     "pretrain": {"tokens": 256, "length": 16, "batch_size": 4, "learning_rate": 0.01, "compile": "off"},
 }
 

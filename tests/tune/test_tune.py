@@ -49,7 +49,7 @@ CHANGES = [
     *(
         (step, change)
         for step in (IA3, ADAPTER, PROMPT, PREFIX)
-        for change in ({"learning_rate": 5e-3}, {"epochs": 1}, {"batch_size": 4}, {"max_length": 30}, {"warmup": 0.9})
+        for change in ({"learning_rate": 5e-3}, {"epochs": 1}, {"batch_size": 4}, {"max_length": 34}, {"warmup": 0.9})
     ),
     (ADAPTER, {"learning_rate": 0.0}),
     (ADAPTER, {"r": 4}),

@@ -11,6 +11,7 @@ from tuneladder.errors import Failed
 from tuneladder.model import bottleneck, soft
 from tuneladder.model.attach import Attached
 
+CONFIG = "adapter_config.json"
 OURS = (soft.OURS, bottleneck.KIND)  # which PEFT has no form for
 OPENERS: dict[str, Callable[[Any, str], Attached]] = {
     "PROMPT_TUNING": soft.open_prompt,
@@ -23,15 +24,15 @@ OPENERS: dict[str, Callable[[Any, str], Attached]] = {
 def kind_in(folder: str | Path) -> str:
     """What the adapter in a folder says it is. Raises Failed where the folder holds none."""
     try:
-        found: str = json.loads((Path(folder) / "adapter_config.json").read_text("utf-8")).get("peft_type", "")
+        found: str = json.loads((Path(folder) / CONFIG).read_text("utf-8")).get("peft_type", "")
     except (OSError, ValueError) as error:
         raise Failed(f"{folder} holds no adapter: {error}", "make it again: remove the folder") from error
     return found
 
 
 def opened_by_peft(folder: str | Path) -> bool:
-    """Whether plain PEFT opens the adapter in a folder."""
-    return kind_in(folder) not in OURS
+    """Whether plain PEFT opens the adapter in a folder; one that is not there yet is taken for such."""
+    return not (Path(folder) / CONFIG).exists() or kind_in(folder) not in OURS
 
 
 def open_adapter(model: Any, folder: str) -> tuple[Any, tuple[int, ...]]:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ class Course:
     looks: int = 10
     patience: int = 5
     save_every: float = 60.0
-    times: Mapping[str, float] = field(default_factory=dict)
+    times: Mapping[str, float] | None = None
 
     @classmethod
     def pretraining(
@@ -93,7 +93,7 @@ class Course:
             betas=(0.9, 0.95),
             looks=looks,
             patience=looks,
-            times=times or {},
+            times=times,
         )
 
     def rate(self, step: int, steps: int) -> float:
@@ -310,7 +310,7 @@ def _optimizer(weights: dict[str, Any], course: Course) -> tuple[torch.optim.Opt
     learns faster or slower decays as the rest."""
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, weight in weights.items():
-        times = course.times.get(name, 1.0)
+        times = (course.times or {}).get(name, 1.0)
         decay = course.weight_decay / times if weight.dim() >= 2 else 0.0
         groups.setdefault((times, decay), []).append(weight)
     optimizer = torch.optim.AdamW(
