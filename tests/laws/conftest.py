@@ -28,7 +28,8 @@ SMALL = {
 # solved at once, not trained in the loop: there is nothing to take up again, and no draw that a seed decides
 SOLVED = ("linear_probe",)
 FAMILIES = ("decoder", "encoder", "seq2seq")
-# go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on each family
+# go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on every
+# family
 ALIKE = ("adapter", "ia3", "prefix_tuning", "selective")
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough
 PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
