@@ -12,7 +12,7 @@ from typing import Any
 
 from tuneladder.types import Document
 
-from .gists import passages
+from .gists import LONG, passages
 from .words import FUNCTION_WORDS
 
 REPEAT = ("Repeat the text.", "Copy the text word for word.", "Write the text again.")
@@ -32,7 +32,7 @@ def practice(documents: Sequence[Document], *, seed: int) -> Iterator[dict[str, 
     for number, document in enumerate(documents):
         draw = random.Random(f"{seed} practice {number}")
         for place, passage in enumerate(passages(document.text)):
-            if document.source in ("books", "more books") and (place + number) % BOOKS != 1:
+            if document.source in LONG and (place + number) % BOOKS != 1:
                 continue
             for kind, make in (("copy", _copy), ("mend", _mend), ("continue", _go_on)):
                 ask, text, answer = make(passage, draw)

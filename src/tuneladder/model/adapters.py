@@ -9,11 +9,10 @@ from typing import Any
 
 from tuneladder.errors import Failed
 from tuneladder.model import bottleneck, soft
-from tuneladder.model.attach import Attached
+from tuneladder.model.attach import CONFIG, Opened
 
-CONFIG = "adapter_config.json"
 OURS = (soft.OURS, bottleneck.KIND)  # which PEFT has no form for
-OPENERS: dict[str, Callable[[Any, str], Attached]] = {
+OPENERS: dict[str, Callable[[Any, str], Opened]] = {
     "PROMPT_TUNING": soft.open_prompt,
     "PREFIX_TUNING": soft.open_prefix,
     soft.OURS: soft.open_prefix,
@@ -35,14 +34,13 @@ def opened_by_peft(folder: str | Path) -> bool:
     return not (Path(folder) / CONFIG).exists() or kind_in(folder) not in OURS
 
 
-def open_adapter(model: Any, folder: str) -> tuple[Any, tuple[int, ...]]:
+def open_adapter(model: Any, folder: str) -> Opened:
     """The model with a saved adapter over it, frozen, and the tokens that stand before all that it reads.
 
     Raises Failed where the folder holds no adapter.
     """
     if opener := OPENERS.get(kind_in(folder)):
-        made = opener(model, folder)
-        return made.model, made.soft
+        return opener(model, folder)
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, folder, is_trainable=False), ()

@@ -12,6 +12,8 @@ import torch
 from tuneladder.errors import Refused
 from tuneladder.model.written import asleep
 
+Opened = tuple[Any, tuple[int, ...]]  # a model with a saved adapter, and the tokens that stand before all that it reads
+
 
 class Attached(NamedTuple):
     """A model with an adapter: what is called and trained, how the adapter is saved (into a folder, over the base of that name),
@@ -126,7 +128,14 @@ def head_modules(model: Any, fresh: Sequence[str]) -> list[str]:
     return [*outside, *sorted(inside)]
 
 
+CONFIG = "adapter_config.json"
 HEAD = "head:"  # before the names of a head's weights in an adapter's file of our own
+
+
+def let_learn(model: Any, head: Sequence[str]) -> None:
+    """The modules that `head` names learn, in float32."""
+    for name in head:
+        learning(model.get_submodule(name).requires_grad_(True))
 
 
 def head_weights(model: Any, head: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -213,7 +222,7 @@ def with_pair_head(model: Any, head: PairHead) -> Any:
 def adapter_kind(folder: Path, kind: str, *, base: str, **settings: Any) -> None:
     """Write the adapter_config.json of an adapter that PEFT has no form for; PEFT says so when it meets its `kind`."""
     kept = {"peft_type": kind, "base_model_name_or_path": base, **settings}
-    (folder / "adapter_config.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
 def merged(model: Any) -> Any:

@@ -14,7 +14,18 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import Failed, Refused
-from tuneladder.model.attach import Attached, adapter_kind, head_weights, in_attention, linears_of, mlp_ends, out_of, put_head
+from tuneladder.model.attach import (
+    Attached,
+    Opened,
+    adapter_kind,
+    head_weights,
+    in_attention,
+    let_learn,
+    linears_of,
+    mlp_ends,
+    out_of,
+    put_head,
+)
 
 Placement = Literal["houlsby", "pfeiffer"]
 KIND = "TUNELADDER_BOTTLENECK"
@@ -73,9 +84,7 @@ def attach_bottlenecks(model: Any, *, r: int, placement: Placement, seed: int, h
     for name, module in places(model, placement):
         _put(model, name, Bottleneck(module, r, draw=draw), module)
         names.append(name)
-    for name in head:
-        for weight in model.get_submodule(name).parameters():
-            weight.data, weight.requires_grad = weight.data.float(), True
+    let_learn(model, head)
 
     def save(folder: Path, base: str) -> None:
         from safetensors.torch import save_file
@@ -92,7 +101,7 @@ def attach_bottlenecks(model: Any, *, r: int, placement: Placement, seed: int, h
     return Attached(model, save)
 
 
-def open_bottlenecks(model: Any, folder: str) -> Attached:
+def open_bottlenecks(model: Any, folder: str) -> Opened:
     """The model with saved adapters, frozen. Raises Failed where they are those of another base."""
     from safetensors.torch import load_file
 
@@ -108,7 +117,7 @@ def open_bottlenecks(model: Any, folder: str) -> Attached:
             raise Failed(f"the adapter in {folder} is {own['down.weight'].shape[1]} wide", "it is another base's")
         module.load_state_dict(own, strict=False)
         _put(model, name, module.requires_grad_(False), linears[name])
-    return Attached(model, lambda place, base: None)
+    return model, ()
 
 
 def _put(model: Any, name: str, module: Bottleneck, linear: Any) -> None:

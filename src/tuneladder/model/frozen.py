@@ -59,31 +59,20 @@ def divisible(model: Any) -> bool:
 
 
 @contextlib.contextmanager
-def seen_before(module: Any) -> Iterator[Any]:
-    """While open, `given()` is the hidden states that this thread's last pass gave to the module."""
-    now = threading.local()
+def watched(module: Any, *, behind: bool) -> Iterator[list[torch.Tensor]]:
+    """While open, the list holds the hidden states of the last pass: those that the module was given, or with `behind` those that
+    it made."""
+    seen: list[torch.Tensor] = []
 
-    def keep(own: Any, args: Any, named: dict[str, Any]) -> None:
-        now.states = args[0] if args else named["hidden_states"]
+    def given(own: Any, args: Any, named: dict[str, Any]) -> None:
+        seen[:] = [args[0] if args else named["hidden_states"]]
 
-    hook = module.register_forward_pre_hook(keep, with_kwargs=True)
+    def made(own: Any, args: Any, out: Any) -> None:
+        seen[:] = [out[0] if isinstance(out, tuple) else out.last_hidden_state]
+
+    hook = module.register_forward_hook(made) if behind else module.register_forward_pre_hook(given, with_kwargs=True)
     try:
-        yield lambda: now.states
-    finally:
-        hook.remove()
-
-
-@contextlib.contextmanager
-def seen_behind(module: Any) -> Iterator[Any]:
-    """While open, `given()` is what the module made in this thread's last pass: an encoder's states."""
-    now = threading.local()
-
-    def keep(own: Any, args: Any, made: Any) -> None:
-        now.states = made[0] if isinstance(made, tuple) else made.last_hidden_state
-
-    hook = module.register_forward_hook(keep)
-    try:
-        yield lambda: now.states
+        yield seen
     finally:
         hook.remove()
 

@@ -19,10 +19,12 @@ from torch.nn import functional
 
 from tuneladder.model.attach import (
     Attached,
+    Opened,
     adapter_kind,
     head_weights,
     kind_of,
     learning,
+    let_learn,
     makers,
     put_head,
     saved_by_peft,
@@ -103,11 +105,12 @@ def attach_prompt(model: Any, ids: Sequence[int], *, seed: int, head: Sequence[s
     return _with_prompt(tuned)
 
 
-def open_prompt(model: Any, folder: str) -> Attached:
+def open_prompt(model: Any, folder: str) -> Opened:
     """The model with a saved soft prompt before all that it reads, frozen."""
     from peft import PeftModel
 
-    return _with_prompt(PeftModel.from_pretrained(model, folder, is_trainable=False))
+    made = _with_prompt(PeftModel.from_pretrained(model, folder, is_trainable=False))
+    return made.model, made.soft
 
 
 def _with_prompt(tuned: Any) -> Attached:
@@ -154,13 +157,14 @@ def attach_prefix(model: Any, ids: Sequence[int], *, head: Sequence[str] = ()) -
     return _with_prefix(model, vectors, made, head=head, learn=True)
 
 
-def open_prefix(model: Any, folder: str) -> Attached:
+def open_prefix(model: Any, folder: str) -> Opened:
     """The model with a saved prefix, frozen."""
     from safetensors.torch import load_file
 
     kept = load_file(Path(folder) / PREFIX)
     vectors = kept.pop("embeddings")
-    return _with_prefix(model, vectors, put_head(model, kept), head=(), learn=False)
+    made = _with_prefix(model, vectors, put_head(model, kept), head=(), learn=False)
+    return made.model, made.soft
 
 
 def _with_prefix(model: Any, vectors: torch.Tensor, made: dict[str, torch.Tensor], *, head: Sequence[str], learn: bool) -> Attached:
@@ -170,9 +174,7 @@ def _with_prefix(model: Any, vectors: torch.Tensor, made: dict[str, torch.Tensor
     for name, module, _ in makers(core, "prefix_tuning"):
         parent, _, last = name.rpartition(".")
         setattr(core.get_submodule(parent), last, Made(module, own[name], soft))
-    for name in head:
-        for weight in model.get_submodule(name).parameters():
-            weight.data, weight.requires_grad = weight.data.float(), True
+    let_learn(model, head)
 
     def save(folder: Path, base: str) -> None:
         from safetensors.torch import save_file
@@ -197,10 +199,10 @@ def _save_as_peft(model: Any, soft: Sequence[int], folder: Path, base: str) -> N
     from safetensors.torch import save_file
 
     if type(model).__name__.endswith("ForCausalLM") and not model.config.is_encoder_decoder:
-        learning = model.training
+        training = model.training
         model.set_attn_implementation("eager")  # training may have set one that takes no cache
         layers = model.eval()(input_ids=torch.tensor([list(soft)], device=model.device), use_cache=True).past_key_values.layers
-        model.train(learning)
+        model.train(training)
         heads, width = layers[0].keys.shape[1], layers[0].keys.shape[3]
         both = [kept[0].transpose(0, 1).flatten(1) for layer in layers for kept in (layer.keys, layer.values)]
         save_file({"prompt_embeddings": torch.cat(both, 1).float().contiguous()}, str(folder / "adapter_model.safetensors"))

@@ -212,7 +212,7 @@ def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 
     return [pad(group) for group in min(cuts, key=slowest)]
 
 
-def _parts(row: Row) -> tuple[int, ...]:
+def _sizes(row: Row) -> tuple[int, ...]:
     """How long each part of a row is that is padded for itself: a source and a target, or all of it."""
     return (len(row.source), len(row.target)) if isinstance(row, Paired) else (len(row.ids),)
 
@@ -220,23 +220,24 @@ def _parts(row: Row) -> tuple[int, ...]:
 def _kin(row: Row) -> tuple[int, ...]:
     """What rows are sorted by, so that neighbours have parts of like length: pairs by their target roughly, and then by their
     source."""
-    *source, last = _parts(row)
+    *source, last = _sizes(row)
     return (last // KIN, *source, last) if source else (last,)
 
 
 def _padded(rows: Sequence[Row]) -> int:
     """How many tokens rows have when they are padded to one another."""
-    return len(rows) * sum(padded_length(max(sizes)) for sizes in zip(*map(_parts, rows), strict=True))
+    return len(rows) * sum(padded_length(max(sizes)) for sizes in zip(*map(_sizes, rows), strict=True))
 
 
 def _cut(order: Sequence[Row], *, tokens: int, overhead: int) -> list[Sequence[Row]]:
     """Of all ways to cut the sorted rows into groups of at most `tokens`, the one with the fewest padded tokens."""
+    sizes = [_sizes(row) for row in order]
     cheapest: list[tuple[float, int]] = [(0.0, 0)]  # of the first n rows: the cost, and where the last micro-batch begins
     for end in range(1, len(order) + 1):
         options = []
-        longest = (0,) * len(_parts(order[end - 1]))
+        longest = sizes[end - 1]
         for start in range(end - 1, -1, -1):
-            longest = tuple(map(max, longest, _parts(order[start])))
+            longest = tuple(map(max, longest, sizes[start]))
             padded = (end - start) * sum(map(padded_length, longest))
             if padded > tokens and end - start > 1:
                 break

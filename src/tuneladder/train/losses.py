@@ -50,10 +50,10 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
 
     The head runs on those places only: of answers (B, U) it sees (N, width).
     """
-    from transformers.modeling_outputs import BaseModelOutput
-
     inputs: dict[str, Any] = {**micro.read, "decoder_input_ids": micro.answers, "use_cache": False}
     if micro.states is not None:
+        from transformers.modeling_outputs import BaseModelOutput
+
         inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=micro.states)
         del inputs["input_ids"]
     if micro.rows is None:

@@ -15,9 +15,9 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import masked, memory, sublayers
 from tuneladder.model.ask import turns_of
-from tuneladder.model.attach import Attached, draw_head, head_modules
+from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
-from tuneladder.model.frozen import States, divisible, going_on, seen_before, seen_behind, stack_of
+from tuneladder.model.frozen import States, divisible, going_on, stack_of, watched
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
@@ -45,7 +45,7 @@ from tuneladder.train.batches import (
     side_by_side,
     with_states,
 )
-from tuneladder.train.loop import Course, Loss, few_rows, learn, tidy
+from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy
 from tuneladder.train.losses import answer_token, label_of, next_token
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
@@ -195,6 +195,14 @@ def lent_head(variant: Variant, task: Task) -> Variant:
     return replace(variant, head=Head("tags" if task.kind == "tag" else "classes", task.labels))
 
 
+def plan_adapter(
+    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, soft: int = 0
+) -> tuple[Variant, Cost]:
+    """The variant with an adapter of `trainable` weights that is foretold, and what it costs. Raises Refused."""
+    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, frozen=True, soft=soft)
+    return replace(lent_head(variant, task), steps=(*variant.steps, step), adapter="foretold"), cost
+
+
 def learn_adapter(
     lessons: Lessons,
     variant: Variant,
@@ -203,20 +211,61 @@ def learn_adapter(
     *,
     step: str,
     course: Course,
-    attach: Callable[[Live, Variant, Sequence[str]], Attached],
+    attach: Callable[[Live, Sequence[str], bool], Attached],
 ) -> Variant:
-    """The variant with an adapter that learned from the task's rows. `attach` puts it on a borrowed model: it is given the variant
-    as it was borrowed and the names of the modules of its classification head, which learn with the adapter."""
+    """The variant with an adapter that learned from the task's rows. `attach` puts it on a borrowed model: it is given the names of
+    the modules of its classification head, which learn with the adapter, and whether that head tags words."""
     wanted = lent_head(variant, task)
-    with kit.shelf.live(wanted) as live:
-        if wanted != variant:
-            draw_head(live.model, live.fresh, seed=kit.seed)
-        made = attach(live, wanted, head_modules(live.model, live.fresh) if wanted.head else ())
+    tags = wanted.head is not None and wanted.head.kind == "tags"
+    with _borrowed(variant, wanted, kit, None) as live:
+        made = attach(live, head_modules(live.model, live.fresh) if wanted.head else (), tags)
         lent = replace(live, model=made.model, soft=made.soft)
         ticks = fit(lessons, made.model, lent, variant, task, kit, course=course)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
     return replace(wanted, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+
+def plan_weights(
+    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool
+) -> tuple[Variant, Cost]:
+    """The variant with new weights that are foretold, and what they cost; `frozen`: most of the base's stay. Raises Refused."""
+    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, frozen=frozen)
+    made = replace(lent_head(variant, task), steps=(*variant.steps, step), weights="foretold", adapter=None)
+    return made, replace(cost, disk=memory.hold(variant.base.parameters, 16 if has_bf16(device()) else 32))
+
+
+def learn_weights(
+    lessons: Lessons,
+    variant: Variant,
+    task: Task,
+    kit: Kit,
+    *,
+    step: str,
+    course: Course,
+    choose: Callable[[Any, Sequence[str]], None],
+    whole: bool = False,
+    top: int = 0,
+) -> Variant:
+    """The variant with weights that learned from the task's rows, an adapter below merged first. `choose` says which learn: it is
+    given the model, frozen, and the names of the modules of its classification head."""
+    wanted = lent_head(variant, task)
+    with _borrowed(variant, wanted, kit, torch.float32) as live:
+        model = merged(live.model).requires_grad_(False)
+        choose(model, head_modules(model, live.fresh) if wanted.head else ())
+        ticks = fit(lessons, model, live, variant, task, kit, course=course, whole=whole, top=top)
+        save_weights(model, live.tokenizer, kit, ticks)
+    made = replace(wanted, steps=(*variant.steps, step), weights=str(kit.folder), adapter=None)
+    return replace(made, bytes=resident(kit.folder))
+
+
+@contextlib.contextmanager
+def _borrowed(variant: Variant, wanted: Variant, kit: Kit, dtype: torch.dtype | None) -> Iterator[Live]:
+    """The model of `wanted`, which is the variant with a head if it needs one: a new head has numbers by the seed."""
+    with kit.shelf.live(wanted, dtype=dtype) as live:
+        if wanted != variant:
+            draw_head(live.model, live.fresh, seed=kit.seed)
+        yield live
 
 
 def fit(
@@ -337,15 +386,14 @@ def _from_states(
             return pad(own)
 
         layer = core.get_encoder() if family == "seq2seq" else getattr(*stack_of(core))[-top]
-        with (seen_behind if family == "seq2seq" else seen_before)(layer) as given, torch.no_grad():
+        with watched(layer, behind=family == "seq2seq") as seen, torch.no_grad():
             for micro, own in zip(lay(rows, pad=noting), laid, strict=True):
                 with torch.autocast(kit.device, kit.shelf.autocast or torch.bfloat16, enabled=kit.shelf.autocast is not None):
                     loss(core, micro.to(core.device))
-                states = given().float().cpu()
-                if micro.grid is not None:
-                    lengths = [len(row.ids) for row in own]
-                    states = states[0, : sum(lengths)].split(lengths)
-                for row, said_TD in zip(own, states, strict=True):
+                states = seen[0].float().cpu()
+                lengths = [len(row.ids) for row in own]
+                apart = states if micro.grid is None else torch.split(states[0, : sum(lengths)], lengths)
+                for row, said_TD in zip(own, apart, strict=True):
                     at = number[id(row)]
                     held.put(at, said_TD[: sizes[at]])
         return {"rows": len(rows), "tokens": sum(sizes)}

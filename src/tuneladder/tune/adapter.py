@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.model.attach import Attached
@@ -11,7 +11,7 @@ from tuneladder.model.bottleneck import Placement, attach_bottlenecks, places
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
-from tuneladder.train.supervised import check, foretell, learn_adapter, lent_head, refuse_over
+from tuneladder.train.supervised import check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -43,11 +43,10 @@ class Adapter:
         refuse_over(variant, "adapter")
         found = places(skeleton_of(variant.base), self.placement)
         trainable = len(found) * (2 * self.r * variant.base.width + self.r + variant.base.width)
-        cost = foretell(self, variant, task, pace, step="adapter", trainable=trainable, frozen=True)
-        return replace(lent_head(variant, task), steps=(*variant.steps, "adapter"), adapter="foretold"), cost
+        return plan_adapter(self, variant, task, pace, step="adapter", trainable=trainable)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+        def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             return attach_bottlenecks(live.model, r=self.r, placement=self.placement, seed=kit.seed, head=head)
 
         course = Course(self.learning_rate or 1e-4 * 4096 / variant.base.width, warmup=self.warmup)

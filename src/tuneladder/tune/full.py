@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
-
-from tuneladder.model.attach import draw_head, merged
-from tuneladder.model.hardware import device, has_bf16
-from tuneladder.model.memory import hold
-from tuneladder.store import resident
-from tuneladder.train.loop import Course, save_weights
-from tuneladder.train.supervised import check, fit, foretell, lent_head, refuse_unmerged
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import check, learn_weights, plan_weights, refuse_unmerged
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -39,20 +34,13 @@ class Full:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "full")
-        base = variant.base
-        cost = foretell(self, variant, task, pace, step="full", trainable=base.parameters, frozen=False)
-        made = replace(lent_head(variant, task), steps=(*variant.steps, "full"), weights="foretold", adapter=None)
-        return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
+        return plan_weights(self, variant, task, pace, step="full", trainable=variant.base.parameters, frozen=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
-        wanted = lent_head(variant, task)
-        with kit.shelf.live(wanted, dtype=torch.float32) as live:
-            if wanted != variant:
-                draw_head(live.model, live.fresh, seed=kit.seed)
-            model = merged(live.model)
+
+        def choose(model: Any, head: Sequence[str]) -> None:
             model.requires_grad_(True)
-            ticks = fit(self, model, live, variant, task, kit, course=course, whole=True)
-            save_weights(model, live.tokenizer, kit, ticks)
-        return replace(wanted, steps=(*variant.steps, "full"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+
+        return learn_weights(self, variant, task, kit, step="full", course=course, choose=choose, whole=True)

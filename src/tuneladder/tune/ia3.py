@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.model.attach import Attached, attach_ia3, makers, mlp_ends, out_of, saved_by_peft
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
-from tuneladder.train.supervised import check, foretell, learn_adapter, lent_head, refuse_over
+from tuneladder.train.supervised import check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -38,14 +38,12 @@ class Ia3:
         model = skeleton_of(variant.base)
         trainable = sum(out_of(module) for _, module, _ in makers(model, "ia3"))
         trainable += sum(module.weight.numel() // out_of(module) for _, module in mlp_ends(model))
-        cost = foretell(self, variant, task, pace, step="ia3", trainable=trainable, frozen=True)
-        return replace(lent_head(variant, task), steps=(*variant.steps, "ia3"), adapter="foretold"), cost
+        return plan_adapter(self, variant, task, pace, step="ia3", trainable=trainable)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+        def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             scaled = [name for name, _, _ in makers(live.model, "ia3")]
             fed = [name for name, _ in mlp_ends(live.model)]
-            tags = wanted.head is not None and wanted.head.kind == "tags"
             return saved_by_peft(attach_ia3(live.model, scaled=scaled, fed=fed, seed=kit.seed, head=head, tags=tags))
 
         course = Course(self.learning_rate, warmup=self.warmup)

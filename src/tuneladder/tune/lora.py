@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.errors import BadInput
@@ -11,7 +11,7 @@ from tuneladder.model.attach import Attached, attach_lora, body_targets, linear_
 from tuneladder.model.memory import lora_parameters
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
-from tuneladder.train.supervised import check, foretell, learn_adapter, lent_head, refuse_over
+from tuneladder.train.supervised import check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -52,22 +52,21 @@ class Lora:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "lora")
         trainable = lora_parameters(variant.base, r=self.r, targets=self._targets, dora=self.dora)
-        cost = foretell(self, variant, task, pace, step="lora", trainable=trainable, frozen=True)
-        return replace(lent_head(variant, task), steps=(*variant.steps, "lora"), adapter="foretold"), cost
+        return plan_adapter(self, variant, task, pace, step="lora", trainable=trainable)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+        def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             tuned = attach_lora(
                 live.model,
                 r=self.r,
                 alpha=self.alpha or 2 * (8**0.5 if self.rslora else self.r),
                 dropout=self.dropout,
-                targets=(body_targets if wanted.head else linear_targets)(live.model, self._targets),
+                targets=(body_targets if head else linear_targets)(live.model, self._targets),
                 seed=kit.seed,
                 dora=self.dora,
                 rslora=self.rslora,
                 head=head,
-                tags=wanted.head is not None and wanted.head.kind == "tags",
+                tags=tags,
             )
             return saved_by_peft(tuned)
 

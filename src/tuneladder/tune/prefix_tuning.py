@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.model.attach import Attached, makers
@@ -11,7 +11,7 @@ from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.model.soft import attach_prefix, reader_of
 from tuneladder.train.loop import Course
-from tuneladder.train.supervised import check, first_tokens, foretell, learn_adapter, lent_head, refuse_over, text_of
+from tuneladder.train.supervised import check, first_tokens, learn_adapter, plan_adapter, refuse_over, text_of
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -40,11 +40,10 @@ class PrefixTuning:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prefix_tuning")
         size = self.tokens * sum(width for _, _, width in makers(reader_of(skeleton_of(variant.base)), "prefix_tuning"))
-        cost = foretell(self, variant, task, pace, step="prefix_tuning", trainable=size, frozen=True, soft=self.tokens)
-        return replace(lent_head(variant, task), steps=(*variant.steps, "prefix_tuning"), adapter="foretold"), cost
+        return plan_adapter(self, variant, task, pace, step="prefix_tuning", trainable=size, soft=self.tokens)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+        def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             return attach_prefix(live.model, first_tokens(live, text_of(task, variant.prompt), self.tokens), head=head)
 
         course = Course(self.learning_rate, warmup=self.warmup)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.model.attach import Attached
 from tuneladder.model.shelf import Live
 from tuneladder.model.soft import attach_prompt
 from tuneladder.train.loop import Course
-from tuneladder.train.supervised import check, first_tokens, foretell, learn_adapter, lent_head, refuse_over, text_of
+from tuneladder.train.supervised import check, first_tokens, learn_adapter, plan_adapter, refuse_over, text_of
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -39,13 +39,11 @@ class PromptTuning:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prompt_tuning")
         size = self.tokens * variant.base.width
-        cost = foretell(self, variant, task, pace, step="prompt_tuning", trainable=size, frozen=True, soft=self.tokens)
-        return replace(lent_head(variant, task), steps=(*variant.steps, "prompt_tuning"), adapter="foretold"), cost
+        return plan_adapter(self, variant, task, pace, step="prompt_tuning", trainable=size, soft=self.tokens)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        def attach(live: Live, wanted: Variant, head: Sequence[str]) -> Attached:
+        def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             ids = first_tokens(live, text_of(task, variant.prompt), self.tokens)
-            tags = wanted.head is not None and wanted.head.kind == "tags"
             return attach_prompt(live.model, ids, seed=kit.seed, head=head, tags=tags)
 
         course = Course(self.learning_rate, warmup=self.warmup)

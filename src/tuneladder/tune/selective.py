@@ -4,19 +4,14 @@ embeddings."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from tuneladder.errors import Refused, unknown
-from tuneladder.model.attach import draw_head, head_modules, merged
 from tuneladder.model.frozen import stack_of
-from tuneladder.model.hardware import device, has_bf16
-from tuneladder.model.memory import hold, skeleton_of
-from tuneladder.store import resident
-from tuneladder.train.loop import Course, save_weights
-from tuneladder.train.supervised import check, fit, foretell, lent_head, refuse_unmerged
+from tuneladder.model.memory import skeleton_of
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import check, learn_weights, plan_weights, refuse_unmerged
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 PARTS = ("biases", "norms", "embeddings")
@@ -63,33 +58,23 @@ class Selective:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "selective")
-        base = variant.base
-        names = self._chosen(skeleton_of(base), base.family)
-        trainable = sum(count for _, count in names)
-        cost = foretell(self, variant, task, pace, step="selective", trainable=trainable, frozen=True)
-        made = replace(lent_head(variant, task), steps=(*variant.steps, "selective"), weights="foretold", adapter=None)
-        return made, replace(cost, disk=hold(base.parameters, 16 if has_bf16(device()) else 32))
+        trainable = sum(count for _, count in self._chosen(skeleton_of(variant.base), variant.base.family))
+        return plan_weights(self, variant, task, pace, step="selective", trainable=trainable, frozen=True)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         light = not self._top and "embeddings" not in self._parts
         rate = self.learning_rate or 5e-5 * 1024 / variant.base.width * (10 if light else 1)
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
-        wanted = lent_head(variant, task)
-        with kit.shelf.live(wanted, dtype=torch.float32) as live:
-            if wanted != variant:
-                draw_head(live.model, live.fresh, seed=kit.seed)
-            model = merged(live.model).requires_grad_(False)
+
+        def choose(model: Any, head: Sequence[str]) -> None:
             weights = dict(model.named_parameters())
             for name, _ in self._chosen(model, variant.base.family):
                 weights[name].requires_grad_(True)
-            if wanted.head:
-                for name in head_modules(model, live.fresh):
-                    model.get_submodule(name).requires_grad_(True)
-            top = 0 if self._parts else self._top
-            ticks = fit(self, model, live, variant, task, kit, course=course, top=top)
-            save_weights(model, live.tokenizer, kit, ticks)
-        made = replace(wanted, steps=(*variant.steps, "selective"), weights=str(kit.folder), adapter=None)
-        return replace(made, bytes=resident(kit.folder))
+            for name in head:
+                model.get_submodule(name).requires_grad_(True)
+
+        top = 0 if self._parts else self._top
+        return learn_weights(self, variant, task, kit, step="selective", course=course, choose=choose, top=top)
 
     def _chosen(self, model: Any, family: Family) -> list[tuple[str, int]]:
         """Names of the base's weights that learn, and their sizes. Raises Refused where there are none."""
