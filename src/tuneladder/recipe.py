@@ -576,7 +576,8 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
-        raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
+        said = [each["msg"].lower() for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
+        raise BadInput(f"{name}: {place} is {first['input']!r}", ", or ".join(dict.fromkeys(said))) from error
 
 
 def _bar(wanted: Any) -> Bar:

@@ -121,7 +121,7 @@ def _settings(values: dict[str, Any], curve: Sequence[Tick]) -> str:
     for name in ("alpha", "learning_rate", "max_length"):
         if name in values and not values[name]:
             said[name] = "auto"
-    if said.get("learning_rate") == "auto" and curve:
+    if said.get("learning_rate") in ("auto", '"probe"') and curve:
         said["learning_rate"] = f"{max(tick.learning_rate for tick in curve):.3g}"
     return ", ".join(f"{name} {value}" for name, value in said.items())
 

@@ -331,6 +331,11 @@ class Climb:
             if tally["learned"]:  # an encoder learns labels, and no tokens
                 said += f"; {tally['learned'] / (tally['learned'] + tally['read']):.1%} of the tokens are learned"
             self._note(said)
+        path = folder / "rates.json"
+        if path.exists():
+            probe = json.loads(path.read_text("utf-8"))
+            tried = ", ".join(f"{rate:.3g}: {'none' if found is None else f'{found:.4g}'}" for rate, found in probe["tried"])
+            self._note(f"{rung.name}: learning rate {probe['taken']:.3g}, by the dev losses of short runs ({tried})")
 
     def _note(self, said: str) -> None:
         if said not in self.notes:

@@ -47,6 +47,7 @@ from tuneladder.train.batches import (
 )
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy
 from tuneladder.train.losses import answer_token, label_of, next_token
+from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
@@ -58,7 +59,8 @@ PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and k
 
 
 class Lessons(Protocol):
-    """What a step that learns from examples has among its settings: `batch_size` counts rows, `max_length` 0 is the context."""
+    """What a step that learns from examples has among its settings: `batch_size` counts rows, `max_length` 0 is the context,
+    `learning_rate` 0 the step's own."""
 
     @property
     def epochs(self) -> float: ...
@@ -69,12 +71,19 @@ class Lessons(Protocol):
     @property
     def max_length(self) -> int: ...
 
+    @property
+    def learning_rate(self) -> Rate: ...
+
 
 def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str]) -> None:
     """Raises BadInput for the first of a step's settings that is not above 0, not at least 0, or not a share from 0 to 1."""
     meant = dict.fromkeys(above, "above 0") | dict.fromkeys(at_least, "0 or more") | dict.fromkeys(shares, "a share from 0 to 1")
     for name, wanted in meant.items():
-        value: float = getattr(settings, name)
+        value = getattr(settings, name)
+        if name == "learning_rate" and isinstance(value, str):
+            if value != PROBE:
+                raise BadInput(f"{step} cannot use learning_rate {value!r}", f"a number, 0 for the step's own, or {PROBE}")
+            continue
         if value < 0 or (value == 0 and name in above) or (value > 1 and name in shares) or value != value:
             raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {wanted}")
 
@@ -110,10 +119,19 @@ def foretell(
         "device": device(),
     }
     wanted = min(lessons.batch_size, len(task.examples.train))
+    beside = 0
+    if lessons.learning_rate == PROBE:
+        if not task.examples.dev:
+            raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
+        steps = max(1, round(lessons.epochs * len(task.examples.train) / wanted))
+        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
+        beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
-    lanes, rows = _in_hand(variant.base, most, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
+    lanes, rows = _in_hand(
+        variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
+    )
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
-    return Cost(seconds, need.peak, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+    return Cost(seconds, need.peak + beside, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
 
 
 def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
@@ -343,15 +361,13 @@ def fit(
             lay = partial(side_by_side, tight=False)
         cut: Cut = partial(lay, pad=own)
         batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
-        return learn(
-            model,
-            batches,
-            kit,
-            loss=loss,
-            course=course,
-            dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
-            lanes=lanes,
-        )
+        looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
+        run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes)
+        if lessons.learning_rate == PROBE:
+            rate = probed(model, batches, kit, loss=loss, course=course, dev=looks, lanes=lanes)
+        else:
+            rate = float(lessons.learning_rate or course.learning_rate)
+        return run(course=replace(course, learning_rate=rate))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from tuneladder.model.bottleneck import Placement, attach_bottlenecks, places
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -18,8 +19,8 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """`r` is the bottleneck's width. `placement`: houlsby, behind attention and MLP, or pfeiffer, behind the MLP alone
-    (arXiv:2005.00247). `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks. `max_length` 0
-    is the context."""
+    (arXiv:2005.00247). `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks; probe: what
+    three short runs find. `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -29,7 +30,7 @@ class Adapter:
 
     r: int = 16
     placement: Placement = "pfeiffer"
-    learning_rate: float = 0.0
+    learning_rate: Rate = 0.0
     epochs: float = 6.0
     batch_size: int = 16
     max_length: int = 0
@@ -49,5 +50,5 @@ class Adapter:
         def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             return attach_bottlenecks(live.model, r=self.r, placement=self.placement, seed=kit.seed, head=head)
 
-        course = Course(self.learning_rate or 1e-4 * 4096 / variant.base.width, warmup=self.warmup)
+        course = Course(1e-4 * 4096 / variant.base.width, warmup=self.warmup)
         return learn_adapter(self, variant, task, kit, step="adapter", course=course, attach=attach)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, learn_weights, plan_weights, refuse_unmerged
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Full:
-    """`learning_rate` 0 is the step's own: 5e-5 at a width of 1024, growing as the width shrinks. `max_length` 0 is the context."""
+    """`learning_rate` 0 is the step's own: 5e-5 at a width of 1024, growing as the width shrinks; probe: what three short runs
+    find. `max_length` 0 is the context."""
 
     changes: ClassVar = "weights"
     needs: ClassVar = "examples"
@@ -21,7 +23,7 @@ class Full:
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 5
 
-    learning_rate: float = 0.0
+    learning_rate: Rate = 0.0
     epochs: float = 4.0
     batch_size: int = 16
     max_length: int = 0
@@ -37,8 +39,7 @@ class Full:
         return plan_weights(self, variant, task, pace, step="full", trainable=variant.base.parameters, frozen=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        rate = self.learning_rate or 5e-5 * 1024 / variant.base.width
-        course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
+        course = Course(5e-5 * 1024 / variant.base.width, warmup=self.warmup, weight_decay=self.weight_decay)
 
         def choose(model: Any, head: Sequence[str]) -> None:
             model.requires_grad_(True)

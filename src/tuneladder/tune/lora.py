@@ -11,6 +11,7 @@ from tuneladder.model.attach import Attached, attach_lora, body_targets, linear_
 from tuneladder.model.memory import lora_parameters
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -20,7 +21,7 @@ class Lora:
     """`alpha` 0 is twice the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: attention, all
     (auto is the same), or names of linear modules. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora`
     divides alpha by the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing
-    as the width shrinks (3e-3 at 256). `max_length` 0 is the context."""
+    as the width shrinks (3e-3 at 256); probe: what three short runs find. `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -34,7 +35,7 @@ class Lora:
     targets: str | tuple[str, ...] = "all"
     dora: bool = False
     rslora: bool = False
-    learning_rate: float = 0.0
+    learning_rate: Rate = 0.0
     epochs: float = 6.0
     batch_size: int = 16
     max_length: int = 0
@@ -70,7 +71,7 @@ class Lora:
             )
             return saved_by_peft(tuned)
 
-        course = Course(self.learning_rate or 2e-4 * 4096 / variant.base.width, warmup=self.warmup)
+        course = Course(2e-4 * 4096 / variant.base.width, warmup=self.warmup)
         return learn_adapter(self, variant, task, kit, step="lora", course=course, attach=attach)
 
     @property

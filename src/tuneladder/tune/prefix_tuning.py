@@ -11,6 +11,7 @@ from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.model.soft import attach_prefix, reader_of
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, first_tokens, learn_adapter, plan_adapter, refuse_over, text_of
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -18,7 +19,8 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 @dataclass(frozen=True, kw_only=True)
 class PrefixTuning:
     """Keys and values of `tokens` tokens, at first those that the base makes of the task's own text; of a seq2seq in the encoder.
-    `max_length` 0 is the context, of which the prefix takes its part."""
+    `learning_rate` 0 is 1e-2; probe: what three short runs find. `max_length` 0 is the context, of which the prefix takes its
+    part."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -27,15 +29,15 @@ class PrefixTuning:
     version: ClassVar = 1
 
     tokens: int = 20
-    learning_rate: float = 1e-2
+    learning_rate: Rate = 0.0
     epochs: float = 10.0
     batch_size: int = 16
     max_length: int = 0
     warmup: float = 0.06
 
     def __post_init__(self) -> None:
-        above = ("tokens", "learning_rate", "epochs", "batch_size")
-        check(self, "prefix_tuning", above=above, at_least=("max_length",), shares=("warmup",))
+        above = ("tokens", "epochs", "batch_size")
+        check(self, "prefix_tuning", above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prefix_tuning")
@@ -46,5 +48,5 @@ class PrefixTuning:
         def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
             return attach_prefix(live.model, first_tokens(live, text_of(task, variant.prompt), self.tokens), head=head)
 
-        course = Course(self.learning_rate, warmup=self.warmup)
+        course = Course(1e-2, warmup=self.warmup)
         return learn_adapter(self, variant, task, kit, step="prefix_tuning", course=course, attach=attach)

@@ -10,14 +10,15 @@ from tuneladder.model.attach import Attached
 from tuneladder.model.shelf import Live
 from tuneladder.model.soft import attach_prompt
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, first_tokens, learn_adapter, plan_adapter, refuse_over, text_of
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning:
-    """`tokens` vectors, at first the embeddings of the task's own text: its instruction, its labels, its rows. `max_length` 0 is
-    the context, of which the vectors take their part."""
+    """`tokens` vectors, at first the embeddings of the task's own text: its instruction, its labels, its rows. `learning_rate`
+    0 is 3e-2; probe: what three short runs find. `max_length` 0 is the context, of which the vectors take their part."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -26,15 +27,15 @@ class PromptTuning:
     version: ClassVar = 1
 
     tokens: int = 20
-    learning_rate: float = 3e-2
+    learning_rate: Rate = 0.0
     epochs: float = 10.0
     batch_size: int = 16
     max_length: int = 0
     warmup: float = 0.06
 
     def __post_init__(self) -> None:
-        above = ("tokens", "learning_rate", "epochs", "batch_size")
-        check(self, "prompt_tuning", above=above, at_least=("max_length",), shares=("warmup",))
+        above = ("tokens", "epochs", "batch_size")
+        check(self, "prompt_tuning", above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prompt_tuning")
@@ -46,5 +47,5 @@ class PromptTuning:
             ids = first_tokens(live, text_of(task, variant.prompt), self.tokens)
             return attach_prompt(live.model, ids, seed=kit.seed, head=head, tags=tags)
 
-        course = Course(self.learning_rate, warmup=self.warmup)
+        course = Course(3e-2, warmup=self.warmup)
         return learn_adapter(self, variant, task, kit, step="prompt_tuning", course=course, attach=attach)

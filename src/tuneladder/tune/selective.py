@@ -11,6 +11,7 @@ from tuneladder.errors import Refused, unknown
 from tuneladder.model.frozen import stack_of
 from tuneladder.model.memory import skeleton_of
 from tuneladder.train.loop import Course
+from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, learn_weights, plan_weights, refuse_unmerged
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -22,7 +23,7 @@ class Selective:
     """`top` layers, the last ones, learn with the norm behind them (of a seq2seq the decoder's), and of the whole base what `train`
     names: biases, norms, embeddings; `top` 0 is one layer where `train` names nothing, else none. A classification head learns
     always. `learning_rate` 0 is the step's own: that of `full` for layers and embeddings, ten times that for biases and norms
-    alone. `max_length` 0 is the context.
+    alone; probe: what three short runs find. `max_length` 0 is the context.
 
     Where only top layers learn, what lies below them is computed once and kept (`model/frozen.py`)."""
 
@@ -34,7 +35,7 @@ class Selective:
 
     top: int = 0
     train: str | tuple[str, ...] = ()
-    learning_rate: float = 0.0
+    learning_rate: Rate = 0.0
     epochs: float = 4.0
     batch_size: int = 16
     max_length: int = 0
@@ -63,7 +64,7 @@ class Selective:
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         light = not self._top and "embeddings" not in self._parts
-        rate = self.learning_rate or 5e-5 * 1024 / variant.base.width * (10 if light else 1)
+        rate = 5e-5 * 1024 / variant.base.width * (10 if light else 1)
         course = Course(rate, warmup=self.warmup, weight_decay=self.weight_decay)
 
         def choose(model: Any, head: Sequence[str]) -> None:
