@@ -15,7 +15,7 @@ from tuneladder.ladder.report import write_card
 from tuneladder.types import Pick
 
 LORA, FULL = {"lora": {"epochs": 1, "batch_size": 8}}, {"full": {"epochs": 1, "batch_size": 8}}
-OVER = [{"prompt_tuning": {"epochs": 1}}, {"prefix_tuning": {"epochs": 1}}, {"adapter": {"epochs": 1}}]
+OVER = [{"prompt_tuning": {"epochs": 1}}, {"prefix_tuning": {"epochs": 1}}, {"adapter": {"epochs": 1}}, {"qlora": {"epochs": 1}}]
 RUNGS = ["zero_shot", {"few_shot": {"shots": 2}}, LORA, FULL, *OVER, "linear_probe", "sentence_distil", "pretrain"]
 
 
@@ -53,7 +53,7 @@ def test_forgetting_is_told_of_each(ladder):
     assert lost["full"] not in (0, None)
 
 
-@pytest.mark.parametrize("step", ["lora", "full", "prompt_tuning", "prefix_tuning", "adapter"])
+@pytest.mark.parametrize("step", ["lora", "full", "prompt_tuning", "prefix_tuning", "adapter", "qlora"])
 def test_the_card_says_how_plain_transformers_answers_the_same(ladder, step, tmp_path, monkeypatch, capsys):
     result = next(result for result in ladder.results if result.rung.name.startswith(step))
     card = write_card(replace(ladder, pick=Pick(result.rung.name, "", True, True)), tmp_path).read_text("utf-8")

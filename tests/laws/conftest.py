@@ -21,6 +21,7 @@ SMALL = {
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "qlora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "sentence_distil": {"tokens": 1500, "length": 32, "batch_size": 8, "learning_rate": 2e-3, "looks": 4},
     "pretrain": {"tokens": 1024, "length": 32, "batch_size": 4, "learning_rate": 2e-3, "looks": 4, "compile": "off"},
@@ -30,7 +31,7 @@ SOLVED = ("linear_probe",)
 FAMILIES = ("decoder", "encoder", "seq2seq")
 # go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on every
 # family
-ALIKE = ("adapter", "ia3", "prefix_tuning", "selective")
+ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough
 PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
 

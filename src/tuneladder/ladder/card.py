@@ -19,6 +19,7 @@ from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.adapters import opened_by_peft
 from tuneladder.model.ask import turns_of
 from tuneladder.model.probe import FACTS, WEIGHTS
+from tuneladder.model.quantized import WHOLE, settings_of
 from tuneladder.store import writing
 from tuneladder.types import Example, Ladder, Measurement, Result, Tick, Turn, Variant
 
@@ -146,14 +147,10 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
     if variant.base.family == "encoder" or variant.probe:
         return _use_encoder(variant, folder)
-    base = json.dumps(variant.base.location)
-    weights = _seen(variant.weights, folder) if variant.weights else base
     lines, opened, ahead = _over(variant, folder)
     seq2seq = variant.base.family == "seq2seq"
     kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
-    lines += [f"from transformers import {kind}, AutoTokenizer", ""]
-    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights})"]
-    lines += opened
+    lines += [*_read(variant, kind, folder), *opened]
     example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
     turns, note = turns_of(variant.prompt, example), ""
     if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
@@ -180,6 +177,26 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
 
 
+def _read(variant: Variant, kind: str, folder: Path) -> list[str]:
+    """Lines that open the tokenizer and the model, of the class of that name, that the variant's adapter lies over."""
+    import transformers
+
+    base = json.dumps(variant.base.location)
+    told, imports = _seen(variant.weights, folder) if variant.weights else base, f"{kind}, AutoTokenizer"
+    if variant.head and not variant.weights:
+        told += f", num_labels={len(variant.head.labels)}"
+    if variant.format != WHOLE:
+        bits = settings_of(variant.format, getattr(transformers, kind), variant.weights or variant.base.location)
+        told += f", quantization_config=BitsAndBytesConfig({', '.join(f'{name}={value!r}' for name, value in bits.items())})"
+        imports += ", BitsAndBytesConfig"
+    return [
+        f"from transformers import {imports}",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base})",
+        f"model = {kind}.from_pretrained({told})",
+    ]
+
+
 def _over(variant: Variant, folder: Path) -> tuple[list[str], list[str], list[str]]:
     """Lines that import what opens the variant's adapter, that open it, and that put what it needs before what is read."""
     if not variant.adapter:
@@ -204,15 +221,10 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     classes = "AutoModelForTokenClassification" if tags else "AutoModelForSequenceClassification"
     bodies = {"encoder": "AutoModel", "decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
     kind = classes if head else bodies[variant.base.family]
-    base = json.dumps(variant.base.location)
-    weights = _seen(variant.weights, folder) if variant.weights else base
-    count = f", num_labels={len(head.labels)}" if head and not variant.weights else ""
     imports, opened, ahead = _over(variant, folder)
     lines = [*dict.fromkeys(["import torch", *imports])]
     lines += ["from safetensors.torch import load_file"] if variant.probe else []
-    lines += [f"from transformers import {kind}, AutoTokenizer", ""]
-    lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})", f"model = {kind}.from_pretrained({weights}{count})"]
-    lines += opened
+    lines += [*_read(variant, kind, folder), *opened]
     asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
     labels: list[str] = list(head.labels) if head else []

@@ -257,6 +257,11 @@ def out_of(module: Any) -> int:
     return int(module.out_features if isinstance(module, torch.nn.Linear) else module.nf)
 
 
+def in_to(module: Any) -> int:
+    """How many numbers of a token a linear module reads."""
+    return int(module.in_features if isinstance(module, torch.nn.Linear) else module.nx)
+
+
 def in_attention(name: str) -> bool:
     """Whether a module of this whole name is part of attention."""
     return "attn" in name.lower() or "attention" in name.lower()

@@ -26,6 +26,7 @@ from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
 from tuneladder.model.probe import ProbedEngine, open_probe
+from tuneladder.model.quantized import WHOLE, held_as, settle
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.model.seq2seq import Seq2seqEngine, SpanEngine
 from tuneladder.task.encode import Coder
@@ -118,7 +119,7 @@ class Shelf:
     def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None, memory: int | None = None) -> None:
         self.device, self.memory = device, memory
         self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
-        self._held: tuple[tuple[str, str, str, Head | None, torch.dtype], Any, Any, tuple[str, ...]] | None = None
+        self._held: tuple[tuple[str, str, str, Head | None, str, torch.dtype], Any, Any, tuple[str, ...]] | None = None
         self._lent = False
 
     @property
@@ -128,10 +129,11 @@ class Shelf:
 
     @contextmanager
     def live(self, variant: Variant, *, dtype: torch.dtype | None = None) -> Iterator[Live]:
-        """The variant's model, frozen and in eval mode, to train or look into; `dtype` float32 for weights that will learn."""
+        """The variant's model, frozen and in eval mode, to train or look into; `dtype` float32 for weights that will learn, which
+        are never held in fewer bits."""
         if self._lent:
             raise AssertionError("the shelf lends one model at a time")
-        model, tokenizer, fresh = self._open(variant, dtype or self.dtype)
+        model, tokenizer, fresh = self._open(replace(variant, format=WHOLE) if dtype else variant, dtype or self.dtype)
         snapshot = Snapshot(model)
         self._lent = True
         try:
@@ -173,8 +175,8 @@ class Shelf:
             """With a classification head the model is no longer a masked one: the base's own head is put on its body."""
             if variant.head is None:
                 return live.model
-            bare = replace(variant, weights=None, adapter=None, head=None)
-            return with_body_of(live.model, _load(bare, self.dtype)[0].to(self.device).eval())
+            bare = replace(variant, format=WHOLE, weights=None, adapter=None, head=None)
+            return with_body_of(live.model, _load(bare, self.dtype, self.device)[0].to(self.device).eval())
 
         return MaskedEngine(live.model, live.texts, name=name, masked=masked, **answers)
 
@@ -185,23 +187,24 @@ class Shelf:
 
     def _open(self, variant: Variant, dtype: torch.dtype) -> tuple[Any, Any, tuple[str, ...]]:
         folder = variant.weights or variant.base.location
-        key = (folder, variant.base.revision, variant.base.content, variant.head, dtype)
+        key = (folder, variant.base.revision, variant.base.content, variant.head, variant.format, dtype)
         if self._held and self._held[0] == key:
             return self._held[1:]
         self.close()
         try:
-            model, fresh = _load(variant, dtype)
+            model, fresh = _load(variant, dtype, self.device)
             tokenizer = open_tokenizer(variant.base, variant.weights)
         except (OSError, ValueError, RuntimeError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
-        model.to(self.device)
+        if variant.format == WHOLE:
+            model.to(self.device)
         model.requires_grad_(False)
         model.eval()
         self._held = (key, model, tokenizer, fresh)
         return self._held[1:]
 
 
-def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
+def _load(variant: Variant, dtype: torch.dtype, device: str) -> tuple[Any, tuple[str, ...]]:
     """The model in the class that its family, head and checkpoint ask for, and the names of the weights that no file holds."""
     import transformers
 
@@ -219,14 +222,12 @@ def _load(variant: Variant, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]:
             "id2label": dict(enumerate(variant.head.labels)),
             "label2id": {own: k for k, own in enumerate(variant.head.labels)},
         }
-    model, found = kind.from_pretrained(
-        variant.weights or base.location,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=bool(base.settings.get("trust_remote_code", False)),
-        output_loading_info=True,
-        **options,
-    )
+    options["trust_remote_code"] = bool(base.settings.get("trust_remote_code", False))
+    location = variant.weights or base.location
+    held = held_as(variant.format, kind, location, dtype=dtype, device=device, **options) if variant.format != WHOLE else {}
+    model, found = kind.from_pretrained(location, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **held)
+    if held:
+        settle(model)
     return model, tuple(sorted(found["missing_keys"]))
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +28,10 @@ import torch
 from tuneladder.errors import Failed
 from tuneladder.model.chance import Dropout
 from tuneladder.model.lanes import Lanes, dealt
+from tuneladder.model.quantized import WHOLE
+from tuneladder.store import resident
 from tuneladder.train.batches import Batches, Micro
-from tuneladder.types import Kit, Tick
+from tuneladder.types import Kit, Tick, Variant
 
 Loss = Callable[[Any, Micro], torch.Tensor]
 
@@ -440,6 +442,14 @@ def save_weights(model: Any, tokenizer: Any, kit: Kit, ticks: Sequence[Tick]) ->
     model.to(kit.shelf.dtype).save_pretrained(str(kit.folder))
     tokenizer.save_pretrained(str(kit.folder))
     tidy(kit.folder, ticks)
+
+
+def with_weights(variant: Variant, step: str, folder: Path | None) -> Variant:
+    """The variant with weights of its own, which lie in `folder` (None: they are foretold): no adapter is over them, and they are
+    held as they are."""
+    own = str(folder) if folder else "foretold"
+    size = resident(folder) if folder else variant.bytes
+    return replace(variant, steps=(*variant.steps, step), weights=own, adapter=None, format=WHOLE, bytes=size)
 
 
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:

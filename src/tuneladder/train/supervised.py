@@ -45,7 +45,7 @@ from tuneladder.train.batches import (
     side_by_side,
     with_states,
 )
-from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy
+from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
 from tuneladder.train.losses import answer_token, label_of, next_token
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
@@ -249,8 +249,9 @@ def plan_weights(
 ) -> tuple[Variant, Cost]:
     """The variant with new weights that are foretold, and what they cost; `frozen`: most of the base's stay. Raises Refused."""
     cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, frozen=frozen)
-    made = replace(lent_head(variant, task), steps=(*variant.steps, step), weights="foretold", adapter=None)
-    return made, replace(cost, disk=memory.hold(variant.base.parameters, 16 if has_bf16(device()) else 32))
+    return with_weights(lent_head(variant, task), step, None), replace(
+        cost, disk=memory.hold(variant.base.parameters, 16 if has_bf16(device()) else 32)
+    )
 
 
 def learn_weights(
@@ -273,8 +274,7 @@ def learn_weights(
         choose(model, head_modules(model, live.fresh) if wanted.head else ())
         ticks = fit(lessons, model, live, variant, task, kit, course=course, whole=whole, top=top)
         save_weights(model, live.tokenizer, kit, ticks)
-    made = replace(wanted, steps=(*variant.steps, step), weights=str(kit.folder), adapter=None)
-    return replace(made, bytes=resident(kit.folder))
+    return with_weights(wanted, step, kit.folder)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -22,12 +22,11 @@ from tuneladder.model.lanes import lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
-from tuneladder.store import resident
 from tuneladder.task.spans import MEAN
 from tuneladder.train import corrupting
 from tuneladder.train.batches import Batches, Blocks, Micro, in_one
 from tuneladder.train.corrupting import Corrupted, LessonTokens, lessons_of
-from tuneladder.train.loop import Course, Loss, learn, save_weights
+from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
@@ -121,7 +120,7 @@ class Pretrain:
         )
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled
-        return replace(variant, steps=(*variant.steps, "pretrain"), weights="foretold", adapter=None), Cost(
+        return with_weights(variant, "pretrain", None), Cost(
             seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         )
 
@@ -155,9 +154,7 @@ class Pretrain:
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
             save_weights(lesson.saved(), live.tokenizer, kit, ticks)
-        return replace(
-            variant, steps=(*variant.steps, "pretrain"), weights=str(kit.folder), adapter=None, bytes=resident(kit.folder)
-        )
+        return with_weights(variant, "pretrain", kit.folder)
 
     def _lesson(
         self,

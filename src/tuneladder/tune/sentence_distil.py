@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +19,9 @@ from tuneladder.model.batching import unit
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.lanes import lanes_for
-from tuneladder.store import digest, resident
+from tuneladder.store import digest
 from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
-from tuneladder.train.loop import Course, learn, save_weights
+from tuneladder.train.loop import Course, learn, save_weights, with_weights
 from tuneladder.train.masking import SHARE
 from tuneladder.train.supervised import check, pad_attention, refuse_unmerged
 from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
@@ -86,8 +86,7 @@ class SentenceDistil:
         # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
         seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / self.readings / pace.flops
         disk = 2 * base.parameters + 2 * teacher.width * self.tokens // self.readings // ROWS_TOKENS
-        made = replace(variant, steps=(*variant.steps, "sentence_distil"), weights="foretold", adapter=None)
-        return made, Cost(seconds, need.peak, disk)
+        return with_weights(variant, "sentence_distil", None), Cost(seconds, need.peak, disk)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         teacher = self._teacher()
@@ -127,8 +126,7 @@ class SentenceDistil:
             course = Course.pretraining(self.learning_rate, warmup=self.warmup, weight_decay=self.weight_decay, looks=self.looks)
             ticks = learn(student, batches, kit, loss=loss, course=course, dev=dev, lanes=lanes)
             save_weights(model, live.tokenizer, kit, ticks)
-        steps = (*variant.steps, "sentence_distil")
-        return replace(variant, steps=steps, weights=str(kit.folder), adapter=None, bytes=resident(kit.folder))
+        return with_weights(variant, "sentence_distil", kit.folder)
 
     @property
     def content(self) -> str:
