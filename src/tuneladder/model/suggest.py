@@ -7,7 +7,7 @@ from typing import get_args
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.model import catalogue
-from tuneladder.model.bill import R, SOFT, Parts, Way, check_batch, embeddings, layers_of, need_of
+from tuneladder.model.bill import SOFT, Parts, R, Way, check_batch, embeddings, layers_of, need_of
 from tuneladder.model.catalogue import Entry
 from tuneladder.model.precision import Linears, Precision
 from tuneladder.types import Base, Family, Kind
