@@ -186,6 +186,10 @@ def test_a_kind_decides_who_suits() -> None:
     assert "bert-base" in names("text")
     assert not {"minilm", "bart-base"} & names("text")  # without the head or the marks of their pretraining
     assert {each.cheapest.method for each in suggest("text", 40 * GB, rows=1, device="cuda")} == {"pretrain"}
+    pretrained = {each.entry.base.name: each.strongest for each in suggest("text", 40 * GB, rows=1, device="cuda")}
+    tuned = {each.entry.base.name: each.strongest for each in suggest("chat", 40 * GB, rows=1, device="cuda")}
+    heads = (512 - bills.LEARNED) * 50257 * 14  # all tokens are learned, and each has logits
+    assert pretrained["gpt2"].bytes - tuned["gpt2"].bytes == heads
     assert "gpt2" not in names("classify", length=2000)
     assert "modernbert-base" in names("classify", length=2000)
     fp32 = suggest("classify", 16 * GB, rows=1, precision="fp32", device="cpu")

@@ -53,7 +53,8 @@ def test_every_entry_is_well_formed() -> None:
 
 def built(entry: Entry, layers: int) -> tuple[Any, Any]:
     """The base with so many layers, and its skeleton."""
-    depth = {"num_hidden_layers": layers, **({"decoder_layers": layers} if entry.base.family == "seq2seq" else {})}
+    decoder = dict.fromkeys(catalogue.DECODER, layers) if entry.base.family == "seq2seq" else {}
+    depth = {"num_hidden_layers": layers} | decoder
     settings = {**entry.base.settings, "config": {**entry.base.settings["config"], **depth}}
     if entry.base.family == "seq2seq":
         settings["decoder_layers"] = layers

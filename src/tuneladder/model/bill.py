@@ -121,8 +121,11 @@ def parts_of(base: Base, model: Any) -> Parts:
     return Parts(linears(model), added, refused)
 
 
-def need_of(base: Base, parts: Parts, way: Way, precision: Precision, *, rows: int, length: int, device: str) -> Memory:
-    """Bytes that a way takes, which has to be one that makes sense."""
+def need_of(
+    base: Base, parts: Parts, way: Way, precision: Precision, *, rows: int, length: int, device: str, learned: int | None = None
+) -> Memory:
+    """Bytes that a way takes, which has to be one that makes sense. `learned` tokens of a row reach the head, by default those of
+    a short answer."""
     weights = held(base, precision, parts.linear)
     kept = weights if precision in QUANTISED else None
     dtype = COMPUTED[precision]
@@ -130,13 +133,13 @@ def need_of(base: Base, parts: Parts, way: Way, precision: Precision, *, rows: i
         return Memory(weights)
     if way == "answer":
         return inference(base, rows=rows, length=length, dtype=dtype, device=device, held=kept)
-    learned, answer = _learned(base, length)
+    usual, answer = _learned(base, length)
     return training(
         base,
         trainable=parts.added[way],
         rows=rows,
         length=length + (SOFT if way == "prompt_tuning" else 0),
-        learned_rows=rows * learned,
+        learned_rows=rows * (usual if learned is None else learned),
         dtype=dtype,
         method="full" if way == "full" else "adapter",
         device=device,

@@ -24,6 +24,7 @@ NAMES = {
     "context": "max_position_embeddings",
     "tie": "tie_word_embeddings",
 }
+DECODER = ("num_decoder_layers", "decoder_layers")  # T5's name and BART's
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def _file() -> dict[str, list[dict[str, Any]]]:
 def _entry(facts: Mapping[str, Any]) -> Entry:
     shape, config = facts["shape"], facts["config"]
     written = {NAMES[key]: value for key, value in shape.items() if key in NAMES} | config
+    if "decoder_layers" in shape:
+        written |= dict.fromkeys(DECODER, shape["decoder_layers"])
     settings = {key: value for key, value in shape.items() if key not in ("layers", "width", "vocabulary", "context")}
     settings |= {"architecture": config["model_type"], "config": written}
     if facts["family"] == "encoder":

@@ -90,11 +90,13 @@ def _fits(base: Base, kind: Kind, rows: int, length: int, precision: Precision, 
     """What each method takes, from the one that changes least to the one that changes most."""
     parts = parts_near(base)
 
-    def fit(method: str, way: Way, precision: Precision) -> Fit:
-        return Fit(method, precision, need_of(base, parts, way, precision, rows=rows, length=length, device=device).peak)
+    def fit(method: str, way: Way, precision: Precision, learned: int | None = None) -> Fit:
+        need = need_of(base, parts, way, precision, rows=rows, length=length, device=device, learned=learned)
+        return Fit(method, precision, need.peak)
 
     if kind == "text":
-        return [fit("pretrain", "full", precision)]
+        # a decoder learns every token, the others those that are hidden: 15 % (arXiv:1810.04805), and marks around them
+        return [fit("pretrain", "full", precision, length if base.family == "decoder" else -(-length // 5))]
     probe = [fit("linear_probe", "answer", precision)] if kind == "classify" else []  # it asks the base, and no more
     ways: tuple[tuple[Way, Precision], ...] = (
         ("prompt_tuning", precision),
