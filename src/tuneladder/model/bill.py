@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -109,11 +109,12 @@ def parts_of(base: Base, model: Any) -> Parts:
     from tuneladder.model.bottleneck import bottleneck_parameters
 
     added = {"full": base.parameters, "prompt_tuning": SOFT * base.width}
-    refused = {}
-    for ways, count in (
-        (("lora", "qlora"), lambda: lora_parameters(base, r=R, model=model)),
-        (("adapter",), lambda: bottleneck_parameters(model, r=BOTTLENECK, placement="pfeiffer")),
-    ):
+    refused: dict[str, str] = {}
+    counts: dict[tuple[Way, ...], Callable[[], int]] = {
+        ("lora", "qlora"): lambda: lora_parameters(base, r=R, model=model),
+        ("adapter",): lambda: bottleneck_parameters(model, r=BOTTLENECK, placement="pfeiffer"),
+    }
+    for ways, count in counts.items():
         try:
             added |= dict.fromkeys(ways, count())
         except Refused as error:
