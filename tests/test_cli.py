@@ -20,6 +20,7 @@ from tuneladder import api, cli
 from tuneladder.errors import Failed
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
+from tuneladder.recipe import steps
 from tuneladder.types import Base, Ladder, Pace
 
 WORDS = {
@@ -264,10 +265,43 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
 def test_plan_of_a_base(door: Door, here: Path) -> None:
     found = json.loads(door("plan", "--base", "base", "--json").out)
     assert found["base"]["layers"] == 2
-    assert found["memory"]
-    assert "2 layers of 32" in door("plan", "--base", "base").out.replace("\n", " ")
+    lora, full = found["memory"]["lora"]["bf16"], found["memory"]["full"]["nf4"]
+    assert lora["bytes"] == sum(lora[part] for part in ("weights", "gradients", "optimizer", "activations", "logits", "cache"))
+    assert lora["cards"]["RTX 3060"] == 1
+    assert (full["bytes"], "cannot learn" in full["why"]) == (None, True)
+    more = json.loads(door("plan", "--base", "base", "--rows", "64", "--length", "16", "--json").out)
+    assert (more["rows"], more["length"]) == (64, 16)
+    assert more["memory"]["lora"]["bf16"]["activations"] != lora["activations"]
+    said = door("plan", "--base", "base").out
+    assert "2 layers of 32" in said
+    assert max(len(line) for line in said.splitlines()) <= 100
     refused(door("plan", "--base", "nowhere/at/all"), "there is no base at")
     refused(door("plan", "r.yaml", "--base", "base"), "are both given")
+    refused(door("plan", "--base", "base", "--rows", "0"), "--rows is 0")
+    refused(door("plan", "--base", "base", "--length", "100000"), "--length is 100,000")
+    refused(door("plan", "--rows", "8"), "--rows is given without --base or --kind")
+
+
+def test_plan_suggests_bases(door: Door) -> None:
+    said = door("plan", "--kind", "classify", "--memory", "6GB", "--json")
+    assert said.code == 0, said.err
+    found = {each["name"]: each for each in json.loads(said.out)}
+    assert found["bert-base"]["hub"] == "google-bert/bert-base-uncased"
+    assert found["llama-3.2-1b"]["gated"]
+    assert all(found[name][fit]["bytes"] <= 6e9 for name in found for fit in ("cheapest", "strongest"))
+    methods = {found[name][fit]["method"] for name in found for fit in ("cheapest", "strongest")}
+    assert methods - {"qlora"} <= set(steps())
+    fewer = json.loads(door("plan", "--kind", "classify", "--memory", "6GB", "--rows", "32", "--json").out)
+    assert len(fewer) < len(found)
+    page = door("plan", "--kind", "classify", "--memory", "6GB").out
+    assert max(len(line) for line in page.splitlines()) <= 100
+    assert page.index("pocket-encoder") < page.index("bert-base") < page.index("t5-small") < page.index("pocket-decoder")
+    refused(door("plan", "--kind", "clasify", "--memory", "6GB"), "did you mean 'classify'?")
+    refused(door("plan", "--kind", "classify", "--memory", "lots"), "--memory is 'lots'")
+    refused(door("plan", "--kind", "classify", "--memory", "1MB"), "no base of the catalogue can be tuned for classify")
+    refused(door("plan", "--kind", "classify"), "--memory is missing")
+    refused(door("plan", "--memory", "6GB"), "--kind is missing")
+    refused(door("plan", "--kind", "text", "--memory", "6GB", "--base", "base"), "are both given")
 
 
 def test_plan_of_a_budget(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

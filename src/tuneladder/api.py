@@ -23,11 +23,15 @@ from tuneladder.ladder.climb import Climb, Now, environment, read_variant
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.tree import Foretold, root_of
+from tuneladder.model import bill as bills
 from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
-from tuneladder.model.hardware import device
+from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
+from tuneladder.model.precision import Precision
 from tuneladder.model.shelf import Shelf, open_tokenizer
+from tuneladder.model.suggest import Suggestion, kind_of
+from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.store import write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
@@ -122,6 +126,23 @@ def budget(**given: str | float | None) -> tuple[tuple[Budget, Budget], tuple[Si
         _, cost = step.plan(Variant(base, Prompt()), task, pace_near(base))
         sized.append(Sized(base, cost))
     return laws, tuple(sized)
+
+
+def bill(base: str, *, rows: int = bills.ROWS, length: int | None = None) -> bills.Bill:
+    """What a base takes to hold, to answer and to train, by method and precision, and on how many cards: a hub id, a folder, or a
+    name that the catalogue knows, which needs no network."""
+    return bills.bill(bills.known(base), rows=rows, length=length)
+
+
+def suggest(kind: str, memory: str | int, *, rows: int = bills.ROWS, length: int | None = None) -> list[Suggestion]:
+    """Bases of the catalogue that learn tasks of a kind within so much memory (`16GB`, or bytes) of a machine like this one, by
+    family and size, each with the cheapest method that fits and the strongest."""
+    if rows < 1 or (length is not None and length < 1):
+        raise BadInput(f"{'--rows' if rows < 1 else '--length'} is {rows if rows < 1 else length}", "1 or more")
+    here = device()
+    precision: Precision = "bf16" if has_bf16(here) else "fp32"
+    allowed = recipes.bytes_of(memory, "--memory")
+    return suggest_for(kind_of(kind), allowed, rows=rows, length=length, precision=precision, device=here)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,21 @@ def check(words: Words = None, as_json: Json = False) -> None:
 def plan(
     words: Words = None,
     base: Annotated[
-        str | None, typer.Option("--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, a name.")
+        str | None,
+        typer.Option(
+            "--base", metavar="ID", help="Show what a base needs instead: a hub id, a folder, or a name such as llama-2-7b."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Suggest bases for a kind of task instead, such as classify, within --memory."),
+    ] = None,
+    memory: Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="What --kind may take, such as 16GB.")] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", metavar="N", help="Rows at once that --base and --kind reckon with [1].")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", metavar="N", help="Tokens of each [512, or the context where that is shorter].")
     ] = None,
     pretrain: Annotated[
         bool,
@@ -159,16 +173,25 @@ def plan(
     tokens: Annotated[str | None, typer.Option("--tokens", metavar="N", help="The tokens there are, such as 60M.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predicted cost of every rung, of a base, or of pretraining one."""
+    """Predicted cost of every rung, of a base, or of pretraining one; bases that suit a task."""
     given = {"flops": flops, "parameters": parameters, "tokens": tokens}
-    meant = [f"--{name}" for name, own in {"base": base, "pretrain": pretrain}.items() if own]
+    batch = {name: own for name, own in {"rows": rows, "length": length}.items() if own is not None}
+    meant = [f"--{name}" for name, own in {"base": base, "pretrain": pretrain, "kind": kind}.items() if own]
     if len(meant) > 1 or (meant and words):
         other = meant[1] if len(meant) > 1 else f"the recipe {words[0]}" if words else ""
         raise BadInput(f"{meant[0]} and {other} are both given", "keep one of them")
     if not pretrain and (stray := next((kind for kind, own in given.items() if own is not None), "")):
         raise BadInput(f"--{stray} is given without --pretrain", f"tuneladder plan --pretrain --{stray} {given[stray]}")
+    if (kind is None) != (memory is None):
+        missing = "--memory" if kind else "--kind"
+        raise BadInput(f"{missing} is missing: bases are suggested for both", "tuneladder plan --kind classify --memory 16GB")
+    if batch and not (base or kind):
+        raise BadInput(f"--{next(iter(batch))} is given without --base or --kind", "a recipe's rows are those of its data")
     if base:
-        _plan_base(base, as_json)
+        _plan_base(base, batch, as_json)
+        return
+    if kind and memory:
+        _plan_kind(kind, memory, batch, as_json)
         return
     if pretrain:
         _plan_pretraining(given, as_json)
@@ -453,33 +476,35 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
     )
 
 
-def _plan_base(base: str, as_json: bool) -> None:
-    from rich.table import Table
+def _plan_base(base: str, batch: Mapping[str, int], as_json: bool) -> None:
+    from tuneladder import api
+    from tuneladder.ladder.bills import WIDTH, bill_facts, bill_page
 
-    from tuneladder.ladder import words as say
-    from tuneladder.model.inspect import inspect
-    from tuneladder.model.memory import table_of
-    from tuneladder.store import freeze
-
-    found = inspect(base)
-    rows = table_of(found)
+    with talk.status(f"looking at {base}"):
+        bill = api.bill(base, **batch)
     if as_json:
-        print(json.dumps({"base": freeze(found), "memory": [{"what": name, **sizes} for name, sizes in rows]}, indent=2))
+        print(json.dumps(bill_facts(bill), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False)
-    page.print(
-        f"{found.name}: {found.family}, {found.parameters / 1e6:,.1f} M parameters ({found.active / 1e6:,.1f} M active), "
-        f"{found.layers} layers of {found.width}, vocabulary {found.vocabulary:,}, context {found.context:,}, "
-        f"licence {found.licence or 'not stated'}",
-        markup=False,
-    )
-    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    shown.add_column("")
-    for name in rows[0][1]:
-        shown.add_column(name, justify="right")
-    for name, sizes in rows:
-        shown.add_row(name, *(say.size(value) if value else "-" for value in sizes.values()))
-    page.print(shown)
+    page = Console(highlight=False, width=WIDTH)
+    for part in bill_page(bill):
+        page.print(part)
+
+
+def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) -> None:
+    from tuneladder import api
+    from tuneladder.ladder.bills import WIDTH, batch_of, suggestion_facts, suggestion_page
+    from tuneladder.model.bill import LENGTH, ROWS
+    from tuneladder.recipe import steps
+
+    found = api.suggest(kind, memory, **batch)
+    if as_json:
+        print(json.dumps(suggestion_facts(found), ensure_ascii=False, indent=2))
+        return
+    page = Console(highlight=False, width=WIDTH)
+    methods = {fit.method for each in found for fit in (each.cheapest, each.strongest)}
+    meant = batch_of(batch.get("rows", ROWS), batch.get("length", LENGTH))
+    for part in suggestion_page(found, batch=meant, strange=sorted(methods - set(steps()))):
+        page.print(part)
 
 
 def _plan_pretraining(given: Mapping[str, str | None], as_json: bool) -> None:

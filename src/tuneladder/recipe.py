@@ -626,14 +626,15 @@ def _limit(wanted: Mapping[str, Any]) -> Cost:
     minutes = wanted["minutes"]
     if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
         raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
-    return Cost(seconds=60 * (minutes or 0), memory=_bytes(wanted["memory"]) if wanted["memory"] is not None else 0)
+    return Cost(seconds=60 * (minutes or 0), memory=bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0)
 
 
-def _bytes(value: Any) -> int:
+def bytes_of(value: Any, key: str = "limit: memory") -> int:
+    """`16GB`, `500MB`, `8GiB` as bytes; `key` is what to call it. Raises BadInput for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*", str(value).upper())
     if not match or not (unit := UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B")):
-        raise BadInput(f"limit: memory is {value!r}", "for example 16GB or 500MB")
+        raise BadInput(f"{key} is {value!r}", "for example 16GB or 500MB")
     size = int(float(match[1]) * unit)
     if size < 1:
-        raise BadInput(f"limit: memory is {value!r}", "it is above 0")
+        raise BadInput(f"{key} is {value!r}", "it is above 0")
     return size

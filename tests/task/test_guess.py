@@ -107,8 +107,9 @@ def test_the_base_is_of_the_family_that_the_task_wants(tmp_path: Path) -> None:
     assert (recipe["base"], recipe["rungs"][1]) == ("pocket-encoder", "linear_probe")
     assert any("an encoder reads best" in sentence for sentence in why)
     recipe, why = guess(labels, kind="generate", target="label")
-    assert (recipe["base"], list(recipe["rungs"][1])) == ("pocket-decoder", ["few_shot"])
-    assert any("a decoder writes" in sentence for sentence in why)
+    assert (recipe["base"], list(recipe["rungs"][1])) == ("pocket-seq2seq", ["few_shot"])
+    assert any("a seq2seq reads all" in sentence for sentence in why)
+    assert guess(labels, kind="choose")[0]["base"] == "pocket-decoder"
 
 
 def test_plain_text(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import merged
 from tuneladder.model.inspect import inspect
-from tuneladder.model.quantized import FORMS, settings_of, settle
+from tuneladder.model.precision import QUANTISED
+from tuneladder.model.quantized import settings_of, settle
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
 from tuneladder.tune.full import Full
@@ -43,10 +44,10 @@ def made(bases, tiny_task, tmp_path_factory):
             root_of(bases["decoder"], tiny_task), tiny_task, kit
         )
 
-    return {form: of(form) for form in FORMS}
+    return {form: of(form) for form in QUANTISED}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", QUANTISED)
 @pytest.mark.parametrize("family", ["decoder", "encoder", "seq2seq"])
 def test_the_bodys_matrices_are_held_in_fewer_bits_and_nothing_else(family, form, bases, tiny_task):
     head = Head("classes", tiny_task.labels) if family == "encoder" else None
@@ -74,7 +75,7 @@ def test_the_bodys_matrices_are_held_in_fewer_bits_and_nothing_else(family, form
         assert all(torch.equal(weight, plain[name]) for name, weight in live.model.named_parameters() if "classifier" not in name)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", QUANTISED)
 def test_what_is_held_stays_what_it_is(form, bases, tiny_task):
     """Answering, and then learning and answering again, changes no bit of it: what is learned depends on no look before."""
     root = replace(root_of(bases["decoder"], tiny_task), format=form)
@@ -92,7 +93,7 @@ def test_what_is_held_stays_what_it_is(form, bases, tiny_task):
         assert all(torch.equal(weight, before[name]) for name, weight in live.model.named_parameters())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", QUANTISED)
 def test_peft_opens_it_over_the_same_bits_and_answers_the_same(form, made, tiny_task):
     variant = made[form]
     assert variant.format == form

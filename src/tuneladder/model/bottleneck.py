@@ -77,6 +77,11 @@ def places(model: Any, placement: Placement) -> list[tuple[str, Any]]:
     return found
 
 
+def bottleneck_parameters(model: Any, *, r: int, placement: Placement) -> int:
+    """Parameters of the adapters that `attach_bottlenecks` puts on a model. Raises Refused where it finds no place."""
+    return sum(2 * r * out_of(module) + r + out_of(module) for _, module in places(model, placement))
+
+
 def attach_bottlenecks(model: Any, *, r: int, placement: Placement, seed: int, head: Sequence[str] = ()) -> Attached:
     """Adapters of `r` at their places; with them learn the modules of a classification head that `head` names."""
     draw = torch.Generator().manual_seed(seed)

@@ -91,9 +91,11 @@ def config_of(base: Base) -> Any:
         trust = bool(base.settings.get("trust_remote_code"))
         folder = Path(base.location) if base.source == "folder" else _fetch(base.location, base.revision)[0]
         return _config(folder, base.name, trust)
-    from transformers import LlamaConfig, ModernBertConfig, T5Config
+    from transformers import AutoConfig, LlamaConfig, ModernBertConfig, T5Config
 
     shape = base.settings
+    if written := shape.get("config"):  # one that the catalogue knows
+        return AutoConfig.for_model(**written)
     if shape["family"] == "encoder":
         return ModernBertConfig(
             architectures=["ModernBertForMaskedLM"],

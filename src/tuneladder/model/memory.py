@@ -50,9 +50,9 @@ class Memory:
         return self.total + self.process
 
 
-def hold(parameters: int, bits: int = 32) -> int:
-    """Bytes that weights of so many bits take: 1B in fp32 is 4 GB."""
-    return -(-parameters * bits // 8)
+def hold(parameters: int, bits: float = 32) -> int:
+    """Bytes that weights of so many bits take: 1B in fp32 is 4 GB. Quantised ones have a part of a bit for their constants."""
+    return math.ceil(parameters * bits / 8)
 
 
 def rule_of_thumb(parameters: int) -> int:
@@ -72,12 +72,12 @@ def skeleton_of(base: Base) -> Any:
     return skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
 
 
-def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all", dora: bool = False) -> int:
-    """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds. Raises Refused where none fits, and
-    for a rank above the width of one."""
+def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all", dora: bool = False, model: Any = None) -> int:
+    """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds, in its skeleton `model` where there is
+    one already. Raises Refused where none fits, and for a rank above the width of one."""
     from tuneladder.model.attach import body_targets, is_target, linear_targets, linears_of, out_of
 
-    model = skeleton_of(base)
+    model = model or skeleton_of(base)
     chosen = (body_targets if base.family == "encoder" else linear_targets)(model, targets)
     found = [module for name, module in linears_of(model) if is_target(name, chosen)]
     narrow = min(min(module.weight.shape) for module in found)
@@ -100,6 +100,7 @@ def training(
     device: str = "cpu",
     lanes: int = 1,
     answer: int = 0,
+    held: int | None = None,
 ) -> Memory:
     """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head; a
     seq2seq's rows have `answer` tokens besides, which its decoder reads.
@@ -107,15 +108,16 @@ def training(
     With several `lanes`, `rows` are those of all together; each has its own sums of the gradients, and those of its last pass.
 
     `method` is full where every weight learns, adapter where the base is frozen; by default what `trainable` says. Weights that
-    learn, their gradients and AdamW's two moments are fp32; frozen weights are `dtype`. With bfloat16, full tuning runs under
-    autocast and keeps a bfloat16 copy of the weights besides.
+    learn, their gradients and AdamW's two moments are fp32; frozen weights are `dtype`, or take `held` bytes where they are
+    quantised and `dtype` is what is computed in. With bfloat16, full tuning runs under autocast and keeps a bfloat16 copy of the
+    weights besides.
     """
     method = method or ("full" if trainable >= base.parameters else "adapter")
     size = BYTES[dtype]
     if method == "full":
         weights = hold(base.parameters) + (hold(base.parameters, 16) if size == 2 else 0)
     else:
-        weights = hold(base.parameters, 8 * size) + hold(trainable)
+        weights = (hold(base.parameters, 8 * size) if held is None else held) + hold(trainable)
     kept = base.layers * _layer(base, rows, length, size, method, attention)
     if base.family == "seq2seq":
         # its bias of relative positions is added to a grid of weights, whichever attention computes it
@@ -142,14 +144,15 @@ def inference(
     read_rows: int | None = None,
     attention: Attention = "sdpa",
     device: str = "cpu",
+    held: int | None = None,
 ) -> Memory:
     """The peak of answering `rows` prompts of `length` tokens (answer included) at once, where `read_rows` positions reach the
-    head: by default one of each prompt."""
+    head: by default one of each prompt. Quantised weights take `held` bytes."""
     size = BYTES[dtype]
     read = rows if read_rows is None else read_rows
     one_layer = _layer(base, rows, length, size, "adapter", attention)
     return Memory(
-        weights=hold(base.parameters, 8 * size),
+        weights=hold(base.parameters, 8 * size) if held is None else held,
         activations=int(one_layer * (HEAP if device == "cpu" else BLOCKS)),  # a layer's are gone before the next begins
         logits=read * base.vocabulary * (4 + size),
         cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
@@ -179,6 +182,7 @@ def micro_batch(
     device: str = "cpu",
     lanes: int = 1,
     answer: int = 0,
+    held: int | None = None,
 ) -> int:
     """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
     to say. `learned` positions of a row reach the head, by default all."""
@@ -198,6 +202,7 @@ def micro_batch(
             device=device,
             lanes=lanes,
             answer=answer,
+            held=held,
         )
         if need.peak <= allowed:
             return rows
@@ -256,26 +261,3 @@ def _sizes(base: Base) -> tuple[int, int, int, int]:
 
 def _process(device: str) -> int:
     return PROCESS if device == "cpu" else 0
-
-
-def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
-    """What a person asks of a base: bytes to hold it, to answer and to train it, by the precision of its weights; 0 where there
-    is no such way. Training is at 8 rows of at most 512 tokens."""
-    length = min(512, base.context or 512)
-    precisions = {"fp32": "float32", "bf16": "bfloat16"}
-    lora = lora_parameters(base, r=8)
-    answer = length // 4 if base.family == "seq2seq" else 0
-    rows = [("to hold", {name: hold(base.parameters, 8 * BYTES[dtype]) for name, dtype in precisions.items()})]
-    rows.append(("to answer, 8 rows", {n: inference(base, rows=8, length=length, dtype=d).total for n, d in precisions.items()}))
-    ways: list[tuple[str, int, Method]] = [("lora r=8", lora, "adapter"), ("full", base.parameters, "full")]
-    for name, trainable, method in ways:
-        if trainable:
-            sizes = {
-                precision: training(
-                    base, trainable=trainable, rows=8, length=length, learned_rows=8 * 32, dtype=dtype, method=method, answer=answer
-                ).total
-                for precision, dtype in precisions.items()
-            }
-            rows.append((f"to train, {name}", sizes))
-    rows.append(("rule of thumb: 24 bytes a parameter (Adam, fp32)", {"fp32": rule_of_thumb(base.parameters), "bf16": 0}))
-    return rows

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.attach import in_to, linears_of
+from tuneladder.model.precision import BLOCK
 
-Form = Literal["nf4", "int8"]
-FORMS: tuple[Form, ...] = get_args(Form)
-BLOCK = 64  # weights of a row that share a scale in nf4
 WHOLE = "transformers"  # the format of a variant whose weights are held as they are
 
 

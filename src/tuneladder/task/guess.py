@@ -13,9 +13,12 @@ from tuneladder.task.formats import Format, check_columns, is_template, listed, 
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
-# an encoder reads both ways and classifies best for its size; what has to be written needs a decoder
-BASES = {"classify": "pocket-encoder", "tag": "pocket-encoder"}
-BASE = "pocket-decoder"
+# an encoder reads both ways and classifies best for its size; what is written from something that was read suits a seq2seq, which
+# reads that both ways too; talk, and what goes on from a text, needs a decoder
+ENCODER = ("pocket-encoder", "an encoder reads best for its size")
+SEQ2SEQ = ("pocket-seq2seq", "a seq2seq reads all of a text before it writes")
+BASES = {"classify": ENCODER, "tag": ENCODER, "generate": SEQ2SEQ, "extract": SEQ2SEQ}
+BASE = ("pocket-decoder", "a decoder goes on from what it reads")
 LOOK = 5_000  # rows that are looked at
 READINGS = 4
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
@@ -108,8 +111,8 @@ def guess(
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
     task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
-    base = BASES.get(task["kind"], BASE)
-    why.append(f"the base is {base}: " + ("an encoder reads best for its size" if base != BASE else "a decoder writes"))
+    base, because = BASES.get(task["kind"], BASE)
+    why.append(f"the base is {base}: {because}")
     shots = 8 if length < 200 else 4 if length < 500 else 2
     asked: dict[str, list[Any]] = {"classify": ["linear_probe"], "tag": []}
     few = {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}
@@ -205,10 +208,10 @@ def _text(path: str, column: str, *, characters: int, why: list[str]) -> dict[st
     """The base goes on reading: some four times, a token being four characters or so, but at least 50,000 tokens and at most what
     a coffee break allows."""
     tokens = min(max(READINGS * characters // 4, 50_000), 5_000_000)
-    why.append(f"the base is {BASE}, and reads {tokens:,} tokens: the text {4 * tokens / max(characters, 1):.1f} times")
+    why.append(f"the base is {BASE[0]}, and reads {tokens:,} tokens: the text {4 * tokens / max(characters, 1):.1f} times")
     return {
         "task": {"kind": "text", "data": [{"data": path, "text": column}], "metric": "bits_per_byte"},
-        "base": BASE,
+        "base": BASE[0],
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", {"pretrain": {"tokens": tokens, "learning_rate": 5e-4}}],
     }

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory, sublayers
+from tuneladder.model import masked, memory, precision, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
@@ -117,6 +117,7 @@ def foretell(
         "method": "adapter" if frozen else "full",
         "attention": attention,
         "device": device(),
+        "held": _held(variant),
     }
     wanted = min(lessons.batch_size, len(task.examples.train))
     beside = 0
@@ -143,6 +144,12 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
         if rows >= count:
             break
     return count, rows
+
+
+def _held(variant: Variant) -> int | None:
+    """Bytes of weights that are held in fewer bits."""
+    found = [form for form in precision.QUANTISED if form == variant.format]
+    return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base))) if found else None
 
 
 def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
@@ -345,6 +352,7 @@ def fit(
         method="full" if whole else "adapter",
         attention=attention,
         device=kit.device,
+        held=None if whole else _held(variant),
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneladder.model.attach import Attached
-from tuneladder.model.bottleneck import Placement, attach_bottlenecks, places
+from tuneladder.model.bottleneck import Placement, attach_bottlenecks, bottleneck_parameters
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
@@ -42,8 +42,7 @@ class Adapter:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "adapter")
-        found = places(skeleton_of(variant.base), self.placement)
-        trainable = len(found) * (2 * self.r * variant.base.width + self.r + variant.base.width)
+        trainable = bottleneck_parameters(skeleton_of(variant.base), r=self.r, placement=self.placement)
         return plan_adapter(self, variant, task, pace, step="adapter", trainable=trainable)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

@@ -10,7 +10,8 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.model.attach import Attached, attach_lora, body_targets, linear_targets, saved_by_peft
 from tuneladder.model.hardware import device
 from tuneladder.model.memory import lora_parameters
-from tuneladder.model.quantized import FORMS, Form, refuse_quantized
+from tuneladder.model.precision import QUANTISED, Form
+from tuneladder.model.quantized import refuse_quantized
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
 from tuneladder.train.probing import Rate
@@ -41,8 +42,8 @@ class Qlora:
     warmup: float = 0.06
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise unknown("form of weights", self.form, FORMS)
+        if self.form not in QUANTISED:
+            raise unknown("form of weights", self.form, QUANTISED)
         if self.r < 1:
             raise BadInput(f"qlora cannot have rank {self.r}", "r is 1 or more; 8 is a good start")
         if not 0 <= self.dropout < 1:

@@ -1,0 +1,168 @@
+"""What `plan --base` and `plan --kind` say, for a terminal of 100 columns and for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tuneladder.ladder import words as say
+from tuneladder.model.bill import BOTTLENECK, SOFT, Bill, Cell, R
+from tuneladder.model.cards import MOST, cards
+from tuneladder.model.suggest import Fit, Suggestion
+from tuneladder.store import freeze
+
+WIDTH = 100
+FAMILIES = {"encoder": "encoders", "seq2seq": "encoder-decoders", "decoder": "decoders"}
+TITLES = {"hold": "to hold", "answer": "to answer"}
+
+
+def bill_page(bill: Bill) -> Iterator[RenderableType]:
+    """The base in a line, bytes by way and precision, and the cards."""
+    base = bill.base
+    active = f" ({say.amount(base.active)} active)" if base.active < base.parameters else ""
+    yield Text(
+        f"{base.name}: {base.family}, {say.amount(base.parameters)} parameters{active}, licence {base.licence or 'not stated'}"
+    )
+    yield Text(f"{base.layers} layers of {base.width}, vocabulary {base.vocabulary:,}, context {base.context:,}\n")
+    whys = list(dict.fromkeys(cell.why for row in bill.cells.values() for cell in row.values() if cell.why))
+    yield _bytes(bill, whys)
+    batch = batch_of(bill.rows, bill.length)
+    yield Text("")
+    for number, why in enumerate(whys, 1):
+        yield Text(f"[{number}] {why}")
+    answer = f", and answers of {bill.answer}" if bill.answer else f", {bill.learned} of each learned"
+    yield Text(
+        f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32; in brackets what of it are weights. "
+        f"lora has r={R} on every linear layer, adapter r={BOTTLENECK}, prompt_tuning {SOFT} tokens. nf4 is doubly quantised; "
+        f"quantised once it takes {say.size(bill.single)} to hold. What is no linear layer stays in bf16."
+    )
+    if base.active < base.parameters:
+        yield Text("The experts of a mixture are no linear layers in transformers 5: bitsandbytes leaves them in bf16, lora out.")
+    yield Text(f"Rule of thumb to train every weight with Adam in fp32, 24 bytes a parameter: {say.size(bill.rule)}.\n")
+    yield _cards(bill)
+    yield Text("")
+    by_memory = groupby(cards(), key=lambda card: card.memory)
+    yield Text("; ".join(f"{_gigabytes(memory)}: {', '.join(card.name for card in same)}" for memory, same in by_memory))
+    yield Text(
+        f"More than one: FSDP2 shares out weights, gradients and moments, and each card works on {batch} of its own. "
+        f"{say.NONE} is where not even {MOST:,} cards do, for what cannot be shared out."
+    )
+
+
+def batch_of(rows: int, length: int) -> str:
+    """`1 row of 512 tokens`."""
+    return f"{say.count(rows, 'row')} of {say.count(length, 'token')}"
+
+
+def _bytes(bill: Bill, whys: Sequence[str]) -> Table:
+    shown = _table("")
+    for precision in bill.cells["hold"]:
+        shown.add_column(precision, justify="right", no_wrap=True)
+    for way, row in bill.cells.items():
+        cells = [
+            f"{say.NONE} [{whys.index(cell.why) + 1}]"
+            if cell.need is None
+            else say.size(cell.need.total) + (f" ({say.size(cell.need.weights)})" if way != "hold" else "")
+            for cell in row.values()
+        ]
+        shown.add_row(Text(TITLES.get(way, way)), *(Text(cell) for cell in cells))
+    return shown
+
+
+def _cards(bill: Bill) -> Table:
+    shown = _table("cards of so many GB")
+    by_memory = {card.memory: card.name for card in cards()}  # cards of one memory take as many
+    for memory in by_memory:
+        shown.add_column(_gigabytes(memory), justify="right", no_wrap=True)
+    for way, row in bill.cells.items():
+        for precision, cell in row.items():
+            if cell.need:
+                counts = (cell.cards[name] for name in by_memory.values())
+                shown.add_row(f"{TITLES.get(way, way)}, {precision}", *(f"{count:,}" if count else say.NONE for count in counts))
+    return shown
+
+
+def _table(first: str) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown.add_column(first, no_wrap=True)
+    return shown
+
+
+def _gigabytes(memory: int) -> str:
+    return f"{memory / 1e9:g}"
+
+
+def bill_facts(bill: Bill) -> dict[str, Any]:
+    """The bill as JSON has it: bytes as whole numbers."""
+    return {
+        "base": freeze(bill.base),
+        "rows": bill.rows,
+        "length": bill.length,
+        "learned": bill.learned,
+        "answer": bill.answer,
+        "memory": {way: {precision: _facts(cell) for precision, cell in row.items()} for way, row in bill.cells.items()},
+        "nf4_quantised_once": bill.single,
+        "rule_of_thumb": bill.rule,
+        "cards": freeze(cards()),
+    }
+
+
+def _facts(cell: Cell) -> dict[str, Any]:
+    if cell.need is None:
+        return {"bytes": None, "why": cell.why}
+    return {"bytes": cell.need.total, **asdict(cell.need), "cards": dict(cell.cards)}
+
+
+def suggestion_page(found: Sequence[Suggestion], *, batch: str, strange: Sequence[str]) -> Iterator[RenderableType]:
+    """The bases by family and size, two lines each; `strange` are methods among them that are no steps here."""
+    wide = max(len(each.entry.base.name) for each in found)
+    licences = max(len(each.entry.base.licence) for each in found)
+    for family, group in groupby(found, key=lambda each: each.entry.base.family):
+        heads = ("parameters", "context", f"{'licence':<{licences}}", f"{'cheapest that fits':<21}", "strongest that fits")
+        yield Text(f"{FAMILIES[family]:<{wide}}  {'  '.join(heads)}", style="bold")
+        for each in group:
+            base = each.entry.base
+            sizes = f"{base.name:<{wide}}  {say.amount(base.parameters):>10}  {base.context:>7,}  {base.licence:<{licences}}"
+            strongest = _fit(each.strongest) if each.strongest != each.cheapest else "the same"
+            yield Text(f"{sizes}  {_fit(each.cheapest):<21}  {strongest}")
+            where = (each.entry.hub or "in the package") + (" (gated)" if each.entry.gated else "")
+            yield Text("    " + say.clip(f"{where}: {each.entry.good_at}", WIDTH - 4), style="dim")
+        yield Text("")
+    yield Text(
+        f"Peaks on a machine like this one with {batch} at once; of what fits, the cheapest takes the least memory, the strongest "
+        "changes the most. qlora alone holds weights in nf4."
+    )
+    for method in strange:
+        yield Text(f"{method} is no step of this edition: other tools train it.")
+
+
+def _fit(fit: Fit) -> str:
+    return f"{fit.method} {say.size(fit.bytes)}"
+
+
+def suggestion_facts(found: Sequence[Suggestion]) -> list[dict[str, Any]]:
+    """The suggestions as JSON has them."""
+    return [
+        {
+            "name": each.entry.base.name,
+            "hub": each.entry.hub,
+            "family": each.entry.base.family,
+            "parameters": each.entry.base.parameters,
+            "layers": each.entry.base.layers,
+            "width": each.entry.base.width,
+            "vocabulary": each.entry.base.vocabulary,
+            "context": each.entry.base.context,
+            "licence": each.entry.base.licence,
+            "gated": each.entry.gated,
+            "good_at": each.entry.good_at,
+            "cheapest": asdict(each.cheapest),
+            "strongest": asdict(each.strongest),
+        }
+        for each in found
+    ]
