@@ -147,8 +147,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its rows, how they are asked, and how they are marked: by `metric`, and `also` by others. `mixture` weighs the sources of `text`, and among themselves
-    those of `replay`: general text that a step may mix in, so that less is forgotten."""
+    """A task: its rows, how they are asked, and how they are marked, by `metric` and `also` by others. `mixture` weighs the sources
+    of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten."""
 
     name: str
     kind: Kind

@@ -50,7 +50,7 @@ def statistics(answers: Sequence[str], references: Sequence[Sequence[str]], labe
     stems = {word: stemmer.stem(word) for word in known}
     rows = []
     for mine, row in zip(said, true, strict=True):
-        counts = np.array([_counts(mine, theirs, stems) for theirs in row])
+        counts = np.array([_counts(mine, theirs, stems) for theirs in row], dtype=np.float64)
         rows.append(counts[int(np.argmax(combine(counts)))])
     return np.array(rows)
 
