@@ -197,7 +197,7 @@ def _formats(
     """Each split's format: the rows' own, with the columns that were named in place of its own; every column is checked."""
     targets = target if isinstance(target, Mapping) else dict.fromkeys(found, target)
     if set(targets) != set(found):
-        named, there = ", ".join(targets) or "nothing", ", ".join(found)
+        named, there = (", ".join(split for split in SPLITS if split in each) or "nothing" for each in (targets, found))
         raise BadInput(
             f"target names {named}, and the data has {there}", "give a column for each split that has a file, or one for all"
         )
