@@ -96,6 +96,9 @@ def facts(given: Recipe) -> dict[str, Any]:
     }
 
 
+# a text's rows, of which several read the same
+ASKED = {"task__kind": "generate", "task__input": "group", "task__target": "other"}
+
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
     "name": ({"name": "other"}, "name"),
@@ -104,7 +107,9 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.input": ({"task__input": "{{ text }} {{ other }}"}, "task"),
     "task.target": ({"task__target": "number"}, "task"),
     "task.labels": ({"task__labels": {"sport": "games", "money": "finance", "weather": "sky"}}, "task"),
+    "task.references": ({**ASKED, "task__references": "together"}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
+    "task.also": ({"task__also": ["pearson"]}, "task"),
     "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
     "task.system": ({"task__system": "You sort notes."}, "task"),
     "task.template": ({"task__template": "Note: {{ input }}"}, "task"),
@@ -133,7 +138,8 @@ def test_no_key_is_forgotten_here() -> None:
 @pytest.mark.parametrize("key", CHANGES)
 def test_every_key_changes_behaviour(key: str, folder: Path) -> None:
     changed, felt = CHANGES[key]
-    before, after = facts(read(recipe(), folder)), facts(read(recipe(**changed), folder))
+    asked = ASKED if key == "task.references" else {}
+    before, after = facts(read(recipe(**asked), folder)), facts(read(recipe(**changed), folder))
     assert before[felt] != after[felt]
 
 
@@ -630,6 +636,13 @@ def sub(key: str, value: Any) -> Given:
         (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
         (sub("task__metric", "own:halve"), "no metric in own 'halve': did you mean 'half'?"),
         (sub("task__metric", 3), "metric"),
+        (sub("task__also", "accuracy"), "also is 'accuracy'"),
+        (sub("task__also", ["acuracy"]), "no metric 'acuracy': did you mean 'accuracy'?"),
+        (sub("task__references", "togeter"), "no way to take references 'togeter': did you mean 'together'?"),
+        (sub("task__references", "together"), "a row of kind classify has one right answer"),
+        (sub("task__target", {"train": "label", "tset": "label"}), "no split 'tset': did you mean 'test'?"),
+        (sub("task__target", {"train": "label", "test": "label"}), "target names train, test, and the data has train"),
+        (sub("task__target", {"train": 3}), "target: train is 3"),
         (sub("task__kind", "classification"), "no kind of task 'classification': did you mean 'classify'?"),
         (sub("task__kind", None), "does not say what kind of task"),
         (sub("task__data", None), "names no data"),

@@ -62,7 +62,8 @@ def climb(
     """Climb a recipe and write its folder, `runs/<name>` unless `out` says otherwise; `each` sees the Results as they come."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = Path(out or Path("runs") / read.name).absolute()
-    check_gold(read.task.metric, read.task)
+    for metric in (read.task.metric, *read.task.also):
+        check_gold(metric, read.task)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     climbing = _climb_of(read, folder, now)
@@ -92,7 +93,8 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     if read.task.kind == "text":
         return Report(read.notes, ())
-    check_gold(read.task.metric, read.task)
+    for metric in (read.task.metric, *read.task.also):
+        check_gold(metric, read.task)
     local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
     # the token that a seq2seq's decoder begins with stands in no row
     kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
@@ -166,7 +168,7 @@ def compare(a: str, b: str) -> Compared:
     apart = None
     if task["kind"] != "text" and (task["metric"], task["labels"]) == (other["metric"], other["labels"]):
         metric = find_metric(task["metric"])
-        # kept answers hold a row's first reference: where there were others, they cannot be marked anew
+        # what was kept by an older edition holds a row's first reference only, and cannot be marked anew
         if all(_as_measured(metric, variant, own, task["labels"]) for variant, own in ((a, first), (b, second))):
             apart = difference(metric, first, second, task["labels"], seed=0)
     judged = any(marked.correct is not None for marked in (*first, *second))
@@ -177,7 +179,8 @@ def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels
     """Whether the kept answers, marked against the kept references, have the score that the run's results say."""
     run, rung = split_variant(variant)
     test = next(each for each in _results(run)["rungs"] if each["name"] == rung)["test"]
-    found = metric.score([marked.answer.text for marked in answers], [(marked.reference,) for marked in answers], labels)
+    references = [(marked.reference, *marked.others) for marked in answers]
+    found = metric.score([marked.answer.text for marked in answers], references, labels)
     return math.isclose(found, test[metric.name]["value"], rel_tol=1e-6, abs_tol=1e-9)
 
 
@@ -189,7 +192,15 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
         raise BadInput(f"{run} kept no answers of {rung}", "a failed rung has none; climb it again")
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     return tuple(
-        Marked(row["id"], row["input"], row["reference"], Answer(row["answer"], row["confidence"]), row["correct"]) for row in rows
+        Marked(
+            row["id"],
+            row["input"],
+            row["reference"],
+            Answer(row["answer"], row["confidence"]),
+            row["correct"],
+            tuple(row.get("others", ())),
+        )
+        for row in rows
     )
 
 

@@ -40,8 +40,10 @@ DEFAULTS: dict[str, Any] = {
         "data": None,
         "input": None,
         "target": None,
+        "references": None,
         "labels": None,
         "metric": None,
+        "also": None,
         "instruction": None,
         "system": "",
         "template": None,
@@ -67,11 +69,13 @@ REMOTE_KEYS = ("url", "model", "key_env", "concurrency")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "target", "metric", "instruction", "system", "template"),
+        ("input", "references", "metric", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
+    "target": ((str, dict), "a column's name or Jinja, or one for each split: {train: ..., dev: ..., test: ...}"),
     "labels": ((dict, list), "a list of words, or value: word"),
+    "also": (list, "a list of metrics, for example [bleu, nist]"),
 }
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -119,8 +123,10 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     written = _rungs(keys["rungs"])
     specs = {rung: tuple(_step(one) for one in rung_steps) for rung, rung_steps in written.items()}
     limit = _limit(keys["limit"])
-    if keys["task"]["metric"] is not None:
-        find_metric(str(keys["task"]["metric"]))
+    also = keys["task"]["also"]
+    for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
+        if metric is not None:
+            find_metric(str(metric))
     bar = _bar(keys["bar"])
     task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
     bar = _bar_of(bar, task)
@@ -378,8 +384,10 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         data=where,
         input=keys["input"],
         target=keys["target"],
+        references=keys["references"] or "apart",
         labels=keys["labels"],
         metric=keys["metric"],
+        also=[str(metric) for metric in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         template=keys["template"],
@@ -415,7 +423,9 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         **keys,
         "data": data,
         "labels": keys["labels"] or list(task.labels) or None,
+        "references": keys["references"] or "apart",
         "metric": task.metric,
+        "also": list(task.also),
         "instruction": prompt.instruction,
         "template": prompt.template,
         "decoding": _plain(prompt.decoding),
@@ -609,9 +619,11 @@ def _bar(wanted: Any) -> Bar:
 def _bar_of(bar: Bar, task: Task) -> Bar:
     """The bar on the task's metric where it names none; a metric that is not measured cannot be the bar's."""
     if bar.metric and bar.metric != task.metric:
-        found = [task.metric, *(metric.name for metric in metrics_of(task.kind))]
+        found = [task.metric, *task.also, *(metric.name for metric in metrics_of(task.kind))]
         if bar.metric not in found:
-            hint = f"set task: metric: {bar.metric}, or the bar on one of: {', '.join(dict.fromkeys(found))}"
+            hint = (
+                f"set task: metric: {bar.metric} or also: [{bar.metric}], or the bar on one of: {', '.join(dict.fromkeys(found))}"
+            )
             raise BadInput(f"the bar is set on {bar.metric}, which is not measured in this task", hint)
     return dataclasses.replace(bar, metric=bar.metric or task.metric)
 

@@ -147,8 +147,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its rows, how they are asked, and how they are marked. `mixture` weighs the sources of `text`, and among themselves
-    those of `replay`: general text that a step may mix in, so that less is forgotten."""
+    """A task: its rows, how they are asked, and how they are marked, by `metric` and `also` by others. `mixture` weighs the sources
+    of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten."""
 
     name: str
     kind: Kind
@@ -158,6 +158,7 @@ class Task:
     prompt: Prompt = Prompt()
     labels: tuple[str, ...] = ()
     metric: str = ""
+    also: tuple[str, ...] = ()
     mixture: Mapping[str, float] = field(default_factory=dict)
     replay: Sequence[Document] = ()
 
@@ -254,13 +255,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Marked:
-    """One row, asked and answered. `correct` is None where an answer is not simply right or wrong."""
+    """One row, asked and answered. `others` are further acceptable answers; `correct` is None where an answer is not simply right
+    or wrong."""
 
     id: str
     input: str
     reference: str
     answer: Answer
     correct: bool | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

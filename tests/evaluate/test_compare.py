@@ -43,3 +43,13 @@ def test_rows_of_another_task_are_refused() -> None:
     refuse_other_rows(mine, marked(["sport"] * 40))
     with pytest.raises(BadInput, match="different rows: item 0"):
         refuse_other_rows(mine, others)
+
+
+def test_answers_are_marked_against_all_of_a_rows_references() -> None:
+    def one(said: str) -> tuple[Marked, ...]:
+        return tuple(Marked(str(n), "", "sport", Answer(said), None, ("money", "gold")) for n in range(5))
+
+    assert difference(find_metric("exact_match"), one("sport"), one("gold"), seed=0).value == 0
+    assert difference(find_metric("exact_match"), one("sport"), one("rain"), seed=0).value == -1
+    with pytest.raises(BadInput, match="measured on different rows"):
+        refuse_other_rows(one("sport"), tuple(Marked(str(n), "", "sport", Answer("sport"), None) for n in range(5)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,12 @@ def test_a_metric_that_doubts_the_gold_is_refused(
     with pytest.raises(BadInput, match=says) as error:
         check_gold(metric, Task("say", "generate", Split(dev=rows(*(("x", answer) for answer in answers)))))
     assert error.value.hint
+
+
+def test_a_task_names_metrics_beside_its_own() -> None:
+    examples = tuple(replace(row, references=(*row.references, "b")) for row in rows(("x", "a c"), ("y", "c")))
+    task = Task("free", "generate", Split(dev=examples), metric="rouge_l", also=("cider", "meteor"))
+    measured = mark(task, examples, [Answer("a c"), Answer("b")], seconds=1, engine="", seed=0)
+    assert list(measured.quality)[:3] == ["rouge_l", "cider", "meteor"]
+    assert measured.quality["meteor"].value == 1
+    assert [marked.others for marked in measured.answers] == [("b",), ("b",)]

@@ -279,3 +279,48 @@ def test_hub_splits_by_their_usual_names_and_hidden_answers(monkeypatch: pytest.
     assert findings.rows == {"train": 48, "dev": 30, "test": 12}
     assert any("answers are hidden" in note for note in findings.notes)
     assert task.labels == ("no", "yes")
+
+
+def asked(questions: int, answers: int) -> list[dict[str, Any]]:
+    return [{"q": sentence(n), "a": f"answer {k} of {n}"} for n in range(questions) for k in range(answers)]
+
+
+def test_references_of_rows_that_read_the_same_are_put_together_in_dev_and_test_only(tmp_path: Path) -> None:
+    data = {
+        "train": table(tmp_path, asked(40, 3), "train.jsonl"),
+        "dev": table(tmp_path, [{"q": f"dev {row['q']} new", "a": row["a"]} for row in asked(5, 4)] * 2, "dev.jsonl"),
+        "test": table(tmp_path, [{"q": f"test {row['q']} else", "a": row["a"]} for row in asked(6, 2)], "test.jsonl"),
+    }
+    options: dict[str, Any] = {"kind": "generate", "input": "q", "target": "a"}
+    task, findings = make(data, references="together", rows={"dev": 4}, **options)
+    assert findings.rows == {"train": 120, "dev": 4, "test": 6}
+    assert all(len(example.references) == 1 for example in task.examples.train)
+    assert [example.references for example in task.examples.test] == [(f"answer 0 of {n}", f"answer 1 of {n}") for n in range(6)]
+    assert {len(example.references) for example in task.examples.dev} == {4}  # each once, though the file says all twice
+    assert "dev: 40 rows are 5 questions, each with all its references" in findings.notes
+    apart, _ = make(data, **options)
+    assert len(apart.examples.dev) == 40
+    assert {len(example.references) for example in apart.examples.test} == {1}
+
+
+def test_splits_that_are_drawn_have_their_references_together_too_and_cut_no_question(tmp_path: Path) -> None:
+    task, findings = make(
+        table(tmp_path, asked(50, 4)), kind="generate", input="q", target="a", references="together", rows={"test": 12}
+    )
+    assert findings.rows == {"train": 4 * 32, "dev": 6, "test": 12}
+    assert {len(example.references) for example in (*task.examples.dev, *task.examples.test)} == {4}
+    assert not {example.turns for example in task.examples.train} & {e.turns for e in (*task.examples.dev, *task.examples.test)}
+
+
+def test_each_split_may_keep_its_answers_in_a_column_of_its_own(tmp_path: Path) -> None:
+    data = {
+        "train": table(tmp_path, asked(40, 1), "train.jsonl"),
+        "test": table(tmp_path, [{"q": f"test {sentence(n)} else", "all": ["one", "two"]} for n in range(3)], "test.jsonl"),
+    }
+    task, _ = make(data, kind="generate", input="q", target={"train": "a", "test": "all"})
+    assert [example.references for example in task.examples.test] == [("one", "two")] * 3
+    assert task.examples.dev[0].references[0].startswith("answer")
+    with pytest.raises(BadInput, match="no column 'al': did you mean 'all'"):
+        make(data, kind="generate", input="q", target={"train": "a", "test": "al"})
+    with pytest.raises(BadInput, match="target names train, and the data has train, test"):
+        make(data, kind="generate", input="q", target={"train": "a"})

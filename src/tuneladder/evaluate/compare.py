@@ -49,9 +49,9 @@ def compare(a: Sequence[Marked], b: Sequence[Marked]) -> Contest:
 
 
 def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels: Sequence[str] = (), *, seed: int) -> Difference:
-    """By the kept answers, each against its row's first reference. Raises BadInput when the two have no item in common."""
+    """By the kept answers, each against its row's references. Raises BadInput when the two have no item in common."""
     pairs = _pairs(a, b)
-    references = [(first.reference,) for first, _ in pairs]
+    references = [(first.reference, *first.others) for first, _ in pairs]
     theirs, ours = (metric.statistics([pair[side].answer.text for pair in pairs], references, labels) for side in (0, 1))
     return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed), len(pairs))
 
@@ -59,7 +59,7 @@ def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels:
 def refuse_other_rows(a: Sequence[Marked], b: Sequence[Marked]) -> None:
     """Raises BadInput where an item of one id is not the same row in both: ids are no more than numbers."""
     for mine, theirs in _pairs(a, b):
-        if (mine.input, mine.reference) != (theirs.input, theirs.reference):
+        if (mine.input, mine.reference, mine.others) != (theirs.input, theirs.reference, theirs.others):
             said = f"the two were measured on different rows: item {mine.id} is not the same in both"
             raise BadInput(said, "compare rungs of one run, or runs of one task")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
 class Metric:
     """A metric that can be bootstrapped: `statistics` (rows, S) add up over rows, `combine` makes (R, S) sums into (R,) values.
 
-    `items` gives the rows' own values where the metric is their mean, else it is None.
+    `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
+    rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     statistics: Callable[[Sequence[str], References, Sequence[str]], Array]
     combine: Callable[[Array], Array]
     items: Items | None = None
+    relative: bool = False
 
     def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
         """The metric over all rows."""
@@ -53,9 +55,11 @@ def find_metric(name: str) -> Metric:
     if name not in known:
         raise unknown("metric", name, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
     module: Any = importlib.import_module(f"tuneladder.evaluate.metrics.{name}")
+    relative = vars(module).get("relative", False)
     if "items" in vars(module):
-        return _mean(name, module.better, module.best, module.kinds, module.interval, module.items)
-    return Metric(name, module.better, module.best, module.kinds, module.interval, module.statistics, module.combine)
+        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), relative=relative)
+    facts = (module.better, module.best, module.kinds, module.interval)
+    return Metric(name, *facts, module.statistics, module.combine, relative=relative)
 
 
 def metrics_of(kind: str) -> list[Metric]:

@@ -12,7 +12,8 @@ _ROWS = 1000
 def check_gold(metric: str, task: Task) -> None:
     """Score the task's own references as answers, on at most 1,000 rows of dev and test, else of train.
 
-    Raises BadInput unless that is the metric's best. Tasks of kind `text` have no answers and are let through.
+    Raises BadInput unless that is the metric's best, or above 0 where the metric is relative. Tasks of kind `text` have no answers
+    and are let through.
     """
     rows = (*task.examples.dev, *task.examples.test) or task.examples.train
     rows = rows[:_ROWS]
@@ -22,14 +23,15 @@ def check_gold(metric: str, task: Task) -> None:
     answers = [example.references[0] for example in rows]
     references = [example.references for example in rows]
     value = found.score(answers, references, task.labels)
-    if abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
+    if value > 0 if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
         return
     where = ""
-    if found.items is not None:
+    if found.items is not None and not found.relative:
         off = [abs(item - found.best) for item in found.items(answers, references, task.labels)]
         worst = off.index(max(off))
         where = f"; row {rows[worst].id} ({answers[worst][:60]!r}) is off by {off[worst]:.4g}"
-    raise BadInput(f"{metric} scores the gold answers of {task.name} {value:.4g}, not {found.best:g}{where}", _hint(metric))
+    wanted = "more" if found.relative else f"{found.best:g}"
+    raise BadInput(f"{metric} scores the gold answers of {task.name} {value:.4g}, not {wanted}{where}", _hint(metric))
 
 
 def _hint(metric: str) -> str:
@@ -39,6 +41,10 @@ def _hint(metric: str) -> str:
         return "ROUGE reads only words of a-z and 0-9 (rouge_2 needs two of them): use chrf or exact_match"
     if metric == "bleu":
         return "BLEU needs answers of four words or more: use chrf or exact_match"
+    if metric == "meteor":
+        return "METEOR reads only letters and digits: use chrf or exact_match"
+    if metric in ("nist", "cider"):
+        return f"{metric} weighs words by how few rows have them: it needs several rows, and references that differ"
     if metric == "pearson":
         return "Pearson needs references that differ"
     return "choose a metric that fits the task's answers"

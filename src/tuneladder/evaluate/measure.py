@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,17 +32,18 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
 def mark(
     task: Task, examples: Sequence[Example], answers: Sequence[Answer], *, seconds: float, engine: str, seed: int
 ) -> Measurement:
-    """The measurement of answers already given, which took `seconds` in all. The task's own metric stands first."""
+    """The measurement of answers already given, which took `seconds` in all. The task's own metric stands first, then those it
+    names beside it."""
     if not examples:
         raise BadInput(f"{task.name} has no rows to measure", "give a dev and a test split, or more rows to draw them from")
     texts = [answer.text for answer in answers]
     references = [example.references for example in examples]
-    own = [find_metric(task.metric)] if task.metric else []
+    own = [find_metric(name) for name in (task.metric, *task.also) if name]
     metrics = {metric.name: metric for metric in [*own, *metrics_of(task.kind)]}
     quality = {name: rate(metric, texts, references, task.labels, seed=seed) for name, metric in metrics.items()}
     rights = _rights(task, texts, references)
     marked = tuple(
-        Marked(example.id, _shown(example), example.references[0], answer, right)
+        Marked(example.id, _shown(example), example.references[0], answer, right, example.references[1:])
         for example, answer, right in zip(examples, answers, rights, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
@@ -59,9 +61,12 @@ def rate(
     low, high = bootstrap(statistics, metric.combine, seed=seed)
     if high - low < 1e-9 and metric.better == "higher" and 0 <= value <= metric.best:
         # Rows that are all alike (all right, or a single one) leave the bootstrap nothing to vary, which is no certainty. A
-        # bounded mean varies no more than a share of the same value, so the share's interval is wide enough.
-        low, high = (end * metric.best for end in wilson(value / metric.best * count, count))
-        return Score(value, low, high, count, "wilson")
+        # bounded mean varies no more than a share of the same value, so the share's interval is wide enough. Where there is no
+        # bound, what the references have is taken for one.
+        best = metric.best if math.isfinite(metric.best) else max(value, metric.score([row[0] for row in references], references))
+        if best > 0:
+            low, high = (end * best for end in wilson(value / best * count, count))
+            return Score(value, low, high, count, "wilson")
     return Score(value, low, high, count, "bootstrap")
 
 

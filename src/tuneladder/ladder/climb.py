@@ -76,7 +76,8 @@ class Climb:
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
         self.test_digest = digest(task.kind, task.examples.test, task.text.test, task.labels)
-        self._metric = (task.metric, source_of(task.metric.partition(":")[0])) if ":" in task.metric else (task.metric,)
+        named = (task.metric, *task.also)
+        self._metric = (*named, *(source_of(name.partition(":")[0]) for name in named if ":" in name))
         self.now.at("preparing the base")
         self.bases = {base.name: root_base(base, task, self.store, seed=seed) for base in bases}
         self.notes: list[str] = []

@@ -93,6 +93,7 @@ def write_answers(result: Result, folder: Path) -> Path | None:
                     "id": row.id,
                     "input": row.input,
                     "reference": row.reference,
+                    **({"others": row.others} if row.others else {}),
                     "answer": row.answer.text,
                     "confidence": row.answer.confidence,
                     "correct": row.correct,

@@ -20,6 +20,9 @@ METRICS = {
     "rouge_lsum": "ROUGE-Lsum",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "nist": "NIST",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
 }

@@ -53,9 +53,11 @@ def build(
     kind: str,
     data: str | Mapping[str, str],
     input: str | None = None,
-    target: str | None = None,
+    target: str | Mapping[str, str] | None = None,
+    references: str = "apart",
     labels: Mapping[Any, str] | Sequence[Any] | None = None,
     metric: str | None = None,
+    also: Sequence[str] = (),
     instruction: str | None = None,
     system: str = "",
     template: str | None = None,
@@ -69,24 +71,32 @@ def build(
     rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
     that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
     values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
+    `target` may differ by split: {train, dev, test}. `references: together` makes one row of the dev or test rows that read the
+    same, with all their references. The task is measured by `metric`, and `also` by others.
     Raises BadInput for data or settings that make no such task. Plain text has a builder of its own (task/corpus.py).
     """
     if kind not in METRICS:
         raise unknown("kind of task", kind, get_args(Kind))
     _check(rows, template)
+    _check_answers(target, references, kind)
     found, places = _load(data)
-    format = _format(found, places, kind, input, target)
+    formats = _formats(found, places, kind, input, target)
+    format = formats["train"]
     notes = [f"read as {format.name}: {_said(format)}"]
     examples: dict[str, list[Example]] = {}
     empty = 0
     for part, part_rows in found.items():
-        made = [_example(format, row, f"{part}:{n}" if len(found) > 1 else str(n), kind) for n, row in enumerate(part_rows, 1)]
+        made = [
+            _example(formats[part], row, f"{part}:{n}" if len(found) > 1 else str(n), kind) for n, row in enumerate(part_rows, 1)
+        ]
         kept = [example for example in made if example]
         if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
             notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
             continue
         if not kept:
-            raise BadInput(f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(format))
+            raise BadInput(
+                f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(formats[part])
+            )
         examples[part] = kept
         empty += len(made) - len(kept)
     if empty:
@@ -104,7 +114,13 @@ def build(
         notes.append(f"{duplicates:,} rows repeat the text of an earlier one; no split parts them")
     if conflicts:
         notes.append(f"{conflicts:,} texts come with different labels: no model can be right on all of them")
-    split, leaks, done = make_splits(examples, rows=rows or {}, seed=seed, stratum=lambda e: e.references[0] if words.of else "")
+    split, leaks, done = make_splits(
+        examples,
+        rows=rows or {},
+        seed=seed,
+        stratum=lambda e: e.references[0] if words.of else "",
+        together=references == "together",
+    )
     if words.of and len({example.references[0] for example in split.train}) < 2:
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
     if kind == "tag":  # what was never taught to end should not write on and on
@@ -117,6 +133,7 @@ def build(
         prompt=_prompt(kind, words.words, instruction, system, template, decoding, seed),
         labels=words.words,
         metric=metric or (metric_of(words.words) if kind == "tag" else METRICS[kind]),
+        also=tuple(also),
     )
     counts = {part: len(getattr(split, part)) for part in SPLITS}
     return task, Findings(format.name, counts, tuple(leaks), duplicates, conflicts, empty, (*notes, *done))
@@ -132,6 +149,18 @@ def _check(rows: Mapping[str, int] | None, template: str | None) -> None:
         if extra := sorted(names - {"input"}):
             raise unknown("variable in the prompt's template", extra[0], ("input",))
         raise BadInput(f"the template {template!r} never shows the row", "put {{ input }} where the row's text belongs")
+
+
+def _check_answers(target: str | Mapping[str, str] | None, references: str, kind: str) -> None:
+    for split, column in target.items() if isinstance(target, Mapping) else ():
+        if split not in SPLITS:
+            raise unknown("split", str(split), SPLITS)
+        if not isinstance(column, str) or not column:
+            raise BadInput(f"target: {split} is {column!r}", "a column's name, or Jinja")
+    if references not in ("apart", "together"):
+        raise unknown("way to take references", references, ("apart", "together"))
+    if references == "together" and kind in ("classify", "tag", "choose"):
+        raise BadInput(f"references: together, but a row of kind {kind} has one right answer", "leave `references` out")
 
 
 def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
@@ -162,8 +191,17 @@ def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str
     return {split: read_rows(data[split]) for split in SPLITS if data.get(split)}, {s: data[s] for s in SPLITS if data.get(s)}
 
 
-def _format(found: Mapping[str, list[Row]], places: Mapping[str, str], kind: str, input: str | None, target: str | None) -> Format:
-    """The rows' own format, with the columns that were named in place of its own; every column is checked in every split."""
+def _formats(
+    found: Mapping[str, list[Row]], places: Mapping[str, str], kind: str, input: str | None, target: str | Mapping[str, str] | None
+) -> dict[str, Format]:
+    """Each split's format: the rows' own, with the columns that were named in place of its own; every column is checked."""
+    targets = target if isinstance(target, Mapping) else dict.fromkeys(found, target)
+    if set(targets) != set(found):
+        named, there = (", ".join(split for split in SPLITS if split in each) or "nothing" for each in (targets, found))
+        raise BadInput(
+            f"target names {named}, and the data has {there}", "give a column for each split that has a file, or one for all"
+        )
+    target = targets["train"]
     columns = columns_of(found["train"])
     own = recognise(columns, found["train"])
     if input or target:
@@ -183,8 +221,9 @@ def _format(found: Mapping[str, list[Row]], places: Mapping[str, str], kind: str
         raise BadInput(
             f"{places['train']} holds preferences (chosen, rejected), not labels", "set `input` and `target`, or kind: generate"
         )
+    formats = {split: replace(format, target=targets[split] or format.target) for split in found}
     for split, rows in found.items():
-        has = columns_of(rows)
+        has, format = columns_of(rows), formats[split]
         if not format.target and not format.turns:
             raise BadInput(
                 "`input` is set, but not `target`: what is to be learned?", f"{places[split]} has: {', '.join(has)[:300]}"
@@ -194,7 +233,7 @@ def _format(found: Mapping[str, list[Row]], places: Mapping[str, str], kind: str
         for expression in (format.turns or format.input, format.target):
             if expression and not (format.name == "alpaca" and is_template(expression)):
                 check_columns(expression, has, places[split])
-    return format
+    return formats
 
 
 def _said(format: Format) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tuneladder.errors import BadInput
 from tuneladder.task.leaks import Leak, find_leaks, normal, read_text
-from tuneladder.types import Example, Split
+from tuneladder.types import Example, Split, Turns
 
 Drawn = tuple[tuple[Example, ...], tuple[Example, ...]]
 
@@ -65,22 +65,45 @@ def share_sources(examples: Mapping[str, Sequence[Example]]) -> dict[str, list[E
     }
 
 
+def put_together(examples: Sequence[Example]) -> list[Example]:
+    """Rows that read the same as one, in the first one's place, with all their references, each once."""
+    same: dict[Turns, list[Example]] = {}
+    for example in examples:
+        same.setdefault(example.turns, []).append(example)
+    return [
+        replace(rows[0], references=tuple(dict.fromkeys(answer for row in rows for answer in row.references)))
+        for rows in same.values()
+    ]
+
+
 def make_splits(
-    examples: Mapping[str, Sequence[Example]], *, rows: Mapping[str, int], seed: int, stratum: Callable[[Example], str]
+    examples: Mapping[str, Sequence[Example]],
+    *,
+    rows: Mapping[str, int],
+    seed: int,
+    stratum: Callable[[Example], str],
+    together: bool = False,
 ) -> tuple[Split[Example], list[Leak], list[str]]:
-    """Draw the splits that are missing, take leaks out (test keeps its row, then dev), and cap.
+    """Draw the splits that are missing, take leaks out (test keeps its row, then dev), and cap. With `together`, the rows of dev
+    and test that read the same are put together, before they are counted; those of train are not.
 
     Gives the splits, the leaks that were taken out, and the sentences that say what was done.
     """
     notes: list[str] = []
     parts: dict[str, Sequence[Example]] = dict(examples)
+    for split in ("test", "dev") if together else ():
+        if split in parts and len(merged := put_together(parts[split])) < len(parts[split]):
+            notes.append(f"{split}: {len(parts[split]):,} rows are {len(merged):,} questions, each with all its references")
+            parts[split] = merged
     made = [split for split in ("test", "dev") if split not in parts]
     for split in made:
-        pool = parts["train"]
+        pool = put_together(parts["train"]) if together else parts["train"]
         learned = min(rows.get("train", len(pool)), len(pool))
         size = min(rows.get(split, round(0.2 * len(pool)) if split == "test" else round(0.15 * learned)), len(pool) // 2)
         size = max(1, size if split in rows else min(size, 2000 if split == "test" else 1000))
-        parts[split], parts["train"] = draw(pool, size, seed=seed, stratum=stratum)
+        parts[split], left = draw(pool, size, seed=seed, stratum=stratum)
+        sources = {example.source for example in left}
+        parts["train"] = [example for example in parts["train"] if example.source in sources] if together else left
         if not parts[split] or not parts["train"]:
             texts = len({example.source for example in examples["train"]})
             raise BadInput(
