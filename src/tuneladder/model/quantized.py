@@ -15,6 +15,10 @@ from tuneladder.errors import Refused
 from tuneladder.model.attach import in_to, linears_of
 from tuneladder.model.precision import BLOCK
 
+# PEFT imports bitsandbytes wherever it is installed: it says that it would like more kernels, and of every product in int8 that its
+# input is rounded
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 WHOLE = "transformers"  # the format of a variant whose weights are held as they are
 
 
@@ -47,7 +51,6 @@ def held_as(form: str, kind: Any, location: str, *, dtype: torch.dtype, device: 
     memory."""
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of every product in int8 it says that its input is rounded
     bits = settings_of(form, kind, location, dtype=dtype, **named)
     return {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
 
