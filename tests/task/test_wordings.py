@@ -25,7 +25,7 @@ def asked(template: str, text: str) -> str:
 
 @pytest.mark.parametrize("name", WORDINGS)
 def test_each_of_ours_shows_the_row_once_and_no_two_are_alike(name: str) -> None:
-    for labels in (("yes", "no"), ("it's \"odd\"", "50 % {{ x }}\\", "%}")):
+    for labels in (("yes", "no"), ('it\'s "odd"', "50 % {{ x }}\\", "%}")):
         shown = [asked(template, "THE ROW {{ 7 }}") for template in templates_of(name, labels)]
         assert len(set(shown)) == len(WORDINGS[name]) >= 6
         assert all(text.count("THE ROW {{ 7 }}") == 1 for text in shown)
