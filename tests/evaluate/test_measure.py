@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,16 @@ def test_a_metric_that_doubts_the_gold_is_refused(
     with pytest.raises(BadInput, match=says) as error:
         check_gold(metric, Task("say", "generate", Split(dev=rows(*(("x", answer) for answer in answers)))))
     assert error.value.hint
+
+
+def test_each_set_of_a_mixture_is_measured_apart() -> None:
+    sets = tuple(replace(example, set="one" if at < 1 else "two") for at, example in enumerate(EXAMPLES))
+    task = replace(TASK, kind="extract", metric="exact_match", labels=())
+    answers = [Answer("sport"), Answer("money"), Answer("sport"), Answer("sport")]
+    quality = mark(task, sets, answers, seconds=1.0, engine="e", seed=0).quality
+    assert next(iter(quality)) == "exact_match"
+    assert (quality["exact_match[one]"].value, quality["exact_match[one]"].count) == (1.0, 1)
+    assert (quality["exact_match[two]"].value, quality["exact_match[two]"].count) == (pytest.approx(2 / 3), 3)
+    whole = mark(task, EXAMPLES, answers, seconds=1.0, engine="e", seed=0).quality
+    assert quality["exact_match"] == whole["exact_match"]
+    assert not [name for name in whole if "[" in name]

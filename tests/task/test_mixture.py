@@ -155,3 +155,23 @@ def test_check_shows_the_sets_and_a_row_of_each_template(sets: list[Set], tiny_f
     assert sorted(shown) == ["A", "B", "L"]
     assert "drawn an epoch" in show(report)
     assert lint(task, findings, None).sets[0].tokens is None
+
+
+def test_real_sets_in_one_mixture(shared: Path) -> None:
+    """Data-to-text, dialogues to notes and questions: asked by our templates, weighed by the root of their sizes."""
+    data = shared / "data"
+    sets = [
+        Set(f"{data}/generation/e2e_nlg/val.jsonl", name="e2e", input="mr", target="ref", templates="describe"),
+        Set(f"{data}/generation/mts_dialog/train.jsonl", name="notes", input="dialogue", target="summary", templates="summarize"),
+        Set(f"{data}/instruction/flan_cot.jsonl", name="cot", input="question", target="answer", templates="answer"),
+    ]
+    task, _ = made(sets, Mixing(temperature=2))
+    train = {name: [row for row in task.examples.train if row.set == name] for name in task.mixture}
+    roots = {name: len(rows) ** 0.5 for name, rows in train.items()}
+    total = sum(map(len, train.values()))
+    assert task.mixture == {name: pytest.approx(total * root / sum(roots.values()), abs=1) for name, root in roots.items()}
+    assert {len({row.template for row in rows}) for rows in train.values()} == {7, 8}
+    seen = {" ".join(row.turns[0].text.casefold().split()) for row in task.examples.train}
+    held = (*task.examples.dev, *task.examples.test)
+    assert {row.set for row in held} == {"e2e", "notes", "cot"}
+    assert not [row for row in held if " ".join(row.turns[0].text.casefold().split()) in seen]
