@@ -13,7 +13,7 @@ from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import splits_digest
 from tuneladder.model.ask import turns_of
 from tuneladder.task.build import build
-from tuneladder.task.wordings import WORDINGS, templates_of
+from tuneladder.task.wordings import WORDINGS, templates_of, with_labels
 from tuneladder.types import Example, Prompt, Task, Turn
 
 OWN = ["Note: {{ input }}", "{{ input }}\n\nWhat is it?", "Say what this is. {{ input }}"]
@@ -26,7 +26,7 @@ def asked(template: str, text: str) -> str:
 @pytest.mark.parametrize("name", WORDINGS)
 def test_each_of_ours_shows_the_row_once_and_no_two_are_alike(name: str) -> None:
     for labels in (("yes", "no"), ('it\'s "odd"', "50 % {{ x }}\\", "%}")):
-        shown = [asked(template, "THE ROW {{ 7 }}") for template in templates_of(name, labels)]
+        shown = [asked(template, "THE ROW {{ 7 }}") for template in with_labels(templates_of(name, labels), labels)]
         assert len(set(shown)) == len(WORDINGS[name]) >= 6
         assert all(text.count("THE ROW {{ 7 }}") == 1 for text in shown)
         named = [text for text in shown if ", ".join(labels) in text]
@@ -35,7 +35,7 @@ def test_each_of_ours_shows_the_row_once_and_no_two_are_alike(name: str) -> None
 
 @pytest.mark.parametrize("name", ["infer", "paraphrase"])
 def test_pairs_without_labels_name_none(name: str) -> None:
-    for template in templates_of(name):
+    for template in with_labels(templates_of(name), ()):
         shown = asked(template, "a")
         assert "Answer with" not in shown
         assert not shown.endswith((" ", "()", ": ."))
@@ -131,6 +131,8 @@ def test_a_classification_is_asked_in_words_with_its_labels(tmp_path: Path) -> N
     assert any("8 templates" in note for note in findings.notes)
     own, _ = build(name="t", kind="classify", data=data, templates=["{{ input }}: {{ labels }}?"], instruction="Sort.")
     assert turns_of(own.prompt, own.examples.dev[0])[0] == Turn("system", "Sort.")
+    unnamed, _ = build(name="t", kind="classify", data=data, templates=["Note: {{ input }}", "{{ input }}?"])
+    assert unnamed.prompt.instruction == "Which of these fits the text: a, b?"  # the labels have to be named somewhere
 
 
 def test_one_template_and_several_do_not_go_together(tmp_path: Path, rows: list[dict[str, Any]]) -> None:

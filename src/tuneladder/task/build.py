@@ -15,7 +15,7 @@ from tuneladder.task.options import with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.task.tagging import metric_of, tag_words, to_tagged
-from tuneladder.task.wordings import check_template, templates_of, worded
+from tuneladder.task.wordings import check_template, names_labels, templates_of, with_labels, worded
 from tuneladder.types import Decoding, Example, Kind, Prompt, Task
 
 METRICS = {
@@ -102,10 +102,12 @@ def build(
     if words.of and len({example.references[0] for example in split.train}) < 2:
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
     asked = () if templates is None else templates_of(templates, words.words)
+    if asked and all(map(names_labels, asked)):
+        instruction = instruction or ""  # they ask for a label themselves
+    asked = with_labels(asked, words.words)
     if asked:
         split = replace(split, train=worded(split.train, asked, seed=seed))
         notes.append(f"{len(asked)} templates, one for each training row; dev and test are asked by the first")
-        instruction = instruction or ""  # they say what is wanted
     counted = Counter(example.references[0] for example in split.train)
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
@@ -182,7 +184,7 @@ def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None,
             raise BadInput("`template` and `templates` are both given", "keep one of them: dev and test are asked by the first")
         if kind == "tag":
             raise BadInput("`templates` are given, and of kind tag the words are read as they stand", "leave them out")
-        templates_of(templates, ("a label",) if kind == "classify" else ())
+        templates_of(templates, ("a label",) if kind in ("classify", "choose") else ())
 
 
 def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:

@@ -15,7 +15,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.task.build import METRICS, SPLITS, Findings, Read, check_asked, prompt_of, read_examples
 from tuneladder.task.leaks import Leak, find_leaks
 from tuneladder.task.split import draw, make_splits, share_sources
-from tuneladder.task.wordings import templates_of, worded
+from tuneladder.task.wordings import templates_of, with_labels, worded
 from tuneladder.types import Decoding, Example, Split, Task
 
 KINDS = ("generate", "extract", "chat")  # whose answers are text: rows of all sets are then learned and marked alike
@@ -191,7 +191,7 @@ def _apart(splits: Mapping[str, Split[Example]]) -> tuple[dict[str, Split[Exampl
 
 def _asked(own: Set, split: Split[Example], seed: int) -> Split[Example]:
     """The set's rows with its name and its templates: for a training row one is drawn, dev and test have the first."""
-    several = (own.template,) if own.template else templates_of(own.templates) if own.templates else ()
+    several = (own.template,) if own.template else with_labels(templates_of(own.templates), ()) if own.templates else ()
     first = several[0] if several else ""
     train, dev, test = (tuple(replace(row, set=own.title, template=first) for row in getattr(split, part)) for part in SPLITS)
     return Split(worded(train, several, seed=seed) if several else train, dev, test)

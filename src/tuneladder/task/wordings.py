@@ -108,7 +108,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 
 
 def templates_of(given: str | Sequence[str], labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """The templates that are meant by a name in WORDINGS, or the user's own, each with the labels' words written in.
+    """The templates that are meant by a name in WORDINGS, or the user's own. `labels` are the task's.
 
     Raises BadInput for a name that is not known, and for a template that is not Jinja, never shows the row, looks up what there is
     not, or stands twice.
@@ -126,7 +126,7 @@ def templates_of(given: str | Sequence[str], labels: Sequence[str] = ()) -> tupl
             raise BadInput(f"the template {template!r} stands twice", "a template is drawn as often as the others: leave one out")
     if given == "classify" and not labels:
         raise BadInput("the templates `classify` name the labels, and this task has none", "write templates of your own")
-    return tuple(_written(template, labels) for template in templates)
+    return templates
 
 
 def check_template(template: str, *, also: Sequence[str] = ()) -> None:
@@ -138,10 +138,14 @@ def check_template(template: str, *, also: Sequence[str] = ()) -> None:
         raise BadInput(f"the template {template!r} never shows the row", "put {{ input }} where the row's text belongs")
 
 
-def _written(template: str, labels: Sequence[str]) -> str:
-    if LABELS not in variables(template):
-        return template
-    return f"{{% set {LABELS} = {json.dumps(', '.join(labels), ensure_ascii=False)} %}}{template}"
+def names_labels(template: str) -> bool:
+    return LABELS in variables(template)
+
+
+def with_labels(templates: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """The templates with the labels' words written into those that name them, so that `input` is all that is left to fill."""
+    said = f"{{% set {LABELS} = {json.dumps(', '.join(labels), ensure_ascii=False)} %}}"
+    return tuple(said + template if names_labels(template) else template for template in templates)
 
 
 def worded(examples: Sequence[Example], templates: Sequence[str], *, seed: int) -> tuple[Example, ...]:
