@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
@@ -150,12 +151,14 @@ def _drawn(task: Task, findings: Findings, parts: Mapping[str, Sequence[Example]
 def _worded(
     task: Task, coder: AnyCoder, rows: Sequence[Example], pairs: Callable[[Sequence[Example]], list[tuple[Turns, str]]]
 ) -> tuple[tuple[Piece, ...], ...]:
-    """The first row that each template of each set asks, but for the first of all, as the base reads it."""
-    first: dict[tuple[str, str], Example] = {}
+    """The first row that each template of each set asks, but for the first of all, as the base reads it; no set has two before
+    every other has one."""
+    first: dict[str, dict[str, Example]] = {}
     for row in rows:
-        first.setdefault((row.set, row.template), row)
+        first.setdefault(row.set, {}).setdefault(row.template, row)
+    turns = itertools.zip_longest(*(own.values() for own in first.values()))
     found = []
-    for row in list(first.values())[1 : SHOWN + 1]:
+    for row in [row for turn in turns for row in turn if row is not None][1 : SHOWN + 1]:
         with contextlib.suppress(BadInput):  # a row that does not fit is counted, and not shown
             found.append(_laid(task, coder, pairs([row]))[1])
     return tuple(found)

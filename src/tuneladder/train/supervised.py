@@ -96,9 +96,9 @@ def foretell(
     limit = min(lessons.max_length or variant.base.context, variant.base.context)
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
-    rows_drawn = _epoch(task)
-    mean, length, learned = _lengths(variant, rows_drawn, limit, soft)
-    tokens = lessons.epochs * len(rows_drawn) * mean
+    epoch = _epoch(task)
+    mean, length, learned = _lengths(variant, epoch, limit, soft)
+    tokens = lessons.epochs * len(epoch) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
@@ -111,7 +111,7 @@ def foretell(
         "attention": attention,
         "device": device(),
     }
-    wanted = min(lessons.batch_size, len(rows_drawn))
+    wanted = min(lessons.batch_size, len(epoch))
     most = lanes_for(device(), trainable=trainable)
     lanes, rows = _in_hand(variant.base, most, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
