@@ -35,7 +35,7 @@ NONE = "–"
 
 
 def metric_name(name: str) -> str:
-    """As people write it, with the data set or source that it is of in brackets; a user's `my_module:fn` is called by its function."""
+    """As people write it, with the set or source that it is of in brackets; a user's `my_module:fn` is called by its function."""
     metric, _, part = name.partition("[")
     said = METRICS.get(metric, metric.rpartition(":")[2].replace("_", " "))
     return f"{said} [{part}" if part else said
