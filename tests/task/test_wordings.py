@@ -29,6 +29,7 @@ def test_each_of_ours_shows_the_row_once_and_no_two_are_alike(name: str) -> None
         shown = [asked(template, "THE ROW {{ 7 }}") for template in with_labels(templates_of(name, labels), labels)]
         assert len(set(shown)) == len(WORDINGS[name]) >= 6
         assert all(text.count("THE ROW {{ 7 }}") == 1 for text in shown)
+        assert not [text for text in shown if text.endswith(":")]
         named = [text for text in shown if ", ".join(labels) in text]
         assert len(named) == (len(shown) if name in ("classify", "infer", "paraphrase") else 0)
 

@@ -18,17 +18,18 @@ from tuneladder.types import Example
 
 INPUT, LABELS = "input", "labels"
 
-# By what is asked. The first of each is the plainest: it is what dev and test are asked with.
+# By what is asked. The first of each is the plainest: it is what dev and test are asked with. None ends by opening the answer: a
+# base's own template does that.
 WORDINGS: dict[str, tuple[str, ...]] = {
     "classify": (
         "{{ input }}\n\nWhich of these fits the text: {{ labels }}?",
         "Read the text and say which label it belongs under.\nLabels: {{ labels }}\n\n{{ input }}",
         "Choose one of {{ labels }} for what follows.\n\n{{ input }}",
-        "Text: {{ input }}\nPossible labels: {{ labels }}\nLabel:",
+        "Text: {{ input }}\nPossible labels: {{ labels }}",
         "{{ input }}\n\nPut this under one heading. The headings are {{ labels }}.",
         "Someone sorts texts into {{ labels }}. Where does this one go?\n\n{{ input }}",
         "I have to file the text below as one of these: {{ labels }}. Which one is right?\n\n{{ input }}",
-        "Options: {{ labels }}\n\n{{ input }}\n\nThe option that describes it best is",
+        "Options: {{ labels }}\n\n{{ input }}\n\nName the option that describes it best.",
     ),
     "infer": (
         "{{ input }}\n\nDoes the second text follow from the first?{% if labels %} Answer with {{ labels }}.{% endif %}",
@@ -54,17 +55,17 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "summarize": (
         "Summarize this text.\n\n{{ input }}",
         "{{ input }}\n\nWhat is the text above about, in short?",
-        "Write a brief summary of the following.\n\n{{ input }}\n\nSummary:",
+        "Write a brief summary of the following.\n\n{{ input }}",
         "{{ input }}\n\nGive the main points.",
         "Someone has no time to read this. Tell them what matters in it.\n\n{{ input }}",
         "Here is a text:\n{{ input }}\n\nShorten it to what is essential.",
-        "{{ input }}\n\nIn a few words:",
+        "{{ input }}\n\nSay it in a few words.",
         "Condense the passage below.\n\n{{ input }}",
     ),
     "answer": (
         "Answer the question.\n\n{{ input }}",
         "{{ input }}\n\nWhat is the answer?",
-        "Question: {{ input }}\nAnswer:",
+        "Question: {{ input }}",
         "Please give an answer to this:\n{{ input }}",
         "A student asks: {{ input }}\n\nHow do you reply?",
         "{{ input }}\n\nReply to the question above.",
@@ -75,14 +76,14 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "Translate this text.\n\n{{ input }}",
         "{{ input }}\n\nGive a translation of the text above.",
         "Say this in the other language: {{ input }}",
-        "Original: {{ input }}\nTranslation:",
+        "Original: {{ input }}\n\nNow the translation.",
         "How would a native speaker of the other language put the following?\n\n{{ input }}",
-        "{{ input }}\n\nThe same, translated:",
+        "{{ input }}\n\nTranslate what stands above.",
     ),
     "extract": (
         "{{ input }}\n\nFind what is asked for in this text and copy it out.",
         "Pick the wanted piece out of the following.\n\n{{ input }}",
-        "Text: {{ input }}\nExtracted:",
+        "Text: {{ input }}\n\nExtract what is wanted.",
         "Read this and write down only the part that is looked for.\n\n{{ input }}",
         "{{ input }}\n\nTake from the text above what is needed, word for word.",
         "From the passage below, quote the relevant part.\n\n{{ input }}",
@@ -90,7 +91,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "describe": (
         "Put these facts into a sentence.\n\n{{ input }}",
         "{{ input }}\n\nDescribe this in natural language.",
-        "Data: {{ input }}\nText:",
+        "Data: {{ input }}\n\nWrite the text that belongs to it.",
         "Write a short text that says all of the following.\n\n{{ input }}",
         "{{ input }}\n\nTurn the record above into something that a person would say.",
         "Someone will read this aloud. Make fluent prose of it: {{ input }}",
@@ -99,7 +100,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "code": (
         "Write code for this task.\n\n{{ input }}",
         "{{ input }}\n\nWrite a program that does it.",
-        "Task: {{ input }}\nCode:",
+        "Task: {{ input }}\n\nNow the code.",
         "Implement what is described here.\n\n{{ input }}",
         "A colleague asks for this: {{ input }}\n\nReply with the code.",
         "{{ input }}\n\nShow how that is programmed.",
