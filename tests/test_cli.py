@@ -401,6 +401,30 @@ def test_init_of_plain_text(door: Door, here: Path) -> None:
     assert said.code == 0, said.err
 
 
+def test_a_mixture_is_shown_as_it_will_be_drawn_and_measured_by_set(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    write("few.jsonl", [{"text": f"item {n * 37 % 101} of {n}", "label": f"say {n}"} for n in range(12)])
+    sets = [
+        {"data": "rows.jsonl", "input": "text", "target": "label", "templates": ["One: {{ input }}", "Two: {{ input }}"]},
+        {"data": "few.jsonl", "input": "text", "target": "label", "weight": 2},
+    ]
+    task = {"kind": "generate", "data": {"mixture": sets, "temperature": 2}, "input": None, "target": None}
+    recipe(name="mixed.yaml", task={**task, "decoding": {"max_new_tokens": 2}})
+    said = door("check", "mixed.yaml")
+    assert said.code == 0, said.err
+    table = [line.split() for line in said.out.splitlines()]
+    drawn = {line[0]: line for line in table if line and line[0] in ("rows", "few") and len(line) == 7}
+    assert {name: own[2] for name, own in drawn.items()} == {"rows": "1", "few": "2"}
+    assert float(drawn["few"][5]) > 1 > float(drawn["rows"][5])
+    assert re.search(r"^One: the ", said.out, re.MULTILINE)
+    assert re.search(r"^Two: the ", said.out, re.MULTILINE)
+    assert re.search(r"^item ", said.out, re.MULTILINE)
+    assert door("climb", "mixed.yaml").code == 0
+    measured = json.loads(Path("runs/mixed/results.json").read_text("utf-8"))["rungs"][0]["test"]
+    assert measured["rouge_l"]["count"] == measured["rouge_l[rows]"]["count"] + measured["rouge_l[few]"]["count"]
+    assert "ROUGE-L [few]" in Path("runs/mixed/report.html").read_text("utf-8")
+
+
 # ---- a run, and what is asked of it ----
 
 

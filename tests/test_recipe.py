@@ -24,6 +24,7 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.recipe import DEFAULTS, Recipe, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
+from tuneladder.task.mixture import Mixing, Set
 from tuneladder.tune.pretrain import Pretrain
 from tuneladder.types import Bar, Base, Cost, Decoding, Ladder, Measurement, Result, Rung, Score, Step, Task, Turn, Variant
 
@@ -113,6 +114,8 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
     "task.system": ({"task__system": "You sort notes."}, "task"),
     "task.template": ({"task__template": "Note: {{ input }}"}, "task"),
+    "task.templates": ({"task__templates": ["Note: {{ input }}", "{{ input }} Which of {{ labels }}?"]}, "task"),
+    "task.class_weights": ({"task__class_weights": "balanced"}, "task"),
     "task.rows": ({"task__rows": {"train": 9}}, "task"),
     "task.decoding": ({"task__decoding": {"max_new_tokens": 3}}, "task"),
     "base": ({"base": "twin"}, "bases"),
@@ -231,6 +234,62 @@ def test_every_setting_of_a_source_of_text_changes_the_text(key: str, folder: Pa
     text = (recipe(task={"kind": "text", "data": [each, *more]}) for each in (base, {**base, key: SOURCES[key]}))
     before, after = (facts(read(given, folder))["task"] for given in text)
     assert before != after
+
+
+SETS: dict[str, Any] = {
+    "data": "more.jsonl",
+    "name": "notes",
+    "input": "{{ text }}!",
+    "target": "label",
+    "template": "Note: {{ input }}",
+    "templates": ["Note: {{ input }}", "{{ input }}?"],
+    "where": "number == 1",
+    "weight": 3.0,
+    "rows": {"train": 9},
+}
+MIXING: dict[str, Any] = {"temperature": 3.0, "at_most": 20, "epoch": 50, "measure": "twin"}
+
+
+def mixed(own: Given | None = None, **mixing: Any) -> Given:
+    sets = [
+        {"data": "rows.jsonl", "input": "text", "target": "other", **(own or {})},
+        {"data": "more.jsonl", "name": "twin", "input": "other", "target": "text", "rows": {"dev": 5}},
+    ]
+    return recipe(task={"kind": "generate", "data": {"mixture": sets, **mixing}})
+
+
+@pytest.mark.parametrize("key", [*(field.name for field in dataclasses.fields(Set)), *MIXING])
+def test_every_setting_of_a_mixture_changes_the_task(key: str, folder: Path) -> None:
+    changed = mixed({key: SETS[key]}) if key in SETS else mixed(**{key: MIXING[key]})
+    assert facts(read(mixed(), folder))["task"] != facts(read(changed, folder))["task"]
+
+
+def test_no_setting_of_a_mixture_is_forgotten_here() -> None:
+    assert set(MIXING) == {field.name for field in dataclasses.fields(Mixing)}
+
+
+def test_a_set_that_is_only_a_file_is_recognised(folder: Path) -> None:
+    (folder / "alpaca.jsonl").write_text(
+        "\n".join(json.dumps({"instruction": f"Say {n * 31 % 97}.", "output": f"{n * 31 % 97}"}) for n in range(60))
+    )
+    given = mixed()
+    given["task"]["data"]["mixture"].append("alpaca.jsonl")
+    found = read(given, folder)
+    assert set(found.task.mixture) == {"rows", "twin", "alpaca"}
+    assert found.origins["task.data.mixture.2.data"] == "recipe"
+    assert found.origins["task.data.mixture.2.weight"] == "default"
+
+
+def test_labels_are_weighed_by_their_words(folder: Path) -> None:
+    given = recipe(task__labels={"sport": "games", "money": "finance", "weather": "sky"}, task__class_weights={"games": 2})
+    assert read(given, folder).task.weights == {"games": 2.0, "finance": 1.0, "sky": 1.0}
+    counts = {"sport": 8, "money": 30, "weather": 30}
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    few = [row for label, count in counts.items() for row in [row for row in rows if row["label"] == label][:count]]
+    (folder / "few.jsonl").write_text("\n".join(json.dumps(row) for row in few))
+    task = read(recipe(task__data="few.jsonl", task__class_weights="balanced"), folder).task
+    own = {label: sum(row.references == (label,) for row in task.examples.train) for label in counts}
+    assert task.weights == pytest.approx({label: sum(own.values()) / 3 / count for label, count in own.items()})
 
 
 def made_bar(bar: Given, folder: Path) -> Ladder:
@@ -527,8 +586,10 @@ ODD = recipe(
             bases=[{"url": "http://a/v1", "model": "m"}, {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}],
         ),
         recipe(task__data={"train": "rows.jsonl", "test": "more.jsonl"}, limit={"minutes": 2.5, "memory": "3GB"}),
+        recipe(task=mixed({"templates": "describe", "weight": 2}, temperature=2, measure=["twin"])["task"] | {"also": ["meteor"]}),
+        recipe(task__templates="classify", task__class_weights={"sport": 2.5}),
     ],
-    ids=["small", "odd", "generate", "text", "bases", "splits"],
+    ids=["small", "odd", "generate", "text", "bases", "splits", "mixture", "templates"],
 )
 def test_the_resolved_recipe_says_the_same_from_anywhere(
     given: Given, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -659,6 +720,22 @@ def sub(key: str, value: Any) -> Given:
         (sub("task__rows", 100), "rows is 100"),
         (sub("task__template", "no row"), "never shows the row"),
         (sub("task__template", "{{ input"), "template"),
+        (sub("task__templates", "clasify"), "no set of templates 'clasify': did you mean 'classify'?"),
+        (sub("task__templates", 7), "templates is 7"),
+        (sub("task__templates", ["no row"]), "never shows the row"),
+        (recipe(task__templates="classify", task__template="{{ input }}"), "`template` and `templates` are both given"),
+        (sub("task__class_weights", "balance"), "class_weights is 'balance'"),
+        (sub("task__class_weights", [1]), "class_weights is [1]"),
+        (sub("task__class_weights", {"sports": 2}), "no label to weigh 'sports': did you mean 'sport'?"),
+        (sub("task__class_weights", {"sport": 0}), "class_weights: sport is 0"),
+        (sub("task__class_weights", {"sport": float("nan")}), "class_weights: sport is nan"),
+        (recipe(task__kind="generate", task__class_weights="balanced"), "this task is of kind generate"),
+        (mixed({"wieght": 2}), "no setting of a set of the mixture 'wieght': did you mean 'weight'?"),
+        (mixed(temprature=2), "no setting of a mixture 'temprature': did you mean 'temperature'?"),
+        (mixed(temperature="hot"), "a mixture: temperature is 'hot'"),
+        ({**mixed(), "task": {**mixed()["task"], "input": "text"}}, "'input' is said of the whole mixture"),
+        ({**mixed(), "task": {"kind": "generate", "data": {"mixture": "rows.jsonl"}}}, "mixture is 'rows.jsonl'"),
+        ({**mixed(), "task": {**mixed()["task"], "kind": "choose"}}, "this task is of kind choose"),
         (sub("task__decoding", {"temprature": 1}), "did you mean 'temperature'?"),
         (sub("task__decoding", {"temperature": -1}), "temperature is -1"),
         (sub("task__decoding", {"top_p": 2}), "top_p is 2"),

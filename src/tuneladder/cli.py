@@ -444,15 +444,18 @@ def _progress(now: Now) -> Any:
 
 
 def _show_report(report: Any, *, lint: bool) -> None:
+    from tuneladder.task.lint import table
+
     page = Console(highlight=False)
     if lint:
-        for fact in report.facts:
+        for fact in (*report.facts, *table(report)):
             page.print(fact, markup=False)
         for warning in report.warnings:
             page.print(f"note: {warning}", markup=False)
-    if report.row:
-        page.print("\none row, as the base reads it; what is learned stands between [[ and ]]:", markup=False, style="dim")
-        for piece in report.row:
+    for row in (report.row, *report.worded) if report.row else ():
+        said = "one row, as the base reads it" if row is report.row else "one that another template asks"
+        page.print(f"\n{said}; what is learned stands between [[ and ]]:", markup=False, style="dim")
+        for piece in row:
             page.print(
                 f"[[{piece.text}]]" if piece.learned else piece.text,
                 markup=False,

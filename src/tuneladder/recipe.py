@@ -30,6 +30,8 @@ from tuneladder.own import own_code
 from tuneladder.store import digest
 from tuneladder.task.build import LENGTHS, Findings, build
 from tuneladder.task.corpus import Source, gather
+from tuneladder.task.mixture import Mixing, Set, mix
+from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
 ROOMS = ("prompt", "tune")
@@ -47,6 +49,8 @@ DEFAULTS: dict[str, Any] = {
         "instruction": None,
         "system": "",
         "template": None,
+        "templates": None,
+        "class_weights": None,
         "rows": None,
         "decoding": None,
     },
@@ -65,6 +69,7 @@ HINTS = {  # what people call the steps elsewhere
     "icl": "few_shot shows examples in the prompt",
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
+MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding")  # and one of several data sets
 REMOTE_KEYS = ("url", "model", "key_env", "concurrency")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -76,6 +81,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "target": ((str, dict), "a column's name or Jinja, or one for each split: {train: ..., dev: ..., test: ...}"),
     "labels": ((dict, list), "a list of words, or value: word"),
     "also": (list, "a list of metrics, for example [bleu, nist]"),
+    "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
+    "class_weights": ((str, dict), "balanced, or label: weight"),
 }
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -149,6 +156,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     as_given = {**given, "rungs": written if given.get("rungs") else {}}
     if task.kind == "text":
         as_given["task"] = {**given["task"], "data": _sources(given["task"]["data"])}
+    elif isinstance(data, dict) and "mixture" in data:
+        own = given["task"]["data"]
+        as_given["task"] = {**given["task"], "data": {**own, "mixture": _sources(own["mixture"])}}
     origins = _origins(resolved, as_given, set(overridden))
     return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins)
 
@@ -368,16 +378,14 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
     if kind == "text":
         return _text_task(keys, name=name, folder=folder, seed=seed)
     if not isinstance(data, str | dict):
-        raise BadInput(f"data is {data!r}", "a file, {train: FILE, test: FILE}, or {hub: ID}")
+        raise BadInput(f"data is {data!r}", "a file, {train: FILE, test: FILE}, {hub: ID}, or {mixture: [...]}")
     for key, (wanted, hint) in TYPES.items():
         if keys[key] is not None and not isinstance(keys[key], wanted):
             raise BadInput(f"{key} is {keys[key]!r}", hint)
     decoding = _decoding(keys["decoding"], kind, seed) if keys["decoding"] is not None else None
-    where: Any = data
-    if isinstance(data, str):
-        where = _place(data, folder)
-    elif "hub" not in data:
-        where = {split: _place(file, folder) if isinstance(file, str) else file for split, file in data.items()}
+    if isinstance(data, dict) and "mixture" in data:
+        return _mixed_task(keys, decoding, name=name, folder=folder, seed=seed)
+    where = _placed_data(data, folder)
     task, findings = build(
         name=name,
         kind=kind,
@@ -391,11 +399,49 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         instruction=keys["instruction"],
         system=keys["system"],
         template=keys["template"],
+        templates=keys["templates"],
+        class_weights=keys["class_weights"],
         rows=keys["rows"],
         decoding=decoding,
         seed=seed,
     )
     return task, findings, where
+
+
+def _placed_data(data: Any, folder: Path) -> Any:
+    if isinstance(data, str):
+        return _place(data, folder)
+    if "hub" in data:
+        return data
+    return {split: _place(file, folder) if isinstance(file, str) else file for split, file in data.items()}
+
+
+def _mixed_task(
+    keys: Mapping[str, Any], decoding: Decoding | None, *, name: str, folder: Path, seed: int
+) -> tuple[Task, Findings, Any]:
+    if said := next((key for key in keys if key not in MIXED_KEYS and keys[key] not in (None, "")), ""):
+        raise BadInput(f"'{said}' is said of the whole mixture", f"each set has its own keys: {', '.join(_fields(Set))}")
+    settings = {key: value for key, value in keys["data"].items() if key != "mixture"}
+    mixing: Mixing = _settings(Mixing, settings, "a mixture")
+    if not isinstance(keys["data"]["mixture"], list):
+        raise BadInput(f"mixture is {keys['data']['mixture']!r}", "a list of sets, each with its `data`")
+    sets = []
+    for each in _sources(keys["data"]["mixture"]):
+        own: Set = _settings(Set, each, "a set of the mixture")
+        sets.append(dataclasses.replace(own, data=_placed_data(own.data, folder)))
+    task, findings = mix(
+        sets,
+        mixing,
+        name=name,
+        kind=keys["kind"],
+        metric=keys["metric"],
+        also=[str(metric) for metric in keys["also"] or ()],
+        instruction=keys["instruction"],
+        system=keys["system"],
+        decoding=decoding,
+        seed=seed,
+    )
+    return task, findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
 
 
 def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
@@ -419,15 +465,16 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
     if task.kind == "text":
         return {"kind": task.kind, "data": data, "metric": task.metric}
     prompt = task.prompt
+    mixed = isinstance(data, dict) and "mixture" in data
     return {
         **keys,
         "data": data,
         "labels": keys["labels"] or list(task.labels) or None,
-        "references": keys["references"] or "apart",
+        "references": None if mixed else keys["references"] or "apart",
         "metric": task.metric,
         "also": list(task.also),
         "instruction": prompt.instruction,
-        "template": prompt.template,
+        "template": None if mixed or keys["templates"] is not None else prompt.template,
         "decoding": _plain(prompt.decoding),
     }
 
@@ -576,7 +623,7 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
     """A frozen dataclass from keys; unknown keys and wrong types are errors that name the key."""
     if not isinstance(given, dict):
         raise BadInput(f"the settings of {name} are {given!r}", "they are keys with values")
-    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    known = _fields(kind)
     for key, value in given.items():
         _known_key(key, known, f"setting of {name}")
         if isinstance(value, float) and not math.isfinite(value):
@@ -588,6 +635,10 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         place = str(first["loc"][0]) if first["loc"] else name
         said = [each["msg"].lower() for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
         raise BadInput(f"{name}: {place} is {first['input']!r}", ", or ".join(dict.fromkeys(said))) from error
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.init]
 
 
 def _bar(wanted: Any) -> Bar:

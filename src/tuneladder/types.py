@@ -36,7 +36,8 @@ Turns = tuple[Turn, ...]
 class Example:
     """One row. `turns` is what is read, `references[0]` what is learned, `source` the row it came from: no split cuts a source.
 
-    `options` are the possible answers of this row where they differ by row (kind `choose`); `meta` keeps other columns.
+    `options` are the possible answers of this row where they differ by row (kind `choose`); `meta` keeps other columns. `template`
+    makes its user turns where the prompt's does not; `set` names the data set that it is of, where a task mixes several.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Example:
     options: tuple[str, ...] = ()
     source: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    set: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,9 @@ class Prompt:
 @dataclass(frozen=True)
 class Task:
     """A task: its rows, how they are asked, and how they are marked, by `metric` and `also` by others. `mixture` weighs the sources
-    of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten."""
+    of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten. Of examples
+    of several data sets it says how many rows of each an epoch draws. `weights` are how much a row of each label counts in the
+    loss, 1 for what it does not name."""
 
     name: str
     kind: Kind
@@ -161,6 +166,7 @@ class Task:
     also: tuple[str, ...] = ()
     mixture: Mapping[str, float] = field(default_factory=dict)
     replay: Sequence[Document] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

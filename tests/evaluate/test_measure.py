@@ -155,3 +155,16 @@ def test_a_task_names_metrics_beside_its_own() -> None:
     assert list(measured.quality)[:3] == ["rouge_l", "cider", "meteor"]
     assert measured.quality["meteor"].value == 1
     assert [marked.others for marked in measured.answers] == [("b",), ("b",)]
+
+
+def test_each_set_of_a_mixture_is_measured_apart() -> None:
+    sets = tuple(replace(example, set="one" if at < 1 else "two") for at, example in enumerate(EXAMPLES))
+    task = replace(TASK, kind="extract", metric="exact_match", labels=())
+    answers = [Answer("sport"), Answer("money"), Answer("sport"), Answer("sport")]
+    quality = mark(task, sets, answers, seconds=1.0, engine="e", seed=0).quality
+    assert next(iter(quality)) == "exact_match"
+    assert (quality["exact_match[one]"].value, quality["exact_match[one]"].count) == (1.0, 1)
+    assert (quality["exact_match[two]"].value, quality["exact_match[two]"].count) == (pytest.approx(2 / 3), 3)
+    whole = mark(task, EXAMPLES, answers, seconds=1.0, engine="e", seed=0).quality
+    assert quality["exact_match"] == whole["exact_match"]
+    assert not [name for name in whole if "[" in name]

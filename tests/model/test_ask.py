@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,19 @@ def test_the_prompt_is_laid_out_in_turns() -> None:
         Turn("assistant", "politics"),
         Turn("user", "Text: a match"),
     )
+
+
+def test_an_examples_own_template_makes_its_turns_and_those_of_its_sets_shots() -> None:
+    news, tales = (replace(example(text), set=text[:4], template=f"{text[:4]}: {{{{ input }}}}") for text in ("news a", "tale b"))
+    prompt = Prompt(template="Text: {{ input }}", shots=Shots(2, chosen=(news, tales)))
+    asked = replace(example("news c"), set="news", template="What is {{ input }}?")
+    assert [turn.text for turn in turns_of(prompt, asked) if turn.role == "user"] == [
+        "What is news a?",
+        "tale: tale b",
+        "What is news c?",
+    ]
+    plain = replace(asked, set="", template="")
+    assert [turn.text for turn in turns_of(prompt, plain) if turn.role == "user"][-1] == "Text: news c"
 
 
 def test_a_chat_keeps_its_turns_and_system() -> None:

@@ -354,3 +354,26 @@ def test_weights_that_learn_faster_or_slower(model, tmp_path):
         moved[name] = {one: (weight.detach() - before[one]).abs().median() for one, weight in model.named_parameters()}
     for one, much in moved["apart"].items():
         assert float(much) == pytest.approx(own.get(one, 1.0) * float(moved["alike"][one]), rel=0.05), one
+
+
+def test_each_epoch_draws_of_every_set_what_it_should_and_reads_it_whole_before_it_comes_again():
+    data = rows(10 + 4)
+    drawn = Rows(data, batch=9, epochs=6, tokens=512, seed=0, sets=[(10, 3), (4, 6)])
+    number = {id(row): at for at, row in enumerate(data)}
+    assert len(drawn) == 6
+    epochs = [[number[id(drawn._row(at))] for at in range(epoch * 9, epoch * 9 + 9)] for epoch in range(6)]
+    for epoch in epochs:
+        assert sum(at < 10 for at in epoch) == 3
+    first = [at for epoch in epochs for at in epoch if at < 10]
+    assert sorted(first[:9]) == sorted(set(first[:9]))
+    assert len(set(first)) == 10
+    second = [at for epoch in epochs[:2] for at in epoch if at >= 10]
+    assert {second.count(at) for at in (10, 11, 12, 13)} == {3}
+    again = Rows(data, batch=9, epochs=6, tokens=512, seed=0, sets=[(10, 3), (4, 6)])
+    assert [number[id(again._row(at))] for at in range(45, 54)] == epochs[5]
+
+
+def test_one_set_read_whole_is_what_no_sets_are():
+    data = rows(11)
+    plain, one = (Rows(data, batch=4, epochs=3, tokens=512, seed=5, sets=sets) for sets in ((), [(11, 11)]))
+    assert [id(plain._row(at)) for at in range(33)] == [id(one._row(at)) for at in range(33)]

@@ -23,7 +23,7 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
     """Measured on `split`: of a classification `majority` and `tfidf`, learned from train; where words are tagged, `frequent_tag`;
     of generation `lead` and `copy`, which say the input's first sentence and the input; nothing for another kind of task.
 
-    `tfidf` is left out where train has a single label or no words to count.
+    `tfidf` is left out where train has a single label or no words to count. Its rows count as the task's weights say.
     """
     train, examples = task.examples.train, task.examples.dev if split == "dev" else task.examples.test
     if task.kind == "generate" and examples:
@@ -91,7 +91,9 @@ def _tfidf(task: Task, train: Sequence[Example], examples: Sequence[Example], se
     analyse = words.build_analyzer()
     if not any(analyse(text) for text in texts):
         return None
-    model.fit(words.fit_transform(texts), [example.references[0] for example in train])
+    rights = [example.references[0] for example in train]
+    weights = np.array([task.weights.get(right, 1.0) for right in rights])
+    model.fit(words.fit_transform(texts), rights, sample_weight=weights / weights.mean())
     fitted = time.perf_counter()
     probabilities = model.predict_proba(words.transform([_text(example) for example in examples]))
     best = np.argmax(probabilities, axis=1)

@@ -33,7 +33,7 @@ def mark(
     task: Task, examples: Sequence[Example], answers: Sequence[Answer], *, seconds: float, engine: str, seed: int
 ) -> Measurement:
     """The measurement of answers already given, which took `seconds` in all. The task's own metric stands first, then those it
-    names beside it."""
+    names beside it; where the examples are of several data sets, `metric[set]` is that of each."""
     if not examples:
         raise BadInput(f"{task.name} has no rows to measure", "give a dev and a test split, or more rows to draw them from")
     texts = [answer.text for answer in answers]
@@ -41,6 +41,11 @@ def mark(
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
     metrics = {metric.name: metric for metric in [*own, *metrics_of(task.kind)]}
     quality = {name: rate(metric, texts, references, task.labels, seed=seed) for name, metric in metrics.items()}
+    if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
+        for name in sets:
+            own_rows = [at for at, example in enumerate(examples) if example.set == name]
+            given, wanted = [texts[at] for at in own_rows], [references[at] for at in own_rows]
+            quality[f"{task.metric}[{name}]"] = rate(metrics[task.metric], given, wanted, task.labels, seed=seed)
     rights = _rights(task, texts, references)
     marked = tuple(
         Marked(example.id, _shown(example), example.references[0], answer, right, example.references[1:])

@@ -48,7 +48,7 @@ def splits_digest(task: Task) -> Mapping[str, str]:
     """Digests of what a step may read: never the test split."""
     return {
         split: digest(task.kind, getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also)
-        for split, also in (("train", [task.replay] if task.replay else []), ("dev", []))
+        for split, also in (("train", [own for own in (task.replay, task.weights) if own]), ("dev", []))
     }
 
 

@@ -38,8 +38,10 @@ NONE = "–"
 
 
 def metric_name(name: str) -> str:
-    """As people write it; a user's `my_module:fn` is called by its function."""
-    return METRICS.get(name, name.rpartition(":")[2].replace("_", " "))
+    """As people write it, with the set or source that it is of in brackets; a user's `my_module:fn` is called by its function."""
+    metric, _, part = name.partition("[")
+    said = METRICS.get(metric, metric.rpartition(":")[2].replace("_", " "))
+    return f"{said} [{part}" if part else said
 
 
 def baseline_name(name: str) -> str:

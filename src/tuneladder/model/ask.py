@@ -24,19 +24,19 @@ class CannotScore(Failed):
 def turns_of(prompt: Prompt, example: Example) -> Turns:
     """What is asked: the system's turn, the shots as an earlier conversation, and the example's own turns.
 
-    The template makes every user turn; the instruction stands first, with what the system says, so that it stays when a context
-    too short leaves shots out. Raises BadInput for a template that fails.
+    The template, the example's own or else the prompt's, makes every user turn; the instruction stands first, with what the system
+    says, so that it stays when a context too short leaves shots out. Raises BadInput for a template that fails.
     """
+    template = example.template or prompt.template
     turns: list[Turn] = []
     for shot in prompt.shots.chosen if prompt.shots else ():
-        turns += [*(turn for turn in shot.turns if turn.role != "system"), Turn("assistant", shot.references[0])]
-    turns += example.turns
-    said = [prompt.system, prompt.instruction, *(turn.text for turn in turns if turn.role == "system")]
-    rest = [
-        Turn("user", _fill(prompt.template, turn.text)) if turn.role == "user" else turn for turn in turns if turn.role != "system"
-    ]
+        # a shot is asked as the example is; one of another data set asks for something else, and keeps its own
+        own = template if shot.set == example.set else shot.template or prompt.template
+        turns += [*_filled(own, shot), Turn("assistant", shot.references[0])]
+    turns += _filled(template, example)
+    said = [prompt.system, prompt.instruction, *(turn.text for turn in example.turns if turn.role == "system")]
     system = "\n\n".join(text for text in said if text)
-    return (*((Turn("system", system),) if system else ()), *rest)
+    return (*((Turn("system", system),) if system else ()), *turns)
 
 
 def ask(engine: Engine, prompt: Prompt, examples: Sequence[Example], labels: Sequence[str] = ()) -> list[Answer]:
@@ -131,6 +131,12 @@ def _compiled(template: str) -> Template:
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         template
     )
+
+
+def _filled(template: str, example: Example) -> list[Turn]:
+    """The example's turns but the system's, each user turn made by the template."""
+    turns = [turn for turn in example.turns if turn.role != "system"]
+    return [Turn("user", _fill(template, turn.text)) if turn.role == "user" else turn for turn in turns]
 
 
 def _fill(template: str, text: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.formats import Format, check_columns, is_template, recognise, to_example, variables
-from tuneladder.task.labels import Words, label_words
+from tuneladder.task.formats import Format, check_columns, holds, is_template, recognise, to_example
+from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.options import with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.task.tagging import metric_of, tag_words, to_tagged
+from tuneladder.task.wordings import check_template, names_labels, templates_of, with_labels, worded
 from tuneladder.types import Decoding, Example, Kind, Prompt, Task
 
 METRICS = {
@@ -35,7 +36,8 @@ class Findings:
     """What was found in the data. `notes` are the sentences to say aloud.
 
     `duplicates` counts rows whose text stood in their split before, `conflicts` texts that come with different labels, `empty`
-    the rows dropped because they had nothing to read or nothing to learn, `rows` what is left of each split.
+    the rows dropped because they had nothing to read or nothing to learn, `rows` what is left of each split, `weights` are those of
+    the sets of a mixture.
     """
 
     format: str
@@ -45,6 +47,7 @@ class Findings:
     conflicts: int = 0
     empty: int = 0
     notes: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def build(
@@ -61,6 +64,8 @@ def build(
     instruction: str | None = None,
     system: str = "",
     template: str | None = None,
+    templates: str | Sequence[str] | None = None,
+    class_weights: str | Mapping[Any, Any] | None = None,
     rows: Mapping[str, int] | None = None,
     decoding: Decoding | None = None,
     seed: int = 0,
@@ -72,35 +77,19 @@ def build(
     that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
     values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
     `target` may differ by split: {train, dev, test}. `references: together` makes one row of the dev or test rows that read the
-    same, with all their references. The task is measured by `metric`, and `also` by others.
-    Raises BadInput for data or settings that make no such task. Plain text has a builder of its own (task/corpus.py).
+    same, with all their references. The task is measured by `metric`, and `also` by others. `templates` are a name of
+    task/wordings.py or several of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings
+    that make no such task. Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task
+    (task/mixture.py).
     """
     if kind not in METRICS:
         raise unknown("kind of task", kind, get_args(Kind))
-    _check(rows, template)
+    check_asked(kind, rows, template, templates)
     _check_answers(target, references, kind)
-    found, places = _load(data)
-    formats = _formats(found, places, kind, input, target)
-    format = formats["train"]
-    notes = [f"read as {format.name}: {_said(format)}"]
-    examples: dict[str, list[Example]] = {}
-    empty = 0
-    for part, part_rows in found.items():
-        made = [
-            _example(formats[part], row, f"{part}:{n}" if len(found) > 1 else str(n), kind) for n, row in enumerate(part_rows, 1)
-        ]
-        kept = [example for example in made if example]
-        if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
-            notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
-            continue
-        if not kept:
-            raise BadInput(
-                f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(formats[part])
-            )
-        examples[part] = kept
-        empty += len(made) - len(kept)
-    if empty:
-        notes.append(f"{empty:,} rows were dropped: empty input or empty answer")
+    if class_weights is not None and kind != "classify":
+        raise BadInput(f"class_weights weigh the rows of a classification, and this task is of kind {kind}", "leave them out")
+    read = read_examples(data, kind=kind, input=input, target=target)
+    examples, notes = read.examples, list(read.notes)
     if kind == "tag":
         examples, words = tag_words(examples, labels)
     else:
@@ -123,6 +112,17 @@ def build(
     )
     if words.of and len({example.references[0] for example in split.train}) < 2:
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
+    asked = () if templates is None else templates_of(templates, words.words)
+    if asked and all(map(names_labels, asked)):
+        instruction = instruction or ""  # they ask for a label themselves
+    asked = with_labels(asked, words.words)
+    if asked:
+        split = replace(split, train=worded(split.train, asked, seed=seed))
+        notes.append(f"{len(asked)} templates, one for each training row; dev and test are asked by the first")
+    counted = Counter(example.references[0] for example in split.train)
+    weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
+    if weights:
+        notes.append("in the loss a row counts " + ", ".join(f"{weight:.3g} ({word})" for word, weight in weights.items()))
     if kind == "tag":  # what was never taught to end should not write on and on
         longest = max(len(example.references[0]) for example in split.train)
         decoding = decoding or Decoding(max_new_tokens=min(LENGTHS[kind], 8 + longest), seed=seed)
@@ -130,25 +130,82 @@ def build(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
         examples=split,
-        prompt=_prompt(kind, words.words, instruction, system, template, decoding, seed),
+        prompt=prompt_of(kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed),
         labels=words.words,
+        weights=weights,
         metric=metric or (metric_of(words.words) if kind == "tag" else METRICS[kind]),
         also=tuple(also),
     )
     counts = {part: len(getattr(split, part)) for part in SPLITS}
-    return task, Findings(format.name, counts, tuple(leaks), duplicates, conflicts, empty, (*notes, *done))
+    return task, Findings(read.format, counts, tuple(leaks), duplicates, conflicts, read.empty, (*notes, *done))
 
 
-def _check(rows: Mapping[str, int] | None, template: str | None) -> None:
+@dataclass(frozen=True)
+class Read:
+    """The examples of each split that the data has; `empty` counts the rows that were dropped, `format` is the rows' own."""
+
+    format: str
+    examples: dict[str, list[Example]]
+    empty: int
+    notes: tuple[str, ...]
+
+
+def read_examples(
+    data: str | Mapping[str, str],
+    *,
+    kind: str,
+    input: str | None,
+    target: str | Mapping[str, str] | None,
+    where: str = "",
+    name: str = "",
+) -> Read:
+    """The rows of a data set as examples of a kind of task. `where` is a Jinja expression that a row must satisfy; `name` stands
+    before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
+    found, places = _load(data)
+    formats = _formats(found, places, kind, input, target)
+    format = formats["train"]
+    notes = [f"read as {format.name}: {_said(format)}"]
+    examples: dict[str, list[Example]] = {}
+    empty = 0
+    for part, part_rows in found.items():
+        before = "".join(f"{own}:" for own in (name, part if len(found) > 1 else "") if own)
+        numbered = [(f"{before}{n}", row) for n, row in enumerate(part_rows, 1)]
+        if where:
+            check_columns(f"{{{{ {where} }}}}", columns_of(part_rows), places[part])
+            numbered = [(id, row) for id, row in numbered if holds(where, row, id)]
+            if not numbered:
+                raise BadInput(f"no row of {places[part]} satisfies {where!r}", "it is Jinja over the row's columns")
+        made = [_example(formats[part], row, id, kind) for id, row in numbered]
+        kept = [example for example in made if example]
+        if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
+            notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
+            continue
+        if not kept:
+            raise BadInput(
+                f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(formats[part])
+            )
+        examples[part] = kept
+        empty += len(made) - len(kept)
+    if empty:
+        notes.append(f"{empty:,} rows were dropped: empty input or empty answer")
+    return Read(format.name, examples, empty, tuple(notes))
+
+
+def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None, templates: str | Sequence[str] | None) -> None:
+    """Raises BadInput for sizes of splits and for templates that cannot be, before any data is read."""
     for split, count in (rows or {}).items():
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadInput(f"rows: {split} is {count!r}", "a whole number, 1 or more")
-    if template is not None and (names := variables(template)) != {"input"}:
-        if extra := sorted(names - {"input"}):
-            raise unknown("variable in the prompt's template", extra[0], ("input",))
-        raise BadInput(f"the template {template!r} never shows the row", "put {{ input }} where the row's text belongs")
+    if template is not None:
+        check_template(template)
+    if templates is not None:
+        if template is not None:
+            raise BadInput("`template` and `templates` are both given", "keep one of them: dev and test are asked by the first")
+        if kind == "tag":
+            raise BadInput("`templates` are given, and of kind tag the words are read as they stand", "leave them out")
+        templates_of(templates, ("a label",) if kind in ("classify", "choose") else ())
 
 
 def _check_answers(target: str | Mapping[str, str] | None, references: str, kind: str) -> None:
@@ -277,7 +334,7 @@ def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int,
     return duplicates, sum(count > 1 for count in texts.values()) if kind in ("classify", "tag") else 0
 
 
-def _prompt(
+def prompt_of(
     kind: str,
     words: Sequence[str],
     instruction: str | None,
@@ -286,6 +343,7 @@ def _prompt(
     decoding: Decoding | None,
     seed: int,
 ) -> Prompt:
+    """The prompt of a task: what was given, and what its kind has for the rest."""
     ranked = kind in ("classify", "choose")
     if instruction is None and kind == "classify":
         instruction = f"Which of these fits the text: {', '.join(words)}?" if len(words) <= 20 else "Which label fits the text?"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
@@ -32,11 +32,13 @@ class TooLong(ValueError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """`ids` and `learn` have one entry per token; `cut` counts the prompt tokens that were removed to make it fit."""
+    """`ids` and `learn` have one entry per token; `cut` counts the prompt tokens that were removed to make it fit; `weight` is how
+    much each learned token counts in the loss."""
 
     ids: list[int]
     learn: list[bool]
     cut: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,14 @@ class Coder:
 
 
 def encode_all(
-    coder: Coder, pairs: Iterable[tuple[Turns, str]], *, every: bool = False, limit: int | None = None
+    coder: Coder,
+    pairs: Iterable[tuple[Turns, str]],
+    *,
+    every: bool = False,
+    limit: int | None = None,
+    weights: Sequence[float] | None = None,
 ) -> tuple[list[Encoded], Tally]:
-    """Every pair that fits, in order, and the count of what was kept, cut and dropped.
+    """Every pair that fits, in order, and the count of what was kept, cut and dropped. `weights` are the pairs', 1 without.
 
     Raises BadInput, showing one example, where nothing at all is left to learn.
     """
@@ -203,7 +210,8 @@ def encode_all(
     rows: list[Pair] = list(pairs)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        for laid, pair in zip(coder.lay(batch, every=every, close=True), batch, strict=True):
+        own = weights[start : start + BATCH] if weights else [1.0] * len(batch)
+        for laid, pair, weight in zip(coder.lay(batch, every=every, close=True), batch, own, strict=True):
             try:
                 encoded = coder.cut(laid, pair, every=every, close=True, limit=limit)
             except TooLong:
@@ -213,7 +221,7 @@ def encode_all(
                 dropped += 1
                 continue
             cut += encoded.cut > 0
-            kept.append(encoded)
+            kept.append(replace(encoded, weight=weight))
     if not kept:
         if not rows:
             raise BadInput("there is nothing to learn: no rows are left")

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -156,6 +156,19 @@ def value_of(expression: str, row: Row, id: str) -> Any:
         return compiled(expression).render({**cells, "row": cells})
     except Exception as error:  # a template runs code: it may raise anything
         raise BadInput(f"row {id}: the template {expression!r} fails: {error}", "it is Jinja over the row's columns") from error
+
+
+def holds(expression: str, row: Row, id: str) -> bool:
+    """Whether a row satisfies a Jinja expression over its columns."""
+    try:
+        return bool(_condition(expression)(**{**row, "row": row}))
+    except Exception as error:  # an expression runs code: it may raise anything
+        raise BadInput(f"row {id}: where {expression!r} fails: {error}", "it is Jinja over the row's columns") from error
+
+
+@lru_cache(maxsize=64)
+def _condition(expression: str) -> Callable[..., Any]:
+    return _jinja.compile_expression(expression, undefined_to_none=False)
 
 
 def listed(cell: Any) -> list[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneladder.errors import BadInput
+from tuneladder.errors import BadInput, unknown
 from tuneladder.task.formats import text_of
 from tuneladder.types import Example
 
@@ -75,6 +76,28 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
             "a classification needs two or more labels; is `target` the right column?",
         )
     return Words(words, of, tuple(_notes(examples, of, words)))
+
+
+def label_weights(given: str | Mapping[Any, Any], words: Sequence[str], counts: Mapping[str, int]) -> dict[str, float]:
+    """How much a row of each label counts in the loss: `balanced` gives every label the same sum over the training rows,
+    n / (k n_c) for n_c of n rows and k labels that have any; a mapping gives weights by the labels' words, and 1 where it has none.
+
+    `counts` are the training rows of each word. Raises BadInput for what is neither, or a weight that is not above 0.
+    """
+    if isinstance(given, str):
+        if given != "balanced":
+            raise BadInput(f"class_weights is {given!r}", "balanced, or label: weight")
+        total, trained = sum(counts.values()), sum(counts.get(word, 0) > 0 for word in words)
+        return {word: total / (trained * counts[word]) if counts.get(word) else 1.0 for word in words}
+    weights = dict.fromkeys(words, 1.0)
+    for label, weight in given.items():
+        word = text_of(label)
+        if word not in weights:
+            raise unknown("label to weigh", word, words)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise BadInput(f"class_weights: {word} is {weight!r}", "a number above 0; 1 is what a label counts without")
+        weights[word] = float(weight)
+    return weights
 
 
 def _notes(examples: Mapping[str, Sequence[Example]], of: Mapping[str, str], words: Sequence[str]) -> list[str]:

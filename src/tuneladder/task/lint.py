@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
+from tuneladder.errors import BadInput
 from tuneladder.task.build import SPLITS, Findings
 from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
 from tuneladder.task.pairs import PairCoder, encode_pairs
@@ -13,6 +16,7 @@ from tuneladder.task.passages import TextCoder, said
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Example, Task, Turns
 
+SHOWN = 12  # rows of other templates than the first's
 AnyCoder = Coder | TextCoder | PairCoder
 
 
@@ -25,15 +29,32 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A set of a mixture as an epoch sees it: `drawn` of its `rows` training rows, which are `share` of all that is drawn, each
+    read `readings` times; `tokens` pass through the model then, None without a coder."""
+
+    name: str
+    rows: int
+    weight: float
+    drawn: int
+    share: float
+    readings: float
+    tokens: int | None
+
+
+@dataclass(frozen=True)
 class Report:
     """`facts` and `warnings` are sentences; `balance` counts the rows of each label by split; `tallies` what the base's context
-    leaves of each split; `row` is the first training row as the base reads it. The last two are empty without a coder."""
+    leaves of each split; `row` is the first training row as the base reads it, and `worded` are the first that other templates, or
+    those of other sets, ask, at most SHOWN of them. These three are empty without a coder. `sets` are those of a mixture."""
 
     facts: tuple[str, ...]
     warnings: tuple[str, ...]
     balance: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     row: tuple[Piece, ...] = ()
+    worded: tuple[tuple[Piece, ...], ...] = ()
+    sets: tuple[Drawn, ...] = ()
 
 
 def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
@@ -56,13 +77,24 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
         warnings.append(f"test has {len(splits['test'])} rows: its scores will have wide intervals")
     tallies: dict[str, Tally] = {}
     row: tuple[Piece, ...] = ()
+    worded: tuple[tuple[Piece, ...], ...] = ()
+    parts: dict[str, Sequence[Example]] = {name: [e for e in splits["train"] if e.set == name] for name in task.mixture}
+    parts = parts or {"": splits["train"]}
+    sets: list[Tally] = []
+
+    def pairs(rows: Sequence[Example]) -> list[tuple[Turns, str]]:
+        return [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
+
     for split, rows in splits.items():
         if coder is None:
             break
-        pairs = [(asked(e) if asked else e.turns, e.references[0]) for e in rows]
-        tallies[split], own = _laid(task, coder, pairs)
         if split == "train":
-            row = own
+            found = [_laid(task, coder, pairs(own)) for own in parts.values()]
+            sets, row = [tally for tally, _ in found], found[0][1]
+            tallies[split] = Tally(*map(sum, zip(*(astuple(tally) for tally in sets), strict=True)))
+            worded = _worded(task, coder, rows, pairs)
+        else:
+            tallies[split], _ = _laid(task, coder, pairs(rows))
         facts.append(_counted(split, tallies[split]))
         if tallies[split].dropped:
             warnings.append(
@@ -70,12 +102,13 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
             )
         if tallies[split].cut * 20 > len(rows):
             warnings.append(f"{tallies[split].cut / len(rows):.0%} of the {split} rows are cut to fit {coder.context} tokens")
-    return Report(tuple(facts), tuple(warnings), {split: dict(counts) for split, counts in balance.items()}, tallies, row)
+    counts = {split: dict(own) for split, own in balance.items()}
+    return Report(tuple(facts), tuple(warnings), counts, tallies, row, worded, _drawn(task, findings, parts, sets))
 
 
 def show(report: Report, *, marks: tuple[str, str] = ("[[", "]]")) -> str:
     """The report as plain text; what is learned stands between the marks."""
-    lines = list(report.facts)
+    lines = [*report.facts, *table(report)]
     if report.balance:
         width = max(len(label) for counts in report.balance.values() for label in counts)
         lines += ["", "label".ljust(width) + "".join(split.rjust(9) for split in report.balance)]
@@ -83,10 +116,52 @@ def show(report: Report, *, marks: tuple[str, str] = ("[[", "]]")) -> str:
         lines += [
             label.ljust(width) + "".join(f"{counts.get(label, 0):9,}" for counts in report.balance.values()) for label in labels
         ]
-    if report.row:
-        shown = "".join(f"{marks[0]}{piece.text}{marks[1]}" if piece.learned else piece.text for piece in report.row)
-        lines += ["", f"one row as the base reads it; what stands between {marks[0]} and {marks[1]} is learned:", "", shown]
+    for row in (report.row, *report.worded) if report.row else ():
+        shown = "".join(f"{marks[0]}{piece.text}{marks[1]}" if piece.learned else piece.text for piece in row)
+        one = "one row" if row is report.row else "by another template"
+        lines += ["", f"{one} as the base reads it; what stands between {marks[0]} and {marks[1]} is learned:", "", shown]
     return "\n".join([*lines, *([""] if report.warnings else []), *(f"warning: {warning}" for warning in report.warnings)])
+
+
+def table(report: Report) -> list[str]:
+    """The sets of a mixture as lines of text, none where there are none."""
+    if not report.sets:
+        return []
+    cells = [("set", "rows", "weight", "drawn an epoch", "share", "readings", "tokens")]
+    for own in report.sets:
+        tokens = "-" if own.tokens is None else f"{own.tokens:,}"
+        figures = (f"{own.rows:,}", f"{own.weight:g}", f"{own.drawn:,}", f"{own.share:.1%}", f"{own.readings:.2f}", tokens)
+        cells.append((own.name, *figures))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["", *("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells)]
+
+
+def _drawn(task: Task, findings: Findings, parts: Mapping[str, Sequence[Example]], tallies: Sequence[Tally]) -> tuple[Drawn, ...]:
+    """What an epoch draws of each set of the task's mixture."""
+    whole = sum(task.mixture.values())
+    found = []
+    for at, (name, count) in enumerate(task.mixture.items()):
+        rows = len(parts[name])
+        readings = count / rows
+        tokens = round((tallies[at].learned + tallies[at].read) * readings) if tallies else None
+        found.append(Drawn(name, rows, findings.weights[name], int(count), count / whole, readings, tokens))
+    return tuple(found)
+
+
+def _worded(
+    task: Task, coder: AnyCoder, rows: Sequence[Example], pairs: Callable[[Sequence[Example]], list[tuple[Turns, str]]]
+) -> tuple[tuple[Piece, ...], ...]:
+    """The first row that each template of each set asks, but for the first of all, as the base reads it; no set has two before
+    every other has one."""
+    first: dict[str, dict[str, Example]] = {}
+    for row in rows:
+        first.setdefault(row.set, {}).setdefault(row.template, row)
+    turns = itertools.zip_longest(*(own.values() for own in first.values()))
+    found = []
+    for row in [row for turn in turns for row in turn if row is not None][1 : SHOWN + 1]:
+        with contextlib.suppress(BadInput):  # a row that does not fit is counted, and not shown
+            found.append(_laid(task, coder, pairs([row]))[1])
+    return tuple(found)
 
 
 def _counts(task: Task, rows: Sequence[Example]) -> Counter[str]:

@@ -7,7 +7,7 @@ around each of the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneladder.errors import BadInput
@@ -19,11 +19,13 @@ from tuneladder.types import Turns
 
 @dataclass(frozen=True)
 class Paired:
-    """`source` is what the encoder reads, `target` what the decoder writes; `cut` counts the prompt's tokens that were removed."""
+    """`source` is what the encoder reads, `target` what the decoder writes; `cut` counts the prompt's tokens that were removed,
+    `weight` is how much each token of the target counts in the loss."""
 
     source: list[int]
     target: list[int]
     cut: int = 0
+    weight: float = 1.0
 
     @property
     def ids(self) -> list[int]:
@@ -92,12 +94,16 @@ class PairCoder:
         return ids[1:] if bos is not None and ids[:1] == [bos] else ids
 
 
-def encode_pairs(coder: PairCoder, pairs: Sequence[Pair], *, limit: int | None = None) -> tuple[list[Paired], Tally]:
-    """Every pair that fits, in order, and the count of what was kept, cut and dropped. Raises BadInput where nothing is left."""
+def encode_pairs(
+    coder: PairCoder, pairs: Sequence[Pair], *, limit: int | None = None, weights: Sequence[float] | None = None
+) -> tuple[list[Paired], Tally]:
+    """Every pair that fits, in order, and the count of what was kept, cut and dropped. `weights` are the pairs', 1 without. Raises
+    BadInput where nothing is left."""
     found: list[Paired | None] = []
     for start in range(0, len(pairs), BATCH):
         found += coder.encode_many(pairs[start : start + BATCH], limit=limit)
-    kept = [row for row in found if row is not None]
+    own = weights or [1.0] * len(found)
+    kept = [replace(row, weight=weight) for row, weight in zip(found, own, strict=True) if row is not None]
     if not kept:
         room = coder.context if limit is None else min(limit, coder.context)
         raise BadInput(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from tuneladder.errors import BadInput
 from tuneladder.task.leaks import Leak, find_leaks, normal, read_text
 from tuneladder.types import Example, Split, Turns
 
+K = TypeVar("K")
 Drawn = tuple[tuple[Example, ...], tuple[Example, ...]]
 
 
@@ -56,7 +58,7 @@ def _quotas(sizes: Sequence[int], count: int) -> list[int]:
     return quotas
 
 
-def share_sources(examples: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+def share_sources(examples: Mapping[K, Sequence[Example]]) -> dict[K, list[Example]]:
     """Rows that ask the same share a source: the id of the first of them."""
     first: dict[str, str] = {}
     return {

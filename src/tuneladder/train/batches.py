@@ -40,7 +40,7 @@ class Micro:
     segments (B, T) is which part of a row a token is of, where the model is told. Rows that are pairs of segments have their label
     in pairs (B,), and in per_row how many targets a row of the whole batch has on average. answers (B, U) is what a seq2seq's
     decoder reads: there the rows are places in it, and ids is the source. states (B, T, D), or (1, S, D), is what the layers that
-    do not learn said of the ids.
+    do not learn said of the ids. weights (N,) is how much each target counts in the loss, None for 1 each.
     """
 
     ids: torch.Tensor
@@ -54,6 +54,7 @@ class Micro:
     per_row: float = 0.0
     answers: torch.Tensor | None = None
     states: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -67,25 +68,29 @@ class Micro:
         return {"input_ids": self.ids, "attention_mask": self.mask, **kinds}
 
     @property
-    def learned(self) -> int:
-        """What the loop divides a batch's loss by: the rows that have aims, else the targets."""
+    def learned(self) -> float:
+        """What the loop divides a batch's loss by: the rows that have aims, else the targets, each with its weight."""
+        if self.weights is not None:
+            return float(self.weights.sum(dtype=torch.float64))
         return int(self.targets.numel() if self.aims is None else len(self.aims))
 
     def to(self, device: torch.device) -> Micro:
         if self.ids.device == device:
             return self
-        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers", "states")
+        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers", "states", "weights")
         moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text's tokens and the number of its label; or the numbers of its words' labels, whose first tokens stand at `places`."""
+    """A text's tokens and the number of its label; or the numbers of its words' labels, whose first tokens stand at `places`.
+    `weight` is how much the label counts in the loss."""
 
     ids: list[int]
     labels: list[int]
     places: list[int] | None = None
+    weight: float = 1.0
 
 
 class Row(Protocol):
@@ -94,6 +99,13 @@ class Row(Protocol):
 
 
 Pad = Callable[[Sequence[Any]], Micro]  # rows of one kind to tensors
+
+
+def _weights(rows: Sequence[Encoded | Labelled | Paired], learned: Sequence[int]) -> torch.Tensor | None:
+    """The weight of each of the rows' targets, `learned` of which each has; None where all are 1."""
+    if all(row.weight == 1 for row in rows):
+        return None
+    return torch.tensor([row.weight for row in rows]).repeat_interleave(torch.tensor(learned))
 
 
 class Batches(Protocol):
@@ -119,7 +131,12 @@ def pad(rows: Sequence[Encoded]) -> Micro:
             if row.learn[place]:
                 places.append(at * longest + place - 1)
                 targets.append(row.ids[place])
-    return Micro(ids, torch.tensor(places), torch.tensor(targets))
+    return Micro(ids, torch.tensor(places), torch.tensor(targets), weights=_weights(rows, _learned(rows)))
+
+
+def _learned(rows: Sequence[Encoded]) -> list[int]:
+    """How many tokens of each row are learned; the first of all stands behind none that could foretell it."""
+    return [sum(row.learn[1:]) for row in rows]
 
 
 def packed(rows: Sequence[Encoded]) -> Micro:
@@ -129,7 +146,8 @@ def packed(rows: Sequence[Encoded]) -> Micro:
     ids = torch.tensor([[*itertools.chain.from_iterable(row.ids for row in rows), *[0] * fill]])
     learn = list(itertools.chain.from_iterable([*row.learn[1:], False] for row in rows))
     places = torch.tensor(learn, dtype=torch.bool).nonzero().flatten()
-    return Micro(ids, places, ids[0, places + 1], grid_of([*lengths, fill] if fill else lengths))
+    grid = grid_of([*lengths, fill] if fill else lengths)
+    return Micro(ids, places, ids[0, places + 1], grid, weights=_weights(rows, _learned(rows)))
 
 
 def in_one(micro: Micro) -> Micro:
@@ -145,7 +163,8 @@ def pad_labelled(rows: Sequence[Labelled], *, divider: int | None = None) -> Mic
     places = [at * ids_BT.shape[1] + place for at, row in enumerate(rows) for place in row.places or ()]
     targets = torch.tensor([label for row in rows for label in row.labels])
     segments = None if divider is None else kinds_of(ids_BT, divider)
-    return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT, segments=segments)
+    weights = _weights(rows, [len(row.labels) for row in rows])
+    return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT, segments=segments, weights=weights)
 
 
 def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
@@ -154,7 +173,9 @@ def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
     ids_BT, mask_BT = padded([row.source for row in rows], tile=TILE)
     answers_BU, learned_BU = padded([[start, *row.target[:-1]] for row in rows], tile=TILE)
     targets = torch.tensor([token for row in rows for token in row.target])
-    return Micro(ids_BT, learned_BU.flatten().nonzero().flatten(), targets, mask=mask_BT, answers=answers_BU)
+    places = learned_BU.flatten().nonzero().flatten()
+    weights = _weights(rows, [len(row.target) for row in rows])
+    return Micro(ids_BT, places, targets, mask=mask_BT, answers=answers_BU, weights=weights)
 
 
 def with_states(pad: Pad, of: Callable[[Row], torch.Tensor]) -> Pad:
@@ -259,7 +280,11 @@ class Cut(Protocol):
 
 
 class Rows:
-    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them, which `cut` makes micro-batches of."""
+    """Examples, shuffled anew each epoch by the seed; each step takes `batch` of them, which `cut` makes micro-batches of.
+
+    `sets` says of examples that are of several sets, one after another, how many there are of each and how many of these an epoch
+    draws. A set is read whole, in an order drawn by the seed, before any of it comes again, over the ends of epochs.
+    """
 
     def __init__(
         self,
@@ -271,10 +296,13 @@ class Rows:
         seed: int,
         lanes: int = 1,
         cut: Cut | None = None,
+        sets: Sequence[tuple[int, int]] = (),
     ) -> None:
-        self.rows, self.batch, self.tokens, self.seed, self.lanes = rows, min(batch, len(rows)), tokens, seed, lanes
+        self.sets = tuple(sets) or ((len(rows), len(rows)),)
+        self.epoch = sum(count for _, count in self.sets)
+        self.rows, self.batch, self.tokens, self.seed, self.lanes = rows, min(batch, self.epoch), tokens, seed, lanes
         self.cut: Cut = cut or bundle
-        self.steps = max(1, round(epochs * len(rows) / self.batch))
+        self.steps = max(1, round(epochs * self.epoch / self.batch))
         self._order: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
@@ -285,12 +313,26 @@ class Rows:
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
     def _row(self, at: int) -> Row:
-        epoch, place = divmod(at, len(self.rows))
+        epoch, place = divmod(at, self.epoch)
         if self._order[0] != epoch:
-            order = list(range(len(self.rows)))
+            order = self._drawn(epoch)
             random.Random(f"{self.seed} epoch {epoch}").shuffle(order)
             self._order = (epoch, order)
         return self.rows[self._order[1][place]]
+
+    def _drawn(self, epoch: int) -> list[int]:
+        """The numbers of the rows that an epoch draws, a set after another, each in ascending order."""
+        drawn: list[int] = []
+        begin = 0
+        for number, (size, count) in enumerate(self.sets):
+            own: list[int] = []
+            first = epoch * count
+            for reading in range(first // size, -(-(first + count) // size)):
+                order = random.Random(f"{self.seed} set {number} reading {reading}").sample(range(size), size)
+                own += order[max(0, first - reading * size) : first + count - reading * size]
+            drawn += sorted(begin + row for row in own)
+            begin += size
+        return drawn
 
 
 class Tokens(Protocol):

@@ -190,14 +190,15 @@ def train(
 
 
 class Passes:
-    """The passes of a step or a look, in lanes: a loss is summed over learned tokens, and divided once by the whole batch."""
+    """The passes of a step or a look, in lanes: a loss is summed over learned tokens, and divided once by those of the whole batch,
+    or where they have weights by the sum of these."""
 
     def __init__(self, model: Any, loss: Loss, weights: Sequence[Any], *, autocast: torch.dtype | None, lanes: int) -> None:
         self.model, self.loss, self.weights, self.autocast = model, loss, weights, autocast
         self.lanes = Lanes(lanes)
         self.warm: set[str] = set()
 
-    def gradients(self, micros: Sequence[Micro], learned: int, chance: tuple[int, int] = (0, 0)) -> float:
+    def gradients(self, micros: Sequence[Micro], learned: float, chance: tuple[int, int] = (0, 0)) -> float:
         """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
         is cut. The mean loss, in nats. With several lanes, dropout is drawn by `chance`, a seed and the step."""
         if self.lanes.count == 1:
@@ -216,7 +217,7 @@ class Passes:
         return float(sum(value for value, _ in found))
 
     def _share(
-        self, micros: Sequence[Micro], share: Sequence[int], learned: int, chance: tuple[int, int]
+        self, micros: Sequence[Micro], share: Sequence[int], learned: float, chance: tuple[int, int]
     ) -> tuple[float, list[torch.Tensor | None]]:
         """A lane's part of the loss, and its own sums of the gradients: in one shared `grad`, order would be chance. None for a
         weight that none of its passes went through."""
@@ -244,7 +245,7 @@ class Passes:
         self.model.eval()
         total = float(sum(self._run("looking")(one_lane, self._shares(micros))))
         self.model.train(training)
-        return total / max(1, sum(micro.learned for micro in micros))
+        return total / (sum(micro.learned for micro in micros) or 1)
 
     def _run(self, mode: str) -> Callable[..., list[Any]]:
         """How shares are computed: a mode's first time in turn, so that what compiles does so once."""
@@ -255,7 +256,7 @@ class Passes:
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
         return dealt([micro.size for micro in micros], self.lanes.count)
 
-    def _loss(self, micro: Micro, learned: int) -> torch.Tensor:
+    def _loss(self, micro: Micro, learned: float) -> torch.Tensor:
         device, alone = micro.ids.device.type, self.lanes.count == 1
         # autocast keeps its copies of weights for all threads, and drops them when any leaves
         with torch.autocast(device, self.autocast or torch.bfloat16, enabled=self.autocast is not None, cache_enabled=alone):

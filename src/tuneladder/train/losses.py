@@ -1,4 +1,5 @@
-"""Losses: pure functions of a model and a micro-batch, summed over what is learned (the loop divides once by the whole batch)."""
+"""Losses: pure functions of a model and a micro-batch, summed over what is learned, each target times its weight where there are
+any (the loop divides once by the whole batch: by its targets, or the sum of their weights)."""
 
 from __future__ import annotations
 
@@ -25,13 +26,19 @@ def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
         with bypassing(model) as kept:
             model(input_ids=micro.ids, use_cache=False, **packed)
         hidden_ND = kept[0] if micro.rows is None else kept[0].index_select(0, micro.rows)
-        return through_head(model.get_output_embeddings(), hidden_ND, micro.targets)
+        return through_head(model.get_output_embeddings(), hidden_ND, micro.targets, micro.weights)
     if micro.rows is None:
         logits_BTV = model(input_ids=micro.ids, use_cache=False, **packed).logits
-        return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), micro.targets, reduction="sum")
+        return _summed(logits_BTV.flatten(0, 1), micro)
     with reading(model, micro.rows):
         logits_NV = model(input_ids=micro.ids, use_cache=False, **packed).logits
-    return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+    return _summed(logits_NV, micro)
+
+
+def _summed(logits_NV: torch.Tensor, micro: Micro) -> torch.Tensor:
+    if micro.weights is None:
+        return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+    return (functional.cross_entropy(logits_NV.float(), micro.targets, reduction="none") * micro.weights).sum()
 
 
 def hidden_token(model: Any, micro: Micro) -> torch.Tensor:
@@ -61,7 +68,7 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
     else:
         with reading(model, micro.rows):
             logits_NV = model(**inputs).logits
-    return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
+    return _summed(logits_NV, micro)
 
 
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
@@ -69,15 +76,19 @@ def label_of(model: Any, micro: Micro) -> torch.Tensor:
     logits = model(**micro.read).logits  # (B, K), or of words (B, T, K)
     if micro.rows is not None:
         logits = logits.flatten(0, 1).index_select(0, micro.rows)
-    return functional.cross_entropy(logits.float(), micro.targets, reduction="sum")
+    return _summed(logits, micro)
 
 
-def through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the head's logits, natural log, summed; the products are in autocast's precision where that is on."""
+def through_head(
+    head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor, weights_N: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the head's logits, natural log, summed, each times its weight; the products are in autocast's precision
+    where that is on."""
     device = hidden_ND.device.type
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
     with torch.autocast(device, enabled=False):
-        return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, half, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
+        learning = torch.is_grad_enabled()
+        return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, weights_N, half, learning)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -90,6 +101,7 @@ class _HeadLoss(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_N: torch.Tensor,
+        weights_N: torch.Tensor | None,
         half: torch.dtype,
         learning: bool,
     ) -> torch.Tensor:
@@ -105,11 +117,17 @@ class _HeadLoss(torch.autograd.Function):
         for start in range(0, len(hidden), part):
             own = hidden[start : start + part]
             logits_PV = functional.linear(own, weight, bias)
-            for some, aims in zip(torch.split(logits_PV, piece), torch.split(targets_N[start : start + part], piece), strict=True):
+            for at in range(start, min(start + part, len(hidden)), piece):
+                some = logits_PV[at - start : at - start + piece]
+                aims = targets_N[at : at + len(some)]
+                counts = None if weights_N is None else weights_N[at : at + len(some), None]
                 logs = torch.log_softmax(some.float(), -1)
-                losses.append(-logs.gather(1, aims[:, None]).sum())
+                each = -logs.gather(1, aims[:, None])
+                losses.append((each if counts is None else each * counts).sum())
                 if any(asked[:3]):
                     logs.exp_()[torch.arange(len(aims), device=aims.device), aims] -= 1
+                    if counts is not None:
+                        logs *= counts
                     some.copy_(logs)  # from here on the gradient of the logits
             if of_hidden is not None:
                 torch.mm(logits_PV, weight, out=of_hidden[start : start + part])
@@ -122,4 +140,4 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        return *(None if own is None else own * gradient for own in ctx.saved_tensors), None, None, None
+        return *(None if own is None else own * gradient for own in ctx.saved_tensors), None, None, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -104,8 +105,9 @@ def foretell(
     limit = min(lessons.max_length or variant.base.context, variant.base.context)
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
-    mean, length, learned = _lengths(variant, task.examples.train, limit, soft)
-    tokens = lessons.epochs * len(task.examples.train) * mean
+    epoch = _epoch(task)
+    mean, length, learned = _lengths(variant, epoch, limit, soft)
+    tokens = lessons.epochs * len(epoch) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
@@ -119,12 +121,12 @@ def foretell(
         "device": device(),
         "held": _held(variant),
     }
-    wanted = min(lessons.batch_size, len(task.examples.train))
+    wanted = min(lessons.batch_size, len(epoch))
     beside = 0
     if lessons.learning_rate == PROBE:
         if not task.examples.dev:
             raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
-        steps = max(1, round(lessons.epochs * len(task.examples.train) / wanted))
+        steps = max(1, round(lessons.epochs * len(epoch) / wanted))
         seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
         beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
@@ -133,6 +135,27 @@ def foretell(
     )
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     return Cost(seconds, need.peak + beside, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+
+
+def _epoch(task: Task) -> Sequence[Example]:
+    """The training rows that an epoch reads, as often as it does; of a set that it reads in part, the first."""
+    return [
+        example
+        for name, own in _by_set(task, task.examples.train)
+        for example in itertools.islice(itertools.cycle(own), _drawn(task, name, own))
+    ]
+
+
+def _by_set(task: Task, examples: Sequence[Example]) -> list[tuple[str, Sequence[Example]]]:
+    """The examples of each set of the task's mixture, or all of them."""
+    if not task.mixture:
+        return [("", examples)]
+    return [(name, [example for example in examples if example.set == name]) for name in task.mixture]
+
+
+def _drawn(task: Task, name: str, own: Sequence[Any]) -> int:
+    """How many rows of a set an epoch draws: as many as it has where nothing else is said."""
+    return int(task.mixture.get(name, len(own)))
 
 
 def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
@@ -321,7 +344,10 @@ def fit(
     shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
     # a row that the prompt shows with its answer has nothing left to teach
     learnable = [example for example in task.examples.train if example.source not in shown]
-    rows, kept = encode(live, variant, learnable, task, limit)
+    made = [(name, *encode(live, variant, own, task, limit)) for name, own in _by_set(task, learnable)]
+    rows = [row for _, own, _ in made for row in own]
+    sets = [(len(own), _drawn(task, name, own)) for name, own, _ in made]
+    kept = {count: sum(tally[count] for _, _, tally in made) for count in made[0][2]}
     dev, _ = encode(live, variant, task.examples.dev, task, limit) if task.examples.dev else ([], None)
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     every = (*rows, *dev)
@@ -368,7 +394,9 @@ def fit(
         if family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
             lay = partial(side_by_side, tight=False)
         cut: Cut = partial(lay, pad=own)
-        batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
+        batches = Rows(
+            rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut, sets=sets
+        )
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
         run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes)
         if lessons.learning_rate == PROBE:
@@ -442,16 +470,21 @@ def _padding(family: Family, live: Live) -> Pad:
     return partial(pad_pairs, start=live.pairs.start) if family == "seq2seq" else pad
 
 
+def _weights(task: Task, examples: Sequence[Example]) -> list[float]:
+    """How much each row counts in the loss: by its label."""
+    return [task.weights.get(example.references[0], 1.0) for example in examples]
+
+
 def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Encoded], Any]:
     pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
-    rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit)
+    rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit, weights=_weights(task, examples))
     return rows, asdict(tally)
 
 
 def _pair(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Paired], Any]:
     """Prompts with their answers; of a conversation only the last answer is learned, the others are read."""
     pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
-    rows, tally = encode_pairs(live.pairs, pairs, limit=limit)
+    rows, tally = encode_pairs(live.pairs, pairs, limit=limit, weights=_weights(task, examples))
     return rows, asdict(tally)
 
 
@@ -462,7 +495,10 @@ def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task
         return _tags(live, variant, examples, task, limit)
     rows = live.texts.encode_many([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
     number = {label: at for at, label in enumerate(task.labels)}
-    labelled = [Labelled(row.ids, [number[example.references[0]]]) for row, example in zip(rows, examples, strict=True)]
+    labelled = [
+        Labelled(row.ids, [number[example.references[0]]], weight=weight)
+        for row, example, weight in zip(rows, examples, _weights(task, examples), strict=True)
+    ]
     read = sum(len(row.ids) for row in rows)
     return labelled, asdict(Tally(len(rows), sum(row.cut > 0 for row in rows), 0, 0, read))
 

@@ -24,8 +24,9 @@ UNSEEN = -30.0  # the bias of a label that no row of train has: a probability of
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe:
     """`head`: logistic regression, or the nearest centroid of the standardised embeddings. `strength` is the inverse of the
-    regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev). Of rows that all are pairs an
-    encoder embeds both parts, and the head sees how they differ."""
+    regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev). The regression's rows count as
+    the task's weights say; a centroid has no loss that they could weigh. Of rows that all are pairs an encoder embeds both parts,
+    and the head sees how they differ."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -63,6 +64,7 @@ class LinearProbe:
             np.array([number[row.references[0]] for row in rows], dtype=np.int64)
             for rows in (task.examples.train, task.examples.dev)
         )
+        count, count_dev = (_weights(task, rows) for rows in (task.examples.train, task.examples.dev))
         mean, scale = train.mean(0), train.std(0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
         standard = (train - mean) / scale
@@ -70,10 +72,13 @@ class LinearProbe:
             best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels)), pairs), None
         else:
             tried = [
-                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own), pairs))
+                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own, weights=count), pairs))
                 for own in self._tried(dev)
             ]
-            losses = [-head.logs(dev)[np.arange(len(dev)), right_dev].mean() if len(dev) else 0.0 for _, head in tried]
+            losses = [
+                -np.average(head.logs(dev)[np.arange(len(dev)), right_dev], weights=count_dev) if len(dev) else 0.0
+                for _, head in tried
+            ]
             strength, best = tried[int(np.argmin(losses))]
         save_probe(best, kit.folder, {"head": self.head, "strength": strength, "base": variant.base.name})
         return replace(variant, steps=(*variant.steps, "linear_probe"), probe=str(kit.folder), bytes=resident(kit.folder))
@@ -85,13 +90,19 @@ class LinearProbe:
 
 
 def logistic(
-    standard: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int, strength: float
+    standard: np.ndarray[Any, Any],
+    right: np.ndarray[Any, Any],
+    count: int,
+    strength: float,
+    *,
+    weights: np.ndarray[Any, Any] | None = None,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Weight (count, width) and bias (count,) of multinomial logistic regression on rows (N, width) with label numbers (N,)."""
+    """Weight (count, width) and bias (count,) of multinomial logistic regression on rows (N, width) with label numbers (N,) that
+    count as `weights` (N,) say."""
     from sklearn.linear_model import LogisticRegression
 
     model: Any = LogisticRegression(C=strength, max_iter=2000)
-    model.fit(standard, right)
+    model.fit(standard, right, sample_weight=weights)
     weight, bias = np.zeros((count, standard.shape[1])), np.full(count, UNSEEN)
     if len(model.classes_) == 2:  # one row says both: the other's logit is 0
         weight[model.classes_[1]], bias[model.classes_] = model.coef_[0], (0.0, model.intercept_[0])
@@ -110,6 +121,14 @@ def centroids(
         middle = standard[right == label].mean(0)
         weight[label], bias[label] = middle / len(middle), -float(middle @ middle) / 2 / len(middle)
     return weight, bias
+
+
+def _weights(task: Task, rows: Sequence[Example]) -> np.ndarray[Any, Any] | None:
+    """How much each row counts by its label, (N,), 1 on average so that `strength` means the same; None where all count alike."""
+    if not task.weights or not rows:
+        return None
+    found = np.array([task.weights.get(row.references[0], 1.0) for row in rows])
+    return found / found.mean()  # type: ignore[no-any-return]
 
 
 def _features(variant: Variant, rows: Sequence[Example], kit: Kit, *, pairs: bool) -> np.ndarray[Any, Any]:
