@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.model import pocket
+from tuneladder.model import pocket, recurrent
 from tuneladder.store import digest, digest_files
 from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
@@ -300,13 +300,9 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
     text = config.get_text_config(decoder=True) if family == "decoder" else config  # of two stacks, the encoder
     model = _built(config, family, name, trust)
     parameters, active = _count(model, text)
-    heads = int(text.num_attention_heads)
     settings = {
         "architecture": str(config.model_type),
-        "heads": heads,
-        "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
-        "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
-        "mlp": int(_first(text, MLP) or 4 * text.hidden_size),
+        **_layers(text),
         "tie": bool(config.tie_word_embeddings),
         "dtype": str(config.dtype or "float32").removeprefix("torch."),
     }
@@ -333,6 +329,20 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
         content=content,
         settings=settings,
     )
+
+
+def _layers(text: Any) -> dict[str, int]:
+    """The sizes of attention and MLPs, or of what stands in their place where there is none."""
+    if sizes := recurrent.sizes_of(text):
+        return sizes
+    if not (heads := int(getattr(text, "num_attention_heads", None) or 0)):
+        return {}
+    return {
+        "heads": heads,
+        "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
+        "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
+        "mlp": int(_first(text, MLP) or 4 * text.hidden_size),
+    }
 
 
 def _config(folder: Path, name: str, trust: bool) -> Any:

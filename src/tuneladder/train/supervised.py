@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory, sublayers
+from tuneladder.model import masked, memory, recurrent, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
@@ -144,7 +144,7 @@ def pad_attention(model: Any, length: int, device: str, *, family: Family = "enc
 
 def packs(model: Any, length: int, device: str) -> bool:
     """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
-    return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
+    return device == "cpu" and length <= PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
