@@ -264,7 +264,7 @@ def linears_of(model: Any) -> list[tuple[str, Any]]:
 
 
 def experts_of(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
-    """The matrices of a mixture's experts by their whole names, those of all experts of a layer in one: (experts, rows, columns)."""
+    """The matrices of a mixture's experts by their whole names, those of a layer's experts in one: (experts, rows, columns)."""
     every = model.named_parameters()
     return [(name, weight) for name, weight in every if weight.dim() == 3 and name.split(".")[-2:-1] == ["experts"]]
 
@@ -290,13 +290,9 @@ ROUTERS = ("gate", "router", "shared_expert_gate")
 
 
 def in_blocks(name: str) -> bool:
-    """Whether a module of this whole name is part of one of a stack's layers, which have numbers."""
-    return any(part.isdigit() for part in name.split("."))
-
-
-def in_router(name: str) -> bool:
-    """Whether a module of this whole name is part of what sends tokens to experts."""
-    return any(part in ROUTERS for part in name.split("."))
+    """Whether a module of this whole name is part of one of a stack's layers, which have numbers, and of no router."""
+    parts = name.split(".")
+    return any(part.isdigit() for part in parts) and not any(part in ROUTERS for part in parts)
 
 
 KEYS = ("k_proj", "key", "k", "k_lin", "key_proj")
@@ -361,7 +357,7 @@ def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     linears, experts = [name for name, _ in linears_of(model)], [name for name, _ in experts_of(model)]
     endings = ", ".join(sorted({name.rpartition(".")[2] for name in (*linears, *experts)})) or "none"
     if targets in KINDS:
-        asks = {"auto": lambda name: in_blocks(name) and not in_router(name), "attention": in_attention, "all": bool}
+        asks: dict[str, Callable[[str], bool]] = {"auto": in_blocks, "attention": in_attention, "all": bool}
         wanted = [name for name in linears if asks[str(targets)](name)]
         others = {*linears, *recurrent.closed(model)} - set(wanted)
         chosen = {_ending(name, others) for name in wanted}

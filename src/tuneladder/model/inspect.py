@@ -308,6 +308,8 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
     }
     if family == "encoder":
         settings["masked"] = reads_masked(config)
+        if any(str(one).endswith(("ForSequenceClassification", "ForTokenClassification")) for one in config.architectures or ()):
+            settings["classes"] = int(config.num_labels)
     if family == "seq2seq":
         settings["decoder_layers"] = int(_first(config, ("num_decoder_layers", "decoder_layers")) or text.num_hidden_layers)
         settings["sentinels"] = _has_sentinels(folder)
@@ -323,7 +325,7 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
         layers=int(text.num_hidden_layers),
         width=int(text.hidden_size),
         vocabulary=int(text.vocab_size),
-        context=_context(text, folder, family),
+        context=_context(text, folder, family, model),
         revision=revision,
         licence=_licence(folder),
         content=content,
@@ -419,10 +421,13 @@ def _first(config: Any, names: Iterable[str]) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _context(text: Any, folder: Path, family: Family) -> int:
-    """Tokens that can be read at once. Encoders' position tables hold rows that are not for tokens, and relative positions have
-    no table: there the tokenizer says."""
+def _context(text: Any, folder: Path, family: Family, model: Any) -> int:
+    """Tokens that can be read at once. Position tables may hold rows that are not for tokens, as RoBERTa's do up to that of its
+    padding, and relative positions have no table: there the tokenizer says."""
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    aside = max((1 + table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None), default=0)
     most = int(_first(text, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")) or 2048)
+    most -= aside
     path = folder / "tokenizer_config.json"
     if family != "decoder" and path.is_file():
         said = json.loads(path.read_text("utf-8")).get("model_max_length")

@@ -85,7 +85,7 @@ def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "auto"
     narrow = min(min(shape[-2:]) for shape in (*fused, *(module.weight.shape for module in found)))
     if r > narrow:
         raise Refused(f"rank {r} is above the width of a matrix of {base.name}, which is {narrow}", f"take at most r: {narrow}")
-    plain = sum(low_rank(*module.weight.shape, r) + out_of(module) * int(dora) for module in found)
+    plain = sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) + out_of(module) * int(dora) for module in found)
     return plain + sum(count * low_rank(rows, columns, r) for count, rows, columns in fused)
 
 

@@ -26,7 +26,7 @@ def carries(model: Any) -> bool:
 
 def sizes_of(config: Any) -> dict[str, int]:
     """The sizes of a configuration's layers, if they have a state and no attention: its width for each number of the inner width,
-    that inner width, how many tokens their convolution reads, and of Mamba-2 its heads and the tokens of a chunk. Empty for others."""
+    that inner width, how many tokens their convolution reads, and of Mamba-2 its heads and the tokens of a chunk. Else none."""
     if getattr(config, "num_attention_heads", None) or not getattr(config, "state_size", None):
         return {}
     found = {"state": config.state_size, "inner": int(config.expand * config.hidden_size), "steps": config.conv_kernel}
@@ -37,12 +37,12 @@ def sizes_of(config: Any) -> dict[str, int]:
 
 def scanned(sizes: Mapping[str, Any], length: int, *, learning: bool) -> int:
     """Numbers that one layer of these sizes keeps of a row of `length` tokens for its way back."""
-    inner = int(sizes["inner"])
+    inner, state, chunk = (int(sizes.get(name, 0)) for name in ("inner", "state", "chunk"))
     own = LEARNING * inner * length if learning else 0
-    if chunk := sizes.get("chunk"):
+    if chunk:
         whole = math.ceil(length / chunk) * chunk  # a chunk that is not full is filled up
-        return own + whole * (BESIDE_CHUNKS * inner + int(sizes["scanners"]) * (CHUNK * chunk + CHUNKED * int(sizes["state"])))
-    return own + length * inner * (SCANNED * int(sizes["state"]) + BESIDE)
+        return own + whole * (BESIDE_CHUNKS * inner + int(sizes["scanners"]) * (CHUNK * chunk + CHUNKED * state))
+    return own + length * inner * (SCANNED * state + BESIDE)
 
 
 def closed(model: Any) -> list[str]:

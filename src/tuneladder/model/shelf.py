@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from tuneladder.errors import Failed
 from tuneladder.model.adapters import open_adapter
@@ -192,7 +193,7 @@ class Shelf:
         try:
             model, fresh = _load(variant, dtype)
             tokenizer = open_tokenizer(variant.base, variant.weights)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
         model.to(self.device)
         model.requires_grad_(False)

@@ -92,7 +92,16 @@ def foretell(
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:
         raise Refused(f"{step} teaches an encoder to tag every word that it reads, and the template adds others", "leave it out")
-    limit = min(lessons.max_length or variant.base.context, variant.base.context)
+    base, count = variant.base, len(task.labels)
+    if (own := base.settings.get("classes", count)) != count and base.family == "encoder" and not variant.weights:
+        hint = "take the base that it was made of, or give as many labels"
+        raise Refused(f"{base.name} brings a head of {own} classes, and the task has {count} labels", hint)
+    if lessons.max_length > base.context:
+        hint = "leave it out: longer rows are cut, and the report says how many"
+        raise Refused(
+            f"max_length {lessons.max_length} is more than the {base.context} tokens that {base.name} reads at once", hint
+        )
+    limit = lessons.max_length or base.context
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     mean, length, learned = _lengths(variant, task.examples.train, limit, soft)

@@ -18,7 +18,7 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """`alpha` 0 is twice the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: auto, all linear
+    """`alpha` 0 is twice the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: auto, linear
     layers of the blocks but routers (arXiv:2305.14314), a mixture's experts among them; attention; all; or names of linear modules
     and of experts' matrices. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora`
     divides alpha by the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing
