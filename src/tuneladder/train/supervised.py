@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory, recurrent, sublayers
+from tuneladder.model import masked, memory, recurrent, routing, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
@@ -46,7 +46,7 @@ from tuneladder.train.batches import (
     with_states,
 )
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy
-from tuneladder.train.losses import answer_token, label_of, next_token
+from tuneladder.train.losses import answer_token, label_of, next_token, next_token_evenly
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
@@ -290,8 +290,8 @@ def fit(
     top: int = 0,
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
-    stands in the step's `rows.json`. `whole`: all weights learn, and no adapter beside them. `top`:
-    only so many of the last layers learn, and what is below them is computed once."""
+    stands in the step's `rows.json`, and of a mixture what its experts were sent in `routing.json`. `whole`: all weights learn,
+    and no adapter beside them. `top`: only so many of the last layers learn, and what is below them is computed once."""
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
@@ -318,7 +318,10 @@ def fit(
     pad_attention(core, longest, kit.device, family=family)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
-    if family == "decoder" and bare_head(core):
+    mixes = family == "decoder" and routing.mixes(core)
+    if mixes and whole and (even := routing.evening(core)):  # a router that does not learn cannot be made even
+        loss = partial(next_token_evenly, even=even, picks=int(core.config.get_text_config().num_experts_per_tok))
+    elif family == "decoder" and bare_head(core):
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
@@ -352,7 +355,7 @@ def fit(
             lay = partial(side_by_side, tight=False)
         cut: Cut = partial(lay, pad=own)
         batches = Rows(rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
-        return learn(
+        ticks = learn(
             model,
             batches,
             kit,
@@ -361,6 +364,9 @@ def fit(
             dev=cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else [],
             lanes=lanes,
         )
+    if mixes:
+        routing.write_shares(routing.shares(model, core, [row.ids for row in dev or rows]), kit.folder)
+    return ticks
 
 
 @contextlib.contextmanager
