@@ -71,7 +71,7 @@ def open_adapter(model: Any, folder: str) -> Opened:
     try:
         opened = OPENERS.get(kind_in(folder), _opened_by_peft)(model, folder)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+        why = " ".join(str(error).split())[:300] or type(error).__name__
         raise BadInput(f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}", _of(name)) from error
     if missing := sorted(_asked(opened[0]) - weights):
         raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name))

@@ -242,11 +242,8 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    for name in (
-        "target_modules",
-        "feedforward_modules",
-        "target_parameters",
-    ):  # PEFT holds sets, whose order differs between processes
+    # PEFT holds sets, whose order differs between processes
+    for name in ("target_modules", "feedforward_modules", "target_parameters"):
         if getattr(config, name, None):
             setattr(config, name, sorted(getattr(config, name)))
     model.save_pretrained(str(folder), safe_serialization=True)

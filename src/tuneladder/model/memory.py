@@ -292,6 +292,7 @@ def table_of(base: Base) -> list[tuple[str, dict[str, int]]]:
                 precision: training(
                     base, trainable=trainable, rows=8, length=length, learned_rows=8 * 32, dtype=dtype, method=method, answer=answer
                 ).total
+                + (expert_copies(base, targets="auto", dtype=dtype) if method == "adapter" else 0)
                 for precision, dtype in precisions.items()
             }
             rows.append((f"to train, {name}", sizes))
