@@ -39,9 +39,10 @@ def test_the_loss_is_transformers_own_and_padding_is_no_part_of_it(asking):
     asking.router_aux_loss_coef = 0.5
     theirs = asking.train()(input_ids=micro.ids, attention_mask=mask.long(), labels=labels).loss
     ours = next_token_evenly(asking, micro, even=0.5, picks=2) / micro.learned
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     asking.eval()
-    assert float(next_token_evenly(asking, micro, even=0.5, picks=2)) == pytest.approx(float(next_token(asking, micro)), rel=1e-6)
+    evenly, plainly = next_token_evenly(asking, micro, even=0.5, picks=2), next_token(asking, micro)
+    assert evenly.item() == pytest.approx(plainly.item(), rel=1e-6)
 
 
 def test_full_tuning_evens_the_routers_where_the_config_asks_for_it(shaped, asking, tiny_task, tmp_path, lend):

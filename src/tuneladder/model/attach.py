@@ -303,8 +303,9 @@ def makers(model: Any, step: str) -> list[tuple[str, Any, int]]:
     Found by their names, for their shapes are alike; raises Refused where no name is known.
     """
     config = model.config.get_text_config()
-    if not (heads := int(getattr(config, "num_attention_heads", None) or 0)):
+    if not recurrent.attends(model):
         raise Refused(f"{step} needs attention, and {type(model).__name__} has none", "lora goes on its linear layers")
+    heads = int(config.num_attention_heads)
     queries = heads * int(getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads)
     found = []
     for name, module in linears_of(model):

@@ -24,6 +24,11 @@ def carries(model: Any) -> bool:
     return bool(model._is_stateful)
 
 
+def attends(model: Any) -> bool:
+    """Whether any layer of a model of transformers attends, by its config."""
+    return bool(getattr(model.config.get_text_config(), "num_attention_heads", None))
+
+
 def sizes_of(config: Any) -> dict[str, int]:
     """The sizes of a configuration's layers, if they have a state and no attention: its width for each number of the inner width,
     that inner width, how many tokens their convolution reads, and of Mamba-2 its heads and the tokens of a chunk. Else none."""
