@@ -74,6 +74,51 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+NARROW = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.2}
+ATTENDING = {"num_attention_heads": 4, "max_position_embeddings": 512}
+EXPERTS = {"num_key_value_heads": 2, "num_experts_per_tok": 2, "intermediate_size": 48}
+SHAPES: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "mixtral": ("Mixtral", NARROW | ATTENDING | EXPERTS | {"num_local_experts": 4, "sliding_window": None}),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        NARROW | ATTENDING | EXPERTS | {"num_experts": 4, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40},
+    ),
+    "mamba": ("Mamba", NARROW | {"state_size": 8}),
+    "mamba2": ("Mamba2", NARROW | {"state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 16}),
+    "gpt2": (
+        "GPT2",
+        {"vocab_size": 320, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
+        | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    ),
+    "neox": ("GPTNeoX", NARROW | ATTENDING | {"intermediate_size": 64}),
+    "phi3": ("Phi3", NARROW | ATTENDING | {"num_key_value_heads": 2, "intermediate_size": 64}),
+}
+
+
+@pytest.fixture(scope="session")
+def shaped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a random decoder of two layers of a shape in SHAPES, once, with the tiny tokenizer."""
+    import torch
+    import transformers
+
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / name
+            tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_folder)
+            tokenizer.save_pretrained(made[name])
+            kind, sizes = SHAPES[name]
+            ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
+            config = getattr(transformers, f"{kind}Config")(**sizes, **ends)
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                transformers.AutoModelForCausalLM.from_config(config).float().save_pretrained(made[name])
+        return made[name]
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tiny_folder: Path) -> Base:
     from tuneladder.model.inspect import inspect

@@ -290,6 +290,7 @@ class Result:
     """A rung, climbed. A failed rung is a result: `failure` is its text.
 
     `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
+    `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev.
     """
 
     rung: Rung
@@ -301,6 +302,7 @@ class Result:
     test: Measurement | None = None
     failure: str = ""
     curve: tuple[Tick, ...] = ()
+    routing: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "predicted",
         "per_answer",
         "cut",
+        "routing",
         "failure",
         "node",
     }

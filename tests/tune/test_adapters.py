@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from tuneladder.errors import BadInput, Failed, Refused
+from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import head_modules
@@ -192,11 +192,11 @@ def test_settings_that_make_no_sense_are_refused(bases, tiny_task):
 def test_an_adapter_of_another_base_is_told_apart(made, bases, tiny_task, tmp_path):
     variant = made("adapter", "decoder")
     with (
-        pytest.raises(Failed, match="which this base has not"),
+        pytest.raises(BadInput, match="which this base has not"),
         Shelf("cpu").live(replace(root_of(bases["seq2seq"], tiny_task), adapter=variant.adapter)),
     ):
         pass
-    with pytest.raises(Failed, match="holds no adapter"), Shelf("cpu").live(replace(variant, adapter=str(tmp_path))):
+    with pytest.raises(BadInput, match="holds no adapter"), Shelf("cpu").live(replace(variant, adapter=str(tmp_path))):
         pass
 
 

@@ -43,7 +43,10 @@ def bill_page(bill: Bill) -> Iterator[RenderableType]:
         f"quantised once it takes {say.size(bill.single)} to hold. What is no linear layer stays in bf16."
     )
     if base.active < base.parameters:
-        yield Text("The experts of a mixture are no linear layers in transformers 5: bitsandbytes leaves them in bf16, lora out.")
+        yield Text(
+            "The experts of a mixture are no linear layers in transformers 5: bitsandbytes leaves them in bf16, and a LoRA on them "
+            "works on a copy of all."
+        )
     yield Text(f"Rule of thumb to train every weight with Adam in fp32, 24 bytes a parameter: {say.size(bill.rule)}.\n")
     yield _cards(bill)
     yield Text("")

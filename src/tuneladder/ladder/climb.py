@@ -26,6 +26,7 @@ from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.local import Counts
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.root import root_base
+from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.train.loop import read_log
@@ -167,6 +168,7 @@ class Climb:
         base = self.bases[rung.base]
         variant, here, alone, peak = root_of(base, self.task), 0.0, 0.0, 0
         curve: tuple[Tick, ...] = ()
+        routing: Shares = ()
         try:
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
@@ -175,6 +177,7 @@ class Climb:
                 here += 0.0 if node.key in self._made else done["seconds"]
                 self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve
+                routing = read_shares(folder) or routing
                 self._say_rows(rung, folder)
             dev = self._measure(rung, variant, "dev")
             dev = self._with_forgetting(rung, variant, dev)
@@ -188,7 +191,9 @@ class Climb:
             for name in {Path(p).name for p in (variant.weights, variant.adapter, variant.probe) if p}
         )
         cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
-        return replace(result, variant=variant, alone=cost, here=replace(cost, seconds=here), dev=dev, curve=curve)
+        self._say_routing(rung, routing)
+        here_cost = replace(cost, seconds=here)
+        return replace(result, variant=variant, alone=cost, here=here_cost, dev=dev, curve=curve, routing=routing)
 
     def _node(self, rung: Rung, node: Node, parent: Variant) -> tuple[Variant, Mapping[str, Any], Path]:
         """The variant of a node, made now if it never was, with what its done.json says."""
@@ -337,6 +342,14 @@ class Climb:
             probe = json.loads(path.read_text("utf-8"))
             tried = ", ".join(f"{rate:.3g}: {'none' if found is None else f'{found:.4g}'}" for rate, found in probe["tried"])
             self._note(f"{rung.name}: learning rate {probe['taken']:.3g}, by the dev losses of short runs ({tried})")
+
+    def _say_routing(self, rung: Rung, routing: Shares) -> None:
+        if routing:
+            every = [share for layer in routing for share in layer]
+            said = (
+                f"an expert got {min(every):.0%} to {max(every):.0%} of a layer's tokens, where even is {1 / len(routing[0]):.0%}"
+            )
+            self._note(f"{rung.name}: {said}; the coefficient of variation is {max(variations(routing)):.2f} at most")
 
     def _note(self, said: str) -> None:
         if said not in self.notes:

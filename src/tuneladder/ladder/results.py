@@ -12,6 +12,7 @@ from typing import Any
 
 from tuneladder.evaluate.find import find_metric
 from tuneladder.ladder.tree import step_name
+from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
 from tuneladder.types import Cost, Ladder, Measurement, Result, Score, Step
 
@@ -62,6 +63,7 @@ def _rung(result: Result) -> dict[str, Any]:
         "predicted": asdict(result.predicted),
         "per_answer": asdict(examined.per_answer) if examined else None,
         "cut": cut_short(result),
+        "routing": {"shares": result.routing, "variation": variations(result.routing)} if result.routing else None,
         "failure": result.failure,
         "node": result.variant.stamp if result.variant else "",
     }

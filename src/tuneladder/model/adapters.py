@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuneladder.errors import Failed
+from tuneladder.errors import BadInput
 from tuneladder.model import bottleneck, soft
 from tuneladder.model.attach import CONFIG, Opened
 
@@ -20,13 +20,40 @@ OPENERS: dict[str, Callable[[Any, str], Opened]] = {
 }
 
 
+AGAIN = "make it again: remove the folder"
+
+
 def kind_in(folder: str | Path) -> str:
-    """What the adapter in a folder says it is. Raises Failed where the folder holds none."""
+    """What the adapter in a folder says it is. Raises BadInput where the folder holds none."""
+    return str(_config(folder).get("peft_type", ""))
+
+
+def _config(folder: str | Path) -> dict[str, Any]:
     try:
-        found: str = json.loads((Path(folder) / CONFIG).read_text("utf-8")).get("peft_type", "")
+        found = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise Failed(f"{folder} holds no adapter: {error}", "make it again: remove the folder") from error
+        raise BadInput(f"{folder} holds no adapter: {error}", AGAIN) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{folder} holds no adapter: {CONFIG} in it says nothing", AGAIN)
     return found
+
+
+def _weights_in(folder: str | Path) -> set[str]:
+    """The names of an adapter's weights, by its file's head alone. Raises BadInput for a file that is not whole, or pickled."""
+    from safetensors import SafetensorError, safe_open
+
+    name = soft.PREFIX if kind_in(folder) in ("PREFIX_TUNING", soft.OURS) else bottleneck.FILE
+    path = Path(folder) / name
+    if not path.is_file():
+        if pickled := sorted(Path(folder).glob("*.bin")):
+            said = f"{folder} keeps its weights in {pickled[0].name}, and opening such a file can run code hidden in it"
+            raise BadInput(said, "convert it where you trust it: PeftModel.from_pretrained(...), then save_pretrained(...)")
+        raise BadInput(f"{folder} holds no weights: there is no {name}", AGAIN)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} is broken: {error}", AGAIN) from error
 
 
 def opened_by_peft(folder: str | Path) -> bool:
@@ -37,10 +64,34 @@ def opened_by_peft(folder: str | Path) -> bool:
 def open_adapter(model: Any, folder: str) -> Opened:
     """The model with a saved adapter over it, frozen, and the tokens that stand before all that it reads.
 
-    Raises Failed where the folder holds no adapter.
+    Raises BadInput where the folder holds no adapter, a broken one, or that of another base.
     """
-    if opener := OPENERS.get(kind_in(folder)):
-        return opener(model, folder)
+    said, weights = _config(folder), _weights_in(folder)
+    name, here = (Path(str(place or "")).name for place in (said.get("base_model_name_or_path"), model.config._name_or_path))
+    try:
+        opened = OPENERS.get(kind_in(folder), _opened_by_peft)(model, folder)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise BadInput(f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}", _of(name)) from error
+    if missing := sorted(_asked(opened[0]) - weights):
+        raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name))
+    if name and here and name != here:
+        raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name))
+    return opened
+
+
+def _of(name: str) -> str:
+    return f"it lies over {name}: name that base" if name else "name the base that it was made for"
+
+
+def _opened_by_peft(model: Any, folder: str) -> Opened:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, folder, is_trainable=False), ()
+
+
+def _asked(model: Any) -> set[str]:
+    """The weights of an adapter that PEFT looks for in its file: those of a larger base it makes up where there are none."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    return set(get_peft_model_state_dict(model)) if isinstance(model, PeftModel) else set()

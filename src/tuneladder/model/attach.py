@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tuneladder.errors import Refused
+from tuneladder.model import recurrent
 from tuneladder.model.written import asleep
 
 Opened = tuple[Any, tuple[int, ...]]  # a model with a saved adapter, and the tokens that stand before all that it reads
@@ -32,6 +33,7 @@ def attach_lora(
     dropout: float,
     targets: Sequence[str],
     seed: int,
+    experts: Sequence[str] = (),
     dora: bool = False,
     rslora: bool = False,
     head: Sequence[str] = (),
@@ -39,7 +41,7 @@ def attach_lora(
 ) -> Any:
     """LoRA (arXiv:2106.09685, equation 3) on the named linear modules; B is zero, so that the start is the base exactly. `dora`
     learns each matrix's magnitude apart from its direction (arXiv:2402.09353), `rslora` divides alpha by the root of the rank
-    (arXiv:2312.03732).
+    (arXiv:2312.03732). `experts` are matrices of all experts in one, each of which has a LoRA of its own.
 
     Returns a PeftModel whose only trainable weights are the adapter's, in float32 whatever the base is held in. `head` names the
     modules of a classification head, which learn whole and are saved with the adapter; with `tags` it labels words.
@@ -48,6 +50,9 @@ def attach_lora(
     from peft.tuners.lora import Linear
 
     settings: dict[str, Any] = {"r": r, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": list(targets)}
+    settings |= {"target_parameters": list(experts)} if experts else {}
+    # PEFT asks to be told of GPT-2's transposed matrices
+    settings |= {"fan_in_fan_out": True} if all_transposed(model, targets) else {}
     tuned = _attached(model, LoraConfig, head, tags, seed=seed, use_dora=dora, use_rslora=rslora, **settings)
     for module in tuned.modules():
         if isinstance(module, Linear) and not dropout and not dora:
@@ -237,19 +242,34 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     """adapter_model.safetensors and adapter_config.json, naming `base` as what the adapter lies over."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
-    for name in ("target_modules", "feedforward_modules"):  # PEFT holds sets, whose order differs between processes
+    # PEFT holds sets, whose order differs between processes
+    for name in ("target_modules", "feedforward_modules", "target_parameters"):
         if getattr(config, name, None):
             setattr(config, name, sorted(getattr(config, name)))
     model.save_pretrained(str(folder), safe_serialization=True)
 
 
 def linears_of(model: Any) -> list[tuple[str, Any]]:
-    """The linear modules of a model by their whole names, GPT-2's transposed ones among them, without its head."""
+    """The linear modules of a model by their whole names, GPT-2's transposed ones among them, without its head and without those
+    that nothing can be laid beside (see `recurrent.closed`)."""
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    shut = set(recurrent.closed(model))
     every = [(name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
-    return [(name, module) for name, module in every if module is not head]
+    return [(name, module) for name, module in every if module is not head and name not in shut]
+
+
+def experts_of(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
+    """The matrices of a mixture's experts by their whole names, those of a layer's experts in one: (experts, rows, columns)."""
+    every = model.named_parameters()
+    return [(name, weight) for name, weight in every if weight.dim() == 3 and name.split(".")[-2:-1] == ["experts"]]
+
+
+def all_transposed(model: Any, targets: Sequence[str]) -> bool:
+    """Whether the linear modules that are targets are all transposed, as GPT-2's are."""
+    chosen = [module for name, module in linears_of(model) if is_target(name, targets)]
+    return bool(chosen) and not any(isinstance(module, torch.nn.Linear) for module in chosen)
 
 
 def out_of(module: Any) -> int:
@@ -267,6 +287,16 @@ def in_attention(name: str) -> bool:
     return "attn" in name.lower() or "attention" in name.lower()
 
 
+KINDS = ("auto", "attention", "all")  # of targets, beside lists of names
+ROUTERS = ("gate", "router", "shared_expert_gate")
+
+
+def in_blocks(name: str) -> bool:
+    """Whether a module of this whole name is part of one of a stack's layers, which have numbers, and of no router."""
+    parts = name.split(".")
+    return any(part.isdigit() for part in parts) and not any(part in ROUTERS for part in parts)
+
+
 KEYS = ("k_proj", "key", "k", "k_lin", "key_proj")
 VALUES = ("v_proj", "value", "v", "v_lin", "value_proj")
 FUSED = ("c_attn", "Wqkv", "qkv_proj")  # queries first, then keys, then values, each in one piece
@@ -278,6 +308,8 @@ def makers(model: Any, step: str) -> list[tuple[str, Any, int]]:
     Found by their names, for their shapes are alike; raises Refused where no name is known.
     """
     config = model.config.get_text_config()
+    if not recurrent.attends(model):
+        raise Refused(f"{step} needs attention, and {type(model).__name__} has none", "lora goes on its linear layers")
     heads = int(config.num_attention_heads)
     queries = heads * int(getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads)
     found = []
@@ -314,30 +346,44 @@ def body_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     # a model without any head is its own body
     body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name.startswith(body)]
-    return [name for name in linears if name.rpartition(".")[2] in endings and "pooler" not in name.split(".")]
+    return [name for name in linears if is_target(name, endings) and "pooler" not in name.split(".")]
 
 
 def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
     """Endings of the names of the linear modules that LoRA goes on, in as many parts as tell them from the others: GPT-2 has a
     `c_proj` in its attention and another in its MLP.
 
-    `attention` is the layers' attention projections, `all` every linear layer but the head, a list is taken by name. Found by
-    looking at the model, not at its name. Raises Refused where nothing fits.
+    `auto` is every linear layer of the blocks but routers (arXiv:2305.14314, section 4), `attention` the layers' attention
+    projections, `all` every linear layer but the head, a list is taken by name. Found by looking at the model, not at its name; the
+    experts' matrices are `expert_targets`. Raises Refused where neither fits.
     """
-    linears = [name for name, _ in linears_of(model)]
-    endings = sorted({name.rpartition(".")[2] for name in linears})
-    if targets in ("attention", "all"):
-        wanted = [name for name in linears if targets == "all" or in_attention(name)]
-        others = set(linears) - set(wanted)
+    linears, experts = [name for name, _ in linears_of(model)], [name for name, _ in experts_of(model)]
+    endings = ", ".join(sorted({name.rpartition(".")[2] for name in (*linears, *experts)})) or "none"
+    if targets in KINDS:
+        asks: dict[str, Callable[[str], bool]] = {"auto": in_blocks, "attention": in_attention, "all": bool}
+        wanted = [name for name in linears if asks[str(targets)](name)]
+        others = {*linears, *recurrent.closed(model)} - set(wanted)
         chosen = {_ending(name, others) for name in wanted}
     else:
-        chosen = {targets} if isinstance(targets, str) else set(targets)
-        for name in sorted(chosen):
-            if not any(is_target(own, [name]) for own in linears):
-                raise Refused(f"no linear module is called '{name}' in {type(model).__name__}", f"it has: {', '.join(endings)}")
-    if not chosen:
-        raise Refused(f"{type(model).__name__} has no linear modules for '{targets}'", f"it has: {', '.join(endings) or 'none'}")
+        named = {targets} if isinstance(targets, str) else set(targets)
+        for name in sorted(named):
+            if any(is_target(own, [name]) for own in recurrent.closed(model)):
+                reads = "its mixers read the weights of that one by themselves, and pass by what is laid beside it"
+                raise Refused(f"LoRA cannot go on '{name}' of {type(model).__name__}: {reads}", f"take from: {endings}")
+            if not any(is_target(own, [name]) for own in (*linears, *experts)):
+                raise Refused(f"no linear module is called '{name}' in {type(model).__name__}", f"it has: {endings}")
+        chosen = {name for name in named if any(is_target(own, [name]) for own in linears)}
+    if not chosen and not expert_targets(model, targets):
+        raise Refused(f"{type(model).__name__} has no linear modules for '{targets}'", f"it has: {endings}")
     return sorted(chosen)
+
+
+def expert_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
+    """Endings of the names of the experts' matrices that LoRA goes on: all of them where targets is `auto` or `all`, those that a
+    list names."""
+    named = () if targets in KINDS else (targets,) if isinstance(targets, str) else targets
+    every = [name for name, _ in experts_of(model) if targets in ("auto", "all") or is_target(name, named)]
+    return sorted({".".join(name.split(".")[-2:]) for name in every})
 
 
 def is_target(name: str, targets: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import catalogue, pocket
 from tuneladder.model.cards import cards, cards_for
 from tuneladder.model.inspect import inspect
-from tuneladder.model.memory import Memory, inference, lora_parameters, rule_of_thumb, skeleton_of, training
+from tuneladder.model.memory import BYTES, Memory, hold, inference, lora_parameters, rule_of_thumb, skeleton_of, training
 from tuneladder.model.precision import COMPUTED, PRECISIONS, QUANTISED, Linears, Precision, held, linears
 from tuneladder.types import Base
 
@@ -29,11 +29,13 @@ MOST_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Parts:
-    """What the bill of a base is made of: its linear layers, the weights that each method adds, and why it cannot."""
+    """What the bill of a base is made of: its linear layers, the weights that each method adds, why it cannot, and the weights of a
+    mixture's experts."""
 
     linear: Linears
     added: Mapping[str, int]
     refused: Mapping[str, str]
+    experts: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def check_batch(base: Base, rows: int, length: int | None) -> int:
 
 def parts_of(base: Base, model: Any) -> Parts:
     """The parts of a base as its skeleton has them."""
+    from tuneladder.model.attach import experts_of
     from tuneladder.model.bottleneck import bottleneck_parameters
 
     added = {"full": base.parameters, "prompt_tuning": SOFT * base.width}
@@ -119,7 +122,7 @@ def parts_of(base: Base, model: Any) -> Parts:
             added |= dict.fromkeys(ways, count())
         except Refused as error:
             refused |= dict.fromkeys(ways, error.message)
-    return Parts(linears(model), added, refused)
+    return Parts(linears(model), added, refused, sum(weight.numel() for _, weight in experts_of(model)))
 
 
 def need_of(
@@ -135,7 +138,7 @@ def need_of(
     if way == "answer":
         return inference(base, rows=rows, length=length, dtype=dtype, device=device, held=kept)
     usual, answer = _learned(base, length)
-    return training(
+    need = training(
         base,
         trainable=parts.added[way],
         rows=rows,
@@ -147,6 +150,9 @@ def need_of(
         answer=answer,
         held=kept,
     )
+    # PEFT adds a LoRA on experts to a copy of all of them in every pass
+    copies = hold(parts.experts, 8 * BYTES[dtype]) if way in ("lora", "qlora") else 0
+    return replace(need, activations=need.activations + copies)
 
 
 def _cell(base: Base, parts: Parts, way: Way, precision: Precision, rows: int, length: int) -> Cell:

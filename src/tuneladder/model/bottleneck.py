@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
-from tuneladder.errors import Failed, Refused
+from tuneladder.errors import BadInput, Refused
 from tuneladder.model.attach import (
     Attached,
     Opened,
@@ -107,19 +107,19 @@ def attach_bottlenecks(model: Any, *, r: int, placement: Placement, seed: int, h
 
 
 def open_bottlenecks(model: Any, folder: str) -> Opened:
-    """The model with saved adapters, frozen. Raises Failed where they are those of another base."""
+    """The model with saved adapters, frozen. Raises BadInput where they are those of another base."""
     from safetensors.torch import load_file
 
     kept = put_head(model, load_file(Path(folder) / FILE))
     linears = dict(linears_of(model))
     names = sorted({name.rsplit(".", 2)[0] for name in kept})
     if missing := [name for name in names if name not in linears]:
-        raise Failed(f"the adapter in {folder} has a part for {missing[0]}, which this base has not", "it is another base's")
+        raise BadInput(f"the adapter in {folder} has a part for {missing[0]}, which this base has not", "it is another base's")
     for name in names:
         own = {one.removeprefix(f"{name}."): weight for one, weight in kept.items() if one.startswith(f"{name}.")}
         module = Bottleneck(linears[name], own["down.weight"].shape[0])
         if module.down.weight.shape != own["down.weight"].shape:
-            raise Failed(f"the adapter in {folder} is {own['down.weight'].shape[1]} wide", "it is another base's")
+            raise BadInput(f"the adapter in {folder} is {own['down.weight'].shape[1]} wide", "it is another base's")
         module.load_state_dict(own, strict=False)
         _put(model, name, module.requires_grad_(False), linears[name])
     return model, ()

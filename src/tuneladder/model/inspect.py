@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.model import pocket
+from tuneladder.model import pocket, recurrent
 from tuneladder.store import digest, digest_files
 from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
@@ -302,18 +302,16 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
     text = config.get_text_config(decoder=True) if family == "decoder" else config  # of two stacks, the encoder
     model = _built(config, family, name, trust)
     parameters, active = _count(model, text)
-    heads = int(text.num_attention_heads)
     settings = {
         "architecture": str(config.model_type),
-        "heads": heads,
-        "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
-        "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
-        "mlp": int(_first(text, MLP) or 4 * text.hidden_size),
+        **_layers(text),
         "tie": bool(config.tie_word_embeddings),
         "dtype": str(config.dtype or "float32").removeprefix("torch."),
     }
     if family == "encoder":
         settings["masked"] = reads_masked(config)
+        if any(str(one).endswith(("ForSequenceClassification", "ForTokenClassification")) for one in config.architectures or ()):
+            settings["classes"] = int(config.num_labels)
     if family == "seq2seq":
         settings["decoder_layers"] = int(_first(config, ("num_decoder_layers", "decoder_layers")) or text.num_hidden_layers)
         settings["sentinels"] = _has_sentinels(folder)
@@ -329,12 +327,26 @@ def _describe(folder: Path, name: str, source: Any, location: str, revision: str
         layers=int(text.num_hidden_layers),
         width=int(text.hidden_size),
         vocabulary=int(text.vocab_size),
-        context=_context(text, folder, family),
+        context=_context(text, folder, family, model),
         revision=revision,
         licence=_licence(folder),
         content=content,
         settings=settings,
     )
+
+
+def _layers(text: Any) -> dict[str, int]:
+    """The sizes of attention and MLPs, or of what stands in their place where there is none."""
+    if sizes := recurrent.sizes_of(text):
+        return sizes
+    if not (heads := int(getattr(text, "num_attention_heads", None) or 0)):
+        return {}
+    return {
+        "heads": heads,
+        "kv_heads": int(_first(text, ("num_key_value_heads", "num_kv_heads")) or heads),
+        "head_width": int(_first(text, ("head_dim", "d_kv")) or text.hidden_size // heads),
+        "mlp": int(_first(text, MLP) or 4 * text.hidden_size),
+    }
 
 
 def _config(folder: Path, name: str, trust: bool) -> Any:
@@ -411,10 +423,13 @@ def _first(config: Any, names: Iterable[str]) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _context(text: Any, folder: Path, family: Family) -> int:
-    """Tokens that can be read at once. Encoders' position tables hold rows that are not for tokens, and relative positions have
-    no table: there the tokenizer says."""
+def _context(text: Any, folder: Path, family: Family, model: Any) -> int:
+    """Tokens that can be read at once. Position tables may hold rows that are not for tokens, as RoBERTa's do up to that of its
+    padding, and relative positions have no table: there the tokenizer says."""
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    aside = max((1 + table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None), default=0)
     most = int(_first(text, ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")) or 2048)
+    most -= aside
     path = folder / "tokenizer_config.json"
     if family != "decoder" and path.is_file():
         said = json.loads(path.read_text("utf-8")).get("model_max_length")

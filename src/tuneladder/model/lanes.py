@@ -30,7 +30,9 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
     One on a GPU, which is wide itself; where `trainable` parameters are many, for each lane has gradients of its own, and large
     matrices keep all cores busy; and for a model whose passes are not their own affair.
     """
-    if device != "cpu" or trainable > LARGE or (model is not None and (draws(model, beside_dropout=True) or remembers(model))):
+    if device != "cpu" or trainable > LARGE:
+        return 1
+    if model is not None and (alters(model) or remembers(model) or draws(model, beside_dropout=True)):
         return 1
     return min(MOST, torch.get_num_threads())
 
@@ -59,6 +61,12 @@ def remembers(model: Any) -> bool:
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope.get("rope_type"), *(each.get("rope_type") for each in rope.values() if isinstance(each, dict))]
     return any(kind in ("dynamic", "longrope") for kind in kinds)
+
+
+def alters(model: Any) -> bool:
+    """Whether a pass changes the model while it lasts: PEFT lays a LoRA over a mixture's experts by putting other matrices in their
+    place."""
+    return any(type(module).__name__ == "ParamWrapper" for module in model.modules())
 
 
 class Lanes:

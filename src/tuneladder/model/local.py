@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model import held
+from tuneladder.model import held, recurrent
 from tuneladder.model.batching import (
     MOST_TOKENS,
     Calls,
@@ -27,7 +27,7 @@ from tuneladder.model.batching import (
     running,
     side_by_side,
 )
-from tuneladder.model.lanes import Lanes, lanes_for, remembers
+from tuneladder.model.lanes import Lanes, alters, lanes_for, remembers
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
 from tuneladder.model.writing import Cached, Holding, Reader, write
@@ -39,6 +39,7 @@ MEMORY = 1 << 30
 MOST_WRITTEN = 64
 # Steps of all batches, a token of each row being one, from which on laying weights out beforehand costs less than it saves.
 WORTH_PACKING = 32
+SCANNED = 64  # tokens of a row by which the memory of a scan is reckoned
 
 
 @runtime_checkable
@@ -67,8 +68,10 @@ class LocalEngine:
         config = self._core.config.get_text_config()
         # Of a pass without gradients there live at once the cache of every layer and a handful of one layer's tensors.
         per_token = 4 * config.hidden_size * (2 * config.num_hidden_layers + 16)
+        if sizes := recurrent.sizes_of(config):
+            per_token += 4 * recurrent.scanned(sizes, SCANNED, learning=False) // SCANNED
         self._memory = memory
-        self._lanes = 1 if remembers(self._core) else lanes_for(self._core.device.type)
+        self._lanes = 1 if remembers(self._core) or alters(model) else lanes_for(self._core.device.type)
         self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)) // self._lanes)
         self._rows = max(16, memory // (2 * 8 * config.vocab_size) // self._lanes)
 
@@ -265,7 +268,9 @@ def _one_begins_another(group: Sequence[Encoded]) -> bool:
 
 
 def _looks_everywhere(core: Any, context: int) -> bool:
-    """Whether, by its config, every layer attends to all that a text of this context has said before."""
+    """Whether, by its config, every layer attends to all that a text of this context has said before, and carries nothing else."""
+    if recurrent.carries(core):
+        return False
     config = core.config.get_text_config().to_dict()
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     kinds = set(config.get("layer_types") or ["full_attention"])

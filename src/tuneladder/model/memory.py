@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneladder.errors import Refused
+from tuneladder.model import recurrent
 from tuneladder.types import Base
 
 Method = Literal["full", "adapter"]
@@ -72,18 +73,30 @@ def skeleton_of(base: Base) -> Any:
     return skeleton(config_of(base), base.family, trust=bool(base.settings.get("trust_remote_code")))
 
 
-def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "all", dora: bool = False, model: Any = None) -> int:
+def lora_parameters(base: Base, *, r: int, targets: str | Sequence[str] = "auto", dora: bool = False, model: Any = None) -> int:
     """Parameters of a LoRA on the base's linear modules that `attach.linear_targets` finds, in its skeleton `model` where there is
     one already. Raises Refused where none fits, and for a rank above the width of one."""
-    from tuneladder.model.attach import body_targets, is_target, linear_targets, linears_of, out_of
+    from tuneladder.model.attach import body_targets, expert_targets, experts_of, is_target, linear_targets, linears_of, out_of
 
     model = model or skeleton_of(base)
     chosen = (body_targets if base.family == "encoder" else linear_targets)(model, targets)
     found = [module for name, module in linears_of(model) if is_target(name, chosen)]
-    narrow = min(min(module.weight.shape) for module in found)
+    fused = [weight.shape for name, weight in experts_of(model) if is_target(name, expert_targets(model, targets))]
+    narrow = min(min(shape[-2:]) for shape in (*fused, *(module.weight.shape for module in found)))
     if r > narrow:
         raise Refused(f"rank {r} is above the width of a matrix of {base.name}, which is {narrow}", f"take at most r: {narrow}")
-    return sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) + out_of(module) * int(dora) for module in found)
+    plain = sum(low_rank(module.weight.shape[0], module.weight.shape[1], r) + out_of(module) * int(dora) for module in found)
+    return plain + sum(count * low_rank(rows, columns, r) for count, rows, columns in fused)
+
+
+def expert_copies(base: Base, *, targets: str | Sequence[str], dtype: str) -> int:
+    """Bytes of the experts' matrices that a LoRA on them lies over: PEFT adds it to a copy of all of them in every pass, which
+    the way back reads again."""
+    from tuneladder.model.attach import expert_targets, experts_of, is_target
+
+    model = skeleton_of(base)
+    chosen = expert_targets(model, targets)
+    return sum(hold(weight.numel(), 8 * BYTES[dtype]) for name, weight in experts_of(model) if is_target(name, chosen))
 
 
 def training(
@@ -161,7 +174,10 @@ def inference(
 
 
 def kv_cache(base: Base, *, rows: int, length: int, dtype: str = "float32") -> int:
-    """Bytes of the keys and values of every layer (grouped-query attention: arXiv:2305.13245)."""
+    """Bytes of the keys and values of every layer (grouped-query attention: arXiv:2305.13245), or of the states that stand in their
+    place, which do not grow with what was read."""
+    if state := base.settings.get("state"):
+        return base.layers * int(base.settings["inner"]) * (int(state) + int(base.settings["steps"])) * rows * BYTES[dtype]
     _, kv_heads, head_width, _ = _sizes(base)
     # a seq2seq's decoder keeps what it wrote and what the encoder read: together as many tokens
     layers = _decoder_layers(base) if base.family == "seq2seq" else base.layers
@@ -214,9 +230,11 @@ def _layer(base: Base, rows: int, length: int, size: int, method: Method, attent
 
     The two norms keep their input in fp32, and where weights learn what they scaled; the projections keep what they read only
     where a weight learns from it (under autocast a copy each); attention keeps q, k, v, its output or its weights; the gated MLP
-    keeps gate, its activation and up, and where weights learn their product.
+    keeps gate, its activation and up, and where weights learn their product. What carries a state is scanned in float32.
     """
     tokens = rows * length
+    if base.settings.get("state"):
+        return 4 * rows * recurrent.scanned(base.settings, length, learning=method == "full")
     heads, kv_heads, head_width, mlp = _sizes(base)
     d, q, kv, m = (tokens * width for width in (base.width, heads * head_width, kv_heads * head_width, mlp))
     full = method == "full"

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from tuneladder.errors import Failed
 from tuneladder.model.adapters import open_adapter
@@ -194,7 +195,7 @@ class Shelf:
         try:
             model, fresh = _load(variant, dtype, self.device)
             tokenizer = open_tokenizer(variant.base, variant.weights)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
         if variant.format == WHOLE:
             model.to(self.device)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from tuneladder.model import recurrent
 from tuneladder.model.attach import (
     Attached,
     Opened,
@@ -97,6 +98,8 @@ def attach_prompt(model: Any, ids: Sequence[int], *, seed: int, head: Sequence[s
     table = model.get_input_embeddings()
     start = table(torch.tensor([list(ids)], device=model.device))[0].detach().float()
     settings: dict[str, Any] = {"num_virtual_tokens": len(ids), "token_dim": start.shape[1], "num_transformer_submodules": 1}
+    if not recurrent.attends(model):
+        settings["num_attention_heads"] = 1  # which PEFT asks for, and a prompt has no use for
     if head:
         settings["modules_to_save"] = list(head)
     tuned = get_peft_model(model, PromptTuningConfig(task_type=kind_of(model, head, tags), **settings))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from tuneladder.errors import BadInput
 from tuneladder.model import held
 from tuneladder.model.rows import reading
 from tuneladder.store import digest
@@ -138,9 +139,10 @@ class _Row:
 
 
 class Cached:
-    """Reads with the cache that the model makes itself, prompts padded on the left: right for every decoder of transformers.
+    """Reads with the cache that the model makes itself, prompts padded on the left: right for every decoder of transformers that
+    makes one, be it of keys and values or of the states of its layers.
 
-    `core` is the transformers model inside `model`.
+    `core` is the transformers model inside `model`. Raises BadInput where it makes none.
     """
 
     leave_at = 0.5
@@ -148,7 +150,13 @@ class Cached:
     def __init__(self, model: Any, core: Any) -> None:
         self._model = model
         self._device = core.device
-        self._takes_positions = "position_ids" in inspect.signature(core.forward).parameters
+        takes = inspect.signature(core.forward).parameters
+        self._takes_positions = "position_ids" in takes
+        self._name = next((name for name in ("past_key_values", "cache_params") if name in takes), "")
+        if not self._name:
+            raise BadInput(
+                f"{type(core).__name__} makes no cache to write with", "take a base that does: Mamba, or one with attention"
+            )
 
     def begin(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         width = max(len(prompt) for prompt in prompts)
@@ -161,7 +169,8 @@ class Cached:
         return self._forward(ids_BT, (self._mask_BT.cumsum(-1) - 1).clamp(min=0), last_B)
 
     def spread(self, samples: int) -> None:
-        self._cache.batch_repeat_interleave(samples)
+        # states know no other way to be chosen from than beam search's
+        self._cache.reorder_cache(torch.arange(len(self._mask_BT), device=self._device).repeat_interleave(samples))
         self._mask_BT = self._mask_BT.repeat_interleave(samples, 0)
         self._positions_B = self._positions_B.repeat_interleave(samples, 0)
 
@@ -174,15 +183,17 @@ class Cached:
 
     def keep(self, order: Sequence[int]) -> None:
         keep = torch.tensor(order, device=self._device)
-        self._cache.batch_select_indices(keep)
+        self._cache.reorder_cache(keep)
         self._mask_BT = self._mask_BT[keep]
         self._positions_B = self._positions_B[keep]
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         inputs = {"position_ids": positions} if self._takes_positions else {}
+        if self._name == "past_key_values" or self._cache is None:  # a state has passed the padding by already
+            inputs["attention_mask"] = self._mask_BT
         with reading(self._model, index):
-            out = self._model(input_ids=ids, attention_mask=self._mask_BT, past_key_values=self._cache, use_cache=True, **inputs)
-        self._cache = out.past_key_values
+            out = self._model(input_ids=ids, use_cache=True, **{self._name: self._cache}, **inputs)
+        self._cache = out[self._name]
         logits_BV: torch.Tensor = out.logits
         return logits_BV
 

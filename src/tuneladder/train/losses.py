@@ -8,11 +8,31 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from tuneladder.model.routing import uneven
 from tuneladder.model.rows import bypassing, reading
 from tuneladder.train.batches import Micro
 
 PART = 1 << 23  # logits of one product of the head
 PIECE = 1 << 20  # of them that are made probabilities at once, in float32, while they lie in the cache
+
+
+def next_token_evenly(model: Any, micro: Micro, *, even: float, picks: int) -> torch.Tensor:
+    """`next_token` of a mixture, and in training `even` times how unevenly its routers pick `picks` experts for each token of the
+    micro-batch (arXiv:2101.03961, equation 4), for each learned position."""
+    if not model.training:
+        return next_token(model, micro)
+    packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
+    places = torch.arange(micro.ids.numel(), device=micro.ids.device) if micro.rows is None else micro.rows
+    with reading(model, places):
+        made = model(input_ids=micro.ids, use_cache=False, output_router_logits=True, **packed)
+    return _summed(made.logits, micro) + even * micro.learned * uneven(made.router_logits, picks, _led_to(places, micro.ids))
+
+
+def _led_to(places: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Which of the flattened ids (B * T,) lead up to what is learned at one of the places, that token too: what pads does not."""
+    length = ids.shape[1]
+    last = torch.full((len(ids),), -1, device=ids.device).scatter_reduce(0, places // length, places % length, "amax")
+    return (torch.arange(length, device=ids.device) <= last[:, None] + 1).flatten().float()
 
 
 def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:

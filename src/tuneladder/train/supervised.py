@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory, precision, sublayers
+from tuneladder.model import masked, memory, precision, recurrent, routing, sublayers
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
@@ -47,7 +47,7 @@ from tuneladder.train.batches import (
     with_states,
 )
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
-from tuneladder.train.losses import answer_token, label_of, next_token
+from tuneladder.train.losses import answer_token, label_of, next_token, next_token_evenly
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
 
@@ -102,7 +102,16 @@ def foretell(
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:
         raise Refused(f"{step} teaches an encoder to tag every word that it reads, and the template adds others", "leave it out")
-    limit = min(lessons.max_length or variant.base.context, variant.base.context)
+    base, count = variant.base, len(task.labels)
+    if (own := base.settings.get("classes", count)) != count and base.family == "encoder" and not variant.weights:
+        hint = "take the base that it was made of, or give as many labels"
+        raise Refused(f"{base.name} brings a head of {own} classes, and the task has {count} labels", hint)
+    if lessons.max_length > base.context:
+        hint = "leave it out: longer rows are cut, and the report says how many"
+        raise Refused(
+            f"max_length {lessons.max_length} is more than the {base.context} tokens that {base.name} reads at once", hint
+        )
+    limit = lessons.max_length or base.context
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     epoch = _epoch(task)
@@ -192,7 +201,7 @@ def pad_attention(model: Any, length: int, device: str, *, family: Family = "enc
 
 def packs(model: Any, length: int, device: str) -> bool:
     """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
-    return device == "cpu" and length <= PACKED_BELOW and not draws(model) and pack(model)
+    return device == "cpu" and length <= PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
@@ -329,8 +338,8 @@ def fit(
     top: int = 0,
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
-    stands in the step's `rows.json`. `whole`: all weights learn, and no adapter beside them. `top`:
-    only so many of the last layers learn, and what is below them is computed once."""
+    stands in the step's `rows.json`, and of a mixture what its experts were sent in `routing.json`. `whole`: all weights learn,
+    and no adapter beside them. `top`: only so many of the last layers learn, and what is below them is computed once."""
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
@@ -360,7 +369,10 @@ def fit(
     pad_attention(core, longest, kit.device, family=family)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
-    if family == "decoder" and bare_head(core):
+    mixes = family == "decoder" and routing.mixes(core)
+    if mixes and whole and (even := routing.evening(core)):  # a router that does not learn cannot be made even
+        loss = partial(next_token_evenly, even=even, picks=int(core.config.get_text_config().num_experts_per_tok))
+    elif family == "decoder" and bare_head(core):
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
@@ -403,7 +415,10 @@ def fit(
             rate = probed(model, batches, kit, loss=loss, course=course, dev=looks, lanes=lanes)
         else:
             rate = float(lessons.learning_rate or course.learning_rate)
-        return run(course=replace(course, learning_rate=rate))
+        ticks = run(course=replace(course, learning_rate=rate))
+    if mixes:
+        routing.write_shares(routing.shares(model, core, [row.ids for row in dev or rows]), kit.folder)
+    return ticks
 
 
 @contextlib.contextmanager

@@ -1,0 +1,94 @@
+"""What the steps that learn a LoRA share, whatever the base's weights are held in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model.attach import Attached, attach_lora, body_targets, expert_targets, linear_targets, saved_by_peft
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.memory import expert_copies, lora_parameters
+from tuneladder.model.shelf import Live
+from tuneladder.train.loop import Course
+from tuneladder.train.supervised import Lessons, check, learn_adapter, plan_adapter, refuse_over
+from tuneladder.types import Cost, Kit, Pace, Task, Variant
+
+
+class LowRank(Lessons, Protocol):
+    """The settings of a LoRA: `alpha` 0 is the step's own, `targets` are those of `attach.linear_targets`."""
+
+    @property
+    def r(self) -> int: ...
+
+    @property
+    def alpha(self) -> float: ...
+
+    @property
+    def dropout(self) -> float: ...
+
+    @property
+    def targets(self) -> str | tuple[str, ...]: ...
+
+    @property
+    def warmup(self) -> float: ...
+
+
+def check_low_rank(settings: LowRank, step: str) -> None:
+    """Raises BadInput for settings that no LoRA can have."""
+    if settings.r < 1:
+        raise BadInput(f"{step} cannot have rank {settings.r}", "r is 1 or more; 8 is a good start")
+    if not 0 <= settings.dropout < 1:
+        raise BadInput(f"dropout {settings.dropout} is not a share below 1", "0.1 drops a tenth")
+    if not settings.targets:
+        raise BadInput(f"{step} has no targets", "auto, attention, all, or names of linear modules")
+    check(settings, step, above=("epochs", "batch_size"), at_least=("alpha", "max_length", "learning_rate"), shares=("warmup",))
+
+
+def plan_low_rank(
+    settings: LowRank, variant: Variant, task: Task, pace: Pace, *, step: str, dora: bool = False
+) -> tuple[Variant, Cost]:
+    """The variant with a LoRA that is foretold, and what it costs. Raises Refused."""
+    refuse_over(variant, step)
+    trainable = lora_parameters(variant.base, r=settings.r, targets=settings.targets, dora=dora)
+    copies = expert_copies(variant.base, targets=settings.targets, dtype="bfloat16" if has_bf16(device()) else "float32")
+    if copies and (dora or settings.dropout):
+        what = "dora" if dora else f"dropout {settings.dropout}"
+        raise Refused(f"{what} has no form for the experts of {variant.base.name}", "leave it out, or `targets: attention`")
+    made, cost = plan_adapter(settings, variant, task, pace, step=step, trainable=trainable)
+    return made, replace(cost, memory=cost.memory + copies)
+
+
+def learn_low_rank(
+    settings: LowRank,
+    variant: Variant,
+    task: Task,
+    kit: Kit,
+    *,
+    step: str,
+    alpha: float,
+    dora: bool = False,
+    rslora: bool = False,
+) -> Variant:
+    """The variant with a LoRA of so large an `alpha` that learned from the task's rows. Where nothing else is said, its rate is
+    2e-4 at a width of 4096, and grows as the width shrinks."""
+
+    def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:
+        tuned = attach_lora(
+            live.model,
+            r=settings.r,
+            alpha=alpha,
+            dropout=settings.dropout,
+            targets=(body_targets if head else linear_targets)(live.model, settings.targets),
+            experts=expert_targets(live.model, settings.targets),
+            seed=kit.seed,
+            dora=dora,
+            rslora=rslora,
+            head=head,
+            tags=tags,
+        )
+        return saved_by_peft(tuned)
+
+    course = Course(2e-4 * 4096 / variant.base.width, warmup=settings.warmup)
+    return learn_adapter(settings, variant, task, kit, step=step, course=course, attach=attach)
