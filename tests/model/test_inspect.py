@@ -100,11 +100,13 @@ def test_a_mixture_of_experts_has_fewer_active_parameters(
 
 
 def test_families(tmp_path: Path) -> None:
-    from transformers import BertConfig, GPT2Config, T5Config
+    from transformers import BertConfig, GPT2Config, RobertaConfig, T5Config
 
     bert = inspect(write(tmp_path / "bert", BertConfig(), tokenizer_config__json='{"model_max_length": 256}'))
     assert (bert.family, bert.context) == ("encoder", 256)
     assert bert.parameters == pytest.approx(109.5e6, rel=0.01)
+    # two rows of its table are not for tokens
+    assert inspect(write(tmp_path / "roberta", RobertaConfig(max_position_embeddings=514))).context == 512
     assert inspect(write(tmp_path / "t5", T5Config())).family == "seq2seq"
     gpt2 = inspect(write(tmp_path / "gpt2", GPT2Config()))
     assert (gpt2.family, gpt2.layers, gpt2.width, gpt2.context) == ("decoder", 12, 768, 1024)
