@@ -136,6 +136,11 @@ def _within(error: OSError, folder: Path) -> bool:
     return named.is_relative_to(folder) or folder.is_relative_to(named)
 
 
+def is_node(folder: Path) -> bool:
+    """Whether a folder is a finished node of a store: what it holds was made for exactly what its key says."""
+    return (folder / "done.json").is_file()
+
+
 def resident(folder: Path) -> int:
     """Bytes of the files under a folder, the checkpoints of a training that may go on left out."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
@@ -154,11 +159,11 @@ class Store:
     def find(self, key: str) -> Path | None:
         """The folder of a finished node, or None."""
         folder = self.root / key
-        return folder if (folder / "done.json").is_file() else None
+        return folder if is_node(folder) else None
 
     def cut(self, key: str) -> Path | None:
         """The furthest folder of a node that a budget cut short, or None."""
-        folders = [path for path in self.root.glob(f"{key}@*") if (path / "done.json").is_file()]
+        folders = [path for path in self.root.glob(f"{key}@*") if is_node(path)]
         return max(folders, key=lambda path: int(path.name.rpartition("@")[2]), default=None)
 
     def once(self, key: str, make: Callable[[Path], Mapping[str, Any]], *, budget: float | None = None) -> Path:
@@ -174,7 +179,7 @@ class Store:
             if folder := self._finished(key, budget):
                 return folder
             part = self.root / f"{key}.part"
-            if (part / "done.json").is_file():  # killed between the last two strokes
+            if is_node(part):  # killed between the last two strokes
                 self._settle(key, part)
                 if folder := self._finished(key, budget):
                     return folder

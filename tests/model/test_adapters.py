@@ -108,6 +108,15 @@ def test_a_base_that_moved_keeps_its_adapters(copy, tiny_folder, tmp_path):
     assert model.peft_config["default"].r == 2
 
 
+def test_a_store_trusts_its_keys(copy, tiny_folder, tmp_path):
+    """The same base may lie in two places, and a node is keyed by what it holds."""
+    twin = Path(shutil.copytree(tiny_folder, tmp_path / "twin"))
+    with pytest.raises(BadInput, match="was made for tiny"):
+        opened(copy, twin)
+    (copy / "done.json").write_text("{}")
+    opened(copy, twin)
+
+
 def test_the_shelf_is_whole_after_a_broken_adapter(copy, tiny_folder, fingerprint):
     shelf, root = Shelf("cpu", dtype=torch.float32), Variant(inspect(str(tiny_folder)), Prompt())
     before = fingerprint(shelf, root)

@@ -10,6 +10,7 @@ from typing import Any
 from tuneladder.errors import BadInput
 from tuneladder.model import bottleneck, soft
 from tuneladder.model.attach import CONFIG, Opened
+from tuneladder.store import is_node
 
 OURS = (soft.OURS, bottleneck.KIND)  # which PEFT has no form for
 OPENERS: dict[str, Callable[[Any, str], Opened]] = {
@@ -75,7 +76,8 @@ def open_adapter(model: Any, folder: str) -> Opened:
         raise BadInput(f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}", _of(name)) from error
     if missing := sorted(_asked(opened[0]) - weights):
         raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name))
-    if name and here and name != here:
+    # a node of a store is keyed by what its base holds, wherever that lies now
+    if name and here and name != here and not is_node(Path(folder)):
         raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name))
     return opened
 
