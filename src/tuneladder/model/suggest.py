@@ -125,6 +125,10 @@ def parts_near(base: Base) -> Parts:
     # two matrices, or three where the MLP is gated
     matrices = 0 if mixture else round((weights - attentions * projections) / (stacks * width * mlp))
     ends = attentions * (4 * width + 2 * q + 2 * kv) + stacks * matrices * (width + mlp)
+    experts = 0
+    if mixture:  # each has two matrices, what opens and what goes up in one
+        experts = round((base.parameters - embeddings(base) - weights) / (stacks * 3 * width * mlp)) * stacks
+        ends += experts * (2 * width + 3 * mlp)
     made = attentions * (q + 2 * kv + width) + stacks * ((matrices - 1) * mlp + width if matrices else 0)
     added = {"full": base.parameters, "prompt_tuning": SOFT * width, "lora": R * ends, "qlora": R * ends}
-    return Parts(Linears(weights, made), added, {})
+    return Parts(Linears(weights, made), added, {}, experts * 3 * width * mlp)
