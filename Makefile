@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(BIN)/tuneladder climb
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

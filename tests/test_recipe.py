@@ -348,6 +348,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_length": 36,
         "warmup": 0.9,
     },
+    "qlora": {
+        "form": "int8",
+        "r": 2,
+        "alpha": 5.0,
+        "dropout": 0.5,
+        "targets": "attention",
+        "learning_rate": 0.02,
+        "epochs": 2.0,
+        "batch_size": 3,
+        "max_length": 36,
+        "warmup": 0.9,
+    },
     "full": {"learning_rate": 0.02, "epochs": 2.0, "batch_size": 3, "max_length": 36, "weight_decay": 0.9, "warmup": 0.9},
     "linear_probe": {"head": "centroid", "strength": 7.0},
     "adapter": {
@@ -386,6 +398,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 QUICK: dict[str, dict[str, Any]] = {
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
+    "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "full": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
     "adapter": {"r": 4, "epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
     "ia3": {"epochs": 1.0, "batch_size": 6},

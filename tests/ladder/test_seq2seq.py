@@ -15,7 +15,12 @@ from tuneladder.ladder.report import write_card
 from tuneladder.types import Pick
 
 LORA, FULL = {"lora": {"epochs": 1, "batch_size": 8}}, {"full": {"epochs": 1, "batch_size": 8}}
-OVER = [{"prompt_tuning": {"epochs": 1}}, {"prefix_tuning": {"epochs": 1}}, {"adapter": {"epochs": 1}}, {"qlora": {"epochs": 1}}]
+OVER = [
+    {"prompt_tuning": {"epochs": 1}},
+    {"prefix_tuning": {"epochs": 1}},
+    {"adapter": {"epochs": 1}},
+    {"qlora": {"form": "int8", "epochs": 1}},
+]
 RUNGS = ["zero_shot", {"few_shot": {"shots": 2}}, LORA, FULL, *OVER, "linear_probe", "sentence_distil", "pretrain"]
 
 

@@ -21,7 +21,7 @@ SMALL = {
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
-    "qlora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "sentence_distil": {"tokens": 1500, "length": 32, "batch_size": 8, "learning_rate": 2e-3, "looks": 4},
     "pretrain": {"tokens": 1024, "length": 32, "batch_size": 4, "learning_rate": 2e-3, "looks": 4, "compile": "off"},

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory, recurrent
 from tuneladder.model.attach import expert_targets, linear_targets
+from tuneladder.model.bill import bill
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.memory import skeleton_of
@@ -149,8 +150,9 @@ def test_sizes(shaped):
     assert memory.expert_copies(mixtral, targets="auto", dtype="float32") == mixtral.layers * 4 * 3 * 32 * 48 * 4
     assert memory.expert_copies(mixtral, targets="attention", dtype="float32") == 0
     for base in (mixtral, mamba, mamba2):
-        table = dict(memory.table_of(base))
-        assert table["to hold"]["fp32"] < table["to train, lora r=8"]["fp32"] < table["to train, full"]["fp32"]
+        cells = bill(base).cells
+        hold, lora, full = (cells[way]["fp32"].need for way in ("hold", "lora", "full"))
+        assert hold.total < lora.total < full.total
 
 
 @pytest.mark.parametrize("name", STATES)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from tuneladder.errors import Failed, Refused
+from tuneladder.errors import BadInput, Failed, Refused
 from tuneladder.model.attach import attach_lora, linear_targets, merged, save_adapter
 from tuneladder.model.shelf import Shelf
 from tuneladder.types import Base, Prompt, Turn, Variant
@@ -181,7 +182,8 @@ def test_a_model_is_lent_to_one_at_a_time(shelf, root):
 def test_a_broken_adapter_leaves_the_base_whole(shelf, root, fingerprint, tmp_path):
     before = fingerprint(shelf, root)
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "target_modules": ["nothing_is_called_this"]}')
-    with pytest.raises(ValueError, match="nothing_is_called_this"), shelf.live(replace(root, adapter=str(tmp_path))):
+    save_file({}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(BadInput, match="nothing_is_called_this"), shelf.live(replace(root, adapter=str(tmp_path))):
         pass
     assert fingerprint(shelf, root) == before
 

@@ -14,7 +14,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
 from tuneladder.model.attach import merged
-from tuneladder.model.inspect import inspect
+from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.precision import QUANTISED
 from tuneladder.model.quantized import settings_of, settle
 from tuneladder.model.shelf import Shelf
@@ -148,6 +148,10 @@ def test_what_it_refuses(monkeypatch, bases, made, tiny_task):
         Qlora(r=500).plan(root, tiny_task, PACE)
     with pytest.raises(Refused, match="another adapter"):
         Lora().plan(made["nf4"], tiny_task, PACE)
+    narrow = from_shape("narrow", {"layers": 1, "width": 32, "heads": 2, "mlp": 48, "vocabulary": 300})
+    with pytest.raises(Refused, match="no matrix of narrow has rows of whole blocks of 64"):
+        Qlora().plan(replace(root, base=narrow), tiny_task, PACE)
+    Qlora(form="int8").plan(replace(root, base=narrow), tiny_task, PACE)
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else found(name, *rest))
     with pytest.raises(Refused, match="bitsandbytes is missing") as refused:

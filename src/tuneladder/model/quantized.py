@@ -13,7 +13,9 @@ import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.attach import in_to, linears_of
+from tuneladder.model.memory import skeleton_of
 from tuneladder.model.precision import BLOCK
+from tuneladder.types import Base
 
 # PEFT imports bitsandbytes wherever it is installed: it says that it would like more kernels, and of every product in int8 that its
 # input is rounded
@@ -22,12 +24,15 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 WHOLE = "transformers"  # the format of a variant whose weights are held as they are
 
 
-def refuse_quantized(step: str, form: str, *, device: str) -> None:
-    """Raises Refused where weights cannot be held in this form."""
+def refuse_quantized(step: str, form: str, base: Base, *, device: str) -> None:
+    """Raises Refused where weights cannot be held in this form, or none of the base's would be."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise Refused(f"{step} holds weights in {form}, for which bitsandbytes is missing", "pip install 'tuneladder[quant]'")
     if device == "mps":
         raise Refused(f"{step} holds weights in {form}, which bitsandbytes cannot do on {device}", "take `lora`")
+    model = skeleton_of(base)
+    if not {name for name, _ in linears_of(model)} - {*untouched(model, form)}:
+        raise Refused(f"no matrix of {base.name} has rows of whole blocks of {BLOCK} weights, as {form} needs", "form: int8")
 
 
 def settings_of(form: str, kind: Any, location: str, *, dtype: torch.dtype | None = None, **named: Any) -> dict[str, Any]:

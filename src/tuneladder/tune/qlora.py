@@ -42,7 +42,7 @@ class Qlora:
         check_low_rank(self, "qlora")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
-        refuse_quantized("qlora", self.form, device=device())
+        refuse_quantized("qlora", self.form, variant.base, device=device())
         return plan_low_rank(self, replace(variant, format=self.form), task, pace, step="qlora")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
