@@ -127,7 +127,7 @@ def scatter(
         texts = [point.number]
         if point.picked or len(points) <= MOST_NAMES:
             texts = [f"{point.number}\u2002{point.label}", f"{point.number}\u2002{_short(point.label, 24)}", point.number]
-        x, y, text, box = _place(texts, x_at(point.x), y_at(point.y), [*obstacles, *theirs], inside)
+        x, y, text, box = _place(texts, x_at(point.x), y_at(point.y), [*obstacles, *theirs], inside, picked=point.picked)
         obstacles.append((box, 12.0))
         out.append(_text(x, y, text, "label strong" if point.picked else "label", "start"))
     return Markup("".join(out) + "</svg>")
@@ -188,14 +188,15 @@ def _front(
 
 
 def _place(
-    texts: Sequence[str], x: float, y: float, obstacles: Sequence[tuple[Box, float]], inside: Box
+    texts: Sequence[str], x: float, y: float, obstacles: Sequence[tuple[Box, float]], inside: Box, *, picked: bool
 ) -> tuple[float, float, str, Box]:
-    """Where the label goes: the place around the mark that covers least, for the first of the texts that finds a free one."""
+    """Where the label goes: the place around the mark that covers least, for the first of the texts that finds a free one. That of
+    the pick is bold, and stands off its ring."""
     best: tuple[float, float, float, str, Box] | None = None
     for text in texts:
-        wide = LETTER * len(text)
+        wide, off = (1.12 * LETTER * len(text), 17) if picked else (LETTER * len(text), 13)
         for shift in (0, -15, 15, -28, 28, -42, 42, -56, 56):
-            for start in (x + 13, x - 13 - wide, x - wide / 2):
+            for start in (x + off, x - off - wide, x - wide / 2):
                 if start == x - wide / 2 and abs(shift) < 15:
                     continue
                 box = Box(start - 2, y + shift - 8, start + wide + 2, y + shift + 8)
