@@ -46,6 +46,7 @@ from tuneladder.train.batches import (
     side_by_side,
     with_states,
 )
+from tuneladder.train.corrupting import times_of
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
 from tuneladder.train.losses import answer_token, label_of, next_token, next_token_evenly
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
@@ -311,6 +312,8 @@ def learn_weights(
     with _borrowed(variant, wanted, kit, torch.float32) as live:
         model = merged(live.model).requires_grad_(False)
         choose(model, head_modules(model, live.fresh) if wanted.head else ())
+        if variant.base.family == "seq2seq":  # rates that a T5's weights bear, as in its pretraining
+            course = replace(course, times=times_of(model))
         ticks = fit(lessons, model, live, variant, task, kit, course=course, whole=whole, top=top)
         save_weights(model, live.tokenizer, kit, ticks)
     return with_weights(wanted, step, kit.folder)
