@@ -2,13 +2,18 @@
 with a card written from its figures. The run's folder has the base's name.
 
 python recipes/ship_pocket.py runs/pocket-decoder [FOLDER]      another folder than the package's own
+
+A run that went on from the base in the package (`tuneladder climb recipes/pocket-encoder.yaml base=pocket-encoder ...`) is its
+next edition: the card tells the steps of both.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +105,9 @@ def main(run: Path, assets: Path = ASSETS) -> None:
     # each step of the rung ends a shorter rung of the recipe, which shares its node
     parts = [next(each for each in found["rungs"] if each["steps"] == rung["steps"][: at + 1]) for at in range(len(rung["steps"]))]
     logs = [_ticks(run.parent / ".store" / each["node"]) for each in parts]
-    (place / "README.md").write_text(card(name, found, rung, logs), encoding="utf-8")
+    goes_on = Path(found["bases"][0]["location"]).name == name  # what has random weights lies under its key
+    earlier = re.findall(r"^- \w+: [\d,]+ tokens .*$", (ASSETS / name / "README.md").read_text("utf-8"), re.M) if goes_on else []
+    (place / "README.md").write_text(card(name, found, rung, logs, earlier), encoding="utf-8")
     size = sum(path.stat().st_size for path in place.iterdir())
     print(f"{place}: {size / 1e6:.1f} MB")
 
@@ -109,8 +116,11 @@ def _ticks(node: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (node / "log.jsonl").read_text("utf-8").splitlines()]
 
 
-def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list[dict[str, Any]]]) -> str:
-    """The card: what the base is, what it read, how long it took, and its bits per byte beside what needs no network."""
+def card(
+    name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list[dict[str, Any]]], earlier: Sequence[str] = ()
+) -> str:
+    """The card: what the base is, what it read, how long it took, and its bits per byte beside what needs no network. `earlier`
+    are the lines of the steps that the edition before went through, where the run went on from it."""
     base, words = found["bases"][0], WORDS[name]
     root = found["rungs"][0]["test"]
     decoder = base["settings"].get("decoder_layers")  # a seq2seq has two stacks, and reads and writes of what it sees
@@ -130,6 +140,7 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
         f"recipes/{name}.yaml`. Its tokenizer is a byte-level BPE trained on the same text.",
         "",
     ]
+    lines += earlier
     for step, ticks in zip(rung["steps"], logs, strict=True):
         last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
         lines.append(
@@ -143,7 +154,7 @@ def card(name: str, found: dict[str, Any], rung: dict[str, Any], logs: list[list
         "",
         f"On passages that training never read, 95 % intervals by bootstrap over passages. {words.read}",
         "",
-        f"| source | {name} | random weights | xz | order-5 n-gram | what it is |",
+        f"| source | {name} | {'the edition before' if earlier else 'random weights'} | xz | order-5 n-gram | what it is |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for metric in sorted(rung["test"], key=lambda metric: (metric != "bits_per_byte", metric)):

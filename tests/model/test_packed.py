@@ -9,18 +9,19 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 from tuneladder.model.packed import NAME, attend, grid_of, pack
+from tuneladder.model.trunk import fuse
 from tuneladder.task.encode import Encoded
-from tuneladder.train.batches import pad, padded_length, side_by_side
+from tuneladder.train.batches import beginning, pad, padded_length, side_by_side
 from tuneladder.train.losses import next_token
 
 LENGTHS = (7, 3, 12, 1, 9)
 SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
-def rows(count=9):
+def rows(count=9, begin=()):
     draw = torch.Generator().manual_seed(3)
     sizes = torch.randint(4, 30, (count,), generator=draw).tolist()
-    made = [torch.randint(1, 64, (size,), generator=draw).tolist() for size in sizes]
+    made = [[*begin, *torch.randint(1, 64, (size,), generator=draw).tolist()] for size in sizes]
     return [Encoded(ids, [place >= len(ids) - 2 for place in range(len(ids))], 0) for ids in made]
 
 
@@ -48,6 +49,29 @@ def test_attention_and_its_gradients_are_those_of_each_row(causal, shared):
         torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [1, 2, 6])
+@pytest.mark.parametrize(("before", "lengths"), [(5, LENGTHS), (3, (4, 4)), (70, (90, 130, 1))])
+def test_what_all_rows_begin_with_stands_once_and_has_all_their_gradients(shared, before, lengths):
+    torch.manual_seed(0)
+    total = before + sum(lengths)
+    q, k, v = (torch.randn(1, heads, total, 8, dtype=torch.float64, requires_grad=True) for heads in (6, shared, shared))
+    grid = grid_of(lengths, before=before)
+    assert grid.positions.tolist() == [[*range(before), *(before + place for length in lengths for place in range(length))]]
+    found, _ = attend(None, q, k, v, None, grid=grid, scaling=0.3)
+    parts = [(tensor[:, :, :before], torch.split(tensor[:, :, before:], lengths, dim=2)) for tensor in (q, k, v)]
+    whole = [
+        torch.nn.functional.scaled_dot_product_attention(*row, is_causal=True, scale=0.3, enable_gqa=True)
+        for row in zip(*([torch.cat([first, own], 2) for own in rest] for first, rest in parts), strict=True)
+    ]
+    expected = torch.cat([whole[0][:, :, :before], *(row[:, :, before:] for row in whole)], dim=2).transpose(1, 2)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    towards = torch.randn_like(expected)
+    ours = torch.autograd.grad(found, (q, k, v), towards.to(found.dtype))
+    theirs = torch.autograd.grad(expected, (q, k, v), towards)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_grid_holds_each_token_once():
     grid = grid_of(LENGTHS)
     assert (grid.rows, grid.longest) == (5, 12)
@@ -66,10 +90,11 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(name):
+@pytest.mark.parametrize("once", [False, True])
+def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(name, once):
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(deepcopy(CONFIGS[name])).float()
-    data = rows()
+    data = rows(begin=tuple(range(20, 32)) if once else ())
     learned = sum(sum(row.learn) for row in data)
 
     def measured(micros):
@@ -79,15 +104,31 @@ def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(name):
     loss, gradients = measured([pad(data)])
     assert pack(model)
     assert model.config._attn_implementation == NAME
+    assert fuse(model) == (name != "gpt2")
+    saved = 12 * len(data) if once else 0
     for tokens, lanes in ((1000, 1), (60, 1), (200, 3)):
-        micros = side_by_side(data, tokens=tokens, lanes=lanes)
+        micros = side_by_side(data, tokens=tokens, lanes=lanes, once=True)
         assert sum(micro.learned for micro in micros) == learned
-        assert sum(micro.ids.numel() for micro in micros) <= sum(len(row.ids) for row in data) + 16 * len(micros)
+        assert sum(micro.ids.numel() for micro in micros) <= sum(len(row.ids) for row in data) - saved + 28 * len(micros)
         found, others = measured(micros)
         torch.testing.assert_close(found, loss, rtol=1e-5, atol=1e-6)
         for mine, other in zip(others, gradients, strict=True):
             if other is not None:
                 torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_learned_or_foretells_it_stands_in_each_row():
+    def row(ids, first):
+        return Encoded(ids, [place >= first for place in range(len(ids))], 0)
+
+    same = list(range(1, 21))
+    assert beginning([row([*same, 40], 20), row([*same, 41, 42], 20)]) == 19
+    assert beginning([row(same, 12), row(same, 15)]) == 11
+    assert beginning([row([*same, 40], 20), row([1, 50, 51], 2)]) == 0  # too short a beginning
+    assert beginning([row([*same, 40], 20)]) == 0  # nothing to share it with
+    (micro,) = side_by_side([row([*same, 40], 20), row([*same, 41, 42], 20)], tokens=100, once=True)
+    assert micro.targets.tolist() == [40, 41, 42]
+    assert micro.ids[0, micro.rows].tolist() == [20, 20, 41]
 
 
 def test_what_cannot_be_packed_is_left_as_it_was():

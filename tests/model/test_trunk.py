@@ -50,10 +50,10 @@ def made(config, targets=(), *, dropout=0.0):
     return model, core
 
 
-def measured(model, *, autocast=False):
+def measured(model, *, autocast=False, bare=False):
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        loss = next_token(model, micro())
+        loss = next_token(model, micro(), bare=bare)
     return [loss.detach(), *(own.float() for own in torch.autograd.grad(loss, weights))]
 
 
@@ -63,8 +63,21 @@ def test_loss_and_gradients_are_those_of_the_layers_own_way(config, targets):
     model, core = made(config(**SMALL), targets)
     expected = measured(model)
     assert fuse(core)
-    for mine, own in zip(measured(model), expected, strict=True):
-        torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-3 * float(own.abs().max()))
+    for bare in (False, True):  # with a bare head the last layer goes on with what is read alone
+        for mine, own in zip(measured(model, bare=bare), expected, strict=True):
+            torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-3 * float(own.abs().max()))
+
+
+def test_the_last_layer_computes_what_is_read_alone():
+    _, core = made(LlamaConfig(**SMALL))
+    assert fuse(core)
+    sizes = []
+    hooks = [layer.register_forward_hook(lambda own, given, out: sizes.append(out.shape[1])) for layer in core.model.layers]
+    rows = micro()
+    next_token(core, rows, bare=True)
+    for hook in hooks:
+        hook.remove()
+    assert sizes == [rows.ids.shape[1], len(rows.rows)]
 
 
 @pytest.mark.parametrize("targets", [(), ("q_proj", "v_proj")], ids=["full", "qv"])

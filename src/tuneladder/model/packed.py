@@ -3,8 +3,11 @@
 Only attention must know where a row ends. Here it gathers the rows into a grid, attends within each, and puts the answers back:
 an attention implementation registered with transformers, to which the model hands the grid on as it does any keyword.
 
-Shapes: S tokens in the sequence, R rows, T tokens of the longest row, t of a stretch of it, H heads, K key-value heads, D their
-width.
+What all rows begin with (an instruction, shots) may stand once before them: under causal attention it is the same in each, and so
+is what a model makes of it. Its gradient is the sum of what each row has of it.
+
+Shapes: S tokens in the sequence, P of them in what all rows begin with, R rows, T tokens of the longest row, t of a stretch of it,
+H heads, K key-value heads, D their width.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ TILE = 64  # queries of a stretch, at least: shorter ones make products that no 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where S tokens lie in R rows. `places` (R*T,) is each cell's token, 0 for an empty one; `cells` (S,) each token's cell;
-    `empty` (R*T, 1, 1) are the cells without a token; `hidden` (R, T, T) the pairs that may not see one another. `full`: no cell is
-    empty, and tokens and cells are the same."""
+    """Where S tokens lie in R rows, behind the P of what all rows begin with. `places` (R*T,) is each cell's token, counted behind
+    those, 0 for an empty one; `cells` (S - P,) each token's cell; `empty` (R*T, 1, 1) are the cells without a token; `hidden`
+    (R, T, T) the pairs that may not see one another. `full`: no cell is empty, and tokens and cells are the same. `beginning` is
+    the grid of what all rows begin with."""
 
     rows: int
     longest: int
@@ -34,6 +38,12 @@ class Grid:
     hidden: torch.Tensor
     causal: bool
     full: bool
+    beginning: Grid | None = None
+
+    @property
+    def before(self) -> int:
+        """P, 0 where rows have nothing in common."""
+        return self.beginning.longest if self.beginning else 0
 
     def tiles(self) -> list[tuple[int, int]]:
         """The stretches of queries that attend together. Under causal attention none needs the keys behind its end: in eight
@@ -44,8 +54,10 @@ class Grid:
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def grid_of(lengths: Sequence[int], *, causal: bool = True) -> Grid:
-    """The grid of rows of these lengths that stand one after another."""
+def grid_of(lengths: Sequence[int], *, causal: bool = True, before: int = 0) -> Grid:
+    """The grid of rows of these lengths that stand one after another, behind `before` tokens with which all of them begin and which
+    their lengths leave out."""
+    assert causal or not before, "what sees the rows is not the same in each"
     rows, longest = len(lengths), max(lengths)
     sizes = torch.tensor(lengths)
     within = torch.arange(longest)
@@ -57,17 +69,18 @@ def grid_of(lengths: Sequence[int], *, causal: bool = True) -> Grid:
     return Grid(
         rows,
         longest,
-        within.repeat(rows, 1)[full][None],
+        torch.cat([torch.arange(before), within.repeat(rows, 1)[full] + before])[None],
         places,
         cells,
         ~full.flatten()[:, None, None],
         hidden.expand(rows, longest, longest),
         causal,
         len(cells) == rows * longest,
+        grid_of([before]) if before else None,
     )
 
 
-Kept = tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
+Kept = tuple[torch.Tensor, ...]  # keys, values, the queries of each stretch, the weights of each; then those of the beginning
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> tuple[torch.Tensor, Kept]:
@@ -77,50 +90,72 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scal
     Keys that several queries share (arXiv:2305.13245) are not copied for each. The kernels under `torch.softmax` are called, which
     sum in float32 and which autocast leaves alone.
     """
-    heads, shared = q.shape[1], k.shape[1]
-    cells, keys, values = _cells(q * scaling, shared, grid), _laid(k, grid), _laid(v, grid)
+    heads, shared, before = q.shape[1], k.shape[1], grid.before
+    cells, keys, values = _cells(q[before:] * scaling, shared, grid), _behind(k, grid), _behind(v, grid)
     out = cells.new_empty(cells.shape)
     queries, weights = [], []
     for start, end in grid.tiles():
         own = _batch(cells[:, start:end])
-        scores = torch.bmm(own, keys[:, :end].transpose(1, 2))
-        grown = scores.view(grid.rows, shared, heads // shared, end - start, end)
+        scores = torch.bmm(own, keys[:, : before + end].transpose(1, 2))
+        grown = scores.view(grid.rows, shared, heads // shared, end - start, before + end)
         if grid.causal:  # what lies before the stretch is seen by all of it
-            grown[..., start:].masked_fill_(grid.hidden[:, None, None, start:end, start:end], -torch.inf)
+            grown[..., before + start :].masked_fill_(grid.hidden[:, None, None, start:end, start:end], -torch.inf)
         else:
             grown.masked_fill_(grid.hidden[:, None, None, :1], -torch.inf)
         seen = torch.ops.aten._softmax(scores, -1, False)
-        _unbatch(torch.bmm(seen, values[:, :end]), out[:, start:end])
+        _unbatch(torch.bmm(seen, values[:, : before + end]), out[:, start:end])
         queries.append(own)
         weights.append(seen)
-    return _tokens(out, heads, grid), (keys, values, tuple(queries), tuple(weights))
+    made, kept = _tokens(out, heads, grid), (keys, values, *queries, *weights)
+    if grid.beginning is None:
+        return made, kept
+    first, kept_of_it = attended(q[:before], k[:before], v[:before], grid.beginning, scaling)
+    return torch.cat([first, made]), (*kept, *kept_of_it)
 
 
 def attended_back(
-    gradient: torch.Tensor, kept: Kept, grid: Grid, scaling: float
+    gradient: torch.Tensor, kept: Sequence[torch.Tensor], grid: Grid, scaling: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The gradients of q (S, H, D), k and v (S, K, D), given that of what `attended` gave."""
-    keys, values, queries, weights = kept
+    tiles, before = grid.tiles(), grid.before
+    keys, values, *rest = kept[: 2 + 2 * len(tiles)]
     heads, width = gradient.shape[1:]
     shared = keys.shape[0] // grid.rows
-    towards = _cells(gradient, shared, grid, blank=True)
+    towards = _cells(gradient[before:], shared, grid, blank=True)
     to_q = towards.new_empty(towards.shape)
     to_k = to_v = towards.new_empty(0)
     # the last stretch sees every key: its gradients are the sums that the others are added to
-    for (start, end), own, seen in reversed(list(zip(grid.tiles(), queries, weights, strict=True))):
+    for (start, end), own, seen in reversed(list(zip(tiles, rest[: len(tiles)], rest[len(tiles) :], strict=True))):
+        seeing = before + end
         out = _batch(towards[:, start:end])
-        back = torch.bmm(out, values[:, :end].transpose(1, 2))
+        back = torch.bmm(out, values[:, :seeing].transpose(1, 2))
         back = torch.ops.aten._softmax_backward_data(back, seen, -1, back.dtype)
-        _unbatch(torch.bmm(back, keys[:, :end]), to_q[:, start:end])
+        _unbatch(torch.bmm(back, keys[:, :seeing]), to_q[:, start:end])
         of_k, of_v = torch.bmm(back.transpose(1, 2), own), torch.bmm(seen.transpose(1, 2), out)
         if end == grid.longest:
             to_k, to_v = of_k, of_v
         else:
-            to_k[:, :end] += of_k
-            to_v[:, :end] += of_v
-    lifted = (part.view(grid.rows, shared, grid.longest, width).transpose(1, 2) for part in (to_k, to_v))
-    of_k, of_v = (_tokens(part, shared, grid) for part in lifted)
-    return _tokens(to_q, heads, grid).mul_(scaling), of_k, of_v
+            to_k[:, :seeing] += of_k
+            to_v[:, :seeing] += of_v
+    lifted = [part.view(grid.rows, shared, -1, width).transpose(1, 2) for part in (to_k, to_v)]  # (R, P + T, K, D)
+    of_q, of_k, of_v = _tokens(to_q, heads, grid), *(_tokens(part[:, before:], shared, grid) for part in lifted)
+    of_q.mul_(scaling)
+    if grid.beginning is None:
+        return of_q, of_k, of_v
+    first = attended_back(gradient[:before], kept[2 + 2 * len(tiles) :], grid.beginning, scaling)
+    for own, part in zip(first[1:], lifted, strict=True):
+        own += part[:, :before].sum(0)
+    both = zip(first, (of_q, of_k, of_v), strict=True)
+    return tuple(torch.cat(pair) for pair in both)  # type: ignore[return-value]
+
+
+def _behind(tensor: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(S, K, D) -> (R*K, P + T, D): each row behind what all begin with."""
+    own = _laid(tensor[grid.before :], grid)
+    if grid.beginning is None:
+        return own
+    first = _laid(tensor[: grid.before], grid.beginning)
+    return torch.cat([first.expand(grid.rows, *first.shape).flatten(0, 1), own], dim=1)
 
 
 def _cells(tensor: torch.Tensor, shared: int, grid: Grid, *, blank: bool = False) -> torch.Tensor:
@@ -163,16 +198,14 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, scaling: float) -> torch.Tensor:
         """q (1, H, S, D), k and v (1, K, S, D) -> (1, S, H, D)."""
         q, k, v = (own[0].transpose(0, 1) for own in (q, k, v))
-        out, (keys, values, queries, weights) = attended(q, k, v, grid, scaling)
-        ctx.save_for_backward(keys, values, *queries, *weights)
+        out, kept = attended(q, k, v, grid, scaling)
+        ctx.save_for_backward(*kept)
         ctx.grid, ctx.scaling = grid, scaling
         return out[None]
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        keys, values, *rest = ctx.saved_tensors
-        kept = (keys, values, tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :]))
-        found = attended_back(gradient[0], kept, ctx.grid, ctx.scaling)
+        found = attended_back(gradient[0], ctx.saved_tensors, ctx.grid, ctx.scaling)
         return *(part.transpose(0, 1)[None] for part in found), None, None
 
 
@@ -201,7 +234,8 @@ def attend(
 
 def pack(model: Any) -> bool:
     """Set the model to packed attention where it then says what it said of padded rows, and of each row the same to the bit
-    whatever stands beside it; both are tried. Else leave it as it is.
+    whatever stands beside it, and of rows behind what all begin with what it says of them whole; all is tried. Else leave it as it
+    is.
 
     A model that mixes tokens outside its attention, or does not hand keywords on, cannot be packed.
     """
@@ -209,28 +243,34 @@ def pack(model: Any) -> bool:
 
     ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
     before, learning = model.config._attn_implementation, model.training
-    lengths = [9, 5, 7]
+    lengths, common = [9, 5, 7], 3
     ids = torch.arange(2, 2 + sum(lengths)) % model.config.get_text_config().vocab_size
-    rows = torch.split(ids, lengths)
+    rows = [torch.cat([ids[:common], row[common:]]) for row in torch.split(ids, lengths)]
     device = model.device
+
+    def said(own: Sequence[torch.Tensor], grid: Grid) -> torch.Tensor:
+        read = torch.cat(list(own))[None].to(device)
+        return model(input_ids=read, position_ids=grid.positions, grid=grid, use_cache=False).logits[0].float()  # type: ignore[no-any-return]
+
     model.eval()
     try:
         with torch.no_grad():
-            padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
             expected = model(input_ids=padded, use_cache=False).logits.float()
             model.set_attn_implementation(NAME)
-            grid = grid_of(lengths)
-            others = torch.cat([rows[0].flip(0), *rows[1:]])
-            packed, beside = (
-                model(input_ids=own[None].to(device), position_ids=grid.positions, grid=grid, use_cache=False).logits.float()
-                for own in (ids, others)
-            )
-        parts = torch.split(packed[0], lengths)
+            packed = said(rows, grid_of(lengths))
+            beside = said([rows[0].flip(0), *rows[1:]], grid_of(lengths))
+            own = [length - common for length in lengths]
+            behind = said([ids[:common], *(row[common:] for row in rows)], grid_of(own, before=common))
         slack = 1e-3 if model.dtype == torch.float32 else 0.05
-        same = model.config._attn_implementation == NAME and torch.equal(packed[0, lengths[0] :], beside[0, lengths[0] :])
+
+        def near(part: torch.Tensor, whole: torch.Tensor) -> bool:
+            return torch.allclose(part, whole, rtol=slack, atol=slack * float(whole.abs().max()))
+
+        same = model.config._attn_implementation == NAME and torch.equal(packed[lengths[0] :], beside[lengths[0] :])
+        parts = zip(torch.split(packed, lengths), torch.split(behind[common:], own), expected, lengths, strict=True)
         same = same and all(
-            torch.allclose(part, whole[: len(part)], rtol=slack, atol=slack * float(whole.abs().max()))
-            for part, whole in zip(parts, expected, strict=True)
+            near(part, whole[:length]) and near(after, whole[common:length]) for part, after, whole, length in parts
         )
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError):
         same = False

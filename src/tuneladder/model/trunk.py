@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from tuneladder.model.written import (
     tensors_of,
 )
 
+GIVEN = 6  # what a layer is given beside its tensors
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -54,9 +56,11 @@ class _Layer(torch.autograd.Function):
         grid: Grid,
         form: _Form,
         half: torch.dtype,
+        reads: torch.Tensor | None,
         *tensors: torch.Tensor | None,
     ) -> torch.Tensor:
-        """x (S, D) -> (S, D). `half` is the precision of products; `tensors` are the norms' weights and seven linears'."""
+        """x (S, D) -> (S, D), or (N, D) of the tokens `reads` (N,) alone. `half` is the precision of products; `tensors` are the
+        norms' weights and seven linears'."""
         norms, linears = tensors[:2], linears_of(tensors[2:], half)
         lows: list[torch.Tensor | None] = []
 
@@ -70,31 +74,28 @@ class _Layer(torch.autograd.Function):
             through(number, first).view(len(x), heads, -1) for number, heads in enumerate((form.heads, form.shared, form.shared))
         )
         out, kept = attended(_turned(q, *turn), _turned(k, *turn), v, grid, form.scaling)
-        flat = out.reshape(len(x), -1)
-        middle = through(3, flat, x)
+        flat, onto = out.reshape(len(x), -1), x
+        if reads is not None:
+            flat, onto = flat.index_select(0, reads), x.index_select(0, reads)
+        middle = through(3, flat, onto)
         second, rms_2 = normed(middle, norms[1], form.eps[1], half)
         gate, up = through(4, second), through(5, second)
         open_ = functional.silu(gate)
         made = through(6, open_ * up, middle)
-        keys, values, queries, weights = kept
         # the attention's output is read again only where something learns from it
-        again = flat if any(ctx.needs_input_grad[5 + 2 + 4 * 3 : 5 + 2 + 4 * 4]) else None
-        ctx.save_for_backward(
-            *(x, middle, rms_1, rms_2, gate, up, open_, again, *turn, *tensors, *lows, keys, values, *queries, *weights)
-        )
+        again = flat if any(ctx.needs_input_grad[GIVEN + 2 + 4 * 3 : GIVEN + 2 + 4 * 4]) else None
+        ctx.save_for_backward(*(x, middle, rms_1, rms_2, gate, up, open_, again, reads, *turn, *tensors, *lows, *kept))
         ctx.grid, ctx.form, ctx.half = grid, form, half
         return made
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        x, middle, rms_1, rms_2, gate, up, open_, flat, cos, sin, *rest = ctx.saved_tensors
+        x, middle, rms_1, rms_2, gate, up, open_, flat, reads, cos, sin, *rest = ctx.saved_tensors
         grid, form, half = ctx.grid, ctx.form, ctx.half
         count = 2 + 4 * len(LINEARS)
-        tensors, lows, rest = rest[:count], rest[count : count + len(LINEARS)], rest[count + len(LINEARS) :]
-        keys, values, *rest = rest
-        kept = (keys, values, tuple(rest[: len(rest) // 2]), tuple(rest[len(rest) // 2 :]))
+        tensors, lows, kept = rest[:count], rest[count : count + len(LINEARS)], rest[count + len(LINEARS) :]
         norms, linears = tensors[:2], linears_of(tensors[2:], half)
-        wanted = ctx.needs_input_grad[5:]
+        wanted = ctx.needs_input_grad[GIVEN:]
         way = Way(linears, form.scales, lows, wanted[2:])
         of_norms: list[torch.Tensor | None] = [None, None]
         of = gradient.to(half)
@@ -106,6 +107,8 @@ class _Layer(torch.autograd.Function):
         of_second = way.back(5, of_up, read, way.back(4, of_gate, read))
         of_middle, of_norms[1] = normed_back(of_second, middle, rms_2, norms[1], gradient, wanted[1])
         of_out = way.back(3, of_middle.to(half), flat)
+        if reads is not None:
+            of_out, of_middle = (part.new_zeros(len(x), part.shape[1]).index_copy_(0, reads, part) for part in (of_out, of_middle))
         of_q, of_k, of_v = attended_back(of_out.view(len(x), form.heads, -1), kept, grid, form.scaling)
         of_q, of_k = _turned(of_q, cos, -sin), _turned(of_k, cos, -sin)
         flat_q, flat_k, flat_v = (part.reshape(len(x), -1) for part in (of_q, of_k, of_v))
@@ -119,7 +122,7 @@ class _Layer(torch.autograd.Function):
         if below:
             assert of_first is not None
             of_x, of_norms[0] = normed_back(of_first, x, rms_1, norms[0], of_middle, wanted[0])
-        return of_x, None, None, None, None, *of_norms, *way.found
+        return of_x, None, None, None, None, None, *of_norms, *way.found
 
 
 def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -141,9 +144,10 @@ def fuse(model: Any) -> bool:
     layers = [module for module in model.modules() if _is_layer(module)]
     if not layers or len(layers) != model.config.get_text_config().num_hidden_layers or model.config._attn_implementation != NAME:
         return False
-    grid = grid_of([9, 5])
+    grid = grid_of([6, 5], before=3)
     ids = torch.arange(2, 16, device=model.device)[None] % model.config.get_text_config().vocab_size
-    return stand_in_for(layers, _stand_in, model, input_ids=ids, position_ids=grid.positions, grid=grid)
+    stand_in = partial(_stand_in, last=layers[-1])
+    return stand_in_for(layers, stand_in, model, input_ids=ids, position_ids=grid.positions, grid=grid)
 
 
 def _is_layer(module: Any) -> bool:
@@ -155,7 +159,8 @@ def _is_layer(module: Any) -> bool:
     return sorted(names) == sorted(LINEARS) and all(plain_linear(child) is not None for name, child in inside if name in LINEARS)
 
 
-def _stand_in(layer: Any) -> Callable[..., torch.Tensor]:
+def _stand_in(layer: Any, *, last: Any) -> Callable[..., torch.Tensor]:
+    """What does a layer's work. After attention the last one has nothing to say of tokens that nobody reads."""
     own = type(layer).forward
     norms = (layer.input_layernorm, layer.post_attention_layernorm)
     attention = layer.self_attn
@@ -170,15 +175,18 @@ def _stand_in(layer: Any) -> Callable[..., torch.Tensor]:
         tuple(scale for _, _, scale in linears),
     )
 
-    def forward(hidden_states: torch.Tensor, *args: Any, grid: Grid | None = None, **others: Any) -> Any:
-        """hidden_states (1, S, D) -> (1, S, D)."""
+    def forward(
+        hidden_states: torch.Tensor, *args: Any, grid: Grid | None = None, reads: torch.Tensor | None = None, **others: Any
+    ) -> Any:
+        """hidden_states (1, S, D) -> (1, S, D), of the last layer (1, N, D) where `reads` (N,) says which are read."""
         if grid is None or others.get("past_key_values") is not None or asleep(linears):
             return own(layer, hidden_states, *args, **({} if grid is None else {"grid": grid}), **others)
         half = precision(hidden_states)
         cos, sin = (part[0, :, None, : width // 2] for part in others["position_embeddings"])
         weights = (*(norm.weight for norm in norms), *tensors_of(linears))
         with torch.autocast(hidden_states.device.type, enabled=False):
-            made = _Layer.apply(hidden_states[0], (cos, sin), grid, form, half, *weights)  # type: ignore[no-untyped-call]
+            read = reads if layer is last else None
+            made = _Layer.apply(hidden_states[0], (cos, sin), grid, form, half, read, *weights)  # type: ignore[no-untyped-call]
         return made[None]
 
     return forward

@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from tuneladder.task.pairs import Paired
 
 OVERHEAD = 64  # tokens that a pass is worth: what a small model's takes however few it holds
 KIN = 64  # tokens by which targets may differ before they stand apart
+COMMON = 8  # tokens at the beginning of all rows below which standing once is not worth an attention of their own
 WHOLE_OVERHEAD = 256  # where every weight learns: a pass casts each, and makes a gradient of its size
 PARTS = (1.6, 1.3, 1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's even share
 
@@ -139,15 +141,27 @@ def _learned(rows: Sequence[Encoded]) -> list[int]:
     return [sum(row.learn[1:]) for row in rows]
 
 
-def packed(rows: Sequence[Encoded]) -> Micro:
-    """Rows in one sequence, side by side; what fills up its last tile is a row of its own."""
-    lengths = [len(row.ids) for row in rows]
-    fill = padded_length(sum(lengths)) - sum(lengths)
-    ids = torch.tensor([[*itertools.chain.from_iterable(row.ids for row in rows), *[0] * fill]])
-    learn = list(itertools.chain.from_iterable([*row.learn[1:], False] for row in rows))
+def packed(rows: Sequence[Encoded], *, before: int = 0) -> Micro:
+    """Rows in one sequence, side by side, behind one copy of the `before` tokens with which all of them begin; what fills up its
+    last tile is a row of its own."""
+    lengths = [len(row.ids) - before for row in rows]
+    fill = padded_length(before + sum(lengths)) - before - sum(lengths)
+    own = itertools.chain.from_iterable(row.ids[before:] for row in rows)
+    ids = torch.tensor([[*rows[0].ids[:before], *own, *[0] * fill]])
+    learn = [False] * before + list(itertools.chain.from_iterable([*row.learn[before + 1 :], False] for row in rows))
     places = torch.tensor(learn, dtype=torch.bool).nonzero().flatten()
-    grid = grid_of([*lengths, fill] if fill else lengths)
+    grid = grid_of([*lengths, fill] if fill else lengths, before=before)
     return Micro(ids, places, ids[0, places + 1], grid, weights=_weights(rows, _learned(rows)))
+
+
+def beginning(rows: Sequence[Encoded]) -> int:
+    """How many tokens all rows begin with and need be computed once for all: none of those that foretell what a row learns. 0 where
+    they are too few to pay."""
+    least, most = min(row.ids for row in rows), max(row.ids for row in rows)
+    same = next((at for at, (one, other) in enumerate(zip(least, most, strict=False)) if one != other), len(least))
+    read = min(next((at for at in range(1, len(row.ids)) if row.learn[at]), len(row.ids)) - 1 for row in rows)
+    before = min(same, read)
+    return before if len(rows) > 1 and before >= COMMON else 0
 
 
 def in_one(micro: Micro) -> Micro:
@@ -196,23 +210,28 @@ def with_states(pad: Pad, of: Callable[[Row], torch.Tensor]) -> Pad:
     return padded_too
 
 
-def side_by_side(rows: Sequence[Row], *, tokens: int, lanes: int = 1, pad: Pad = packed, tight: bool = True) -> list[Micro]:
+def side_by_side(
+    rows: Sequence[Any], *, tokens: int, lanes: int = 1, pad: Pad = packed, tight: bool = True, once: bool = False
+) -> list[Micro]:
     """Micro-batches whose padding costs next to nothing: of at most `tokens` tokens, were they padded (or one row), as many and as
     even as `lanes` lanes can use, rows of like length together: attention alone computes what a row lacks to the longest beside
-    it. `tight`: `pad` leaves no room between them."""
+    it. `tight`: `pad` leaves no room between them. `once`: packed, with what all rows begin with once in each."""
+    before = beginning(rows) if once else 0
+    if before:
+        pad, tokens = partial(packed, before=before), max(1, tokens - before)
     order = sorted(rows, key=lambda row: len(row.ids))
-    total = sum(len(row.ids) for row in rows)
+    total = sum(len(row.ids) - before for row in rows)
     passes = min(len(rows), lanes * max(1, -(-total // (tokens * lanes))))
-    groups: list[list[Row]] = []
-    before, last = 0, -1
+    groups: list[list[Any]] = []
+    done, last = 0, -1
     for row in order:
-        length = len(row.ids)
+        length = len(row.ids) - before
         cells = length if tight else padded_length(length)
-        place = (2 * before + length) * passes // (2 * total)
+        place = (2 * done + length) * passes // (2 * total)
         if place != last or (len(groups[-1]) + 1) * cells > tokens:
             groups.append([])
         groups[-1].append(row)
-        before, last = before + length, place
+        done, last = done + length, place
     return [pad(group) for group in groups]
 
 

@@ -39,13 +39,16 @@ def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     """Cross-entropy of the next token, natural log, summed over the learned positions.
 
     The head runs on learned rows only: of ids (B, T) it sees (N, width), not (B, T, width). Where the model's head is `bare`, there
-    are never more logits than PART.
+    are never more logits than PART, and a fused last layer computes of packed rows no more than those.
     """
     packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
     if bare:
+        reads = {"reads": micro.rows} if packed else {}
         with bypassing(model) as kept:
-            model(input_ids=micro.ids, use_cache=False, **packed)
-        hidden_ND = kept[0] if micro.rows is None else kept[0].index_select(0, micro.rows)
+            model(input_ids=micro.ids, use_cache=False, **packed, **reads)
+        (hidden_ND,) = kept
+        if micro.rows is not None and len(hidden_ND) != len(micro.rows):
+            hidden_ND = hidden_ND.index_select(0, micro.rows)
         return through_head(model.get_output_embeddings(), hidden_ND, micro.targets, micro.weights)
     if micro.rows is None:
         logits_BTV = model(input_ids=micro.ids, use_cache=False, **packed).logits

@@ -402,7 +402,8 @@ def fit(
         own: Pad = packed if side else _padding(family, live)
         lay: Callable[..., list[Micro]] = partial(bundle, overhead=WHOLE_OVERHEAD if whole else OVERHEAD)
         if side:
-            lay = side_by_side
+            # what the frozen layers said is kept by the row, and a mixture's routers are made even over all that they are sent
+            lay = partial(side_by_side, once=not top and not (mixes and whole))
         if top:
             told = partial(lay, tokens=min(tokens, DEV_TOKENS), lanes=1)
             own, loss = during.enter_context(_from_states(core, variant, kit, every, own, told, loss, family=family, top=top))
