@@ -3,7 +3,7 @@
     1. pocket   every rung on each pocket base; the rung that is best on dev stands against TF-IDF with logistic regression on test:
                 McNemar's exact p for each seed, whose rows are partly those of another, and how the difference of macro-F1 spreads
     2. random   the same tuning from random weights of the same shape and tokenizer: the difference, paired row by row
-    3. shots    the decoder's few_shot beside the majority class
+    3. shots    few_shot of what reads prompts beside the majority class, in accuracy too, with McNemar's exact p
 
 A seed draws the rows to learn from, the rows to examine, and the order of training. Raw figures go to
 benchmarks/results/unseen.json; what was climbed stays in runs/unseen, so that a second run makes only what is missing.
@@ -33,35 +33,36 @@ RESULTS = HERE.parent / "results" / "unseen.json"
 RUNS = HERE.parents[1] / "runs" / "unseen"
 DATA = "${TUNELADDER_SHARED}/data/classification"
 METRIC = "macro_f1"
-COMMON = {"input": "text", "target": "label", "kind": "classify", "metric": METRIC}
+ACCURACY = "accuracy"
+COMMON = {"input": "text", "target": "label", "kind": "classify", "metric": METRIC, "also": [ACCURACY]}
 DEV, TEST = 300, 1000
 TASKS: dict[str, dict[str, Any]] = {
     "ag_news": {
         "data": {part: f"{DATA}/ag_news/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
         "labels": {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "technology"},
-        "rows": {"train": 2000, "dev": DEV, "test": TEST},
+        "rows": {"train": 1000, "dev": DEV, "test": TEST},
     },
     "sst2": {
         "data": {part: f"{DATA}/sst2/{part}.jsonl" for part in ("train", "dev", "test")},
         "labels": {0: "negative", 1: "positive"},
-        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+        "rows": {"train": 1000, "dev": DEV, "test": TEST},
     },
     "cola": {
         "data": {part: f"{DATA}/cola/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
         "labels": {0: "wrong", 1: "right"},
         "instruction": "Is the grammar of this sentence right or wrong?",
-        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+        "rows": {"train": 1000, "dev": DEV, "test": TEST},
     },
     "rte": {
         "data": {part: f"{DATA}/rte/{file}.jsonl" for part, file in (("train", "train"), ("dev", "val"), ("test", "test"))},
         "input": "{{ premise }}\n\n{{ hypothesis }}",
         "labels": {"entailment": "yes", "not_entailment": "no"},
         "instruction": "Does the second text follow from the first? Answer yes or no.",
-        "rows": {"train": 2000, "dev": DEV, "test": TEST},
+        "rows": {"train": 1000, "dev": DEV, "test": TEST},
     },
     "banking77": {
         "data": {"train": f"{DATA}/banking77/train.jsonl", "test": f"{DATA}/banking77/test.jsonl"},
-        "rows": {"train": 4000, "dev": DEV, "test": TEST},
+        "rows": {"train": 2000, "dev": DEV, "test": TEST},
     },
     "toxicity": {
         "data": {"train": f"{DATA}/toxicity_surge/train.jsonl", "test": f"{DATA}/toxicity_surge/test.jsonl"},
@@ -73,6 +74,7 @@ FEW_LABELS = 8  # with more, a prompt cannot show one example of each
 RUNGS: dict[str, list[Any]] = {
     "encoder": ["zero_shot", "linear_probe", "full"],
     "decoder": ["zero_shot", {"few_shot": {"shots": 8}}, "linear_probe", "full"],
+    "seq2seq": ["zero_shot", {"few_shot": {"shots": 8}}, "full"],
 }
 TUNED = "full"  # what is climbed from random weights too
 
@@ -113,16 +115,16 @@ def climbed(name: str, base: str, seed: int, wanted: Sequence[str]) -> dict[str,
 def random_weights(base: str, seed: int) -> Path:
     """A folder with the base's config and tokenizer, and weights as before any training."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     from tuneladder.model.inspect import inspect
 
     found = inspect(base)
     folder = RUNS / f"random-{base}-{seed}"
     if not (folder / "config.json").exists():
-        kind: Any = AutoModelForMaskedLM if found.family == "encoder" else AutoModelForCausalLM
+        kinds: dict[str, Any] = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
         torch.manual_seed(seed)
-        kind.from_config(AutoConfig.from_pretrained(found.location)).save_pretrained(folder)
+        kinds[found.family].from_config(AutoConfig.from_pretrained(found.location)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(found.location).save_pretrained(folder)
     return folder
 
@@ -136,9 +138,10 @@ def together(seeds: dict[str, Any], name: str, base: str) -> dict[str, Any]:
     from tuneladder.evaluate.find import find_metric
     from tuneladder.evaluate.intervals import paired_bootstrap
 
-    metric = find_metric(METRIC)
+    metric, accuracy = find_metric(METRIC), find_metric(ACCURACY)
     contests: list[dict[str, Any]] = []
-    against: dict[str, list[list[Any]]] = {"tfidf": [], "random": []}
+    shots: list[float] = []  # McNemar's p of few_shot and the majority class
+    against: dict[str, list[list[Any]]] = {"tfidf": [], "random": [], "majority": []}
     labels: Sequence[str] = ()
     own = {seed: found for seed, found in seeds.items() if seed != "all"}
     for seed, found in own.items():
@@ -150,15 +153,21 @@ def together(seeds: dict[str, Any], name: str, base: str) -> dict[str, Any]:
         contest = compare(best, plain)
         contests.append({"won": len(contest.won), "lost": len(contest.lost), "mcnemar": contest.p})
         against["tfidf"].append([_statistics(metric, each, labels) for each in (plain, best)])
+        if shown := [rung for rung in found["rungs"] if rung.startswith("few_shot")]:
+            answers, most = answers_of(f"{run}:{shown[0]}"), baselines(task, "test", seed=int(seed))["majority"].answers
+            against["majority"].append([_statistics(accuracy, each, labels) for each in (most, answers)])
+            shots.append(compare(answers, most).p)
         if "random" in found:
             tuned, fresh = answers_of(f"{run}:{TUNED}"), answers_of(f"{run}-random:{TUNED}")
             against["random"].append([_statistics(metric, each, labels) for each in (fresh, tuned)])
     said: dict[str, Any] = {"against_tfidf": contests, "best": [f["best"] for f in own.values()]}
+    if shots:
+        said["few_shot_mcnemar"] = shots
     for key, pairs in against.items():
         if not pairs:
             continue
         a, b = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-        value, low, high, p = paired_bootstrap(a, b, metric.combine, seed=0)
+        value, low, high, p = paired_bootstrap(a, b, (accuracy if key == "majority" else metric).combine, seed=0)
         said[f"over_{key}"] = {"value": value, "low": low, "high": high, "p": p, "count": len(a)}
     names = dict.fromkeys(rung for f in own.values() for rung, each in f["rungs"].items() if each["test"])
     means = {rung: [f["rungs"][rung]["test"]["value"] for f in own.values() if rung in f["rungs"]] for rung in names}
@@ -176,6 +185,7 @@ def _result(result: Any) -> dict[str, Any]:
     said: dict[str, Any] = {"dev": None, "test": None, "failure": result.failure}
     if result.test:
         said |= {"dev": _score(result.dev.quality[METRIC]), "test": _score(result.test.quality[METRIC])}
+        said["test_accuracy"] = _score(result.test.quality[ACCURACY])
         said["seconds"] = result.test.spent.seconds
     return said
 
@@ -187,7 +197,7 @@ def _score(score: Any) -> dict[str, float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--bases", default="pocket-encoder,pocket-decoder")
+    parser.add_argument("--bases", default="pocket-encoder,pocket-decoder,pocket-seq2seq")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--rungs", default="zero_shot,few_shot,linear_probe,full")
     return parser.parse_args()

@@ -51,7 +51,7 @@ def test_the_ladders_steps_are_read_from_its_store(tmp_path):
 
 def test_every_work_says_what_it_wants():
     works = train_step.found()
-    assert {"lora_short", "lora_long", "lora_512", "pretrain", "classify", "seq2seq"} <= set(works)
+    assert {"lora_short", "lora_asked", "lora_long", "lora_512", "pretrain", "classify", "seq2seq"} <= set(works)
     for work in works.values():
         assert isinstance(work, Work)
         assert work.steps > work.warm

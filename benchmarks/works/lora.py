@@ -1,5 +1,6 @@
 """LoRA r=8 on q and v of a Llama of 135M parameters (30 layers, width 576, 9 heads, 3 key-value heads, vocabulary 49152, random
-weights), beside TRL's SFTTrainer with PEFT: short answers (a label), long ones, and rows that fill a context of 512."""
+weights), beside TRL's SFTTrainer with PEFT: short answers (a label) to prompts that have nothing in common, and to prompts that
+begin with the same instruction; long answers; and rows that fill a context of 512."""
 
 from __future__ import annotations
 
@@ -20,31 +21,37 @@ LEARNING_RATE = 2e-4
 TARGETS = ["q_proj", "v_proj"]
 END, UNKNOWN = "<|end|>", "<|unknown|>"
 
-Lengths = tuple[int, int, int]  # the fewest and the most words of a prompt, the learned tokens, the end being one
+Lengths = tuple[int, int, int, int]  # the fewest and most words of a prompt, the learned tokens, the words all prompts begin with
 
-SHORT: Lengths = (28, 88, 2)
-LONG: Lengths = (64, 64, 192)
-FULL: Lengths = (384, 384, 128)
+SHORT: Lengths = (28, 88, 2, 0)
+ASKED: Lengths = (28, 88, 2, 24)
+LONG: Lengths = (64, 64, 192, 0)
+FULL: Lengths = (384, 384, 128, 0)
 
 
 def rows(count: int, lengths: Lengths) -> list[dict[str, str]]:
-    """Prompts and completions of random words; a word is a token."""
-    fewest, most, learned = lengths
+    """Prompts and completions of random words; a word is a token, and the end of a text one more."""
+    fewest, most, learned, common = lengths
     draw = random.Random(SEED)
 
     def words(n: int) -> str:
         return " ".join(f"w{draw.randrange(VOCABULARY - 2)}" for _ in range(n))
 
-    return [{"prompt": words(draw.randint(fewest, most)), "completion": " " + words(learned - 1)} for _ in range(count)]
+    begin = [words(common)] if common else []
+    return [
+        {"prompt": " ".join([*begin, words(draw.randint(fewest, most) - common)]), "completion": " " + words(learned - 1)}
+        for _ in range(count)
+    ]
 
 
 def flops(steps: int, *, lengths: Lengths) -> float:
-    """Of all steps."""
-    sizes = [len(row["prompt"].split()) + lengths[2] for row in rows(steps * BATCH, lengths)]
+    """Of all steps; what all prompts begin with need be computed once in each."""
+    *_, answer, common = lengths
+    sizes = [len(row["prompt"].split()) - common + answer for row in rows(steps * BATCH, lengths)]
     body = LAYERS * WIDTH * (2 * WIDTH + 2 * WIDTH * KV_HEADS // HEADS + 3 * MLP)
-    learned = len(sizes) * lengths[2]
+    learned = len(sizes) * answer
     shape = {"body": body, "head": VOCABULARY * WIDTH, "width": WIDTH, "layers": LAYERS}
-    return useful_flops(**shape, lengths=sizes, learned=learned, frozen=True, causal=True)
+    return useful_flops(**shape, lengths=[*sizes, *[common] * steps], learned=learned, frozen=True, causal=True)
 
 
 def build(folder: Path) -> None:
@@ -183,6 +190,7 @@ def work(lengths: Lengths, **aims: Any) -> Work:
 
 WORKS = {
     "lora_short": work(SHORT, steps=8, warm=2, speed=8.0, memory=0.55),
+    "lora_asked": work(ASKED, steps=8, warm=2, speed=8.0, memory=0.55),
     "lora_long": work(LONG, steps=5, warm=2, grid_steps=3, speed=2.5, memory=0.7),
     "lora_512": Work(
         unit="examples",
