@@ -35,6 +35,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/answering.py
 	$(BIN)/python benchmarks/ladder.py
+	$(BIN)/python benchmarks/sharing.py
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/build_cli.py

@@ -15,6 +15,7 @@ from pairs import alternating, interval, ratio
 from works import Work, seconds_of, useful_flops
 
 import ladder
+import sharing
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -47,6 +48,11 @@ def test_the_ladders_steps_are_read_from_its_store(tmp_path):
     rungs = [{"name": "pocket-decoder/lora", "node": "lora-1"}, {"name": "zero_shot", "node": ""}, {"name": "x", "node": "x-2"}]
     (tmp_path / "run" / "results.json").write_text(json.dumps({"rungs": rungs}))
     assert ladder.steps_of(tmp_path) == {"pocket-decoder/lora": 150}
+
+
+def test_what_sharing_can_save_is_counted_in_passes_of_layers():
+    assert sharing.allowed()["selective"] == pytest.approx(5 * 32 / (29 + 15))
+    assert set(sharing.allowed()) < set(sharing.SHARED) == set(sharing.WANTED)
 
 
 def test_every_work_says_what_it_wants():
