@@ -10,12 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
+import sharing
 import train_step
 from pairs import alternating, interval, ratio
 from works import Work, seconds_of, useful_flops
 
 import ladder
-import sharing
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
