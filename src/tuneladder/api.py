@@ -324,7 +324,9 @@ def _talked_to(variant: str, model: str, key_env: str) -> Variant:
         raise BadInput(
             f"{'--model' if model else '--key-env'} is given, and {variant} is no address", "leave it out, or name http://..."
         )
-    if _is_run(variant):
+    if address and not model:
+        raise BadInput(f"no model is named at {variant}", "--model NAME, as the address calls it")
+    if _is_run(variant) or (":" in variant and not address and not Path(variant).exists()):
         return _rung_of(variant)
     if (Path(variant) / "variant.json").is_file():
         return read_variant(Path(variant).absolute())

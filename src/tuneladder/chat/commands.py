@@ -165,14 +165,14 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, "", "what there is"),
-    "set": Command(_set, "[NAME VALUE]", "settings of decoding; VALUE default is the variant's own"),
+    "set": Command(_set, "[NAME VALUE]", "how text is written; VALUE may be default"),
     "system": Command(_system, "[TEXT]", "the system prompt; - takes it away"),
     "shots": Command(_shots, f"[add Q {ARROW} A | drop N]", "the examples that the prompt shows"),
-    "tokens": Command(_tokens, "[TEXT]", "a text in pieces with their ids; the last turn without"),
-    "next": Command(_next, f"[Q] [{ARROW} A]", "what may come next, when the answer begins with A"),
-    "prompt": Command(_prompt, "[Q]", "what the model reads for a question, to the letter"),
+    "tokens": Command(_tokens, "[TEXT]", "a text, or the last turn, in pieces with ids"),
+    "next": Command(_next, f"[Q] [{ARROW} A]", "what may come next, in an answer that begins A"),
+    "prompt": Command(_prompt, "[Q]", "what the model reads for a question"),
     "reset": Command(_reset, "", "forget what was said"),
-    "save": Command(_save, "FILE", "add the talk to a .jsonl that recipes read as data"),
+    "save": Command(_save, "FILE", "add the talk to a .jsonl, data for a recipe"),
     "quit": Command(_quit, "", "leave, as Ctrl-D does"),
 }
 

@@ -30,9 +30,9 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
     typed = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper) and not typed:
         sys.stdin.reconfigure(errors="replace")
-    talk.tell = lambda said: aside.print(f"note: {said}", markup=False, style="dim")
+    talk.tell = lambda said: _say(aside, f"note: {said}")
     if typed:
-        aside.print(_greeting(talk), markup=False, style="dim")
+        _say(aside, _greeting(talk))
     code = 0
     for line in _typed(aside) if typed else (line.rstrip("\r\n") for line in sys.stdin):
         if not line.strip():
@@ -43,7 +43,7 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
         except KeyboardInterrupt:
             if not typed:
                 raise
-            aside.print("\nstopped", style="dim")
+            _say(aside, "\nstopped")
         except TuneladderError as error:
             refuse(error)
             code = 0 if typed else error.exit_code
@@ -75,7 +75,7 @@ def _one(talk: Talk, line: str, aside: Console, as_json: bool, typed: bool) -> b
             _print_json({"command": line, **told.data})
         else:
             for said in told.lines:
-                print(said) if told.data is not None else aside.print(said, markup=False, style="dim")
+                print(said) if told.data is not None else _say(aside, said)
         return True
     text = line[1:] if line.startswith("//") else line
     {"text": _write, "labels": _judge, "tags": _tag}[talk.gives](talk, text, aside, as_json, typed)
@@ -106,9 +106,8 @@ def _write(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) ->
         _print_json(found)
     elif not said.endswith("\n") or not typed:
         print()
-    if typed or talk.stopped == "length":
-        for note in _ended(talk, said, seconds, stopped, typed):
-            aside.print(note, markup=False, style="dim")
+    for note in () if as_json else _ended(talk, said, seconds, stopped, typed):
+        _say(aside, note)
 
 
 def _ended(talk: Talk, said: str, seconds: float, stopped: bool, typed: bool) -> Iterator[str]:
@@ -156,7 +155,7 @@ def _typed(aside: Console) -> Iterator[str]:
             return
         except KeyboardInterrupt:
             lines.clear()
-            aside.print("\n/quit or Ctrl-D leaves", style="dim")
+            _say(aside, "\n/quit or Ctrl-D leaves")
             continue
         lines.append(line.removesuffix("\\"))
         if not line.endswith("\\"):
@@ -185,6 +184,10 @@ def _complete() -> None:
         readline.set_completer_delims(" \t\n")
         readline.set_completer(complete)
         readline.parse_and_bind("tab: complete")
+
+
+def _say(aside: Console, said: str) -> None:
+    aside.print(said, markup=False, style="dim", soft_wrap=True)
 
 
 def _page(aside: Console) -> Page:
