@@ -331,12 +331,13 @@ def chat(
 ) -> None:
     """Talk to a variant, and look into it: /tokens, /next, /shots. Without a terminal, a line in is an answer out."""
     from tuneladder.chat.settings import read
+    from tuneladder.chat.settings import stop as stop_of
 
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     given |= {"repetition": repetition, "seed": seed}
     settings = {name: read(name, text) for name, text in given.items() if text is not None}
     if stop:
-        settings["stop"] = tuple(text for own in stop for text in read("stop", own.replace(" ", "\\s")))
+        settings["stop"] = tuple(stop_of(text) for text in stop)
     with ExitStack() as stack:
         with talk.status(f"opening {variant}"):
             from tuneladder import api

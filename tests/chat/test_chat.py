@@ -162,11 +162,24 @@ def test_every_setting_is_typed_shown_and_put_back() -> None:
         decoding = changed(decoding, name, "default", own=own)
     assert decoding == own
     assert changed(Decoding(stop=("x",)), "stop", "-", own=own).stop == ()
+    talk, _ = talk_to(lambda turns: "yes")
+    tell(talk, "/set stop a=b c", Page())
+    assert talk.prompt.decoding.stop == ("a=b", "c")
 
 
 @pytest.mark.parametrize(
     "line",
-    ["temperature 2", "temperature=2", "top_k 3", "top_p 0.5", "repetition 3", "max_new_tokens 3", "stop e", "seed 5"],
+    [
+        "temperature 2",
+        "temperature=2",
+        "temperature = 2",
+        "top_k 3",
+        "top_p 0.5",
+        "repetition 3",
+        "max_new_tokens 3",
+        "stop e",
+        "seed 5",
+    ],
 )
 def test_every_setting_changes_the_answer(line: str, tiny_talk: Talk) -> None:
     tiny_talk.settle(None, {"temperature": 1.0, "max_new_tokens": 24})
@@ -298,7 +311,9 @@ def test_help_names_every_command_in_80_columns() -> None:
     talk, _ = talk_to(lambda turns: "yes")
     found = lines(talk, "/help")
     assert [line.split()[0] for line in found] == [f"/{name}" for name in COMMANDS]
+    tell(talk, "/set top_k 5", Page())
     assert max(map(len, [*found, *lines(talk, "/set")])) <= 80
+    assert "change nothing" in lines(talk, "/set")[-1]
 
 
 # ---- classifiers ----
@@ -463,9 +478,9 @@ def test_flags_are_settings_and_are_refused_before_a_model_opens(
     )
     settings, system = map(json.loads, out.splitlines())
     assert code == 0
-    assert settings["settings"] | {"samples": 1} == {
+    assert settings["settings"] == {
         "max_new_tokens": 5, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "repetition": 1.1,
-        "stop": ["\n\n", "the end"], "samples": 1, "seed": 2, "history": True,
+        "stop": ["\n\n", "the end"], "seed": 2, "history": True,
     }  # fmt: skip
     assert system["system"] == "Hi"
     code, _, err = door("no-such-model-anywhere", "--top-p", "7")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from tuneladder.chat.picture import odds_lines, piece_lines, visible
 from tuneladder.chat.settings import SETTINGS, changed, shown
 from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Refused, unknown
-from tuneladder.store import freeze
 
 ARROW = "=>"
+DOES = {name: setting.does for name, setting in SETTINGS.items()} | {"history": "whether what was said before is read"}
+_NAMED = re.compile(r"(\w*)\s*=?\s*(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -50,29 +52,26 @@ def _help(talk: Talk, rest: str, page: Page) -> Told:
 
 def _set(talk: Talk, rest: str, page: Page) -> Told:
     _writes(talk, "set")
-    name, _, value = rest.replace("=", " ", 1).partition(" ")
-    value = value.strip()
-    if name == "history":
-        if value not in ("on", "off", ""):
+    name, value = _NAMED.match(rest).groups()  # type: ignore[union-attr]
+    if name and name not in DOES:
+        raise unknown("setting", name, DOES)
+    if value and name == "history":
+        if value not in ("on", "off"):
             raise BadInput(f"history is '{value}'", "on: a question is asked after all that was said; off: alone")
-        talk.history = talk.history if not value else value == "on"
+        talk.history = value == "on"
     elif value:
         decoding = changed(talk.prompt.decoding, name, value, own=talk.own.decoding)
         talk.prompt = replace(talk.prompt, decoding=decoding)
-    elif name and name not in SETTINGS:
-        raise unknown("setting", name, [*SETTINGS, "history"])
     decoding = talk.prompt.decoding
-    wanted = [name] if name else [*SETTINGS, "history"]
-    values = {own: shown(decoding, own) if own in SETTINGS else "on" if talk.history else "off" for own in wanted}
-    does = {own: setting.does for own, setting in SETTINGS.items()} | {"history": "whether what was said before is read"}
-    lines = [f"{own:<15} {values[own]:<10} {does[own]}" for own in wanted]
-    if (
-        name in ("top_k", "top_p", "seed", "")
-        and decoding.temperature == 0
-        and (name != "" or decoding.top_k or decoding.top_p < 1)
-    ):
-        lines.append("temperature is 0: the likeliest token is taken, whatever top_k, top_p and seed say")
-    return Told(tuple(lines)) if value else _data(lines, {"settings": freeze(replace(decoding)) | {"history": talk.history}})
+    values = {own: shown(decoding, own) for own in SETTINGS} | {"history": "on" if talk.history else "off"}
+    lines = [f"{own:<15} {values[own]:<10} {DOES[own]}" for own in ([name] if name else DOES)]
+    drawn = name in ("top_k", "top_p", "seed") if name else bool(decoding.top_k or decoding.top_p < 1)
+    if drawn and decoding.temperature == 0:
+        lines.append("at temperature 0 the likeliest is taken: top_k, top_p and seed change nothing")
+    if value:
+        return Told(tuple(lines))
+    settings = {own: getattr(decoding, own) for own in SETTINGS}
+    return Told(tuple(lines), {"settings": settings | {"history": talk.history}})
 
 
 def _tokens(talk: Talk, rest: str, page: Page) -> Told:

@@ -61,7 +61,10 @@ def _greeting(talk: Talk) -> str:
         "labels": f"; it answers with one of {len(talk.labels)} labels",
         "tags": "; it tags words",
     }[talk.gives]
-    return f"{base.name}{steps} ({kind}){gives}\n/help says what else there is; Ctrl-D leaves"
+    ranks = "; measured by ranking labels, it writes its answers here" if talk.variant.prompt.ask == "score" else ""
+    return (
+        f"{base.name}{steps} ({kind}){gives}{ranks if talk.gives == 'text' else ''}\n/help says what else there is; Ctrl-D leaves"
+    )
 
 
 def _one(talk: Talk, line: str, aside: Console, as_json: bool, typed: bool) -> bool:

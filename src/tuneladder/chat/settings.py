@@ -21,21 +21,19 @@ class Setting:
     does: str
 
 
-def _stops(text: str) -> tuple[str, ...]:
-    """Stop strings with blanks between; \\n, \\t and \\s are a line's end, a tab and a blank inside one."""
-    known = {"\\n": "\n", "\\t": "\t", "\\s": " "}
-    found = []
-    for word in text.split():
-        for written, meant in known.items():
-            word = word.replace(written, meant)
-        found.append(word)
-    return tuple(found)
+def stop(text: str) -> str:
+    """A stop string as it was typed: \\n, \\t and \\s are a line's end, a tab and a blank. Raises BadInput for an empty one."""
+    if not text:
+        raise BadInput("a stop string is empty", r"a text that ends an answer, as \n\n")
+    for written, meant in (("\\n", "\n"), ("\\t", "\t"), ("\\s", " ")):
+        text = text.replace(written, meant)
+    return text
 
 
 SETTINGS: Mapping[str, Setting] = {
     "max_new_tokens": Setting(int, lambda own: own >= 1, "a whole number, 1 or more", "the most tokens of an answer"),
     "temperature": Setting(
-        float, lambda own: 0 <= own < math.inf, "a number, 0 or more", "0 takes the likeliest token; above 1 flattens the odds"
+        float, lambda own: 0 <= own < math.inf, "a number, 0 or more", "0 takes the likeliest token; above 1 flattens odds"
     ),
     "top_k": Setting(int, lambda own: own >= 0, "a whole number; 0 is off", "only the k likeliest tokens are drawn from"),
     "top_p": Setting(
@@ -44,7 +42,12 @@ SETTINGS: Mapping[str, Setting] = {
     "repetition": Setting(
         float, lambda own: 0 < own < math.inf, "a number above 0; 1 is off", "above 1, what was said becomes less likely"
     ),
-    "stop": Setting(_stops, bool, "texts with blanks between, as \\n\\n END", "texts that end an answer"),
+    "stop": Setting(
+        lambda text: tuple(stop(word) for word in text.split()),
+        bool,
+        "texts with blanks between, as \\n\\n END",
+        "texts that end an answer",
+    ),
     "seed": Setting(int, lambda own: own >= 0, "a whole number, 0 or more", "the same seed draws the same answer"),
 }
 

@@ -113,7 +113,7 @@ class Talk:
     def odds(self, question: str, begun: str) -> list[Odds]:
         """What may come next in the answer to a question, or to the last one, when it begins with `begun`. Raises BadInput."""
         self._writer()
-        turns = self._fitting(question) if question else self.again()
+        turns = self.asked(question) if question else self.again()
         return self.glass("what may come next").odds(turns, self.prompt.decoding, begun=begun, most=MOST)
 
     def glass(self, what: str) -> Glass:

@@ -63,11 +63,12 @@ class RemoteEngine:
         import openai
 
         given = {"top_k": decoding.top_k or None, "repetition_penalty": decoding.repetition if decoding.repetition != 1 else None}
+        messages: Any = [{"role": turn.role, "content": turn.text} for turn in turns]
         ended = False
         try:
             with self._client.chat.completions.create(
                 model=self._model,
-                messages=[{"role": turn.role, "content": turn.text} for turn in turns],  # type: ignore[misc]
+                messages=messages,
                 max_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
