@@ -114,6 +114,18 @@ def test_a_full_context_drops_the_oldest_turns_and_says_so(tiny_base: Base) -> N
         assert talk.dropped == 0
 
 
+@pytest.mark.parametrize(("most", "told"), [(3, "length"), (120, "length")], ids=["max_new_tokens", "context"])
+def test_an_answer_that_is_cut_off_says_so(most: int, told: str, tiny_base: Base) -> None:
+    variant = Variant(replace(tiny_base, context=64), Prompt(decoding=Decoding(max_new_tokens=most)))
+    with Shelf("cpu").engine(variant) as engine:
+        talk = Talk(variant, engine)
+        said(talk, "The river runs past the mill")
+        assert talk.stopped == told
+        assert talk.tokens is not None
+        assert talk.tokens <= most
+        assert any("cut off" in line for line in loop._ended(talk, "x", 1.0, False, True))
+
+
 # ---- settings ----
 
 
@@ -255,6 +267,9 @@ def test_a_talk_is_saved_as_data_that_the_tool_reads(tmp_path: Path, tiny_folder
     assert len(rows) == 12
     assert [turn.role for turn in rows[0].turns] == ["system", "user", "assistant", "user"]
     assert {row.references[0] for row in rows} == {f"Guten Tag, 漢 Again {number}!" for number in range(12)}
+    file.write_text('{"messages": []}', "utf-8")  # no end of line
+    tell(talk, f"/save {file}", Page())
+    assert len(file.read_text("utf-8").splitlines()) == 2
     other = tmp_path / "other.jsonl"
     other.write_text("name,price\n", "utf-8")
     for wrong in (other, tmp_path, tmp_path / "talk.txt", tmp_path / "no" / "talk.jsonl"):

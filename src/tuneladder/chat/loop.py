@@ -119,7 +119,11 @@ def _ended(talk: Talk, said: str, seconds: float, stopped: bool, typed: bool) ->
     elif not said:
         yield "the answer is empty, and the question is not kept"
     elif talk.stopped == "length":
-        yield f"cut off at max_new_tokens: /set max_new_tokens {2 * talk.prompt.decoding.max_new_tokens} lets it go on longer"
+        most = talk.prompt.decoding.max_new_tokens
+        if talk.tokens == most:
+            yield f"cut off at max_new_tokens: /set max_new_tokens {2 * most} lets it go on longer"
+        else:
+            yield f"cut off where the context of {talk.variant.base.context} tokens is full: /reset makes room"
     if typed and talk.tokens and seconds > 0:
         yield f"{talk.tokens} tokens, {seconds:.1f} s, {talk.tokens / seconds:.0f} a second"
 

@@ -63,7 +63,7 @@ class Talk:
         after an error nothing does, and an empty answer never."""
         engine, counts = self._writer(), self._engine if isinstance(self._engine, Counts) else None
         turns = self._fitting(text)
-        before = counts.calls.new_tokens if counts else 0
+        before = (counts.calls.new_tokens, counts.calls.read_tokens) if counts else (0, 0)
         said, self.stopped, self.tokens = "", "interrupted", None
         pieces = engine.stream(turns, self.prompt.decoding)
         try:
@@ -78,8 +78,11 @@ class Talk:
                 pieces.close()
         self.stopped = "end"
         if counts:
-            self.tokens = counts.calls.new_tokens - before
-            self.stopped = "length" if self.tokens >= self.prompt.decoding.max_new_tokens else "end"
+            self.tokens = counts.calls.new_tokens - before[0]
+            # a decoder's answer stands behind what it has read; a seq2seq's begins with one token that it did not write
+            ahead = counts.calls.read_tokens - before[1] if self.variant.base.family == "decoder" else 1
+            room = min(self.prompt.decoding.max_new_tokens, self.variant.base.context - ahead)
+            self.stopped = "length" if self.tokens >= room else "end"
         self._keep(text, said)
 
     def judge(self, text: str) -> list[tuple[str, float]]:
@@ -159,7 +162,10 @@ class Talk:
         _refuse_other(file)
         system = [Turn("system", self.prompt.system)] if self.prompt.system else []
         messages = [{"role": turn.role, "content": turn.text} for turn in (*system, *self.turns)]
-        with writing(file.parent), file.open("a", encoding="utf-8") as out:
+        with writing(file.parent), file.open("a+", encoding="utf-8", newline="\n") as out:
+            out.seek(0)
+            if (there := out.read()) and not there.endswith("\n"):  # another's last line
+                out.write("\n")
             out.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
         return len(messages)
 
@@ -181,9 +187,7 @@ class Talk:
         while (cut := self._engine.cut(turns, self.prompt.decoding)) and self.history and self.dropped < len(self.turns):
             self.dropped += 2
             turns = self.asked(text)
-        full = (
-            f"the context of {self.variant.base.context} tokens is full, {self.prompt.decoding.max_new_tokens} kept for the answer"
-        )
+        full = f"the context of {self.variant.base.context} tokens is full"
         if self.dropped > before:
             self.tell(f"{full}: the oldest turns are read no more, {self.dropped} of {len(self.turns)} by now")
         if cut:
@@ -209,8 +213,9 @@ def _gives(variant: Variant, labels: tuple[str, ...]) -> tuple[Literal["text", "
         return "text", ()
     if labels and not head:
         return "labels", labels
+    what = f"has a head of kind {head.kind}" if head else "is an encoder without a head"
     raise Refused(
-        f"{variant.base.name} is an encoder without a head: it reads, and writes no text",
+        f"{variant.base.name} {what}: it reads, and writes no text",
         "talk to a rung that learned labels, as RUN:RUNG, or to a decoder",
     )
 
