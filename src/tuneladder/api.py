@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tuneladder import recipe as recipes
+from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Failed, unknown
 from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
@@ -38,7 +40,24 @@ from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Answer, Base, Cost, Document, Family, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
+from tuneladder.types import (
+    Answer,
+    Base,
+    Cost,
+    Decoding,
+    Document,
+    Family,
+    Ladder,
+    Marked,
+    Measurement,
+    Prompt,
+    Result,
+    Task,
+    Text,
+    Variant,
+)
+
+SAID = 256  # the most tokens that a base says at once in a talk
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -281,10 +300,50 @@ def _is_run(variant: str) -> bool:
     return any((Path(place) / "results.json").is_file() for place in (run, Path("runs") / run))
 
 
+@contextmanager
+def chat(variant: str, *, model: str = "", key_env: str = "", history: bool | None = None) -> Iterator[Talk]:
+    """A talk with `RUN:RUNG`, RUN for its pick, a node's or a base's folder, a pocket base, a hub id, or the `model` at an address
+    (its key in the environment variable `key_env`). Unless `history` says so, what a run's task asks of rows alone is asked alone.
+
+    with chat("runs/news:lora") as talk:
+        print("".join(talk.answer("Which desk is this for?")))
+    """
+    run = _results(split_variant(variant)[0])["task"] if _is_run(variant) else None
+    found = _talked_to(variant, model, key_env)
+    if history is None:
+        history = run is None or run["kind"] in ("chat", "text")
+    labels = tuple(run["labels"]) if run and run["kind"] == "classify" else ()
+    with Shelf(device()).engine(found) as engine:
+        yield Talk(found, engine, labels=labels, history=history)
+
+
+def _talked_to(variant: str, model: str, key_env: str) -> Variant:
+    """The variant itself: a run's rung as it was made, else one with a plain prompt."""
+    address = variant.startswith(("http://", "https://"))
+    if (model or key_env) and not address:
+        raise BadInput(
+            f"{'--model' if model else '--key-env'} is given, and {variant} is no address", "leave it out, or name http://..."
+        )
+    if address and not model:
+        raise BadInput(f"no model is named at {variant}", "--model NAME, as the address calls it")
+    if _is_run(variant) or (":" in variant and not address and not Path(variant).exists()):
+        return _rung_of(variant)
+    if (Path(variant) / "variant.json").is_file():
+        return read_variant(Path(variant).absolute())
+    if address:
+        settings = {"url": variant, "model": model} | ({"key_env": key_env} if key_env else {})
+        base = recipes.remote(settings)
+    else:
+        base = inspect(variant)
+    return Variant(base, Prompt(decoding=Decoding(max_new_tokens=SAID)))
+
+
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
-    if not _is_run(variant):
-        return root_of(inspect(variant), read.task)
+    return _rung_of(variant) if _is_run(variant) else root_of(inspect(variant), read.task)
+
+
+def _rung_of(variant: str) -> Variant:
     folder, rung = split_variant(variant)
     entry = next(each for each in _results(folder)["rungs"] if each["name"] == rung)
     if not entry["node"]:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -293,6 +294,60 @@ def compare(
         for first, second in items[:show]:
             said = f"  {first.id}  {first.answer.text} / {second.answer.text} (right: {first.reference})  {first.input}"
             page.print(" ".join(said.split()), markup=False, overflow="ellipsis", no_wrap=True)
+
+
+@app.command()
+def chat(
+    variant: Annotated[
+        str,
+        typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, a pocket base, a hub id, or an address."),
+    ],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The model, where VARIANT is an address.")] = "",
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="The environment variable with the address's key [OPENAI_API_KEY].")
+    ] = "",
+    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="The system prompt.")] = None,
+    max_new_tokens: Annotated[
+        str | None, typer.Option("--max-new-tokens", metavar="N", help="The most tokens of an answer.")
+    ] = None,
+    temperature: Annotated[str | None, typer.Option("--temperature", metavar="T", help="0 takes the likeliest token.")] = None,
+    top_k: Annotated[str | None, typer.Option("--top-k", metavar="K", help="Draw from the k likeliest tokens; 0 is off.")] = None,
+    top_p: Annotated[
+        str | None, typer.Option("--top-p", metavar="P", help="Draw from the fewest tokens that reach p together; 1 is off.")
+    ] = None,
+    repetition: Annotated[
+        str | None, typer.Option("--repetition", metavar="R", help="Above 1, what was said becomes less likely.")
+    ] = None,
+    stop: Annotated[list[str] | None, typer.Option("--stop", metavar="TEXT", help="Ends an answer (may be given again).")] = None,
+    seed: Annotated[str | None, typer.Option("--seed", metavar="N", help="The same seed draws the same answer.")] = None,
+    history: Annotated[
+        bool | None,
+        typer.Option(
+            "--history/--alone",
+            help="Ask after all that was said, or each question alone, which is what most tasks' rungs were made for.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per answer.")] = False,
+) -> None:
+    """Talk to a variant, and look into it: /tokens, /next, /shots. Without a terminal, a line in is an answer out."""
+    from tuneladder.chat.settings import read
+    from tuneladder.chat.settings import stop as stop_of
+
+    given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given |= {"repetition": repetition, "seed": seed}
+    settings = {name: read(name, text) for name, text in given.items() if text is not None}
+    if stop:
+        settings["stop"] = tuple(stop_of(text) for text in stop)
+    with ExitStack() as stack:
+        with talk.status(f"opening {variant}"):
+            from tuneladder import api
+            from tuneladder.chat.loop import hold
+
+            held = stack.enter_context(api.chat(variant, model=model, key_env=key_env, history=history))
+        held.settle(system, settings)
+        code = hold(held, aside=talk, refuse=_error, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -540,7 +540,7 @@ def _base(wanted: Any, *, trust: bool) -> Base:
             _known_key(key, ("shape", "name"), "key of a base with a shape")
         return from_shape(str(wanted.get("name", "shape")), wanted["shape"])
     if isinstance(wanted, dict) and "url" in wanted:
-        return _remote(wanted)
+        return remote(wanted)
     if isinstance(wanted, dict) and "id" in wanted:
         for key in wanted:
             _known_key(key, ("id", "revision"), "key of a base")
@@ -548,7 +548,7 @@ def _base(wanted: Any, *, trust: bool) -> Base:
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
-def _remote(wanted: Mapping[str, Any]) -> Base:
+def remote(wanted: Mapping[str, Any]) -> Base:
     """A model behind an OpenAI-compatible endpoint: nothing is known of it but its name."""
     for key in wanted:
         _known_key(key, REMOTE_KEYS, "key of a remote base")

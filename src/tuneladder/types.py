@@ -5,7 +5,7 @@ Seconds are wall-clock seconds, memory and disk are bytes, money is in the curre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -387,6 +387,17 @@ class Engine(Protocol):
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending of each ask, as the assistant's next turn."""
+        ...
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """An engine that can also write an answer piece by piece, for talks and serving."""
+
+    name: str
+
+    def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+        """The first text that `generate` gives for this ask, in pieces as they are written."""
         ...
 
 

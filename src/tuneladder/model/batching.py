@@ -69,19 +69,43 @@ def side_by_side(sizes: Sequence[int], room: int, most: int, lanes: int) -> Iter
 @contextlib.contextmanager
 def running(model: Any, calls: Calls, lanes: int) -> Iterator[Lanes]:
     """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards; `calls` takes the time."""
-    learning = [module for module in model.modules() if module.training]
     own = Lanes(lanes)
     begun = time.monotonic()
-    for module in learning:
-        module.training = False
     try:
-        with torch.no_grad():
+        with still(model), torch.no_grad():
             yield own
     finally:
         own.close()
+        calls.seconds += time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def still(model: Any) -> Iterator[None]:
+    """While open the model drops nothing out; every module's mode is as it was afterwards."""
+    learning = [module for module in model.modules() if module.training]
+    for module in learning:
+        module.training = False
+    try:
+        yield
+    finally:
         for module in learning:
             module.training = True
-        calls.seconds += time.monotonic() - begun
+
+
+def counted(pieces: Iterator[str], calls: Calls) -> Iterator[str]:
+    """The pieces of a text, one a token, that have something in them; `calls` takes the tokens, and the time of writing them, not
+    of who reads."""
+    while True:
+        begun = time.monotonic()
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            return
+        finally:
+            calls.seconds += time.monotonic() - begun
+        calls.new_tokens += 1
+        if piece:
+            yield piece
 
 
 def label_places(labels: Sequence[str], endings: Sequence[Sequence[str]]) -> dict[str, int]:

@@ -31,6 +31,7 @@ from tuneladder.model.batching import (
     unit,
 )
 from tuneladder.model.lanes import Lanes, lanes_for
+from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
 from tuneladder.task.passages import TextCoder, said
@@ -98,6 +99,10 @@ class EncoderEngine:
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         """(N, width) float32: the mean of the last layer over a text's tokens, its marks included."""
         return self._embedded([said(ask) for ask in asks])
+
+    def pieces(self, text: str) -> list[Piece]:
+        """See `pieces.Cuts`: of a pair, with the mark between its parts."""
+        return pieces_of(self.coder.tokenizer, self.coder.encode_plain([text])[0])
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         def mean(inputs: Inputs) -> torch.Tensor:

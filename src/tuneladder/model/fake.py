@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tuneladder.types import Decoding, Turns
 
@@ -24,6 +25,11 @@ class FakeEngine:
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
         self.asked += asks
         return [[self._answer(turns)] * decoding.samples for turns in asks]
+
+    def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+        """The answer word by word."""
+        self.asked.append(turns)
+        yield from re.findall(r"\s*\S+|\s+", self._answer(turns))
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         self.asked += asks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,17 +21,21 @@ from tuneladder.model.batching import (
     MOST_TOKENS,
     Calls,
     batches_of,
+    counted,
     mean_of,
     one_begins_another,
     padded,
     regroup,
     running,
     side_by_side,
+    still,
 )
 from tuneladder.model.lanes import Lanes, alters, lanes_for, remembers
+from tuneladder.model.odds import Odds, odds_of
+from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
-from tuneladder.model.writing import Cached, Holding, Reader, write
+from tuneladder.model.writing import Cached, Holding, Reader, stream, write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.types import Decoding, Turns
 
@@ -80,8 +85,7 @@ class LocalEngine:
 
         Greedy answers do not depend on what else is asked; sampled ones only on their ask, the seed and the sample's number.
         """
-        room = max(self.coder.context - decoding.max_new_tokens, self.coder.context // 2)
-        rows = self._encode([(turns, None) for turns in asks], limit=room)
+        rows = self._encode([(turns, None) for turns in asks], limit=self._room(decoding))
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
@@ -101,6 +105,37 @@ class LocalEngine:
         self.calls.prompts += len(asks)
         self.calls.cut += sum(row.cut > 0 for row in rows)
         return texts
+
+    def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+        """The first of the texts that `generate` gives for this ask, in pieces as it is written.
+
+        Until it has ended or is closed the model is laid out for writing: one stream at a time.
+        """
+        [row] = self._encode([(turns, None)], limit=self._room(decoding))
+        self.calls.prompts += 1
+        self.calls.cut += row.cut > 0
+        self.calls.read_tokens += len(row.ids)
+        stops = decoding.stop + self.coder.stops(turns)
+        with self._writing(row.ids, decoding) as reader:
+            pieces = stream(reader, self.coder, row.ids, decoding, stops, self.coder.context - len(row.ids))
+            yield from counted(pieces, self.calls)
+
+    def rendered(self, turns: Turns) -> str:
+        """See `odds.Glass`, as for the next three."""
+        return self.coder.render(turns)
+
+    def cut(self, turns: Turns, decoding: Decoding) -> int:
+        return self._encode([(turns, None)], limit=self._room(decoding))[0].cut
+
+    def pieces(self, text: str) -> list[Piece]:
+        ids = self.coder.encode_whole(text)
+        return pieces_of(self.coder.tokenizer, ids[1:] if ids[:1] == [self.coder.bos] else ids)
+
+    def odds(self, turns: Turns, decoding: Decoding, *, begun: str = "", most: int = 12) -> list[Odds]:
+        [row] = self._encode([(turns, begun or None)], limit=self._room(decoding))
+        with torch.no_grad(), self._writing(row.ids, replace(decoding, max_new_tokens=1, samples=1)) as reader:
+            logits_BV = reader.begin([row.ids]).float()
+        return odds_of(logits_BV[0], row.ids, decoding, self.coder.tokenizer, most)
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending of each ask, as the assistant's next turn.
@@ -206,6 +241,20 @@ class LocalEngine:
             found = iter(scores)
             scores = [next(found) if count else [] for count in into]
         return scores, tokens
+
+    def _room(self, decoding: Decoding) -> int:
+        """The most tokens of a prompt: it leaves room for the answer, up to half of the context."""
+        return max(self.coder.context - decoding.max_new_tokens, self.coder.context // 2)
+
+    @contextlib.contextmanager
+    def _writing(self, prompt: list[int], decoding: Decoding) -> Iterator[Reader]:
+        """A reader for one prompt, with the model as `generate` has it. Gradients are the caller's to turn off: what is open across
+        the pieces of a stream must not change how others compute."""
+        with still(self._model), torch.no_grad():
+            self._holds()
+        wide = [len(prompt) + decoding.max_new_tokens]
+        with still(self._model), self._reading([prompt], wide, replace(decoding, samples=1), Lanes(1)) as (reader, _, _):
+            yield reader()
 
     @contextlib.contextmanager
     def _reading(

@@ -16,6 +16,7 @@ import numpy as np
 
 from tuneladder.errors import Failed
 from tuneladder.model.batching import label_places
+from tuneladder.model.pieces import Cuts, Piece
 from tuneladder.task.passages import parts_of, said
 from tuneladder.types import Decoding, Embedder, Engine, Turn, Turns
 
@@ -88,6 +89,11 @@ class ProbedEngine:
     @property
     def calls(self) -> Any:
         return self._engine.calls  # type: ignore[attr-defined]
+
+    def pieces(self, text: str) -> list[Piece]:
+        """See `pieces.Cuts`."""
+        assert isinstance(self._engine, Cuts)
+        return self._engine.pieces(text)
 
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         return self._embedder.embed(asks)

@@ -7,7 +7,7 @@ renders the turns plainly; where there is none, CannotScore is raised, and the a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -56,6 +56,37 @@ class RemoteEngine:
         Raises BadInput for a request that is refused, Failed for an endpoint that does not answer.
         """
         return self._all(lambda turns: self._write(turns, decoding), asks)
+
+    def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+        """The first answer, in pieces as they arrive. Raises as `generate` does, and Failed for an answer that is cut off on its
+        way."""
+        import openai
+
+        given = {"top_k": decoding.top_k or None, "repetition_penalty": decoding.repetition if decoding.repetition != 1 else None}
+        messages: Any = [{"role": turn.role, "content": turn.text} for turn in turns]
+        ended = False
+        try:
+            with self._client.chat.completions.create(
+                model=self._model,
+                messages=messages,
+                max_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=decoding.seed,
+                stop=list(decoding.stop) or None,
+                extra_body={name: value for name, value in given.items() if value} or None,
+                stream=True,
+            ) as chunks:
+                for choice in (chunk.choices[0] for chunk in chunks if chunk.choices):
+                    ended |= choice.finish_reason is not None
+                    if choice.delta.content:
+                        yield choice.delta.content
+        except openai.OpenAIError as error:
+            raise self._explained(error) from error
+        except ValueError as error:  # a chunk that is no JSON
+            raise Failed(f"{self._url} broke off its answer: {error}", "ask again") from error
+        if not ended:
+            raise Failed(f"{self._url} broke off its answer", "ask again")
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending after the plainly rendered ask. Raises CannotScore."""

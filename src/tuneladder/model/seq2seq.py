@@ -23,14 +23,18 @@ from tuneladder.model.batching import (
     SHORT,
     Calls,
     batches_of,
+    counted,
     mean_of,
     one_begins_another,
     padded,
     running,
+    still,
 )
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
+from tuneladder.model.odds import Odds, odds_of
+from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.rows import reading
-from tuneladder.model.writing import write
+from tuneladder.model.writing import stream, write
 from tuneladder.task.encode import TooLong
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.spans import MEAN, corrupted
@@ -146,6 +150,33 @@ class Seq2seqEngine:
                 self.calls.new_tokens += count
         return texts
 
+    def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+        """The first of the texts that `generate` gives for this ask, in pieces as it is written."""
+        [source] = self._sources([turns])
+        lead = self.coder.lead
+        stops = decoding.stop + self.coder.prompts.stops(turns)
+        with still(self._model):
+            reader = SourceReader(self._core, lead)
+            room = self.coder.context - len(lead)
+            yield from counted(stream(reader, self.coder.prompts, source, decoding, stops, room, said=lead), self.calls)
+
+    def rendered(self, turns: Turns) -> str:
+        """See `odds.Glass`, as for the next three."""
+        return self.coder.prompts.render(turns)
+
+    def cut(self, turns: Turns, decoding: Decoding) -> int:
+        return self._encoded([turns])[0][1]
+
+    def pieces(self, text: str) -> list[Piece]:
+        return pieces_of(self.coder.tokenizer, self.coder.plain([text])[0])
+
+    def odds(self, turns: Turns, decoding: Decoding, *, begun: str = "", most: int = 12) -> list[Odds]:
+        [source] = self._sources([turns])
+        lead = [*self.coder.lead, *(self.coder.plain([begun])[0] if begun else ())]
+        with still(self._model), torch.no_grad():
+            logits_BV = SourceReader(self._core, lead).begin([source])
+        return odds_of(logits_BV[0], lead, decoding, self.coder.tokenizer, most)
+
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending of each ask; the source is read once for all of them.
 
@@ -183,12 +214,15 @@ class Seq2seqEngine:
                 found[batch] = made
         return found
 
-    def _sources(self, asks: Sequence[Turns]) -> list[list[int]]:
+    def _encoded(self, asks: Sequence[Turns]) -> list[tuple[list[int], int]]:
         try:
-            found = self.coder.sources(asks)
+            return self.coder.sources(asks)
         except TooLong as error:
             hint = "take a base with a longer context"
             raise BadInput(f"a prompt does not fit in the context of {self.coder.context} tokens: {error}", hint) from error
+
+    def _sources(self, asks: Sequence[Turns]) -> list[list[int]]:
+        found = self._encoded(asks)
         self.calls.prompts += len(found)
         self.calls.cut += sum(cut > 0 for _, cut in found)
         self.calls.read_tokens += sum(len(source) for source, _ in found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -44,7 +44,6 @@ class Reader(Protocol):
         ...
 
 
-@torch.no_grad()
 def write(
     reader: Reader,
     coder: Coder,
@@ -67,11 +66,48 @@ def write(
         for ids, stop, most in zip(prompts, stops, room, strict=True)
         for sample in range(samples)
     ]
+    for _ in _steps(reader, rows, prompts, decoding, said or prompts, samples):
+        pass
+    texts = [row.text() for row in rows]
+    grouped = [texts[start : start + samples] * (decoding.samples // samples) for start in range(0, len(texts), samples)]
+    return grouped, sum(len(row.written) for row in rows)
+
+
+def stream(
+    reader: Reader,
+    coder: Coder,
+    prompt: list[int],
+    decoding: Decoding,
+    stops: tuple[str, ...],
+    room: int,
+    *,
+    said: list[int] | None = None,
+) -> Iterator[str]:
+    """The first text that `write` would give for a prompt, a piece for each token: what no later one can change, and was not given
+    before, which may be nothing."""
+    row = _Row(coder, prompt, decoding, stops, 0, room)
+    told = 0
+    for _ in _steps(reader, [row], [prompt], decoding, [said or prompt], 1):
+        settled = row.settled()
+        yield settled[told:]
+        told = max(told, len(settled))
+
+
+@torch.no_grad()
+def _steps(
+    reader: Reader,
+    rows: Sequence[_Row],
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    said: Sequence[list[int]],
+    samples: int,
+) -> Iterator[None]:
+    """Write the rows, `samples` of each prompt: a token for each that has not ended at every step."""
     logits_BV = reader.begin(prompts).float()
     said_BV = None
     if decoding.repetition != 1.0:
         said_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
-        for row_V, own in zip(said_BV, said or prompts, strict=True):
+        for row_V, own in zip(said_BV, said, strict=True):
             row_V[torch.tensor(own, device=row_V.device)] = True
     if samples > 1:
         reader.spread(samples)
@@ -86,17 +122,15 @@ def write(
         for row, token in zip(alive, tokens, strict=True):
             if not row.ended:
                 row.take(token)
+        yield
         order = _without_ended(alive)
         if not order:
-            break
+            return
         if len(order) < len(alive) and len(order) <= reader.leave_at * len(alive):
             reader.keep(order)
             alive, tokens = [alive[place] for place in order], [tokens[place] for place in order]
             said_BV = None if said_BV is None else said_BV[torch.tensor(order, device=said_BV.device)]
         logits_BV = reader.follow(tokens).float()
-    texts = [row.text() for row in rows]
-    grouped = [texts[start : start + samples] * (decoding.samples // samples) for start in range(0, len(texts), samples)]
-    return grouped, sum(len(row.written) for row in rows)
 
 
 def _without_ended(rows: Sequence[_Row]) -> list[int]:
@@ -133,6 +167,18 @@ class _Row:
         text = self._decode([token for token in self.written if token not in self._coder.stop_ids])
         ends = [text.find(stop) for stop in self._stops if stop in text]
         return text[: min(ends, default=len(text))].removeprefix(self._coder.template.lead)
+
+    def settled(self) -> str:
+        """How `text` begins, whatever is written next: without a character that is not whole yet, and what may turn out to be how a
+        stop string or the template's lead begins."""
+        if self.ended:
+            return self.text()
+        text = self._decode([token for token in self.written if token not in self._coder.stop_ids]).rstrip("\ufffd")
+        lead = self._coder.template.lead
+        if lead.startswith(text):
+            return ""
+        sizes = (size for stop in self._stops for size in range(len(stop) - 1, 0, -1) if text.endswith(stop[:size]))
+        return text[: len(text) - max(sizes, default=0)].removeprefix(lead)
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._coder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
@@ -250,18 +296,32 @@ class Holding:
 def _choose(logits_BV: torch.Tensor, said_BV: torch.Tensor | None, rows: Sequence[_Row], decoding: Decoding) -> torch.Tensor:
     """A token (B,) for each row; what `said_BV` shows has been said is penalised."""
     if said_BV is not None:
-        weighed = torch.where(logits_BV > 0, logits_BV / decoding.repetition, logits_BV * decoding.repetition)
-        logits_BV = torch.where(said_BV, weighed, logits_BV)
+        logits_BV = penalised(logits_BV, said_BV, decoding.repetition)
     if decoding.temperature <= 0:
         return torch.argmax(logits_BV, dim=-1)
     draws_B = torch.tensor([row.draw() for row in rows], device=logits_BV.device)
     return sample(logits_BV, draws_B, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p)
 
 
+def penalised(logits_BV: torch.Tensor, said_BV: torch.Tensor, repetition: float) -> torch.Tensor:
+    """The logits, those of what has been said made less likely (arXiv:1909.05858)."""
+    weighed = torch.where(logits_BV > 0, logits_BV / repetition, logits_BV * repetition)
+    return torch.where(said_BV, weighed, logits_BV)
+
+
 def sample(
     logits_BV: torch.Tensor, draws_B: torch.Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0
 ) -> torch.Tensor:
-    """Token ids (B,) by inverting the distribution at `draws_B`, numbers in [0, 1).
+    """Token ids (B,) by inverting the distribution at `draws_B`, numbers in [0, 1)."""
+    chances_BV, ids_BV = kept(logits_BV, temperature=temperature, top_k=top_k, top_p=top_p)
+    reached_BV = chances_BV.cumsum(-1)
+    places_B1 = torch.searchsorted(reached_BV, (draws_B.cpu().double() * reached_BV[:, -1])[:, None], right=True)
+    return ids_BV.gather(1, places_B1.clamp(max=ids_BV.shape[1] - 1).to(ids_BV.device)).squeeze(1)
+
+
+def kept(logits_BV: torch.Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a token is drawn from: chances and ids, both (B, n), the likeliest first; of tokens that are left out the chance is 0,
+    and the others' do not sum to 1 then.
 
     The `top_k` likeliest are kept (0: all), and of these the fewest whose probabilities reach `top_p` (arXiv:1904.09751).
     """
@@ -271,7 +331,4 @@ def sample(
     # Double precision: the sum over a large vocabulary must end at one. (Not on every accelerator: so on the CPU.)
     chances_BV = ordered_BV.cpu().double().softmax(-1)
     reached_BV = chances_BV.cumsum(-1)
-    chances_BV = chances_BV.masked_fill(reached_BV - chances_BV >= top_p, 0.0)
-    reached_BV = chances_BV.cumsum(-1)
-    places_B1 = torch.searchsorted(reached_BV, (draws_B.cpu().double() * reached_BV[:, -1])[:, None], right=True)
-    return ids_BV.gather(1, places_B1.clamp(max=ids_BV.shape[1] - 1).to(ids_BV.device)).squeeze(1)
+    return chances_BV.masked_fill(reached_BV - chances_BV >= top_p, 0.0), ids_BV

@@ -1,0 +1,239 @@
+"""A talk with one variant: what is asked, what was said, and what is still read of it.
+
+A variant's prompt is frozen into it: its template, instruction and shots make every question here, and the tokenizer's chat
+template renders them, so that what is asked is what was trained and measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model.ask import turns_of
+from tuneladder.model.local import Counts
+from tuneladder.model.odds import Glass, Odds
+from tuneladder.model.pieces import Cuts, Piece
+from tuneladder.model.probe import open_probe
+from tuneladder.store import writing
+from tuneladder.types import Engine, Example, Shots, Streamer, Turn, Turns, Variant
+
+MOST = 12  # tokens that are shown of what may come next
+
+
+class Talk:
+    """`labels` are those that a model without a head of its own ranks; `history` says whether a question is asked after what was
+    said before it, or alone, as the rows of most tasks are; `tell` is told what a person should know.
+
+    `gives` is what answers are: text, one of `labels`, or tags of words. `stopped` is why the last text ended, `tokens` how many it
+    took where they are counted, and `dropped` how many turns, the oldest, are no longer read.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        engine: Engine,
+        *,
+        labels: tuple[str, ...] = (),
+        history: bool = True,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.variant, self.own, self.prompt = variant, variant.prompt, variant.prompt
+        self.gives, self.labels = _gives(variant, labels)
+        self.history, self.tell = history, tell or (lambda said: None)
+        self.turns: list[Turn] = []
+        self.dropped = 0
+        self.stopped: Literal["", "end", "length", "interrupted"] = ""
+        self.tokens: int | None = None
+        self._engine = engine
+
+    def settle(self, system: str | None, settings: Mapping[str, Any]) -> None:
+        """Take a system prompt and settings of decoding over the variant's own. Raises Refused where no text is written."""
+        if system is not None or settings:
+            self._writer()
+        system = self.prompt.system if system is None else system
+        self.prompt = replace(self.prompt, system=system, decoding=replace(self.prompt.decoding, **settings))
+
+    def answer(self, text: str) -> Iterator[str]:
+        """The answer to a question, in pieces as it is written. When it is closed before its end, what was said stays in the talk;
+        after an error nothing does, and an empty answer never."""
+        engine, counts = self._writer(), self._engine if isinstance(self._engine, Counts) else None
+        turns = self._fitting(text)
+        before = (counts.calls.new_tokens, counts.calls.read_tokens) if counts else (0, 0)
+        said, self.stopped, self.tokens = "", "interrupted", None
+        pieces = engine.stream(turns, self.prompt.decoding)
+        try:
+            for piece in pieces:
+                said += piece
+                yield piece
+        except (GeneratorExit, KeyboardInterrupt):
+            self._keep(text, said)
+            raise
+        finally:
+            if isinstance(pieces, Generator):
+                pieces.close()
+        self.stopped = "end"
+        if counts:
+            self.tokens = counts.calls.new_tokens - before[0]
+            # a decoder's answer stands behind what it has read; a seq2seq's begins with one token that it did not write
+            ahead = counts.calls.read_tokens - before[1] if self.variant.base.family == "decoder" else 1
+            room = min(self.prompt.decoding.max_new_tokens, self.variant.base.context - ahead)
+            self.stopped = "length" if self.tokens >= room else "end"
+        self._keep(text, said)
+
+    def judge(self, text: str) -> list[tuple[str, float]]:
+        """Each label with its probability for a text, likeliest first."""
+        [logs] = self._engine.score([self.asked(text)], [self.labels])
+        most = max(logs)
+        whole = sum(math.exp(log - most) for log in logs)
+        found = [(label, math.exp(log - most) / whole) for label, log in zip(self.labels, logs, strict=True)]
+        found.sort(key=lambda each: -each[1])
+        self._keep(text, found[0][0])
+        return found
+
+    def tag(self, text: str) -> list[tuple[str, str]]:
+        """Each word of a text with its tag."""
+        words = text.split()
+        [[tags]] = self._engine.generate([self.asked(" ".join(words))], self.prompt.decoding)
+        self._keep(text, tags)
+        return list(zip(words, tags.split(" "), strict=True))
+
+    def asked(self, text: str, *, before: int | None = None) -> Turns:
+        """The turns that ask a question as the variant's prompt has it, after the first `before` turns of the talk (all)."""
+        earlier = self.turns[self.dropped : before] if self.history and self.gives == "text" else []
+        return turns_of(self.prompt, Example("talk", (*earlier, Turn("user", text)), ()))
+
+    def again(self) -> Turns:
+        """The last question as it was asked. Raises BadInput where there was none."""
+        if not self.turns:
+            raise BadInput("nothing was asked yet", "ask first, or name a question: /next QUESTION, /prompt QUESTION")
+        return self.asked(self.turns[-2].text, before=len(self.turns) - 2)
+
+    def odds(self, question: str, begun: str) -> list[Odds]:
+        """What may come next in the answer to a question, or to the last one, when it begins with `begun`. Raises BadInput."""
+        self._writer()
+        turns = self.asked(question) if question else self.again()
+        return self.glass("what may come next").odds(turns, self.prompt.decoding, begun=begun, most=MOST)
+
+    def glass(self, what: str) -> Glass:
+        """The engine, to look into. Raises Refused where `what` cannot be seen there."""
+        if not isinstance(self._engine, Glass):
+            kind = "a remote model" if self.variant.base.source == "url" else "this model"
+            raise Refused(f"{kind} does not show {what}", "a decoder or seq2seq on this machine does")
+        return self._engine
+
+    def tokens_of(self, text: str) -> list[Piece]:
+        """A text in tokens. Raises Refused where its model is elsewhere."""
+        if not isinstance(self._engine, Cuts):
+            raise Refused(f"{self.variant.base.name} does not show its tokens", "a model on this machine does")
+        return self._engine.pieces(text)
+
+    def reset(self) -> None:
+        """Forget what was said; system, shots and settings stay."""
+        self.turns.clear()
+        self.dropped = 0
+
+    def show(self, question: str, answer: str) -> None:
+        """One more example in the prompt."""
+        chosen = self.shots()
+        example = Example(f"shown {len(chosen) + 1}", (Turn("user", question),), (answer,))
+        self._put((*chosen, example))
+
+    def hide(self, number: int) -> Example:
+        """Take an example out of the prompt, by its number from 1 on. Raises BadInput."""
+        chosen = self.shots()
+        if not 1 <= number <= len(chosen):
+            raise BadInput(f"there is no shot {number}", f"/shots drop N, N from 1 to {len(chosen)}" if chosen else "none is shown")
+        self._put((*chosen[: number - 1], *chosen[number:]))
+        return chosen[number - 1]
+
+    def shots(self) -> tuple[Example, ...]:
+        return self.prompt.shots.chosen if self.prompt.shots else ()
+
+    def save(self, file: Path) -> int:
+        """Add the talk to a file of JSON lines, as `messages`, which this tool reads as data of kind `chat`. Returns the number of
+        turns. Raises BadInput for a talk of nothing, or a file of another kind."""
+        if not self.turns:
+            raise BadInput("nothing was said that could be saved", "ask something first")
+        _refuse_other(file)
+        system = [Turn("system", self.prompt.system)] if self.prompt.system else []
+        messages = [{"role": turn.role, "content": turn.text} for turn in (*system, *self.turns)]
+        with writing(file.parent), file.open("a+", encoding="utf-8", newline="\n") as out:
+            out.seek(0)
+            if (there := out.read()) and not there.endswith("\n"):  # another's last line
+                out.write("\n")
+            out.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+        return len(messages)
+
+    def _put(self, chosen: tuple[Example, ...]) -> None:
+        kept = self.prompt.shots or Shots(0, "fixed")
+        self.prompt = replace(self.prompt, shots=replace(kept, count=len(chosen), chosen=chosen))
+
+    def _writer(self) -> Streamer:
+        if self.gives != "text" or not isinstance(self._engine, Streamer):
+            raise Refused(f"{self.variant.base.name} answers with {self.gives} here and writes no text", "type a text to see them")
+        return self._engine
+
+    def _fitting(self, text: str) -> Turns:
+        """What is asked, the oldest turns dropped from it, and for good, until it fits the context."""
+        turns = self.asked(text)
+        if not isinstance(self._engine, Glass):
+            return turns
+        before = self.dropped
+        while (cut := self._engine.cut(turns, self.prompt.decoding)) and self.history and self.dropped < len(self.turns):
+            self.dropped += 2
+            turns = self.asked(text)
+        full = f"the context of {self.variant.base.context} tokens is full"
+        if self.dropped > before:
+            self.tell(f"{full}: the oldest turns are read no more, {self.dropped} of {len(self.turns)} by now")
+        if cut:
+            shown = "examples shown first, oldest first, then " if self.shots() else ""
+            self.tell(f"{full}: {cut} tokens of this question are left out, {shown}the middle of what is longest")
+        return turns
+
+    def _keep(self, text: str, said: str) -> None:
+        if said:
+            self.turns += [Turn("user", text), Turn("assistant", said)]
+
+
+def _gives(variant: Variant, labels: tuple[str, ...]) -> tuple[Literal["text", "labels", "tags"], tuple[str, ...]]:
+    """What a variant answers with, and of labels which. Raises Refused for one that says nothing a person can read."""
+    head = variant.head
+    if head and head.kind == "tags":
+        return "tags", head.labels
+    if head and head.kind == "classes":
+        return "labels", head.labels
+    if variant.probe:
+        return "labels", open_probe(variant.probe).labels
+    if variant.base.family != "encoder" and not head:
+        return "text", ()
+    if labels and not head:
+        return "labels", labels
+    what = f"has a head of kind {head.kind}" if head else "is an encoder without a head"
+    raise Refused(
+        f"{variant.base.name} {what}: it reads, and writes no text",
+        "talk to a rung that learned labels, as RUN:RUNG, or to a decoder",
+    )
+
+
+def _refuse_other(file: Path) -> None:
+    """Raises BadInput for a place where no line of JSON belongs."""
+    if file.suffix != ".jsonl":
+        raise BadInput(f"{file} does not end in .jsonl", "a talk is saved as a line of JSON, for example /save talk.jsonl")
+    if file.is_dir() or not file.parent.is_dir():
+        raise BadInput(
+            f"{file} cannot be written" + (": it is a folder" if file.is_dir() else ": its folder is not there"), "name a file"
+        )
+    if file.exists():
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            first = lines.readline()
+        try:
+            sound = not first or "messages" in json.loads(first)
+        except (ValueError, TypeError):
+            sound = False
+        if not sound:
+            raise BadInput(f"{file} holds something else than talks", "name another file")
