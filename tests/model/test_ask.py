@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tuneladder.errors import BadInput
-from tuneladder.model.ask import CannotScore, ask, parse, turns_of
+from tuneladder.errors import BadInput, CannotScore
+from tuneladder.model.ask import ask, parse, turns_of
 from tuneladder.model.fake import FakeEngine
 from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Turn, Turns
 
