@@ -150,7 +150,7 @@ def test_nearest_shows_each_row_what_is_most_like_it(tiny_base, tiny_task, lend)
     assert {row.id for row in prompt.shots.pool} == {row.id for row in tiny_task.examples.train}
     (asked,) = [row for row in tiny_task.examples.dev if row.turns[0].text == "Please refund me It is urgent."]
     assert [turn.text for turn in turns_of(prompt, asked) if turn.role == "user"][1].startswith("Please refund me")
-    said = "the nearest of 30 rows of train, by bm25"
+    said = "shows the nearest of 30 rows of train, by bm25"
     assert json.loads((kit.folder / "notes.json").read_text()) == [said]
 
 
@@ -251,5 +251,6 @@ def test_what_only_some_ways_read_is_refused_elsewhere():
         FewShot(similarity="bm25")
     with pytest.raises(BadInput, match="cannot use calibrate with choose: nearest"):
         FewShot(choose="nearest", calibrate=True)
+    assert FewShot(shots=2000).shots == 2000  # the pool is no bound of those that have none
     with pytest.raises(BadInput, match="cannot choose 8 examples of a pool of 7"):
         FewShot(choose="diverse", pool=7)

@@ -186,9 +186,7 @@ def _asked(prompt: Prompt) -> tuple[Turns, str]:
         turns = turns_of(replace(prompt, shots=None), example)
         note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
     if prompt.think:
-        note += (
-            "This writes the reasoning. The answer is asked for with the reasoning at the end of the same message, and after it "
-        )
+        note += "This writes the reasoning. The answer is asked for with the reasoning at the end of the same message, and then "
         note += f"`{prompt.think.conclusion}`.\n"
     if prompt.vote > 1:
         note += f"The figures above are of {prompt.vote} samples at temperature {prompt.decoding.temperature:g}, and their vote.\n"

@@ -44,7 +44,7 @@ class FewShot:
     def __post_init__(self) -> None:
         if self.shots < 1:
             raise BadInput(f"few_shot cannot show {self.shots} examples", "shots is 1 or more; zero_shot shows none")
-        if self.pool < self.shots:
+        if self.choose in LOOKING and self.pool < self.shots:
             raise BadInput(f"few_shot cannot choose {self.shots} examples of a pool of {self.pool}", "raise `pool`")
         if self.choose == "nearest" and (self.order == "grouped" or self.calibrate):
             other = "calibrate" if self.calibrate else "order: grouped"
@@ -84,8 +84,8 @@ class FewShot:
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         made = self._on(variant, task, kit.seed)
         if self.choose in LOOKING:
-            pool = len(self._pool(task, kit.seed))
-            write_json(kit.folder / "notes.json", [f"the {self.choose} of {pool:,} rows of train, by {self._similarity}"])
+            pool, how = len(self._pool(task, kit.seed)), "nearest" if self.choose == "nearest" else "most diverse"
+            write_json(kit.folder / "notes.json", [f"shows the {how} of {pool:,} rows of train, by {self._similarity}"])
         return made
 
     def _on(self, variant: Variant, task: Task, seed: int) -> Variant:
