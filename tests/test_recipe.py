@@ -608,11 +608,16 @@ def test_a_step_of_the_users_own(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # ---- what it says back ----
 
+CHAIN = {"chain_of_thought": {"examples": [{**WORKED, "reason": 'She said: "Why?" {{ x }} # no comment'}], "tokens": 9}}
 ODD = recipe(
     task__instruction='Sort: "it" — 50 % {{ not jinja }} # no comment\nno\n\ttab 😀',
     task__labels={"sport": "no", "money": "1e3", "weather": "2024-01-01"},
     bar={"macro_f1": 0.5, "forgetting": 2e-4},
-    rungs=[{"lora": {"learning_rate": 2e-4, "targets": ["q_proj", "v_proj"]}}, [{"lora": {"r": 2}}, {"few_shot": {"shots": 3}}]],
+    rungs=[
+        {"lora": {"learning_rate": 2e-4, "targets": ["q_proj", "v_proj"]}},
+        [{"lora": {"r": 2}}, {"few_shot": {"shots": 3}}],
+        CHAIN,
+    ],
 )
 
 
