@@ -20,7 +20,9 @@ from tuneladder.ladder.pick import pick
 from tuneladder.ladder.tree import key_of, root_of, splits_digest
 from tuneladder.model.ask import turns_of
 from tuneladder.model.inspect import from_shape
+from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
+from tuneladder.prompt.chain_of_thought import Worked
 from tuneladder.recipe import DEFAULTS, Recipe, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
@@ -331,10 +333,20 @@ def test_no_key_of_the_bar_is_forgotten_here() -> None:
 # ---- steps ----
 
 LEARNED: dict[str, Any] = {"epochs": 2.0, "batch_size": 3, "max_length": 40, "warmup": 0.9}
+WORKED = {"input": "The goal stood.", "reason": "A goal is scored in a match.", "answer": "sport"}
 # a change of every setting of every step, and what else must be set for it to be felt
 SETTINGS: dict[str, dict[str, Any]] = {
     "zero_shot": {"instruction": "Say the topic."},
-    "few_shot": {"shots": 2, "choose": "fixed", "order": "grouped", "calibrate": True},
+    "few_shot": {"shots": 2, "choose": "fixed", "order": "grouped", "calibrate": True, "pool": 9, "similarity": "bm25"},
+    "chain_of_thought": {
+        "examples": (Worked(**WORKED),),
+        "shots": 2,
+        "tokens": 3,
+        "invitation": "Think.",
+        "conclusion": "So it is",
+    },
+    "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
+    "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
     "lora": {
         "r": 2,
         "alpha": 5.0,
@@ -397,6 +409,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 QUICK: dict[str, dict[str, Any]] = {
+    "chain_of_thought": {"tokens": 4},
+    "search": {"candidates": 2, "shown": 2, "rows": 2, "tokens": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "full": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
@@ -406,6 +420,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"tokens": 4, "epochs": 1.0, "batch_size": 6},
     "selective": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
     "pretrain": {"tokens": 256, "length": 16, "batch_size": 4, "learning_rate": 0.01, "compile": "off"},
+}
+
+
+# what both sides have besides, for a setting that some others do not read
+BESIDE: dict[tuple[str, str], Given] = {
+    ("few_shot", "pool"): {"choose": "nearest", "similarity": "bm25"},
+    ("few_shot", "similarity"): {"choose": "nearest"},
 }
 
 
@@ -459,16 +480,22 @@ def bench(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.mark.parametrize(("step", "setting"), [(step, setting) for step in for_decoders() for setting in settings(step)])
 def test_every_setting_of_a_step_changes_its_key_and_what_it_makes(step: str, setting: str, bench: Bench) -> None:
-    changed = {setting: SETTINGS[step][setting]}
+    plain = BESIDE.get((step, setting), {})
+    changed = {**plain, setting: SETTINGS[step][setting]}
+    if setting == "similarity" and similarity_here() == "bm25":
+        pytest.skip("without the package of minilm there is one way to be alike")
     task, base = bench.task(step)
-    keys = [key_of(find_step(step)(**given), "root", splits_digest(task), base, 0) for given in ({}, changed)]
+    keys = [key_of(find_step(step)(**given), "root", splits_digest(task), base, 0) for given in (plain, changed)]
     assert keys[0] != keys[1]
     if setting == "compile":  # a compiler takes a minute, and makes the same weights
         assert Pretrain(compile="on")._compiled
         assert not Pretrain(compile="off")._compiled
         return
-    (before, here), (after, there) = bench.apply(step, {}), bench.apply(step, changed)
-    if step in ("zero_shot", "few_shot"):
+    (before, here), (after, there) = bench.apply(step, plain), bench.apply(step, changed)
+    if step == "search":  # what it tried, and on how many rows: a model that knows nothing gives no instruction a lead
+        assert (here / "search.json").read_text() != (there / "search.json").read_text()
+        return
+    if find_step(step).changes == "prompt":
         assert before.prompt != after.prompt
         return
     assert product(here) != product(there)
@@ -551,12 +578,14 @@ def test_rungs_are_named_after_what_was_given(folder: Path) -> None:
         {"few_shot": {"shots": 4}},
         [{"lora": {"r": 8, "targets": ["q_proj", "v_proj"]}}, "few_shot"],
         {"lora": None},
+        {"chain_of_thought": {"examples": [WORKED]}},
     ]
     assert [rung.name for rung in read(recipe(rungs=rungs), folder).rungs] == [
         "zero_shot",
         "few_shot(shots=4)",
         "lora(r=8,targets=[q_proj v_proj])+few_shot",
         "lora",
+        "chain_of_thought(examples=1)",
     ]
 
 
@@ -579,11 +608,16 @@ def test_a_step_of_the_users_own(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # ---- what it says back ----
 
+CHAIN = {"chain_of_thought": {"examples": [{**WORKED, "reason": 'She said: "Why?" {{ x }} # no comment'}], "tokens": 9}}
 ODD = recipe(
     task__instruction='Sort: "it" — 50 % {{ not jinja }} # no comment\nno\n\ttab 😀',
     task__labels={"sport": "no", "money": "1e3", "weather": "2024-01-01"},
     bar={"macro_f1": 0.5, "forgetting": 2e-4},
-    rungs=[{"lora": {"learning_rate": 2e-4, "targets": ["q_proj", "v_proj"]}}, [{"lora": {"r": 2}}, {"few_shot": {"shots": 3}}]],
+    rungs=[
+        {"lora": {"learning_rate": 2e-4, "targets": ["q_proj", "v_proj"]}},
+        [{"lora": {"r": 2}}, {"few_shot": {"shots": 3}}],
+        CHAIN,
+    ],
 )
 
 
@@ -771,7 +805,16 @@ def sub(key: str, value: Any) -> Given:
         (sub("rungs", [{"lora": {"r": "big"}}]), "lora: r is 'big'"),
         (sub("rungs", [{"lora": 8}]), "the settings of lora are 8"),
         (sub("rungs", [{"lora": {}, "full": {}}]), "is no step"),
-        (sub("rungs", [{"few_shot": {"choose": "nearest"}}]), "choose is 'nearest'"),
+        (sub("rungs", [{"few_shot": {"choose": "nearer"}}]), "choose is 'nearer'"),
+        (sub("rungs", [{"few_shot": {"choose": "nearest", "order": "grouped"}}]), "cannot use order: grouped with choose: nearest"),
+        (sub("rungs", [{"few_shot": {"pool": 50}}]), "reads neither pool nor similarity"),
+        (sub("rungs", [{"few_shot": {"choose": "diverse", "pool": 5}}]), "cannot choose 8 examples of a pool of 5"),
+        (sub("rungs", [{"chain_of_thought": {"tokens": 0}}]), "chain_of_thought cannot use tokens 0"),
+        (sub("rungs", [{"chain_of_thought": {"examples": [{"input": "a", "reason": "b"}]}}]), "chain_of_thought: examples is"),
+        (sub("rungs", [{"chain_of_thought": {"examples": [{**WORKED, "why": "c"}]}}]), "chain_of_thought: examples is 'c'"),
+        (sub("rungs", [{"self_consistency": {"temperature": 0}}]), "self_consistency cannot use temperature 0"),
+        (sub("rungs", [{"self_consistency": {"samples": 1}}]), "self_consistency cannot use samples 1"),
+        (sub("rungs", [{"search": {"candidates": 0}}]), "search cannot use candidates 0"),
         (sub("rungs", [{"few_shot": {"shots": 0}}]), "few_shot cannot show 0 examples"),
         (sub("rungs", ["lora", "lora"]), "the rung lora stands twice"),
         (sub("rungs", [[]]), "a rung has no steps"),

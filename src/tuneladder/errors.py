@@ -4,6 +4,7 @@
     ├── BadInput      the command, recipe or data is wrong              exit code 2
     │   └── Refused   a step cannot be done on this variant and task    (in a plan; the rung stands in the table with the reason)
     └── Failed        a rung or the machine failed                      exit code 3
+        ├── CannotScore   an engine gives no log-probabilities of texts that it did not write
         └── NoRoom    the disk is full: no other rung would fare better, so the climb ends
 
 Every message says what happened to which value; the hint, on a line of its own, says what to do.
@@ -37,6 +38,10 @@ class Refused(BadInput):
 
 class Failed(TuneladderError):
     exit_code = 3
+
+
+class CannotScore(Failed):
+    pass
 
 
 class NoRoom(Failed):

@@ -106,11 +106,26 @@ class Text:
 
 @dataclass(frozen=True)
 class Shots:
-    """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made."""
+    """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made, and `reasons` what leads to the
+    answer of each, where that is shown too. Of `nearest` each row has its own, the `count` of `pool` that are most like it by
+    `similarity`."""
 
     count: int
     choose: Literal["fixed", "balanced", "nearest", "diverse"] = "balanced"
     chosen: tuple[Example, ...] = ()
+    reasons: tuple[str, ...] = ()
+    pool: tuple[Example, ...] = ()
+    similarity: Literal["", "minilm", "bm25"] = ""
+
+
+@dataclass(frozen=True)
+class Thought:
+    """Reasoning that is written before the answer (arXiv:2205.11916): what invites it, what then asks for the answer, and the most
+    tokens that it takes."""
+
+    invitation: str = "Let's think step by step."
+    conclusion: str = "Therefore, the answer is"
+    tokens: int = 128
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,7 @@ class Prompt:
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
     on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag
-    for each word of the row.
+    for each word of the row; with `think` the model reasons before it answers; of `vote` samples the answer that most give counts.
     """
 
     template: str = "{{ input }}"
@@ -146,6 +161,7 @@ class Prompt:
     parse: Literal["text", "label", "number", "tags"] = "text"
     vote: int = 1
     calibrate: bool = False
+    think: Thought | None = None
 
 
 @dataclass(frozen=True)

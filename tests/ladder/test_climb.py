@@ -153,3 +153,26 @@ def test_one_rung_alone_brings_its_root(recipe, copied):
     assert [result.rung.name for result in ladder.results] == ["zero_shot", LORA]
     with pytest.raises(BadInput, match="no rung 'loras': did you mean 'lora"):
         api.climb(recipe, rungs=["loras"], out=copied)
+
+
+def test_prompts_that_ask_more_are_climbed_and_say_how_they_were_made(recipe, tmp_path, monkeypatch):
+    rows = forgetting._rows
+    monkeypatch.setattr(forgetting, "_rows", lambda name: rows(name)[:3])  # the probes are not what is tested
+    rungs = [
+        "zero_shot",
+        {"few_shot": {"shots": 2, "choose": "nearest", "similarity": "bm25"}},
+        {"self_consistency": {"samples": 3, "tokens": 3}},
+        {"search": {"candidates": 2, "shown": 2, "rows": 2, "tokens": 4}},
+    ]
+    ladder = api.climb(recipe, f"rungs={json.dumps(rungs)}", out=tmp_path / "run")
+    assert [result.failure for result in ladder.results] == [""] * 4
+    near, voted = ladder.results[1:3]
+    assert near.variant.prompt.shots.similarity == "bm25"
+    assert near.alone.annotations == len(near.variant.prompt.shots.pool) > 2
+    assert {round(3 * answer.answer.confidence) for answer in voted.test.answers} <= {1, 2, 3}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "rows of train, by bm25" in page
+    assert "different instructions of 2 proposed" in page
+    # one rung alone brings the root, which is zero_shot and no other prompt
+    alone = api.climb(recipe, f"rungs={json.dumps(rungs)}", rungs=["few_shot"], out=tmp_path / "run")
+    assert [result.rung.name.partition("(")[0] for result in alone.results] == ["zero_shot", "few_shot"]

@@ -26,6 +26,7 @@ from tuneladder.types import (
     Bar,
     Base,
     Cost,
+    Decoding,
     Document,
     Example,
     Ladder,
@@ -39,6 +40,7 @@ from tuneladder.types import (
     Split,
     Task,
     Text,
+    Thought,
     Tick,
     Turn,
     Variant,
@@ -446,6 +448,23 @@ def test_the_card_leaves_out_worked_examples_that_are_too_long(ladder: Ladder, t
     text = write_card(made, tmp_path).read_text("utf-8")
     assert len(text) < 8_000
     assert "worked examples are too long" in text
+
+
+def test_the_card_says_what_a_prompt_asks_besides(ladder: Ladder, tmp_path: Path) -> None:
+    result = ladder.results[1]
+    row = Example("x", (Turn("user", "a row of the pool"),), ("billing",))
+    shots = Shots(1, "nearest", pool=(row, row), similarity="bm25")
+    decoding = Decoding(temperature=0.7, max_new_tokens=5)
+    prompt = replace(result.variant.prompt, shots=shots, think=Thought("Think.", "So", 77), vote=3, decoding=decoding)
+    variant = replace(result.variant, prompt=prompt)
+    made = replace(ladder, results=(replace(result, variant=variant),), pick=Pick(result.rung.name, "", False, None))
+    text = write_card(made, tmp_path).read_text("utf-8")
+    assert "the 1 most like it of 2 labelled rows (bm25)" in text
+    assert "a row of the pool" not in text
+    assert "YOUR TEXT\\n\\nThink." in text
+    assert "This writes the reasoning." in text
+    assert "max_new_tokens=77" in text
+    assert "3 samples at temperature 0.7" in text
 
 
 def test_no_pick_has_no_card(ladder: Ladder, tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ SMALL = {
     "ia3": {"epochs": 2, "learning_rate": 5e-2, "batch_size": 8},
     "prefix_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
+    "chain_of_thought": {"tokens": 4},
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "search": {"candidates": 3, "shown": 2, "rows": 4, "tokens": 6},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
+    "self_consistency": {"samples": 2, "tokens": 4},
     "sentence_distil": {"tokens": 1500, "length": 32, "batch_size": 8, "learning_rate": 2e-3, "looks": 4},
     "pretrain": {"tokens": 1024, "length": 32, "batch_size": 4, "learning_rate": 2e-3, "looks": 4, "compile": "off"},
 }
@@ -32,6 +35,8 @@ FAMILIES = ("decoder", "encoder", "seq2seq")
 # go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on every
 # family
 ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
+# an instruction is all that it hands on
+BESIDE = {"search": ("chain_of_thought", "few_shot", "lora", "search")}
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough
 PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
 
@@ -45,7 +50,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "name": [(name,) for name in found],
         "killed_at": [(name, at) for name in loops for at in ((4,) if name in ALIKE else (1, 4, "last"))],
         "trained": [(name,) for name in loops],
-        "first": [(a, b) for a in found for b in found if not {a, b} & set(ALIKE)],
+        "first": [
+            (a, b)
+            for a in found
+            for b in found
+            if not {a, b} & set(ALIKE) and a in BESIDE.get(b, found) and b in BESIDE.get(a, found)
+        ],
     }
     for fixture, cases in of.items():
         if fixture not in metafunc.fixturenames:

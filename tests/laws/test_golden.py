@@ -18,6 +18,7 @@ from tuneladder.train.loop import read_log
 # step: (version, mean negative log-probability of the right answers on dev, losses of the first, fourth and last step)
 GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (1, 29.00134, (6.52733, 6.77376, 6.52976)),
+    "chain_of_thought": (1, 30.19209, ()),
     "few_shot": (1, 29.98003, ()),
     "full": (6, 21.51596, (6.52733, 5.43503, 4.63268)),
     "ia3": (1, 27.86801, (6.52733, 6.46434, 6.06918)),
@@ -27,7 +28,9 @@ GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "pretrain": (5, 29.52766, (6.39446, 6.33746, 6.05093)),
     "prompt_tuning": (1, 28.02341, (6.55996, 6.54121, 6.12249)),
     "qlora": (1, 20.45522, (6.52519, 5.34432, 4.43109)),
+    "search": (1, 31.00617, ()),
     "selective": (2, 27.63165, (6.52733, 6.50756, 6.10657)),
+    "self_consistency": (1, 30.19209, ()),
     "zero_shot": (1, 31.00617, ()),
 }
 
@@ -49,6 +52,7 @@ ENCODER: dict[str, tuple[int, float, tuple[float, ...]]] = {
 
 SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (1, 26.44561, (6.79793, 6.1081, 5.72247)),
+    "chain_of_thought": (1, 31.52187, ()),
     "few_shot": (1, 30.8764, ()),
     "full": (6, 16.63971, (6.79793, 4.31389, 3.62052)),
     "ia3": (1, 22.81137, (6.79793, 5.54444, 5.05645)),
@@ -58,7 +62,9 @@ SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "pretrain": (5, 28.46053, (6.57677, 5.68471, 5.49605)),
     "prompt_tuning": (1, 27.43268, (6.75698, 6.06083, 6.01743)),
     "qlora": (1, 15.37452, (6.79969, 4.29583, 3.30868)),
+    "search": (1, 31.06663, ()),
     "selective": (2, 25.22422, (6.79793, 5.82125, 5.42118)),
+    "self_consistency": (1, 31.52187, ()),
     "zero_shot": (1, 31.06663, ()),
 }
 

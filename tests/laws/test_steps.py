@@ -256,7 +256,8 @@ def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny
     assert made.steps == found.nodes[-1].variant.steps == (first, second)
     if two.changes == "prompt":  # [lora, few_shot]: the same weights under another prompt
         assert (made.weights, made.adapter) == (parent.weights, parent.adapter)
-        assert made.prompt == alone(second).prompt
+        if one.changes != "prompt" and second != "search":  # which looks for what this model does best with
+            assert made.prompt == alone(second).prompt
     else:  # what was learned below is where it starts, not the bare base; running text knows no prompt
         unlike = one.changes != "prompt" or (parent.prompt != alone(second).prompt and two.needs == "examples")
         before = alone(second)

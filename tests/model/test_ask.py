@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tuneladder.errors import BadInput
-from tuneladder.model.ask import CannotScore, ask, parse, turns_of
+from tuneladder.errors import BadInput, CannotScore
+from tuneladder.model.ask import ask, parse, turns_of, turns_of_all
 from tuneladder.model.fake import FakeEngine
-from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Turn, Turns
+from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Thought, Turn, Turns
 
 LABELS = ("sports", "politics")
 
@@ -164,3 +164,85 @@ def test_tags_are_as_many_as_words(said: str, read: str) -> None:
     row = Example("1", (Turn("user", "Then Ada\u00a0Stone left"),), ("O B-PER O",))
     (answer,) = ask(FakeEngine({}, default=said), Prompt(parse="tags"), [row], ("O", "B-PER", "."))
     assert (answer.text, answer.raw) == (read, said)
+
+
+THINK = Thought("Think.", "So it is", 9)
+
+
+def reasoning(turns: Turns) -> str:
+    """Reasons about a text, and concludes from the reasoning."""
+    last = turns[-1].text
+    if last.endswith("So it is"):
+        return "sports" if "ball" in last.rpartition("Think.")[2] else "politics"
+    return "a ball is kicked" if "goal" in last else "people vote"
+
+
+def test_a_prompt_that_thinks_asks_twice() -> None:
+    engine = FakeEngine(reasoning)
+    answers = ask(engine, Prompt(ask="score", instruction="Which?", think=THINK), [example("a goal"), example("a vote")], LABELS)
+    assert [(answer.text, answer.confidence) for answer in answers] == [
+        ("sports", pytest.approx(0.9)),
+        ("politics", pytest.approx(0.9)),
+    ]
+    assert answers[0].raw == "a ball is kicked\nSo it is sports"
+    first, second = engine.asked[0], engine.asked[2]
+    assert first == (Turn("system", "Which?"), Turn("user", "a goal\n\nThink."))
+    assert second == (Turn("system", "Which?"), Turn("user", "a goal\n\nThink.\na ball is kicked\n\nSo it is"))
+
+
+def test_the_answer_after_a_thought_is_read_by_the_tasks_own_rule() -> None:
+    def write(turns: Turns) -> str:
+        return "1,234 or so" if turns[-1].text.endswith("So it is") else "17 and 3 make something"
+
+    (answer,) = ask(FakeEngine(write), Prompt(parse="number", think=THINK), [example("how many?")])
+    assert answer == Answer("1234", None, "17 and 3 make something\nSo it is 1,234 or so")
+    (answer,) = ask(Mute(reasoning), Prompt(ask="score", think=THINK), [example("a goal")], LABELS)
+    assert answer.text == "sports"
+
+
+class Sampled(FakeEngine):
+    """Reasons in several ways when asked for several, and keeps how it was asked to."""
+
+    decodings: list[Decoding]
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        self.asked += asks
+        self.decodings = [*getattr(self, "decodings", []), decoding]
+        ways = ("people vote", "a ball", "the ball again", "")
+        return [list(ways[: decoding.samples]) for _ in asks]
+
+
+def test_thoughts_vote_on_where_they_lead() -> None:
+    engine = Sampled(reasoning)
+    decoding = Decoding(max_new_tokens=3, temperature=0.7, stop=("\n",))
+    prompt = Prompt(ask="score", think=THINK, vote=4, decoding=decoding)
+    (answer,) = ask(engine, prompt, [example("a text")], LABELS)
+    assert (answer.text, answer.confidence) == ("politics", 0.5)  # of equals the earlier: two of four each
+    assert len(engine.asked) == 1 + 4
+    assert engine.decodings == [replace(decoding, max_new_tokens=9, samples=4, stop=())]
+    (answer,) = ask(Sampled(reasoning), replace(prompt, vote=3), [example("a text")], LABELS)
+    assert (answer.text, round(answer.confidence or 0, 3)) == ("sports", 0.667)
+    assert answer.raw.startswith("a ball")
+
+
+def test_shots_with_reasons_are_reasoned_and_those_without_only_answer() -> None:
+    shots = Shots(1, "fixed", (example("a ball"),), ("balls are for games",))
+    prompt = Prompt(shots=shots, think=THINK)
+    assert turns_of(prompt, example("x"))[:2] == (Turn("user", "a ball\n\nThink."), Turn("assistant", "balls are for games"))
+    assert turns_of(prompt, example("x"), reason="why")[:2] == (
+        Turn("user", "a ball\n\nThink.\nballs are for games\n\nSo it is"),
+        Turn("assistant", "sports"),
+    )
+    bare = replace(prompt, shots=replace(shots, reasons=()))
+    assert turns_of(bare, example("x")) == (Turn("user", "x\n\nThink."),)
+    assert turns_of(bare, example("x"), reason="why")[:2] == (Turn("user", "a ball\n\nSo it is"), Turn("assistant", "sports"))
+
+
+def test_each_row_is_asked_with_the_shots_nearest_to_it() -> None:
+    pool = (example("a vote in may", "politics"), example("a goal at last"))
+    prompt = Prompt(ask="score", shots=Shots(1, "nearest", pool=pool, similarity="bm25"))
+    engine = FakeEngine({"the goal": "sports", "the vote": "politics"})
+    ask(engine, prompt, [example("the goal"), example("the vote")], LABELS)
+    assert [turns[0].text for turns in engine.asked] == ["a goal at last", "a vote in may"]
+    assert turns_of(prompt, pool[0])[0].text == "a goal at last"  # never itself
+    assert turns_of_all(prompt, [example("the goal")]) == [turns_of(prompt, example("the goal"))]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.ladder.tree import root_of
+from tuneladder.ladder.tree import key_of, root_of, splits_digest
+from tuneladder.model import likeness
 from tuneladder.model.ask import ask, turns_of
+from tuneladder.model.likeness import similarity_here
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.zero_shot import ZeroShot
+from tuneladder.tune.linear_probe import LinearProbe
+from tuneladder.tune.lora import Lora
 from tuneladder.types import Pace, Prompt, Split
 
 PACE = Pace(1e9)
@@ -134,3 +139,118 @@ def test_zero_shot_is_the_tasks_own_prompt(tiny_base, tiny_task, lend):
     assert other == replace(tiny_task.prompt, instruction="Sort this.")
     shots = FewShot(shots=2).apply(root, tiny_task, lend())
     assert ZeroShot().apply(shots, tiny_task, lend()).prompt == tiny_task.prompt
+
+
+NEAREST = FewShot(shots=2, choose="nearest", similarity="bm25")
+
+
+def test_nearest_shows_each_row_what_is_most_like_it(tiny_base, tiny_task, lend):
+    kit = lend()
+    prompt = NEAREST.apply(root_of(tiny_base, tiny_task), tiny_task, kit).prompt
+    assert {row.id for row in prompt.shots.pool} == {row.id for row in tiny_task.examples.train}
+    (asked,) = [row for row in tiny_task.examples.dev if row.turns[0].text == "Please refund me It is urgent."]
+    assert [turn.text for turn in turns_of(prompt, asked) if turn.role == "user"][1].startswith("Please refund me")
+    said = "shows the nearest of 30 rows of train, by bm25"
+    assert json.loads((kit.folder / "notes.json").read_text()) == [said]
+
+
+def test_a_row_of_train_is_not_shown_itself(tiny_base, tiny_task, lend):
+    prompt = NEAREST.apply(root_of(tiny_base, tiny_task), tiny_task, lend()).prompt
+    for row in tiny_task.examples.train:
+        *shown, own = [turn.text for turn in turns_of(prompt, row) if turn.role == "user"]
+        assert len(shown) == 2
+        assert own not in shown
+
+
+def test_a_pool_is_drawn_by_the_seed_and_all_of_it_is_labelled(tiny_base, tiny_task, lend):
+    root = root_of(tiny_base, tiny_task)
+    step = replace(NEAREST, pool=10)
+    pools = [[row.id for row in step.apply(root, tiny_task, lend(seed=seed)).prompt.shots.pool] for seed in (1, 1, 2)]
+    assert pools[0] == pools[1] != pools[2]
+    assert len(pools[0]) == 10
+    assert step.plan(root, tiny_task, PACE)[1].annotations == 10
+    assert NEAREST.plan(root, tiny_task, PACE)[1].annotations == 30
+    assert replace(NEAREST, choose="diverse").plan(root, tiny_task, PACE)[1].annotations == 2
+
+
+def test_diverse_shows_rows_that_lie_apart(tiny_base, tiny_task, lend):
+    root = root_of(tiny_base, tiny_task)
+    step = FewShot(shots=15, choose="diverse", similarity="bm25")
+    made = step.apply(root, tiny_task, lend()).prompt
+    # of each text and the same with thanks, one
+    assert len({row.turns[0].text.removesuffix(" Thank you!") for row in made.shots.chosen}) > 12
+    assert made == step.apply(root, tiny_task, lend()).prompt
+    assert made != step.apply(root, tiny_task, lend(seed=1)).prompt
+    grouped = [row.references[0] for row in replace(step, order="grouped").apply(root, tiny_task, lend()).prompt.shots.chosen]
+    assert grouped == sorted(grouped, key=tiny_task.labels.index)
+
+
+@pytest.mark.skipif(similarity_here() == "bm25", reason="the package of minilm is not installed")
+def test_looking_at_the_rows_with_an_encoder_is_foretold(tiny_base, tiny_task):
+    root = root_of(tiny_base, tiny_task)
+    _, words = NEAREST.plan(root, tiny_task, PACE)
+    _, meaning = replace(NEAREST, similarity="auto").plan(root, tiny_task, PACE)
+    assert words.seconds == 0 < meaning.seconds
+    assert meaning.memory > 90_000_000 > words.memory
+    auto, told = (
+        key_of(replace(NEAREST, similarity=how), "", splits_digest(tiny_task), tiny_base, 0) for how in ("auto", "minilm")
+    )
+    assert auto != told
+
+
+def test_an_encoder_that_is_not_there_is_refused_and_auto_does_without(tiny_base, tiny_task, lend, monkeypatch):
+    def missing(name):
+        raise BadInput(f"the base '{name}' is not installed", "pip install it")
+
+    monkeypatch.setattr(likeness, "inspect", missing)
+    root, step = root_of(tiny_base, tiny_task), replace(NEAREST, similarity="minilm")
+    with pytest.raises(Refused, match="not installed"):
+        step.plan(root, tiny_task, PACE)
+    assert step.content == ""
+    auto = replace(step, similarity="auto")
+    assert auto.plan(root, tiny_task, PACE)
+    assert (auto.content, auto.apply(root, tiny_task, lend()).prompt.shots.similarity) == ("bm25", "bm25")
+
+
+def test_lora_and_a_probe_learn_under_the_shots_of_each_row(tiny_base, tiny_task, lend, monkeypatch):
+    """What they learn from is what will be asked: each row's own shots, and all rows, for none is shown itself."""
+    seen = []
+    true = likeness._nearest
+    monkeypatch.setattr(likeness, "_nearest", lambda shots, row, scores: seen.append(row.id) or true(shots, row, scores))
+    root = root_of(tiny_base, tiny_task)
+    below = NEAREST.apply(root, tiny_task, lend())
+    for step in (Lora(epochs=0.2, batch_size=8, learning_rate=1e-2), LinearProbe()):
+        step.plan(NEAREST.plan(root, tiny_task, PACE)[0], tiny_task, PACE)
+        assert not seen  # a plan looks at nothing
+        kit = lend(type(step).__name__)
+        made = step.apply(below, tiny_task, kit)
+        assert {row.id for row in (*tiny_task.examples.train, *tiny_task.examples.dev)} <= set(seen)
+        with kit.shelf.engine(made) as engine:
+            assert len(ask(engine, made.prompt, tiny_task.examples.dev[:2], tiny_task.labels)) == 2
+        seen.clear()
+
+
+def test_a_context_too_short_drops_the_farthest_first(tiny_base, tiny_task, lend):
+    short = replace(tiny_base, context=60)
+    prompt = replace(NEAREST, shots=5).apply(root_of(short, tiny_task), tiny_task, lend()).prompt
+    kit, row = lend(), tiny_task.examples.dev[0]
+    with kit.shelf.engine(root_of(short, tiny_task)) as engine:
+        turns = turns_of(prompt, row)
+        (encoded,) = engine.coder.encode_many([(turns, None)])
+        ask(engine, prompt, [row], tiny_task.labels)
+        read = engine.coder.tokenizer.decode(encoded.ids)
+    asked = [turn.text for turn in turns if turn.role == "user"]
+    assert engine.calls.cut == 1
+    assert asked[-1] in read
+    assert [text in read for text in asked[:-1]] == sorted(text in read for text in asked[:-1])
+    assert asked[0] not in read
+
+
+def test_what_only_some_ways_read_is_refused_elsewhere():
+    with pytest.raises(BadInput, match="reads neither pool nor similarity"):
+        FewShot(similarity="bm25")
+    with pytest.raises(BadInput, match="cannot use calibrate with choose: nearest"):
+        FewShot(choose="nearest", calibrate=True)
+    assert FewShot(shots=2000).shots == 2000  # the pool is no bound of those that have none
+    with pytest.raises(BadInput, match="cannot choose 8 examples of a pool of 7"):
+        FewShot(choose="diverse", pool=7)

@@ -11,6 +11,7 @@ from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
+from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
@@ -19,12 +20,13 @@ WARM = 8
 
 def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Example], *, seed: int) -> Measurement:
     """Ask every example with `prompt` and mark the answers; probes and forgetting are left empty. Raises BadInput on no rows."""
-    if isinstance(engine, Counts):
-        # a local engine builds its kernels on its first rows; that is not the price of an answer
-        ask(engine, prompt, examples[:WARM], task.labels)
-    start = time.perf_counter()
-    answers = ask(engine, prompt, examples, task.labels)
-    seconds = time.perf_counter() - start
+    with choosing(prompt.shots) as pick:
+        if isinstance(engine, Counts):
+            # a local engine builds its kernels on its first rows; that is not the price of an answer
+            ask(engine, prompt, examples[:WARM], task.labels, pick=pick)
+        start = time.perf_counter()
+        answers = ask(engine, prompt, examples, task.labels, pick=pick)
+        seconds = time.perf_counter() - start
     measurement = mark(task, examples, answers, seconds=seconds, engine=engine.name, seed=seed)
     return replace(measurement, spent=Cost(seconds=time.perf_counter() - start))
 
@@ -46,10 +48,10 @@ def mark(
             own_rows = [at for at, example in enumerate(examples) if example.set == name]
             given, wanted = [texts[at] for at in own_rows], [references[at] for at in own_rows]
             quality[f"{task.metric}[{name}]"] = rate(metrics[task.metric], given, wanted, task.labels, seed=seed)
-    rights = _rights(task, texts, references)
+    right = rights(task, texts, references)
     marked = tuple(
-        Marked(example.id, _shown(example), example.references[0], answer, right, example.references[1:])
-        for example, answer, right in zip(examples, answers, rights, strict=True)
+        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:])
+        for example, answer, correct in zip(examples, answers, right, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
 
@@ -86,15 +88,18 @@ def confusion(answers: Sequence[Marked], labels: Sequence[str]) -> list[list[int
     return table
 
 
-def _rights(task: Task, answers: Sequence[str], references: Sequence[Sequence[str]]) -> list[bool] | list[None]:
-    if task.kind in ("classify", "choose"):
-        judge = find_metric("accuracy")
-    elif task.kind in ("extract", "tag") or task.metric in ("exact_match", "accuracy"):
-        judge = find_metric("exact_match")
-    else:
+def rights(task: Task, answers: Sequence[str], references: Sequence[Sequence[str]]) -> list[bool] | list[None]:
+    """Whether each answer is right, None where a task's answers are not simply right or wrong."""
+    if not has_rights(task):
         return [None] * len(answers)
+    judge = find_metric("accuracy" if task.kind in ("classify", "choose") else "exact_match")
     assert judge.items is not None
     return [value == 1 for value in judge.items(answers, references, task.labels)]
+
+
+def has_rights(task: Task) -> bool:
+    """Whether an answer to this task is simply right or wrong: two that say the same agree to the letter."""
+    return task.kind in ("classify", "choose", "extract", "tag") or task.metric in ("exact_match", "accuracy")
 
 
 def _shown(example: Example) -> str:

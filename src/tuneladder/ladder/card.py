@@ -21,7 +21,7 @@ from tuneladder.model.ask import turns_of
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.model.quantized import WHOLE, settings_of
 from tuneladder.store import writing
-from tuneladder.types import Example, Ladder, Measurement, Result, Tick, Turn, Variant
+from tuneladder.types import Example, Ladder, Measurement, Prompt, Result, Tick, Turn, Turns, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
 TASKS = {"classify": "text-classification", "tag": "token-classification"}  # as the hub calls them; else text-generation
@@ -151,11 +151,8 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     seq2seq = variant.base.family == "seq2seq"
     kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
     lines += [*_read(variant, kind, folder), *opened]
-    example = Example("", (Turn("user", "YOUR TEXT"),), ("",))
-    turns, note = turns_of(variant.prompt, example), ""
-    if sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
-        turns = turns_of(replace(variant.prompt, shots=None), example)
-        note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
+    turns, note = _asked(variant.prompt)
+    tokens = variant.prompt.think.tokens if variant.prompt.think else variant.prompt.decoding.max_new_tokens
     lines += ["", "messages = ["]
     lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
     written = "" if seq2seq else ', inputs["input_ids"].shape[1]:'  # a decoder's output begins with what it read
@@ -168,13 +165,32 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
         '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
         *ahead,
-        f"output = model.generate(**inputs, max_new_tokens={variant.prompt.decoding.max_new_tokens}, do_sample=False)",
+        f"output = model.generate(**inputs, max_new_tokens={tokens}, do_sample=False)",
         f"print(tokenizer.decode(output[0{written}], skip_special_tokens=True).strip())",
     ]
     if variant.prompt.ask == "score":
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
         note += "generating, as here, mostly gives the same.\n"
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
+
+
+def _asked(prompt: Prompt) -> tuple[Turns, str]:
+    """What is asked of a text, and what that does not show."""
+    example, shots, note = Example("", (Turn("user", "YOUR TEXT"),), ("",)), prompt.shots, ""
+    near = shots is not None and shots.choose == "nearest"
+    turns = turns_of(replace(prompt, shots=None), example) if near else turns_of(prompt, example)
+    if shots and near:
+        note = f"Before each text stand the {shots.count} most like it of {len(shots.pool):,} labelled rows ({shots.similarity}), "
+        note += "which are not shown here; climbing recipe.yaml finds them again.\n"
+    elif sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
+        turns = turns_of(replace(prompt, shots=None), example)
+        note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
+    if prompt.think:
+        note += "This writes the reasoning. The answer is asked for with the reasoning at the end of the same message, and then "
+        note += f"`{prompt.think.conclusion}`.\n"
+    if prompt.vote > 1:
+        note += f"The figures above are of {prompt.vote} samples at temperature {prompt.decoding.temperature:g}, and their vote.\n"
+    return turns, note
 
 
 def _read(variant: Variant, kind: str, folder: Path) -> list[str]:
@@ -225,7 +241,7 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     lines = [*dict.fromkeys(["import torch", *imports])]
     lines += ["from safetensors.torch import load_file"] if variant.probe else []
     lines += [*_read(variant, kind, folder), *opened]
-    asked = turns_of(variant.prompt, Example("", (Turn("user", "YOUR TEXT"),), ("",)))
+    asked, unshown = _asked(variant.prompt)
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
     labels: list[str] = list(head.labels) if head else []
     lines.append("model.eval()")
@@ -245,7 +261,7 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
         lines += [inputs, "with torch.no_grad():", f"    {read}"]
     else:
         lines += [inputs, *run, "logits = output.logits[0]" if head and not variant.probe else f"embedding = {embedding}"]
-    note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else ""
+    note = "An instruction is not read, and a blank line in a text stands for the tokenizer's separator.\n" if encoder else unshown
     if variant.probe:
         labels = facts["labels"]
         lines.append(f"head = load_file({json.dumps(json.loads(_seen(variant.probe, folder)) + '/' + WEIGHTS)})")

@@ -21,7 +21,18 @@ from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
-from tuneladder.ladder.tree import Foretold, Node, foretell, key_of, lent, machine_memory, root_of, source_of, splits_digest
+from tuneladder.ladder.tree import (
+    Foretold,
+    Node,
+    foretell,
+    key_of,
+    lent,
+    machine_memory,
+    root_of,
+    source_of,
+    splits_digest,
+    step_name,
+)
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.local import Counts
 from tuneladder.model.pace import measured_pace
@@ -151,7 +162,7 @@ class Climb:
 
     @staticmethod
     def _is_root(rung: Rung) -> bool:
-        return len(rung.steps) == 1 and rung.steps[0].needs == "nothing"
+        return len(rung.steps) == 1 and step_name(rung.steps[0]) == "zero_shot"
 
     def _unpaid(self, each: Foretold) -> float:
         return sum(node.cost.seconds for node in each.nodes if node.key not in self._made)
@@ -330,6 +341,10 @@ class Climb:
         return thaw(Pace, json.loads((self.store.once(key, make) / "pace.json").read_text("utf-8")))
 
     def _say_rows(self, rung: Rung, folder: Path) -> None:
+        path = folder / "notes.json"
+        if path.exists():
+            for said in json.loads(path.read_text("utf-8")):
+                self._note(f"{rung.name}: {said}")
         path = folder / "rows.json"
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))

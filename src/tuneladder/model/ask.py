@@ -12,52 +12,79 @@ from functools import lru_cache
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tuneladder.errors import BadInput, Failed
+from tuneladder.errors import BadInput, CannotScore
+from tuneladder.model.batching import regroup
+from tuneladder.model.likeness import Pick, choosing
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Engine, Example, Prompt, Turn, Turns
 
 
-class CannotScore(Failed):
-    """This engine gives no log-probabilities of texts that it did not write."""
-
-
-def turns_of(prompt: Prompt, example: Example) -> Turns:
+def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | None = None, reason: str | None = None) -> Turns:
     """What is asked: the system's turn, the shots as an earlier conversation, and the example's own turns.
 
     The template, the example's own or else the prompt's, makes every user turn; the instruction stands first, with what the system
-    says, so that it stays when a context too short leaves shots out. Raises BadInput for a template that fails.
+    says, so that it stays when a context too short leaves shots out. `shots` are what `choosing` gave the example, if it was asked.
+    A prompt that thinks asks for the reasoning first and, given the `reason`, for the answer: each shot then is asked alike, and
+    one whose own reason is not known is shown with its answer alone. Raises BadInput for a template that fails.
     """
+    if shots is None:
+        with choosing(prompt.shots) as pick:
+            (shots,) = pick([example])
     template = example.template or prompt.template
+    reasons = prompt.shots.reasons if prompt.shots and prompt.shots.reasons else [None] * len(shots)
     turns: list[Turn] = []
-    for shot in prompt.shots.chosen if prompt.shots else ():
+    for shot, own_reason in zip(shots, reasons, strict=True):
         # a shot is asked as the example is; one of another data set asks for something else, and keeps its own
         own = template if shot.set == example.set else shot.template or prompt.template
-        turns += [*_filled(own, shot), Turn("assistant", shot.references[0])]
-    turns += _filled(template, example)
-    said = [prompt.system, prompt.instruction, *(turn.text for turn in example.turns if turn.role == "system")]
-    system = "\n\n".join(text for text in said if text)
+        asked, said = _filled(own, shot), shot.references[0]
+        if prompt.think and reason is None:
+            if own_reason is None:  # it shows how to answer, not how to reason
+                continue
+            asked, said = _thinking(prompt, asked, None), own_reason
+        elif prompt.think:
+            asked = _thinking(prompt, asked, own_reason or "")
+        turns += [*asked, Turn("assistant", said)]
+    own_turns = _filled(template, example)
+    turns += _thinking(prompt, own_turns, reason) if prompt.think else own_turns
+    said_first = [prompt.system, prompt.instruction, *(turn.text for turn in example.turns if turn.role == "system")]
+    system = "\n\n".join(text for text in said_first if text)
     return (*((Turn("system", system),) if system else ()), *turns)
 
 
-def ask(engine: Engine, prompt: Prompt, examples: Sequence[Example], labels: Sequence[str] = ()) -> list[Answer]:
+def turns_of_all(prompt: Prompt, examples: Sequence[Example]) -> list[Turns]:
+    """As `turns_of`, for many at once: what chooses their shots is opened once."""
+    with choosing(prompt.shots) as pick:
+        return [turns_of(prompt, example, shots=own) for example, own in zip(examples, pick(examples), strict=True)]
+
+
+def ask(
+    engine: Engine, prompt: Prompt, examples: Sequence[Example], labels: Sequence[str] = (), *, pick: Pick | None = None
+) -> list[Answer]:
     """One answer per example, in order.
 
     The options of an example are its own or, where it has none, `labels`. A prompt that ranks them is asked by generating
     where the engine cannot score. An answer that names no option, or no number, has an empty text; `raw` keeps what was written.
+    `pick` is what `choosing` gave for the prompt's shots, where whoever asks more than once keeps it open.
     """
+    if pick is None:
+        with choosing(prompt.shots) as opened:
+            return ask(engine, prompt, examples, labels, pick=opened)
     options = [example.options or tuple(labels) for example in examples]
-    asks = [turns_of(prompt, example) for example in examples]
+    if prompt.ask == "score" and (empty := next((row for row, own in zip(examples, options, strict=True) if not own), None)):
+        raise BadInput(f"example {empty.id} has no options to rank", "give the task labels, or `ask: generate`")
+    shots = pick(examples)
+    if prompt.think:
+        return _thought(engine, prompt, examples, options, shots)
+    asks = [turns_of(prompt, example, shots=own) for example, own in zip(examples, shots, strict=True)]
     if prompt.ask == "score":
-        if empty := next((example for example, own in zip(examples, options, strict=True) if not own), None):
-            raise BadInput(f"example {empty.id} has no options to rank", "give the task labels, or `ask: generate`")
+        blank: list[Turns] | None = None
+        if prompt.calibrate:  # arXiv:2102.09690: divide by what the model says of an empty input
+            blank = [turns_of(prompt, _emptied(example), shots=own) for example, own in zip(examples, shots, strict=True)]
         try:
-            return _ranked(engine, prompt, examples, asks, options)
+            return _ranked(engine, asks, options, blank)
         except CannotScore:
             prompt = replace(prompt, parse="label")
-    decoding = replace(prompt.decoding, samples=prompt.vote) if prompt.vote > 1 else prompt.decoding
-    written = engine.generate(asks, decoding)
-    sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
-    return [_voted(texts, own, prompt, words) for texts, own, words in zip(written, options, sizes, strict=True)]
+    return _written(engine, prompt, examples, asks, options)
 
 
 def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) -> str:
@@ -93,16 +120,50 @@ _MARKS = ",.;:'\"`()[]{}"  # that a list is written with
 _NUMBER = re.compile(r"-?\d[\d,]*\.?\d+|-?\d+")
 
 
-def _ranked(
-    engine: Engine, prompt: Prompt, examples: Sequence[Example], asks: Sequence[Turns], options: Sequence[tuple[str, ...]]
+def _thought(
+    engine: Engine,
+    prompt: Prompt,
+    examples: Sequence[Example],
+    options: Sequence[tuple[str, ...]],
+    shots: Sequence[Sequence[Example]],
 ) -> list[Answer]:
+    """Zero-shot chain of thought (arXiv:2205.11916): the reasoning is written, `vote` times (arXiv:2203.11171), and the answer to
+    each is then asked and read as the task's answers are. `raw` keeps the reasoning of the answer that is taken."""
+    assert prompt.think
+    rows = list(zip(examples, options, shots, strict=True))
+    # what would end an answer does not end the reasoning
+    decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=())
+    asks = [turns_of(prompt, example, shots=own) for example, _, own in rows]
+    reasons = [(row, text.strip()) for row, texts in zip(rows, engine.generate(asks, decoding), strict=True) for text in texts]
+    asks = [turns_of(prompt, example, shots=own, reason=text) for (example, _, own), text in reasons]
+    own_options = [own for (_, own, _), _ in reasons]
+    once = replace(prompt, vote=1, decoding=replace(prompt.decoding, samples=1))
+    concluded: list[Answer] | None = None
+    if prompt.ask == "score":
+        try:
+            concluded = _ranked(engine, asks, own_options, None)
+        except CannotScore:
+            once = replace(once, parse="label")
+    if concluded is None:
+        concluded = _written(engine, once, [example for (example, _, _), _ in reasons], asks, own_options)
+    whole = [
+        replace(answer, raw=f"{text}\n{prompt.think.conclusion} {answer.raw}".strip())
+        for answer, (_, text) in zip(concluded, reasons, strict=True)
+    ]
+    groups = regroup(whole, [prompt.vote] * len(rows))
+    return [_elected(own) if prompt.vote > 1 else own[0] for own in groups]
+
+
+def _ranked(
+    engine: Engine, asks: Sequence[Turns], options: Sequence[tuple[str, ...]], blank: Sequence[Turns] | None
+) -> list[Answer]:
+    """The likeliest option of each ask; what is said of its `blank` is taken away, if that is given. Raises CannotScore."""
     scores = engine.score(asks, options)
-    if prompt.calibrate:
-        # arXiv:2102.09690: divide by what the model says of an empty input.
-        blank = [(turns_of(prompt, _emptied(example)), own) for example, own in zip(examples, options, strict=True)]
-        different = list(dict.fromkeys(blank))
+    if blank is not None:
+        empty = list(zip(blank, options, strict=True))
+        different = list(dict.fromkeys(empty))
         bias = dict(zip(different, engine.score([turns for turns, _ in different], [own for _, own in different]), strict=True))
-        scores = [[a - b for a, b in zip(row, bias[key], strict=True)] for row, key in zip(scores, blank, strict=True)]
+        scores = [[a - b for a, b in zip(row, bias[key], strict=True)] for row, key in zip(scores, empty, strict=True)]
     answers = []
     for row, own in zip(scores, options, strict=True):
         best = max(range(len(own)), key=row.__getitem__)
@@ -111,13 +172,39 @@ def _ranked(
     return answers
 
 
-def _voted(texts: Sequence[str], options: Sequence[str], prompt: Prompt, words: int) -> Answer:
-    """The answer that most samples gave, the earliest of equals; samples without an answer do not vote."""
-    read = [parse(text, prompt.parse, options, words=words) for text in texts]
-    votes = Counter(answer for answer in read if answer)
+def _written(
+    engine: Engine, prompt: Prompt, examples: Sequence[Example], asks: Sequence[Turns], options: Sequence[tuple[str, ...]]
+) -> list[Answer]:
+    """What the engine writes to each ask, read by the prompt's rule, and voted on where it asks for votes."""
+    decoding = replace(prompt.decoding, samples=prompt.vote) if prompt.vote > 1 else prompt.decoding
+    sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
+    found = []
+    for texts, own, words in zip(engine.generate(asks, decoding), options, sizes, strict=True):
+        elected = _elected([Answer(parse(text, prompt.parse, own, words=words), None, text) for text in texts])
+        found.append(elected if prompt.vote > 1 else replace(elected, confidence=None))
+    return found
+
+
+def _elected(samples: Sequence[Answer]) -> Answer:
+    """The answer that most samples gave, the earliest of equals, and its share of them all; samples without one do not vote."""
+    votes = Counter(sample.text for sample in samples if sample.text)
     winner = votes.most_common(1)[0][0] if votes else ""
-    confidence = votes[winner] / len(texts) if prompt.vote > 1 else None
-    return Answer(winner, confidence, texts[read.index(winner)])
+    first = next(sample for sample in samples if sample.text == winner)
+    return Answer(winner, votes[winner] / len(samples), first.raw)
+
+
+def _thinking(prompt: Prompt, turns: Sequence[Turn], reason: str | None) -> list[Turn]:
+    """The turns with the last of the user's asking for reasoning or, with the `reason`, for what follows from it. All stands in
+    one turn, so that a context too short never parts a question from its reasoning."""
+    assert prompt.think
+    last = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=None)
+    if last is None:
+        return list(turns)
+    asks = f"{turns[last].text}\n\n{prompt.think.invitation}"
+    if reason is not None:
+        reasoned = f"{asks}\n{reason}" if reason else turns[last].text
+        asks = f"{reasoned}\n\n{prompt.think.conclusion}"
+    return [Turn("user", asks) if number == last else turn for number, turn in enumerate(turns)]
 
 
 def _emptied(example: Example) -> Example:

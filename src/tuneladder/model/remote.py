@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tuneladder.errors import BadInput, Failed
-from tuneladder.model.ask import CannotScore
+from tuneladder.errors import BadInput, CannotScore, Failed
 from tuneladder.task.template import PlainTemplate
 from tuneladder.types import Base, Decoding, Turns
 

@@ -32,11 +32,11 @@ class ZeroShot:
             raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")
         if base.family == "seq2seq" and task.kind == "text" and not base.settings.get("sentinels"):
             raise Refused(f"{base.name} has no sentinels, and cannot read", "take a base in T5's manner")
-        return self._on(variant), Cost()
+        return self._on(variant, task), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        return self._on(variant)
+        return self._on(variant, task)
 
-    def _on(self, variant: Variant) -> Variant:
-        prompt = replace(variant.prompt, instruction=self.instruction or variant.prompt.instruction, shots=None, calibrate=False)
+    def _on(self, variant: Variant, task: Task) -> Variant:
+        prompt = replace(task.prompt, instruction=self.instruction or task.prompt.instruction)
         return replace(variant, steps=(*variant.steps, "zero_shot"), prompt=prompt)

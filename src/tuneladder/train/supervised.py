@@ -15,7 +15,7 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import masked, memory, precision, recurrent, routing, sublayers
-from tuneladder.model.ask import turns_of
+from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
 from tuneladder.model.frozen import States, divisible, going_on, stack_of, watched
@@ -50,7 +50,7 @@ from tuneladder.train.corrupting import times_of
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
 from tuneladder.train.losses import answer_token, label_of, next_token, next_token_evenly
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
-from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Variant
+from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
@@ -97,6 +97,7 @@ def foretell(
 
     A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6.
     """
+    refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
         raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
     if variant.base.family == "encoder" and not task.labels:
@@ -212,8 +213,8 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: in
     read = variant.base.family == "encoder"  # and its answers are no tokens
     answers = [0.0 if read else len(row.references[0]) / 4 + 1 for row in some]
     sizes = [
-        sum(len(turn.text) for turn in turns_of(variant.prompt, row)) / 4 + own + soft
-        for row, own in zip(some, answers, strict=True)
+        sum(len(turn.text) for turn in turns) / 4 + own + soft
+        for turns, own in zip(turns_of_all(variant.prompt, some), answers, strict=True)
     ]
     sizes = [min(float(limit), max(8.0, size)) for size in sizes]
     place = 9 * len(some) // 10
@@ -230,6 +231,14 @@ def refuse_unmerged(variant: Variant, step: str) -> None:
     """Raises Refused where an adapter that cannot be added into weights lies over the variant's."""
     if variant.adapter and (found := [own for own in variant.steps if own in UNMERGED]):
         raise Refused(f"{step} changes weights, and {found[-1]} cannot be merged into them", "lora and ia3 can")
+
+
+def refuse_asking(variant: Variant, step: str) -> None:
+    """Raises Refused where the prompt asks for more than the answer that a row teaches."""
+    if variant.prompt.think:
+        raise Refused(f"{step} learns answers, and the prompt asks for reasoning first", f"put {step} before chain_of_thought")
+    if variant.prompt.vote > 1:
+        raise Refused(f"{step} learns one answer a row, and the prompt asks for {variant.prompt.vote}", f"put {step} first")
 
 
 def text_of(task: Task, prompt: Prompt) -> str:
@@ -494,15 +503,21 @@ def _weights(task: Task, examples: Sequence[Example]) -> list[float]:
     return [task.weights.get(example.references[0], 1.0) for example in examples]
 
 
+def _asked(variant: Variant, examples: Sequence[Example]) -> list[tuple[Turns, str]]:
+    """What is asked of each example, with what is learned of it."""
+    asks = turns_of_all(variant.prompt, examples)
+    return [(turns, example.references[0]) for turns, example in zip(asks, examples, strict=True)]
+
+
 def _encode(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Encoded], Any]:
-    pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
+    pairs = _asked(variant, examples)
     rows, tally = encode_all(live.coder, pairs, every=task.kind == "chat", limit=limit, weights=_weights(task, examples))
     return rows, asdict(tally)
 
 
 def _pair(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Paired], Any]:
     """Prompts with their answers; of a conversation only the last answer is learned, the others are read."""
-    pairs = [(turns_of(variant.prompt, example), example.references[0]) for example in examples]
+    pairs = _asked(variant, examples)
     rows, tally = encode_pairs(live.pairs, pairs, limit=limit, weights=_weights(task, examples))
     return rows, asdict(tally)
 
@@ -512,7 +527,7 @@ def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task
     limit = limit // TILE * TILE if limit > TILE else limit
     if task.kind == "tag":
         return _tags(live, variant, examples, task, limit)
-    rows = live.texts.encode_many([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
+    rows = live.texts.encode_many([said(turns) for turns in turns_of_all(variant.prompt, examples)], limit=limit)
     number = {label: at for at, label in enumerate(task.labels)}
     labelled = [
         Labelled(row.ids, [number[example.references[0]]], weight=weight)
@@ -525,7 +540,7 @@ def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task
 def _tags(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:
     """Texts with the numbers of their words' tags, a long one in several windows, each word in one of them."""
     number = {label: at for at, label in enumerate(task.labels)}
-    windows = live.texts.encode_words([said(turns_of(variant.prompt, example)) for example in examples], limit=limit)
+    windows = live.texts.encode_words([said(turns) for turns in turns_of_all(variant.prompt, examples)], limit=limit)
     labelled = []
     for own, example in zip(windows, examples, strict=True):
         tags = words_of(example.references[0])

@@ -11,11 +11,12 @@ import numpy as np
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.ask import turns_of
+from tuneladder.model.ask import turns_of_all
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.probe import Linear, are_pairs, paired, save_probe
 from tuneladder.store import digest, resident
-from tuneladder.types import Cost, Embedder, Example, Family, Kit, Pace, Task, Turns, Variant
+from tuneladder.train.supervised import refuse_asking
+from tuneladder.types import Cost, Embedder, Example, Family, Kit, Pace, Task, Variant
 
 STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
 UNSEEN = -30.0  # the bias of a label that no row of train has: a probability of nothing, and a number still
@@ -42,13 +43,14 @@ class LinearProbe:
             raise BadInput(f"linear_probe cannot use strength {self.strength}", "above 0, or 0 to choose it on dev")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        refuse_asking(variant, "linear_probe")
         rows = (*task.examples.train, *task.examples.dev)
         if not task.labels or not task.examples.train:
             raise Refused("linear_probe learns labels, and this task has none", "set `kind: classify` and give rows to learn from")
         if task.kind == "tag":
             raise Refused("linear_probe gives a whole row one label, and this task has one for each word", "take lora or full")
         base = variant.base
-        tokens = sum(sum(len(turn.text) for turn in turns_of(variant.prompt, row)) for row in rows) / 4  # 4 characters a token
+        tokens = sum(len(turn.text) for turns in turns_of_all(variant.prompt, rows) for turn in turns) / 4  # 4 characters a token
         seconds = 2 * base.active * tokens / pace.flops
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.inference(base, rows=64, length=64, dtype=dtype, read_rows=0, device=device())
@@ -57,7 +59,7 @@ class LinearProbe:
         return made, Cost(seconds, need.peak, disk, len(rows))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        pairs = variant.base.family == "encoder" and are_pairs([turns_of(variant.prompt, row) for row in task.examples.train])
+        pairs = variant.base.family == "encoder" and are_pairs(turns_of_all(variant.prompt, task.examples.train))
         train, dev = (_features(variant, rows, kit, pairs=pairs) for rows in (task.examples.train, task.examples.dev))
         number = {label: at for at, label in enumerate(task.labels)}
         right, right_dev = (
@@ -133,7 +135,7 @@ def _weights(task: Task, rows: Sequence[Example]) -> np.ndarray[Any, Any] | None
 
 def _features(variant: Variant, rows: Sequence[Example], kit: Kit, *, pairs: bool) -> np.ndarray[Any, Any]:
     """Embeddings (N, width) of the rows, four times as wide of pairs, made once for every rung on the same weights and prompt."""
-    asks: list[Turns] = [turns_of(variant.prompt, row) for row in rows]
+    asks = turns_of_all(variant.prompt, rows)
     if not asks:
         return np.zeros((0, (4 if pairs else 1) * variant.base.width), np.float32)
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
