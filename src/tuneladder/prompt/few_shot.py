@@ -54,7 +54,8 @@ class FewShot:
         return self._on(variant, task, kit.seed)
 
     def _on(self, variant: Variant, task: Task, seed: int) -> Variant:
-        labels = () if task.kind == "tag" else task.labels  # a row of several words has no label to be balanced by
+        # a row of several words, or of several labels, has no one label to be balanced by
+        labels = () if task.kind == "tag" or task.multi_label else task.labels
         chosen = choose(task.examples.train, count=self.shots, choose=self.choose, seed=seed, labels=labels)
         if self.order == "shuffled":
             chosen = tuple(random.Random(f"{seed} order").sample(chosen, len(chosen)))
