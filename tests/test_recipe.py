@@ -113,7 +113,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.target": ({"task__target": "number"}, "task"),
     "task.labels": ({"task__labels": {"sport": "games", "money": "finance", "weather": "sky"}}, "task"),
     "task.references": ({**ASKED, "task__references": "together"}, "task"),
-    "task.multi_label": ({"task__target": "several", "task__multi_label": False}, "task"),
+    "task.multi_label": ({"task__target": "several", "task__multi_label": True}, "task"),
     "task.separator": ({"task__target": "tags", "task__separator": " & "}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
     "task.also": ({"task__also": ["pearson"]}, "task"),
@@ -134,6 +134,14 @@ CHANGES: dict[str, tuple[Given, str]] = {
 }
 
 
+# and what stands there before the change, where that is more than the small recipe
+BEFORE: dict[str, Given] = {
+    "task.references": ASKED,
+    "task.multi_label": {"task__target": "several"},
+    "task.separator": {"task__target": "tags"},
+}
+
+
 def leaves(keys: Mapping[str, Any], path: str = "") -> list[str]:
     return [
         leaf for key, value in keys.items() for leaf in (leaves(value, f"{key}.") if isinstance(value, dict) else [f"{path}{key}"])
@@ -147,7 +155,7 @@ def test_no_key_is_forgotten_here() -> None:
 @pytest.mark.parametrize("key", CHANGES)
 def test_every_key_changes_behaviour(key: str, folder: Path) -> None:
     changed, felt = CHANGES[key]
-    asked = ASKED if key == "task.references" else {}
+    asked = BEFORE.get(key, {})
     before, after = facts(read(recipe(**asked), folder)), facts(read(recipe(**changed), folder))
     assert before[felt] != after[felt]
 
@@ -756,7 +764,7 @@ def sub(key: str, value: Any) -> Given:
         (recipe(task__target="tags", task__separator=";", task__multi_label=False), "multi_label is false, but separator is ';'"),
         (recipe(task__target=["daily", "weekly"], task__multi_label=False), "multi_label is false, but target lists a column"),
         (recipe(task__target=["daily", "weekly"], task__separator=";"), "separator parts labels in one"),
-        (sub("task__target", ["daily"]), "two or more, each once"),
+        (sub("task__target", ["daily"]), "target lists the columns daily"),
         (sub("task__target", ["daily", "weakly"]), "no column 'weakly': did you mean 'weekly'?"),
         (sub("task__target", ["daily", "text"]), "`text` is 'match and goal"),
         (recipe(task__target="tags", task__separator=""), "separator is an empty text"),
