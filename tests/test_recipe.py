@@ -160,6 +160,15 @@ def test_every_key_changes_behaviour(key: str, folder: Path) -> None:
     assert before[felt] != after[felt]
 
 
+def test_several_labels_have_room_in_an_answer_unless_it_is_said(folder: Path) -> None:
+    several = {"task__target": "tags", "task__separator": "&"}
+    rooms = [
+        read(recipe(**several, task__decoding=given), folder).task.prompt.decoding.max_new_tokens
+        for given in ({"repetition": 1.1}, {"max_new_tokens": 5})
+    ]
+    assert rooms == [256, 5]
+
+
 def test_the_same_recipe_says_the_same(folder: Path) -> None:
     assert facts(read(recipe(), folder)) == facts(read(recipe(), folder))
 

@@ -97,7 +97,7 @@ def guess(
             raise _unread(path, columns)
         task |= {"kind": "classify", "input": input, "target": sets[0] if len(sets) == 1 else sets, "multi_label": True}
         why += _said_of_sets(task, rows[:LOOK])
-        length = sum(column.length for column in seen.values() if column.name == input or column.name in input)
+        length = _length(seen, input)
     else:
         if format is None and target is None and {"chosen", "rejected"} <= set(columns):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
@@ -112,9 +112,7 @@ def guess(
             raise _unread(path, columns)
         label = target in seen and seen[target].label
         task |= {"kind": kind or ("classify" if label else "generate"), "input": input, "target": target}
-        length = sum(
-            column.length for column in seen.values() if column.name == input or (is_template(input) and column.name in input)
-        )
+        length = _length(seen, input)
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
     task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
@@ -135,6 +133,11 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _length(seen: Mapping[str, _Column], input: str) -> float:
+    """Characters of what is read, in the mean: of a column, or of all that a template names."""
+    return sum(column.length for column in seen.values() if column.name == input or (is_template(input) and column.name in input))
 
 
 def _unread(path: str, columns: Sequence[str]) -> BadInput:
