@@ -48,6 +48,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
             "label": topic,
             "number": n % 2,
             "group": f"g{n % 7}",
+            "several": [topic],
+            "tags": f"{topic} & daily" if n % 2 else topic,
+            "daily": n % 2,
+            "weekly": n % 3 == 0,
         }
         for topic, words in TOPICS.items()
         for n, (a, b) in enumerate((a, b) for a in words for b in words if a != b)
@@ -111,6 +115,8 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.target": ({"task__target": "number"}, "task"),
     "task.labels": ({"task__labels": {"sport": "games", "money": "finance", "weather": "sky"}}, "task"),
     "task.references": ({**ASKED, "task__references": "together"}, "task"),
+    "task.multi_label": ({"task__target": "several", "task__multi_label": True}, "task"),
+    "task.separator": ({"task__target": "tags", "task__separator": " & "}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
     "task.also": ({"task__also": ["pearson"]}, "task"),
     "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
@@ -130,6 +136,14 @@ CHANGES: dict[str, tuple[Given, str]] = {
 }
 
 
+# and what stands there before the change, where that is more than the small recipe
+BEFORE: dict[str, Given] = {
+    "task.references": ASKED,
+    "task.multi_label": {"task__target": "several"},
+    "task.separator": {"task__target": "tags"},
+}
+
+
 def leaves(keys: Mapping[str, Any], path: str = "") -> list[str]:
     return [
         leaf for key, value in keys.items() for leaf in (leaves(value, f"{key}.") if isinstance(value, dict) else [f"{path}{key}"])
@@ -143,9 +157,18 @@ def test_no_key_is_forgotten_here() -> None:
 @pytest.mark.parametrize("key", CHANGES)
 def test_every_key_changes_behaviour(key: str, folder: Path) -> None:
     changed, felt = CHANGES[key]
-    asked = ASKED if key == "task.references" else {}
+    asked = BEFORE.get(key, {})
     before, after = facts(read(recipe(**asked), folder)), facts(read(recipe(**changed), folder))
     assert before[felt] != after[felt]
+
+
+def test_several_labels_have_room_in_an_answer_unless_it_is_said(folder: Path) -> None:
+    several = {"task__target": "tags", "task__separator": "&"}
+    rooms = [
+        read(recipe(**several, task__decoding=given), folder).task.prompt.decoding.max_new_tokens
+        for given in ({"repetition": 1.1}, {"max_new_tokens": 5})
+    ]
+    assert rooms == [256, 5]
 
 
 def test_the_same_recipe_says_the_same(folder: Path) -> None:
@@ -777,6 +800,20 @@ def sub(key: str, value: Any) -> Given:
         (sub("task__class_weights", {"sport": 0}), "class_weights: sport is 0"),
         (sub("task__class_weights", {"sport": float("nan")}), "class_weights: sport is nan"),
         (recipe(task__kind="generate", task__class_weights="balanced"), "this task is of kind generate"),
+        (sub("task__multi_label", "yes"), "multi_label is 'yes'"),
+        (recipe(task__kind="generate", task__multi_label=True), "this task is of kind generate"),
+        (recipe(task__kind="generate", task__separator=";"), "this task is of kind generate"),
+        (recipe(task__kind="generate", task__target=["daily", "weekly"]), "this task is of kind generate"),
+        (recipe(task__target="tags", task__separator=";", task__multi_label=False), "multi_label is false, but separator is ';'"),
+        (recipe(task__target=["daily", "weekly"], task__multi_label=False), "multi_label is false, but target lists a column"),
+        (recipe(task__target=["daily", "weekly"], task__separator=";"), "separator parts labels in one"),
+        (sub("task__target", ["daily"]), "target lists the columns daily"),
+        (sub("task__target", ["daily", "weakly"]), "no column 'weakly': did you mean 'weekly'?"),
+        (sub("task__target", ["daily", "text"]), "`text` is 'match and goal"),
+        (recipe(task__target="tags", task__separator=""), "separator is an empty text"),
+        (recipe(task__multi_label=True), "no row has two labels"),
+        (recipe(task__target="tags", task__separator="&", task__class_weights="balanced"), "these rows may have several"),
+        (recipe(task__target="tags", task__separator="&", task__templates="classify"), "ask for one label"),
         (mixed({"wieght": 2}), "no setting of a set of the mixture 'wieght': did you mean 'weight'?"),
         (mixed(temprature=2), "no setting of a mixture 'temprature': did you mean 'temperature'?"),
         (mixed(temperature="hot"), "a mixture: temperature is 'hot'"),

@@ -28,9 +28,10 @@ from tuneladder.model import pocket
 from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.own import own_code
 from tuneladder.store import digest
-from tuneladder.task.build import LENGTHS, Findings, build
+from tuneladder.task.build import LENGTHS, LONGEST, Findings, build
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
+from tuneladder.task.multi_label import kind_in_full
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
@@ -43,6 +44,8 @@ DEFAULTS: dict[str, Any] = {
         "input": None,
         "target": None,
         "references": None,
+        "multi_label": None,
+        "separator": None,
         "labels": None,
         "metric": None,
         "also": None,
@@ -74,11 +77,15 @@ REMOTE_KEYS = ("url", "model", "key_env", "concurrency")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "references", "metric", "instruction", "system", "template"),
+        ("input", "references", "separator", "metric", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
-    "target": ((str, dict), "a column's name or Jinja, or one for each split: {train: ..., dev: ..., test: ...}"),
+    "target": (
+        (str, dict, list),
+        "a column's name or Jinja, or one for each split: {train: ..., dev: ..., test: ...}; or the columns of labels, a list",
+    ),
+    "multi_label": (bool, "true where a row may have several labels, or none"),
     "labels": ((dict, list), "a list of words, or value: word"),
     "also": (list, "a list of metrics, for example [bleu, nist]"),
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
@@ -393,6 +400,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         input=keys["input"],
         target=keys["target"],
         references=keys["references"] or "apart",
+        multi_label=keys["multi_label"],
+        separator=keys["separator"],
         labels=keys["labels"],
         metric=keys["metric"],
         also=[str(metric) for metric in keys["also"] or ()],
@@ -405,6 +414,10 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         decoding=decoding,
         seed=seed,
     )
+    if task.multi_label and "max_new_tokens" not in (keys["decoding"] or {"max_new_tokens": None}):
+        # the default of one label is too short for several
+        decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=LONGEST)
+        task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
     return task, findings, where
 
 
@@ -471,6 +484,7 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         "data": data,
         "labels": keys["labels"] or list(task.labels) or None,
         "references": None if mixed else keys["references"] or "apart",
+        "multi_label": task.multi_label if task.kind == "classify" else None,
         "metric": task.metric,
         "also": list(task.also),
         "instruction": prompt.instruction,
@@ -672,7 +686,7 @@ def _bar(wanted: Any) -> Bar:
 def _bar_of(bar: Bar, task: Task) -> Bar:
     """The bar on the task's metric where it names none; a metric that is not measured cannot be the bar's."""
     if bar.metric and bar.metric != task.metric:
-        found = [task.metric, *task.also, *(metric.name for metric in metrics_of(task.kind))]
+        found = [task.metric, *task.also, *(metric.name for metric in metrics_of(kind_in_full(task)))]
         if bar.metric not in found:
             hint = (
                 f"set task: metric: {bar.metric} or also: [{bar.metric}], or the bar on one of: {', '.join(dict.fromkeys(found))}"

@@ -149,7 +149,8 @@ class Prompt:
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
     on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag
-    for each word of the row; with `think` the model reasons before it answers; of `vote` samples the answer that most give counts.
+    for each word of the row, `labels` a set of labels; with `think` the model reasons before it answers; of `vote` samples the
+    answer that most give counts.
     """
 
     template: str = "{{ input }}"
@@ -158,7 +159,7 @@ class Prompt:
     shots: Shots | None = None
     decoding: Decoding = Decoding()
     ask: Literal["generate", "score"] = "generate"
-    parse: Literal["text", "label", "number", "tags"] = "text"
+    parse: Literal["text", "label", "labels", "number", "tags"] = "text"
     vote: int = 1
     calibrate: bool = False
     think: Thought | None = None
@@ -169,7 +170,8 @@ class Task:
     """A task: its rows, how they are asked, and how they are marked, by `metric` and `also` by others. `mixture` weighs the sources
     of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten. Of examples
     of several data sets it says how many rows of each an epoch draws. `weights` are how much a row of each label counts in the
-    loss, 1 for what it does not name."""
+    loss, 1 for what it does not name. Of a classification that is `multi_label` a row has a set of labels, which may be empty: its
+    reference is that set as text (task/multi_label.py)."""
 
     name: str
     kind: Kind
@@ -183,6 +185,7 @@ class Task:
     mixture: Mapping[str, float] = field(default_factory=dict)
     replay: Sequence[Document] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,9 @@ class Base:
 
 @dataclass(frozen=True)
 class Head:
-    kind: Literal["classes", "tags", "reward"]
+    """`classes`: a row has one of the labels; `multi_label`: each label for itself; `tags`: a word has one."""
+
+    kind: Literal["classes", "multi_label", "tags", "reward"]
     labels: tuple[str, ...]
 
 

@@ -4,8 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.multiclass import OneVsRestClassifier
 
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.types import Example, Split, Task, Turn
@@ -29,6 +33,35 @@ def test_majority_and_tfidf_stand_for_classification_only() -> None:
     assert found["tfidf"].spent.seconds > found["tfidf"].per_answer.seconds > 0
     assert baselines(TASK, "dev", seed=0) == {}
     assert baselines(replace(TASK, kind="extract"), "test", seed=0) == {}
+
+
+def test_several_labels_have_the_most_frequent_set_and_one_against_the_rest() -> None:
+    train = rows(
+        *[("the team won the match", "always, sport")] * 5,
+        *[("the bank raised its rate", "always, money")] * 6,
+        *[("a match of bank teams", "always, money, sport")] * 2,
+        *[("the sky is blue", "always")] * 3,
+    )
+    test = rows(
+        ("the team won the match", "always, sport"), ("a match of bank teams", "always, money, sport"), ("blue sky", "always")
+    )
+    labels = ("always", "money", "never", "sport")
+    task = Task("news", "classify", Split(train, (), test), labels=labels, metric="micro_f1", multi_label=True)
+    found = baselines(task, "test", seed=0)
+    assert list(found) == ["frequent_set", "tfidf"]
+    assert {marked.answer.text for marked in found["frequent_set"].answers} == {"always, money"}
+    assert [marked.answer.text for marked in found["tfidf"].answers] == [row.references[0] for row in test]
+    assert found["tfidf"].quality["accuracy"].value == found["tfidf"].quality["macro_f1"].value == 1
+    texts, has = (
+        [row.turns[0].text for row in train],
+        [[label in row.references[0] for label in ("money", "sport")] for row in train],
+    )
+    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
+    model = OneVsRestClassifier(LogisticRegression(C=10, max_iter=1000)).fit(words.fit_transform(texts), np.array(has))
+    asked = ["a bank match", "the rate", "sky team"]
+    task = replace(task, examples=Split(train, (), rows(*((text, "always") for text in asked))))
+    ours = [marked.answer.text.split(", ") for marked in baselines(task, "test", seed=0)["tfidf"].answers]
+    assert [["money" in own, "sport" in own] for own in ours] == model.predict(words.transform(asked)).tolist()
 
 
 def test_lead_and_copy_stand_for_generation() -> None:

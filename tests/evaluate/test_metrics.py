@@ -9,10 +9,12 @@ import pytest
 from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import pearsonr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import accuracy_score, f1_score, hamming_loss, matthews_corrcoef
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import find_metric, metrics_of, names
+from tuneladder.evaluate.measure import rate
+from tuneladder.task.multi_label import joined
 
 WORDS = [
     "the",
@@ -160,6 +162,65 @@ def test_every_file_is_whole() -> None:
         assert metric.interval in ("wilson", "bootstrap")
         assert metric.name == name
     assert {metric.name for metric in metrics_of("classify")} == {"accuracy", "macro_f1", "micro_f1", "matthews"}
+    assert {metric.name for metric in metrics_of("multi_label")} == {"accuracy", "macro_f1", "micro_f1", "hamming_loss"}
+
+
+SETS = ("arts", "health", "money", "sport")
+
+
+def label_sets(seed: int, rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Which of SETS rows have, and which they are said to have; some have none."""
+    draw = np.random.default_rng(seed)
+    true = draw.random((rows, len(SETS))) < 0.3
+    return true, true ^ (draw.random(true.shape) < 0.2)
+
+
+def written(has: np.ndarray) -> list[str]:
+    return [joined((label for label, own in zip(SETS, row, strict=True) if own), SETS) for row in has]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_several_labels_are_scikit_learns(seed: int) -> None:
+    true, said = label_sets(seed)
+    references = [[text] for text in written(true)]
+    assert true.any(0).all()
+    assert not true.any(1).all()
+    wanted = {
+        "micro_f1": f1_score(true, said, average="micro"),
+        "macro_f1": f1_score(true, said, average="macro"),
+        "accuracy": accuracy_score(true, said),
+        "hamming_loss": hamming_loss(true, said),
+    }
+    for name, value in wanted.items():
+        assert find_metric(name).score(written(said), references, SETS) == pytest.approx(value, abs=1e-12), name
+    # a label that stands nowhere has no F1 to be averaged
+    true[:, 0] = said[:, 0] = False
+    macro = f1_score(true, said, average="macro", zero_division=np.nan)
+    assert find_metric("macro_f1").score(written(said), [[text] for text in written(true)], SETS) == pytest.approx(macro)
+
+
+def test_an_answer_that_names_no_label_says_none_and_is_not_right() -> None:
+    references = [["none"], ["arts, money"]]
+    assert find_metric("accuracy").score(["", ""], references, SETS) == 0
+    assert find_metric("hamming_loss").score(["", ""], references, SETS) == 0.25
+    assert find_metric("micro_f1").score(["none", "money, arts"], references, SETS) == 1
+    assert find_metric("micro_f1").score(["none"], [["none"]], SETS) == 1
+    assert find_metric("macro_f1").score(["none"], [["none"]], SETS) == 1
+    assert find_metric("micro_f1").score(["arts"], [["none"]], SETS) == 0
+    with pytest.raises(BadInput, match="'weather' is not one of the labels"):
+        find_metric("micro_f1").score(["arts"], [["weather"]], SETS)
+
+
+@pytest.mark.parametrize("name", ["micro_f1", "macro_f1", "hamming_loss"])
+def test_several_labels_have_intervals_even_where_all_is_right(name: str) -> None:
+    true, said = label_sets(0)
+    references = [[text] for text in written(true)]
+    score = rate(find_metric(name), written(said), references, SETS, seed=0)
+    assert score.low < score.value < score.high
+    best = rate(find_metric(name), written(true), references, SETS, seed=0)
+    assert best.value == find_metric(name).best
+    assert best.interval == "wilson"
+    assert 0.05 < best.high - best.low < 0.07  # the share's interval, 60 of 60
 
 
 def tags(seed: int, rows: int = 30) -> tuple[list[list[str]], list[list[str]]]:

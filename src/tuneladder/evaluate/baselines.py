@@ -1,5 +1,5 @@
-"""What no language model costs: the most frequent label and TF-IDF with logistic regression; of tags, a word's most frequent; of a
-text, its first sentence and all of it."""
+"""What no language model costs: the most frequent label, or set of labels, and TF-IDF with logistic regression; of tags, a word's
+most frequent; of a text, its first sentence and all of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from tuneladder.evaluate.measure import mark
+from tuneladder.task.multi_label import joined, labels_of
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Answer, Cost, Example, Measurement, Task
 
@@ -20,7 +22,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 
 
 def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[str, Measurement]:
-    """Measured on `split`: of a classification `majority` and `tfidf`, learned from train; where words are tagged, `frequent_tag`;
+    """Measured on `split`: of a classification `majority`, or `frequent_set` where rows have several labels, and `tfidf`, learned
+    from train, of several labels one against the rest; where words are tagged, `frequent_tag`;
     of generation `lead` and `copy`, which say the input's first sentence and the input; nothing for another kind of task.
 
     `tfidf` is left out where train has a single label or no words to count. Its rows count as the task's weights say.
@@ -39,7 +42,8 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
     counts = Counter(example.references[0] for example in train)
     label = _commonest(counts)
     answers = [Answer(label, counts[label] / len(train))] * len(examples)
-    found = {"majority": mark(task, examples, answers, seconds=time.perf_counter() - start, engine="majority label", seed=seed)}
+    name, engine = ("frequent_set", "most frequent set") if task.multi_label else ("majority", "majority label")
+    found = {name: mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)}
     if len(counts) > 1 and (tfidf := _tfidf(task, train, examples, seed)):
         found["tfidf"] = tfidf
     return found
@@ -87,20 +91,44 @@ def _tfidf(task: Task, train: Sequence[Example], examples: Sequence[Example], se
     start = time.perf_counter()
     words: Any = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=1)
     model: Any = LogisticRegression(C=10, max_iter=1000, random_state=seed)
-    texts = [_text(example) for example in train]
+    texts, asked = ([_text(example) for example in rows] for rows in (train, examples))
     analyse = words.build_analyzer()
     if not any(analyse(text) for text in texts):
         return None
     rights = [example.references[0] for example in train]
     weights = np.array([task.weights.get(right, 1.0) for right in rights])
-    model.fit(words.fit_transform(texts), rights, sample_weight=weights / weights.mean())
+    counted = words.fit_transform(texts)
+    if task.multi_label:
+        say = _one_vs_rest(model, counted, rights, task.labels)
+    else:
+        model.fit(counted, rights, sample_weight=weights / weights.mean())
+        say = partial(_likeliest, model)
     fitted = time.perf_counter()
-    probabilities = model.predict_proba(words.transform([_text(example) for example in examples]))
-    best = np.argmax(probabilities, axis=1)
-    answers = [Answer(str(model.classes_[k]), float(row[k])) for k, row in zip(best, probabilities, strict=True)]
+    answers = say(words.transform(asked))
     done = time.perf_counter()
     measured = mark(task, examples, answers, seconds=done - fitted, engine="TF-IDF and logistic regression", seed=seed)
     return replace(measured, spent=Cost(seconds=done - start))
+
+
+def _likeliest(model: Any, read: Any) -> list[Answer]:
+    probabilities = model.predict_proba(read)
+    best = np.argmax(probabilities, axis=1)
+    return [Answer(str(model.classes_[k]), float(row[k])) for k, row in zip(best, probabilities, strict=True)]
+
+
+def _one_vs_rest(model: Any, counted: Any, rights: Sequence[str], labels: Sequence[str]) -> Callable[[Any], list[Answer]]:
+    """What says which labels rows have: a regression for each. What all rows of train have is always said, what none has never."""
+    from sklearn.base import clone
+
+    has = np.array([[label in labels_of(right, labels) for label in labels] for right in rights])
+    heads = [clone(model).fit(counted, own) if 0 < own.sum() < len(own) else bool(own[0]) for own in has.T]
+
+    def say(read: Any) -> list[Answer]:
+        given = [[head] * read.shape[0] if isinstance(head, bool) else head.predict(read).tolist() for head in heads]
+        rows = zip(*given, strict=True)
+        return [Answer(joined((label for label, own in zip(labels, row, strict=True) if own), labels)) for row in rows]
+
+    return say
 
 
 def _text(example: Example) -> str:

@@ -24,7 +24,8 @@ class Metric:
     """A metric that can be bootstrapped: `statistics` (rows, S) add up over rows, `combine` makes (R, S) sums into (R,) values.
 
     `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
-    rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none.
+    rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none. `worst` is the
+    value that nothing passes, inf where there is none, of a metric that is better the lower.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     combine: Callable[[Array], Array]
     items: Items | None = None
     relative: bool = False
+    worst: float = math.inf
 
     def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
         """The metric over all rows."""
@@ -55,15 +57,15 @@ def find_metric(name: str) -> Metric:
     if name not in known:
         raise unknown("metric", name, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
     module: Any = importlib.import_module(f"tuneladder.evaluate.metrics.{name}")
-    relative = vars(module).get("relative", False)
+    more = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
     if "items" in vars(module):
-        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), relative=relative)
+        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)
-    return Metric(name, *facts, module.statistics, module.combine, relative=relative)
+    return Metric(name, *facts, module.statistics, module.combine, **more)
 
 
 def metrics_of(kind: str) -> list[Metric]:
-    """The metrics that stand in the table of every task of this kind."""
+    """The metrics that stand in the table of every task of this kind; `multi_label` is one, as task/multi_label.py has it."""
     return [metric for metric in map(find_metric, names()) if kind in metric.kinds]
 
 

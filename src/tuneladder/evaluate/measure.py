@@ -13,6 +13,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
 from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
+from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
 WARM = 8
@@ -41,7 +42,7 @@ def mark(
     texts = [answer.text for answer in answers]
     references = [example.references for example in examples]
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
-    metrics = {metric.name: metric for metric in [*own, *metrics_of(task.kind)]}
+    metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))]}
     quality = {name: rate(metric, texts, references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
         for name in sets:
@@ -66,11 +67,12 @@ def rate(
     if metric.interval == "wilson":
         return Score(value, *wilson(value * count, count), count, "wilson")
     low, high = bootstrap(statistics, metric.combine, seed=seed)
-    if high - low < 1e-9 and metric.better == "higher" and 0 <= value <= metric.best:
+    bound = metric.best if metric.better == "higher" else metric.worst
+    if high - low < 1e-9 and (metric.better == "higher" or math.isfinite(bound)) and 0 <= value <= bound:
         # Rows that are all alike (all right, or a single one) leave the bootstrap nothing to vary, which is no certainty. A
         # bounded mean varies no more than a share of the same value, so the share's interval is wide enough. Where there is no
         # bound, what the references have is taken for one.
-        best = metric.best if math.isfinite(metric.best) else max(value, metric.score([row[0] for row in references], references))
+        best = bound if math.isfinite(bound) else max(value, metric.score([row[0] for row in references], references))
         if best > 0:
             low, high = (end * best for end in wilson(value / best * count, count))
             return Score(value, low, high, count, "wilson")
@@ -78,7 +80,8 @@ def rate(
 
 
 def confusion(answers: Sequence[Marked], labels: Sequence[str]) -> list[list[int]]:
-    """Counts (K, K + 1): a row for each true label, a column for each label said, the last for answers outside the labels."""
+    """Counts (K, K + 1): a row for each true label, a column for each label said, the last for answers outside the labels. Every
+    answered row has one label: in sets none is taken for another."""
     place = {label: k for k, label in enumerate(labels)}
     table = [[0] * (len(labels) + 1) for _ in labels]
     for marked in answers:

@@ -20,6 +20,7 @@ from tuneladder.model.adapters import opened_by_peft
 from tuneladder.model.ask import turns_of
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.model.quantized import WHOLE, settings_of
+from tuneladder.model.shelf import MULTI_LABEL
 from tuneladder.store import writing
 from tuneladder.types import Example, Ladder, Measurement, Prompt, Result, Tick, Turn, Turns, Variant
 
@@ -89,7 +90,8 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         if variant.weights
         else "the base, asked with a prompt"
     )
-    labels = f"Labels: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
+    several = ", of which a row has any number" if task.multi_label else ""
+    labels = f"Labels{several}: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
     lost = forgetting(pick)
     examined = pick.test or pick.dev
     parts = [
@@ -201,6 +203,7 @@ def _read(variant: Variant, kind: str, folder: Path) -> list[str]:
     told, imports = _seen(variant.weights, folder) if variant.weights else base, f"{kind}, AutoTokenizer"
     if variant.head and not variant.weights:
         told += f", num_labels={len(variant.head.labels)}"
+        told += f", problem_type={json.dumps(MULTI_LABEL)}" if variant.head.kind == "multi_label" else ""
     if variant.format != WHOLE:
         bits = settings_of(variant.format, getattr(transformers, kind), variant.weights or variant.base.location)
         told += f", quantization_config=BitsAndBytesConfig({', '.join(f'{name}={value!r}' for name, value in bits.items())})"
@@ -270,7 +273,12 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
             f"`{WEIGHTS}` holds float32 tensors: mean and scale (width), weight (labels, width), bias (labels). `{FACTS}` beside "
             "it says which labels, in their order, and how the head was made.\n"
         )
-    if labels:
+    several = facts.get("multi_label") if variant.probe else head is not None and head.kind == "multi_label"
+    if several:
+        lines.append(f"labels = {json.dumps(labels, ensure_ascii=False)}")
+        lines.append("print([label for label, logit in zip(labels, logits.tolist()) if logit > 0])")
+        note += "A label is given where it is likelier than not: its logit is above 0.\n"
+    elif labels:
         lines.append(f"print({json.dumps(labels, ensure_ascii=False)}[int(logits.argmax())])")
     else:
         note += "Labels are ranked by the cosine of a text's embedding with that of the label's own word.\n"
@@ -299,7 +307,9 @@ def _use_tags(lines: Sequence[str], labels: Sequence[str], ahead: Sequence[str])
 def _limits(ladder: Ladder, pick: Result) -> str:
     task = ladder.task
     limits = [f"It was measured on rows like those of `{task.name}` only; on other inputs it may do much worse."]
-    if task.kind == "classify":
+    if task.multi_label:
+        limits.append("It knows no labels but its own, and gives a text none where it is sure of none.")
+    elif task.kind == "classify":
         limits.append("It always answers with one of its labels, also where none fits.")
     if ladder.pick and not ladder.pick.cleared and ladder.bar.at_least is not None:
         limits.append("It does not clear the bar that was set for it.")

@@ -40,6 +40,7 @@ from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
+from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
@@ -87,7 +88,7 @@ class Climb:
         self.now = now or Now()
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
-        self.test_digest = digest(task.kind, task.examples.test, task.text.test, task.labels)
+        self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
         named = (task.metric, *task.also)
         self._metric = (*named, *(source_of(name.partition(":")[0]) for name in named if ":" in name))
         self.now.at("preparing the base")

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tuneladder.evaluate.compare import compare
+from tuneladder.evaluate.labels import tally
 from tuneladder.evaluate.measure import confusion
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.results import (
@@ -142,9 +143,10 @@ def _examined(result: Result | None) -> Measurement | None:
 
 
 def confused(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
-    """The pick's answers against the references, and its most confused pairs with an item or two."""
+    """The pick's answers against the references, and its most confused pairs with an item or two. Where rows have several labels,
+    none is taken for another: `told` says how each is."""
     examined = _examined(pick)
-    if ladder.task.kind != "classify" or examined is None or not examined.answers:
+    if ladder.task.kind != "classify" or ladder.task.multi_label or examined is None or not examined.answers:
         return None
     labels = list(ladder.task.labels)
     counts = confusion(examined.answers, labels)
@@ -167,6 +169,35 @@ def confused(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
         )
     heads = labels + (["no label"] if other else [])
     return {"heads": heads, "rows": rows if len(labels) <= MOST_LABELS else [], "pairs": pairs, "count": len(examined.answers)}
+
+
+def told(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """Where rows have several labels, of each: how many rows have it, how many the pick gave it, how many of these are right. The
+    worst F1 stands first, and there are MOST_LABELS at most."""
+    examined, labels = _examined(pick), ladder.task.labels
+    if not ladder.task.multi_label or examined is None or not examined.answers:
+        return None
+    answers = [row.answer.text for row in examined.answers]
+    counts = tally(answers, [(row.reference, *row.others) for row in examined.answers], labels).sum(0).reshape(3, -1).T
+    rows = [
+        {
+            "label": label,
+            "true": f"{true:,.0f}",
+            "said": f"{said:,.0f}",
+            "right": f"{right:,.0f}",
+            "precision": words.figure(right / said if said else None),
+            "recall": words.figure(right / true if true else None),
+            "f1": 2 * right / (true + said),
+        }
+        for label, (right, true, said) in zip(labels, counts.tolist(), strict=True)
+        if true + said
+    ]
+    worst = sorted(rows, key=lambda row: float(row["f1"]))[:MOST_LABELS]
+    return {
+        "rows": [{**row, "f1": words.figure(row["f1"])} for row in worst],
+        "left": len(rows) - len(worst),
+        "count": len(answers),
+    }
 
 
 def samples(ladder: Ladder, pick: Result | None) -> list[dict[str, str]]:
@@ -196,7 +227,7 @@ def duels(ladder: Ladder) -> dict[str, Any]:
     ours = pick and (pick.test if split == "test" else pick.dev)
     if pick and ours:
         # the majority class is right by rote: a contest with it says nothing
-        rivals = [(name, each) for name, each in ladder.baselines.items() if name != "majority"]
+        rivals = [(name, each) for name, each in ladder.baselines.items() if name not in ("majority", "frequent_set")]
         pairs += [(pick.rung.name, words.baseline_name(name), ours.answers, each.answers) for name, each in rivals]
     rows: list[dict[str, Any]] = []
     counts: list[tuple[int, int]] = []

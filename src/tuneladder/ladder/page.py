@@ -25,6 +25,7 @@ from tuneladder.ladder.figures import (
     forgotten,
     samples,
     scatter,
+    told,
 )
 from tuneladder.ladder.results import (
     baseline_split,
@@ -72,6 +73,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         forgetting=forgotten(ladder),
         curves=curves(ladder),
         confusion=confused(ladder, pick),
+        told=told(ladder, pick),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",
         duels=duels(ladder),

@@ -24,7 +24,14 @@ def results(ladder: Ladder) -> dict[str, Any]:
     rows = {name: len(getattr(task.text if task.kind == "text" else task.examples, name)) for name in ("train", "dev", "test")}
     found: dict[str, Any] = _finite(
         {
-            "task": {"name": task.name, "kind": task.kind, "metric": task.metric, "labels": list(task.labels), "rows": rows},
+            "task": {
+                "name": task.name,
+                "kind": task.kind,
+                "multi_label": task.multi_label,
+                "metric": task.metric,
+                "labels": list(task.labels),
+                "rows": rows,
+            },
             "bases": [plain(asdict(base)) for base in ladder.bases],
             "bar": asdict(ladder.bar),
             "baselines": [

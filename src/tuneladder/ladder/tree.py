@@ -15,6 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
+from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
 
@@ -47,7 +48,9 @@ def root_of(base: Base, task: Task) -> Variant:
 def splits_digest(task: Task) -> Mapping[str, str]:
     """Digests of what a step may read: never the test split."""
     return {
-        split: digest(task.kind, getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also)
+        split: digest(
+            kind_in_full(task), getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also
+        )
         for split, also in (("train", [own for own in (task.replay, task.weights) if own]), ("dev", []))
     }
 

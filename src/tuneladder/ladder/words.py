@@ -11,6 +11,7 @@ METRICS = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
     "matthews": "Matthews",
+    "hamming_loss": "Hamming loss",
     "span_f1": "span F1",
     "tag_accuracy": "tag accuracy",
     "exact_match": "exact match",
@@ -29,6 +30,7 @@ METRICS = {
 BASELINES = {
     "majority": "the majority class",
     "tfidf": "TF-IDF with logistic regression",
+    "frequent_set": "the most frequent set of labels",
     "frequent_tag": "the most frequent tag of each word",
     "ngram": "an order-5 n-gram",
     "lead": "the input's first sentence",

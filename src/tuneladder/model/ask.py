@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tuneladder.errors import BadInput, CannotScore
 from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
+from tuneladder.task.multi_label import read_labels
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Engine, Example, Prompt, Turn, Turns
 
@@ -91,7 +92,8 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) 
     """The answer in a text, "" where there is none.
 
     text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
-    and in any case; of two that begin at one place the longer. tags: exactly `words` of the options, in any case, with blanks
+    and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the empty one, as
+    task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks
     between; what is none of them, or was not written, is outside.
     """
     text = text.strip()
@@ -99,6 +101,8 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) 
         known = {option.casefold(): option for option in options} | {option: option for option in options}
         said = [known.get(part) or known.get(part.strip(_MARKS).casefold(), OUTSIDE) for part in text.split()[:words]]
         return " ".join(said + [OUTSIDE] * (words - len(said)))
+    if rule == "labels":
+        return read_labels(text, options)
     if rule == "text":
         return text
     if rule == "number":

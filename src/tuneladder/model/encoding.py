@@ -1,5 +1,5 @@
-"""The engines of encoders: texts become vectors, labels, tags of words and, where the checkpoint has the head of its pretraining,
-a loss.
+"""The engines of encoders: texts become vectors, labels, sets of labels, tags of words and, where the checkpoint has the head of
+its pretraining, a loss.
 
 Texts are sorted by length and batched under a budget of tokens, as the decoder's are; they are padded on the right under an
 attention mask, so that an answer does not depend on what stands beside it.
@@ -34,6 +34,7 @@ from tuneladder.model.lanes import Lanes, lanes_for
 from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.rows import reading
 from tuneladder.task.encode import Encoded
+from tuneladder.task.multi_label import likely
 from tuneladder.task.passages import TextCoder, said
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Decoding, Turns
@@ -54,11 +55,19 @@ class EncoderEngine:
     """Implements `types.Engine` and `types.Embedder` over a transformers encoder, wrapped by PEFT or not.
 
     `labels` are those of the model's classification head; without one, labels are ranked by how near their own words lie to the
-    text (cosine), which is what an untouched encoder can say of them. `tags` are those of a head that tags words.
+    text (cosine), which is what an untouched encoder can say of them. `sets` are those of a head that gives a text each label for
+    itself, `tags` those of one that tags words.
     """
 
     def __init__(
-        self, model: Any, coder: TextCoder, *, name: str, labels: Sequence[str] | None = None, tags: Sequence[str] | None = None
+        self,
+        model: Any,
+        coder: TextCoder,
+        *,
+        name: str,
+        labels: Sequence[str] | None = None,
+        sets: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         from transformers import PreTrainedModel
 
@@ -66,13 +75,18 @@ class EncoderEngine:
         self.coder = coder
         self.calls = Calls()
         self._labels = None if labels is None else list(labels)
+        self._sets = None if sets is None else list(sets)
         self._tags = None if tags is None else list(tags)
         self._model = model
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._device = self._core.device
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
-        """The tags of each ask's words with blanks between, from a head that tags; a word that the tokenizer drops is outside."""
+        """The tags of each ask's words with blanks between, from a head that tags; a word that the tokenizer drops is outside. From
+        a head of several labels the set of those that are likelier than not: their logit is above 0."""
+        if self._sets is not None:
+            chosen = [likely(row.tolist(), self._sets) for row in self._headed(asks, lambda logits_BK: logits_BK)]
+            return [[text] * decoding.samples for text in chosen]
         if self._tags is not None:
             return [[" ".join(tags)] * decoding.samples for tags in self._tagged([said(ask) for ask in asks], self._tags)]
         raise Refused(f"{self.name} reads and writes no text", "rank labels (kind: classify), or take a decoder")
@@ -84,7 +98,7 @@ class EncoderEngine:
         """
         if self._labels is not None:
             place = label_places(self._labels, endings)
-            rows = self._logs(asks)
+            rows = self._headed(asks, lambda logits_BK: torch.log_softmax(logits_BK, dim=-1))
             return [[float(row[place[ending]]) for ending in own] for row, own in zip(rows, endings, strict=True)]
         words = list(dict.fromkeys(ending for own in endings for ending in own))
         texts = [said(ask) for ask in asks]
@@ -111,12 +125,9 @@ class EncoderEngine:
         rows = self._encode(texts)
         return np.stack(self._pass(rows, mean)) if rows else np.zeros((0, self._core.config.hidden_size), np.float32)
 
-    def _logs(self, asks: Sequence[Turns]) -> list[np.ndarray[Any, Any]]:
-        def logs(inputs: Inputs) -> torch.Tensor:
-            logits_BK = self._model(**inputs).logits.float()
-            return torch.log_softmax(logits_BK, dim=-1)
-
-        return self._pass(self._encode([said(ask) for ask in asks]), logs)
+    def _headed(self, asks: Sequence[Turns], of: Callable[[torch.Tensor], torch.Tensor]) -> list[np.ndarray[Any, Any]]:
+        """What `of` makes of the head's logits of each ask, (K,) of K labels."""
+        return self._pass(self._encode([said(ask) for ask in asks]), lambda inputs: of(self._model(**inputs).logits.float()))
 
     def _tagged(self, texts: Sequence[str], tags: Sequence[str]) -> list[list[str]]:
         def likeliest(inputs: Inputs) -> torch.Tensor:
@@ -191,9 +202,10 @@ class MaskedEngine(EncoderEngine):
         name: str,
         masked: Callable[[], Any],
         labels: Sequence[str] | None = None,
+        sets: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(model, coder, name=name, labels=labels, tags=tags)
+        super().__init__(model, coder, name=name, labels=labels, sets=sets, tags=tags)
         self._make = masked
         self._masked: Any = None
 

@@ -35,6 +35,8 @@ from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.types import Base, Engine, Head, Variant
 
+MULTI_LABEL = "multi_label_classification"  # as transformers calls a head whose labels are each for themselves
+
 
 @dataclass(frozen=True)
 class Live:
@@ -168,7 +170,7 @@ class Shelf:
             kind = SpanEngine if live.pairs.sentinels else Seq2seqEngine
             return kind(live.model, live.pairs, name=name, memory=spare)
         heads = {variant.head.kind: variant.head.labels} if variant.head else {}
-        answers: dict[str, Any] = {"labels": heads.get("classes"), "tags": heads.get("tags")}
+        answers: dict[str, Any] = {"labels": heads.get("classes"), "sets": heads.get("multi_label"), "tags": heads.get("tags")}
         if not variant.base.settings.get("masked"):
             return EncoderEngine(live.model, live.texts, name=name, **answers)
 
@@ -223,6 +225,7 @@ def _load(variant: Variant, dtype: torch.dtype, device: str) -> tuple[Any, tuple
             "id2label": dict(enumerate(variant.head.labels)),
             "label2id": {own: k for k, own in enumerate(variant.head.labels)},
         }
+        options |= {"problem_type": MULTI_LABEL} if variant.head.kind == "multi_label" else {}
     options["trust_remote_code"] = bool(base.settings.get("trust_remote_code", False))
     location = variant.weights or base.location
     held = held_as(variant.format, kind, location, dtype=dtype, device=device, **options) if variant.format != WHOLE else {}

@@ -89,7 +89,8 @@ class FewShot:
         return made
 
     def _on(self, variant: Variant, task: Task, seed: int) -> Variant:
-        labels = () if task.kind == "tag" else task.labels  # a row of several words has no label to be balanced by
+        # a row of several words, or of several labels, has no one label to be balanced by
+        labels = () if task.kind == "tag" or task.multi_label else task.labels
         shots = Shots(self.shots, self.choose)
         if self.choose == "nearest":
             shots = replace(shots, pool=self._pool(task, seed), similarity=self._similarity)

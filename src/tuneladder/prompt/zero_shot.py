@@ -12,7 +12,8 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot:
     """`instruction` replaces the task's own; empty keeps it. An encoder reads none: it ranks labels by how near their words lie.
-    Of tags it knows nothing before it has a head: what the most frequent tag of each word is worth stands among the baselines."""
+    Of tags, and of where a row's several labels end, it knows nothing before it has a head: what the most frequent are worth stands
+    among the baselines."""
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "nothing"
@@ -26,7 +27,11 @@ class ZeroShot:
         base = variant.base
         if base.family == "encoder" and task.kind == "tag" and not variant.head:
             raise Refused(f"{base.name} has no head that tags words", "lora and full make one")
-        if base.family == "encoder" and task.kind not in ("text", "tag") and variant.prompt.ask != "score":
+        if base.family == "encoder" and task.multi_label and not variant.head and not variant.probe:
+            said = f"{base.name} can rank labels by their words, and not say which of several a text has"
+            raise Refused(said, "linear_probe, lora and full make a head that does")
+        heads = task.kind in ("text", "tag") or task.multi_label
+        if base.family == "encoder" and not heads and variant.prompt.ask != "score":
             raise Refused(f"{base.name} is an encoder, which writes no answers", "give the task labels, or take a decoder")
         if base.family == "encoder" and task.kind == "text" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining, and cannot read", "take another base")

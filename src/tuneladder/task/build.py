@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.formats import Format, check_columns, holds, is_template, recognise, to_example
+from tuneladder.task.formats import Format, check_columns, holds, is_template, list_of, recognise, to_example, value_of
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
+from tuneladder.task.multi_label import gathered, hold_lists, joined, name_sets, rarest, separator_of, to_labelled
 from tuneladder.task.options import with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.split import make_splits, share_sources
@@ -26,8 +27,10 @@ METRICS = {
     "choose": "accuracy",
     "chat": "rouge_l",
 }
+SETS_METRIC = "micro_f1"  # of rows with several labels: a macro-F1 of rare ones jumps with a row
 SPLITS = ("train", "dev", "test")
 LENGTHS = {"classify": 16, "tag": 256, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+LONGEST = 256  # of several labels or tags, however long those of train are
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
@@ -56,8 +59,10 @@ def build(
     kind: str,
     data: str | Mapping[str, str],
     input: str | None = None,
-    target: str | Mapping[str, str] | None = None,
+    target: str | Mapping[str, str] | Sequence[str] | None = None,
     references: str = "apart",
+    multi_label: bool | None = None,
+    separator: str | None = None,
     labels: Mapping[Any, str] | Sequence[Any] | None = None,
     metric: str | None = None,
     also: Sequence[str] = (),
@@ -76,7 +81,9 @@ def build(
     rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
     that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
     values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
-    `target` may differ by split: {train, dev, test}. `references: together` makes one row of the dev or test rows that read the
+    `target` may differ by split: {train, dev, test}. `multi_label`: a row of a classification has several labels or none, parted by
+    `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
+    column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the
     same, with all their references. The task is measured by `metric`, and `also` by others. `templates` are a name of
     task/wordings.py or several of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings
     that make no such task. Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task
@@ -85,13 +92,16 @@ def build(
     if kind not in METRICS:
         raise unknown("kind of task", kind, get_args(Kind))
     check_asked(kind, rows, template, templates)
-    _check_answers(target, references, kind)
+    _check_answers(target, references, kind, multi_label, separator)
     if class_weights is not None and kind != "classify":
         raise BadInput(f"class_weights weigh the rows of a classification, and this task is of kind {kind}", "leave them out")
-    read = read_examples(data, kind=kind, input=input, target=target)
-    examples, notes = read.examples, list(read.notes)
+    read = read_examples(data, kind=kind, input=input, target=target, multi_label=multi_label, separator=separator)
+    examples, notes, several = read.examples, list(read.notes), read.multi_label
     if kind == "tag":
         examples, words = tag_words(examples, labels)
+    elif several:
+        _check_sets(class_weights, templates)
+        examples, words = name_sets(examples, labels if labels is not None else _flags(target) or None)
     else:
         words = _words(examples, kind, labels)
     if words.of:
@@ -103,14 +113,17 @@ def build(
         notes.append(f"{duplicates:,} rows repeat the text of an earlier one; no split parts them")
     if conflicts:
         notes.append(f"{conflicts:,} texts come with different labels: no model can be right on all of them")
+    least = rarest(examples["train"], words.words) if several else {}
     split, leaks, done = make_splits(
         examples,
         rows=rows or {},
         seed=seed,
-        stratum=lambda e: e.references[0] if words.of else "",
+        stratum=lambda e: least[e.references[0]] if several else e.references[0] if words.of else "",
         together=references == "together",
     )
-    if words.of and len({example.references[0] for example in split.train}) < 2:
+    if (words.of or several) and len({example.references[0] for example in split.train}) < 2:
+        if several:
+            raise BadInput("after the split, train has one set of labels only", "add rows with others")
         raise BadInput("after the split, train has one label only", "add rows of the other labels")
     asked = () if templates is None else templates_of(templates, words.words)
     if asked and all(map(names_labels, asked)):
@@ -123,18 +136,21 @@ def build(
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
         notes.append("in the loss a row counts " + ", ".join(f"{weight:.3g} ({word})" for word, weight in weights.items()))
-    if kind == "tag":  # what was never taught to end should not write on and on
+    if kind == "tag" or several:  # what was never taught to end should not write on and on
         longest = max(len(example.references[0]) for example in split.train)
-        decoding = decoding or Decoding(max_new_tokens=min(LENGTHS[kind], 8 + longest), seed=seed)
+        decoding = decoding or Decoding(max_new_tokens=min(LONGEST, 8 + longest), seed=seed)
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
         examples=split,
-        prompt=prompt_of(kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed),
+        prompt=prompt_of(
+            kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several
+        ),
         labels=words.words,
         weights=weights,
-        metric=metric or (metric_of(words.words) if kind == "tag" else METRICS[kind]),
+        metric=metric or (metric_of(words.words) if kind == "tag" else SETS_METRIC if several else METRICS[kind]),
         also=tuple(also),
+        multi_label=several,
     )
     counts = {part: len(getattr(split, part)) for part in SPLITS}
     return task, Findings(read.format, counts, tuple(leaks), duplicates, conflicts, read.empty, (*notes, *done))
@@ -142,12 +158,14 @@ def build(
 
 @dataclass(frozen=True)
 class Read:
-    """The examples of each split that the data has; `empty` counts the rows that were dropped, `format` is the rows' own."""
+    """The examples of each split that the data has; `empty` counts the rows that were dropped, `format` is the rows' own. Where the
+    rows are `multi_label`, an example's references are its labels."""
 
     format: str
     examples: dict[str, list[Example]]
     empty: int
     notes: tuple[str, ...]
+    multi_label: bool = False
 
 
 def read_examples(
@@ -155,16 +173,27 @@ def read_examples(
     *,
     kind: str,
     input: str | None,
-    target: str | Mapping[str, str] | None,
+    target: str | Mapping[str, str] | Sequence[str] | None,
     where: str = "",
     name: str = "",
+    multi_label: bool | None = None,
+    separator: str | None = None,
 ) -> Read:
     """The rows of a data set as examples of a kind of task. `where` is a Jinja expression that a row must satisfy; `name` stands
     before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
     found, places = _load(data)
-    formats = _formats(found, places, kind, input, target)
+    if flags := _flags(target):
+        for part, part_rows in found.items():
+            for column in flags:
+                check_columns(column, columns_of(part_rows), places[part])
+        target = ", ".join(flags)
+        found = {part: gathered(part_rows, flags, target, places[part]) for part, part_rows in found.items()}
+    formats = _formats(found, places, kind, input, target)  # type: ignore[arg-type]  # a list of columns is one column now
     format = formats["train"]
     notes = [f"read as {format.name}: {_said(format)}"]
+    several, parted = _sets(found, formats, kind, True if flags else multi_label, separator)
+    if several and not flags:
+        notes.append("a row may have several labels: " + (f"a text with {parted!r} between them" if parted else "a list"))
     examples: dict[str, list[Example]] = {}
     empty = 0
     for part, part_rows in found.items():
@@ -175,7 +204,10 @@ def read_examples(
             numbered = [(id, row) for id, row in numbered if holds(where, row, id)]
             if not numbered:
                 raise BadInput(f"no row of {places[part]} satisfies {where!r}", "it is Jinja over the row's columns")
-        made = [_example(formats[part], row, id, kind) for id, row in numbered]
+        if several:
+            made = [to_labelled(formats[part], row, id, parted) for id, row in numbered]
+        else:
+            made = [_example(formats[part], row, id, kind) for id, row in numbered]
         kept = [example for example in made if example]
         if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
             notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
@@ -187,8 +219,42 @@ def read_examples(
         examples[part] = kept
         empty += len(made) - len(kept)
     if empty:
-        notes.append(f"{empty:,} rows were dropped: empty input or empty answer")
-    return Read(format.name, examples, empty, tuple(notes))
+        notes.append(f"{empty:,} rows were dropped: empty input or " + ("never labelled" if several else "empty answer"))
+    return Read(format.name, examples, empty, tuple(notes), several)
+
+
+def _check_sets(class_weights: Any, templates: Any) -> None:
+    """Raises BadInput for settings that rows with several labels have no use for."""
+    if class_weights is not None:
+        hint = "leave them out; each label is learned for itself"
+        raise BadInput("class_weights weigh a row by its one label, and these rows may have several", hint)
+    if templates == "classify":
+        raise BadInput("the templates `classify` ask for one label, and these rows may have several", "write templates of your own")
+
+
+def _flags(target: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
+    """The columns of a target that has one for each label."""
+    return [] if target is None or isinstance(target, str | Mapping) else list(target)
+
+
+def _sets(
+    found: Mapping[str, list[Row]], formats: Mapping[str, Format], kind: str, multi_label: bool | None, separator: str | None
+) -> tuple[bool, str | None]:
+    """Whether rows have sets of labels, and what parts these where they are texts."""
+    if kind != "classify" or multi_label is False:
+        return False, None
+    targets = {part: format.target for part, format in formats.items() if format.target}
+    cells = [value_of(targets[part], row, str(n)) for part in targets for n, row in enumerate(found[part], 1)]
+    if separator is not None:
+        return True, separator
+    if hold_lists(cells):
+        return True, None
+    if not multi_label or all(list_of(cell) is not None for cell in cells if cell is not None):
+        return bool(multi_label), None
+    parted = separator_of(cells)
+    if parted is None:
+        raise BadInput("multi_label is set, and no row has two labels", "say what parts them: separator: ' '; or leave it out")
+    return True, parted
 
 
 def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None, templates: str | Sequence[str] | None) -> None:
@@ -208,7 +274,28 @@ def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None,
         templates_of(templates, ("a label",) if kind in ("classify", "choose") else ())
 
 
-def _check_answers(target: str | Mapping[str, str] | None, references: str, kind: str) -> None:
+def _check_answers(
+    target: str | Mapping[str, str] | Sequence[str] | None,
+    references: str,
+    kind: str,
+    multi_label: bool | None,
+    separator: str | None,
+) -> None:
+    flags = _flags(target)
+    for name, given in {"multi_label": multi_label, "separator": separator, "a list of columns as target": flags or None}.items():
+        if given is not None and kind != "classify":
+            raise BadInput(
+                f"{name} is of a classification whose rows have several labels, and this task is of kind {kind}", "leave it out"
+            )
+    if multi_label is False and (flags or separator is not None):
+        other = "target lists a column for each label" if flags else f"separator is {separator!r}"
+        raise BadInput(f"multi_label is false, but {other}", "leave one of them out")
+    if flags and separator is not None:
+        raise BadInput("target lists a column for each label, and separator parts labels in one", "leave `separator` out")
+    if flags and len(set(flags)) < max(2, len(flags)):
+        raise BadInput(f"target lists the columns {', '.join(flags)}", "two or more, each once")
+    if separator == "":
+        raise BadInput("separator is an empty text", "what stands between two labels, for example ;")
     for split, column in target.items() if isinstance(target, Mapping) else ():
         if split not in SPLITS:
             raise unknown("split", str(split), SPLITS)
@@ -342,9 +429,14 @@ def prompt_of(
     template: str | None,
     decoding: Decoding | None,
     seed: int,
+    *,
+    multi_label: bool = False,
 ) -> Prompt:
     """The prompt of a task: what was given, and what its kind has for the rest."""
-    ranked = kind in ("classify", "choose")
+    ranked = kind in ("classify", "choose") and not multi_label
+    if instruction is None and multi_label:
+        which = f"of these labels fit the text: {', '.join(words)}?" if len(words) <= 20 else "labels fit the text?"
+        instruction = f"Which {which} Name all that do, or say {joined((), words)}."
     if instruction is None and kind == "classify":
         instruction = f"Which of these fits the text: {', '.join(words)}?" if len(words) <= 20 else "Which label fits the text?"
     if instruction is None and kind == "tag":
@@ -355,5 +447,5 @@ def prompt_of(
         system=system,
         decoding=decoding or Decoding(max_new_tokens=LENGTHS[kind], seed=seed),
         ask="score" if ranked else "generate",
-        parse="label" if ranked else "tags" if kind == "tag" else "text",
+        parse="label" if ranked else "labels" if multi_label else "tags" if kind == "tag" else "text",
     )

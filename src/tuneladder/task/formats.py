@@ -76,13 +76,14 @@ def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
     return None
 
 
-def to_example(format: Format, row: Row, id: str) -> Example | None:
+def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...] | None = None) -> Example | None:
     """The row as an Example, or None when it has nothing to read or nothing to learn.
 
     Of a conversation, all turns before the last of the assistant's are read and that one is learned. A target that is a list
-    of texts gives several references. KTO rows keep their `label` in `meta`. Raises BadInput, naming the row, for what cannot
-    be understood.
+    of texts gives several references; where they are given, they stay as they are, even none. KTO rows keep their `label` in
+    `meta`. Raises BadInput, naming the row, for what cannot be understood.
     """
+    given = references
     if format.turns:
         turns = _conversation(row, format.turns, id)
         if format.target:
@@ -93,8 +94,8 @@ def to_example(format: Format, row: Row, id: str) -> Example | None:
     else:
         turns = _turns(value_of(format.input, row, id), id, row if format.name == "alpaca" else {})
         references = references_of(value_of(format.target, row, id), id)
-    references = tuple(text for text in references if text.strip())
-    if not references or not any(turn.text.strip() for turn in turns if turn.role != "system"):
+    references = tuple(text for text in references if text.strip()) if given is None else given
+    if (given is None and not references) or not any(turn.text.strip() for turn in turns if turn.role != "system"):
         return None
     meta = {"label": text_of(_get(row, "label"), id).casefold() in ("true", "1")} if format.name == "kto" else {}
     return Example(id=id, turns=turns, references=references, meta=meta)
@@ -171,17 +172,24 @@ def _condition(expression: str) -> Callable[..., Any]:
     return _jinja.compile_expression(expression, undefined_to_none=False)
 
 
+def list_of(cell: Any) -> list[Any] | None:
+    """The list in a cell, which may be written out as JSON or Python; None where there is none."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                found = read(cell)
+                if isinstance(found, list | tuple):
+                    return list(found)
+    return list(cell) if isinstance(cell, list | tuple) else None
+
+
 def listed(cell: Any) -> list[Any]:
-    """A cell that holds several things: a list, one written out as JSON or Python, or words with blanks between."""
+    """A cell that holds several things: a list, one written out, or words with blanks between."""
+    if (found := list_of(cell)) is not None:
+        return found
     if isinstance(cell, str):
-        if cell.lstrip().startswith("["):
-            for read in (json.loads, ast.literal_eval):
-                with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                    found = read(cell)
-                    if isinstance(found, list | tuple):
-                        return list(found)
         return [word for word in _BLANKS.split(cell) if word]
-    return list(cell) if isinstance(cell, list | tuple) else [] if cell is None else [cell]
+    return [] if cell is None else [cell]
 
 
 def is_span(value: Any) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.build import METRICS
+from tuneladder.task.build import METRICS, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
+from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
@@ -22,6 +23,7 @@ BASE = ("pocket-decoder", "a decoder goes on from what it reads")
 LOOK = 5_000  # rows that are looked at
 READINGS = 4
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
+_SETS = ("labels", "label", "tags", "categories", "topics", "genres", "emotions", "category", "classes", "keywords")
 _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
 _ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
 
@@ -89,6 +91,13 @@ def guess(
         task |= {"kind": "tag", "input": format.input, "target": format.target}
         why.append(f"`{format.target}` has a tag for each word of `{format.input}`")
         length = seen[format.input].length
+    elif kind in (None, "classify") and (sets := _sets(rows[:LOOK], seen, input, target)):
+        input = input or _input({name: seen[name] for name in seen if name not in sets}, "", why, label=True)
+        if input is None:
+            raise _unread(path, columns)
+        task |= {"kind": "classify", "input": input, "target": sets[0] if len(sets) == 1 else sets, "multi_label": True}
+        why += _said_of_sets(task, rows[:LOOK])
+        length = _length(seen, input)
     else:
         if format is None and target is None and {"chosen", "rejected"} <= set(columns):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
@@ -98,19 +107,17 @@ def guess(
                 f"nothing in {path} looks like an answer to learn",
                 f"name it with --target (columns: {', '.join(columns)[:200]}), or say --kind text to learn from the text alone",
             )
-        input = input or _input(seen, target, why)
+        input = input or _input(seen, target, why, label=target in seen and seen[target].label)
         if input is None:
-            raise BadInput(
-                f"nothing in {path} looks like a text to read", f"name a column with --input (columns: {', '.join(columns)[:200]})"
-            )
+            raise _unread(path, columns)
         label = target in seen and seen[target].label
         task |= {"kind": kind or ("classify" if label else "generate"), "input": input, "target": target}
-        length = sum(
-            column.length for column in seen.values() if column.name == input or (is_template(input) and column.name in input)
-        )
+        length = _length(seen, input)
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
     task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
+    if "multi_label" in task:
+        task["metric"] = SETS_METRIC
     base, because = BASES.get(task["kind"], BASE)
     why.append(f"the base is {base}: {because}")
     shots = 8 if length < 200 else 4 if length < 500 else 2
@@ -126,6 +133,46 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _length(seen: Mapping[str, _Column], input: str) -> float:
+    """Characters of what is read, in the mean: of a column, or of all that a template names."""
+    return sum(column.length for column in seen.values() if column.name == input or (is_template(input) and column.name in input))
+
+
+def _unread(path: str, columns: Sequence[str]) -> BadInput:
+    return BadInput(
+        f"nothing in {path} looks like a text to read", f"name a column with --input (columns: {', '.join(columns)[:200]})"
+    )
+
+
+def _sets(rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None) -> list[str]:
+    """The column whose cells are sets of labels: the one that was named, if it holds such, else the first that does, those that are
+    called like one before others. Or columns that say yes or no, each of a label. None where a column has one label a row."""
+    free = [name for name in seen if name != input and not (input and is_template(input) and name in input)]
+    looked = free if target is None else [target] if target in seen else []
+    cells = {name: [row.get(name) for row in rows] for name in looked}
+    found = [name for name, own in cells.items() if look_like_sets(own)]
+    single = _named([seen[name] for name in free if seen[name].label and name not in found], _LABELS)
+    best = min(found, key=lambda name: _SETS.index(name.casefold()) if name.casefold() in _SETS else len(_SETS), default="")
+    if best and (target is not None or single is None or best.casefold() in _SETS[:2]):
+        return [best]
+    if target is not None or single is not None:
+        return []
+    flags = flags_in(free, rows)
+    return flags if len(flags) >= 3 else []
+
+
+def _said_of_sets(task: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+    """How the sets of labels stand there; what parts them is put into the task."""
+    target = task["target"]
+    if isinstance(target, list):
+        return [f"learned: {', '.join(f'`{name}`' for name in target)}, each a label that a row has or has not"]
+    cells = [row.get(target) for row in rows]
+    if hold_lists([cell for cell in cells if cell != ""]):
+        return [f"learned: `{target}`, which lists a row's labels"]
+    task["separator"] = separator_of(cells)
+    return [f"learned: `{target}`, several labels with {task['separator']!r} between them"]
 
 
 def _tags(rows: Sequence[Row], format: Format, target: str | None) -> bool:
@@ -174,13 +221,12 @@ def _target(seen: Mapping[str, _Column], kind: str | None, input: str | None, wh
     return best.name
 
 
-def _input(seen: Mapping[str, _Column], target: str, why: list[str]) -> str | None:
-    """The text column, or a template of all of them where a label depends on several."""
+def _input(seen: Mapping[str, _Column], target: str, why: list[str], *, label: bool) -> str | None:
+    """The text column, or a template of all of them where it is a label that may depend on several."""
     free = [column for column in seen.values() if column.name != target and not (is_template(target) and column.name in target)]
     texts = [column for column in free if column.text] or [column for column in free if not column.numbers and not column.label]
     if not texts:
         return None
-    label = target in seen and seen[target].label
     best = (None if label else _named(texts, _ASKED)) or max(texts, key=lambda column: column.length)
     telling = [column.name for column in texts if column.words >= 3]
     if label and len(telling) > 1 and all(name.isidentifier() for name in telling):

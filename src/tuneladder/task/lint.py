@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, field
 from tuneladder.errors import BadInput
 from tuneladder.task.build import SPLITS, Findings
 from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
+from tuneladder.task.multi_label import labels_of
 from tuneladder.task.pairs import PairCoder, encode_pairs
 from tuneladder.task.passages import TextCoder, said
 from tuneladder.task.tagging import words_of
@@ -165,9 +166,14 @@ def _worded(
 
 
 def _counts(task: Task, rows: Sequence[Example]) -> Counter[str]:
-    """How many rows have each label, or how many words each tag."""
-    each = (words_of(row.references[0]) if task.kind == "tag" else row.references[:1] for row in rows)
-    return Counter(label for labels in each for label in labels)
+    """How many rows have each label, or how many words each tag; the word for no label is counted as one."""
+
+    def own(text: str) -> Sequence[str]:
+        if task.multi_label:
+            return labels_of(text, task.labels) or [text]
+        return words_of(text) if task.kind == "tag" else [text]
+
+    return Counter(label for row in rows for label in own(row.references[0]))
 
 
 def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -180,8 +186,9 @@ def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
     if few:
         said.append(f"labels with fewer than 5 training {one}s: {', '.join(few[:10])}{', ...' if len(few) > 10 else ''}")
     label, most = max(train.items(), key=lambda pair: pair[1])
-    if most > 0.8 * sum(train.values()) and task.kind != "tag":  # most words are outside of every entity
-        said.append(f"{most / sum(train.values()):.0%} of the training rows are '{label}': read macro-F1, not accuracy")
+    rows = len(task.examples.train)
+    if most > 0.8 * rows and task.kind != "tag":  # most words are outside of every entity
+        said.append(f"{most / rows:.0%} of the training rows are '{label}': read macro-F1, not accuracy")
     if unseen := [label for label in task.labels if not balance["test"].get(label)]:
         said.append(f"no test {one} has the label {', '.join(unseen[:10])}: how well it is told cannot be measured")
     return said

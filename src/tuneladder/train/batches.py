@@ -36,7 +36,7 @@ PARTS = (1.6, 1.3, 1.1, 0.75, 0.55, 0.4)  # how large a pass may be, of a lane's
 class Micro:
     """One forward pass. ids (B, T), or (1, S) where a grid says which of them is in which row; rows (N,) are places in the
     flattened ids at which something is learned, None for all; targets (N,) is what: a decoder's next token, an encoder's hidden
-    one, a word's tag, or of each row its label (B,).
+    one, a word's tag, of each row its label (B,), or whether it has each of K labels (B * K,).
 
     mask (B, T) is 0 at padding, None where there is no mask; aims (B, D) is where each row should lie, as its teacher says.
     segments (B, T) is which part of a row a token is of, where the model is told. Rows that are pairs of segments have their label
@@ -86,8 +86,8 @@ class Micro:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text's tokens and the number of its label; or the numbers of its words' labels, whose first tokens stand at `places`.
-    `weight` is how much the label counts in the loss."""
+    """A text's tokens and the number of its label; or the numbers of its words' labels, whose first tokens stand at `places`; or
+    of each label there is, whether the text has it. `weight` is how much the label counts in the loss."""
 
     ids: list[int]
     labels: list[int]

@@ -94,6 +94,13 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
     return _summed(logits_NV, micro)
 
 
+def labels_of(model: Any, micro: Micro) -> torch.Tensor:
+    """Binary cross-entropy of each of K labels, which the targets (B * K,) say a row has or not, natural log, summed; divided by
+    its targets it is that of transformers' own multi-label heads."""
+    logits_BK = model(**micro.read).logits
+    return functional.binary_cross_entropy_with_logits(logits_BK.float().flatten(), micro.targets.float(), reduction="sum")
+
+
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
     """Cross-entropy of each row's label, or of the tag at each of the micro-batch's places, natural log, summed."""
     logits = model(**micro.read).logits  # (B, K), or of words (B, T, K)

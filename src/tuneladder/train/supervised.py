@@ -27,6 +27,7 @@ from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
 from tuneladder.store import digest, resident
 from tuneladder.task.encode import Encoded, Tally, encode_all
+from tuneladder.task.multi_label import labels_of as names_of
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
@@ -48,7 +49,7 @@ from tuneladder.train.batches import (
 )
 from tuneladder.train.corrupting import times_of
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
-from tuneladder.train.losses import answer_token, label_of, next_token, next_token_evenly
+from tuneladder.train.losses import answer_token, label_of, labels_of, next_token, next_token_evenly
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
@@ -259,6 +260,8 @@ def lent_head(variant: Variant, task: Task) -> Variant:
     """The variant as it is borrowed to be trained: an encoder with a head for the task's labels, unless it has one already."""
     if variant.base.family != "encoder" or variant.head:
         return variant
+    if task.multi_label:
+        return replace(variant, head=Head("multi_label", task.labels))
     return replace(variant, head=Head("tags" if task.kind == "tag" else "classes", task.labels))
 
 
@@ -358,7 +361,7 @@ def fit(
     family = variant.base.family
     kinds: dict[Family, tuple[Any, Loss]] = {
         "decoder": (_encode, next_token),
-        "encoder": (_label, label_of),
+        "encoder": (_label, labels_of if task.multi_label else label_of),
         "seq2seq": (_pair, answer_token),
     }
     encode, loss = kinds[family]
@@ -530,11 +533,19 @@ def _label(live: Live, variant: Variant, examples: Sequence[Example], task: Task
     rows = live.texts.encode_many([said(turns) for turns in turns_of_all(variant.prompt, examples)], limit=limit)
     number = {label: at for at, label in enumerate(task.labels)}
     labelled = [
-        Labelled(row.ids, [number[example.references[0]]], weight=weight)
+        Labelled(row.ids, _targets(task, example, number), weight=weight)
         for row, example, weight in zip(rows, examples, _weights(task, examples), strict=True)
     ]
     read = sum(len(row.ids) for row in rows)
     return labelled, asdict(Tally(len(rows), sum(row.cut > 0 for row in rows), 0, 0, read))
+
+
+def _targets(task: Task, example: Example, number: Mapping[str, int]) -> list[int]:
+    """The number of the row's label, or of each label whether the row has it."""
+    if not task.multi_label:
+        return [number[example.references[0]]]
+    has = names_of(example.references[0], task.labels)
+    return [int(label in has) for label in task.labels]
 
 
 def _tags(live: Live, variant: Variant, examples: Sequence[Example], task: Task, limit: int) -> tuple[list[Labelled], Any]:

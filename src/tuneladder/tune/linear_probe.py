@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from tuneladder.model.ask import turns_of_all
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.probe import Linear, are_pairs, paired, save_probe
 from tuneladder.store import digest, resident
+from tuneladder.task.multi_label import labels_of
 from tuneladder.train.supervised import refuse_asking
 from tuneladder.types import Cost, Embedder, Example, Family, Kit, Pace, Task, Variant
 
@@ -26,8 +28,8 @@ UNSEEN = -30.0  # the bias of a label that no row of train has: a probability of
 class LinearProbe:
     """`head`: logistic regression, or the nearest centroid of the standardised embeddings. `strength` is the inverse of the
     regularisation, scikit-learn's C; 0 chooses it on dev by log-loss (0.03 where there is no dev). The regression's rows count as
-    the task's weights say; a centroid has no loss that they could weigh. Of rows that all are pairs an encoder embeds both parts,
-    and the head sees how they differ."""
+    the task's weights say; a centroid has no loss that they could weigh. Where rows have several labels, each has a regression of
+    its own, against the rest. Of rows that all are pairs an encoder embeds both parts, and the head sees how they differ."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
@@ -49,6 +51,8 @@ class LinearProbe:
             raise Refused("linear_probe learns labels, and this task has none", "set `kind: classify` and give rows to learn from")
         if task.kind == "tag":
             raise Refused("linear_probe gives a whole row one label, and this task has one for each word", "take lora or full")
+        if task.multi_label and self.head == "centroid":
+            raise Refused("the nearest centroid is that of one label, and these rows may have several", "take head: logistic")
         base = variant.base
         tokens = sum(len(turn.text) for turns in turns_of_all(variant.prompt, rows) for turn in turns) / 4  # 4 characters a token
         seconds = 2 * base.active * tokens / pace.flops
@@ -61,29 +65,45 @@ class LinearProbe:
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         pairs = variant.base.family == "encoder" and are_pairs(turns_of_all(variant.prompt, task.examples.train))
         train, dev = (_features(variant, rows, kit, pairs=pairs) for rows in (task.examples.train, task.examples.dev))
+        mean, scale = train.mean(0), train.std(0)
+        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+        bare = partial(Linear, task.labels, mean, scale, pairs=pairs, multi_label=task.multi_label)
+        best, strength = (self._several if task.multi_label else self._single)(task, (train - mean) / scale, dev, bare)
+        save_probe(best, kit.folder, {"head": self.head, "strength": strength, "base": variant.base.name})
+        return replace(variant, steps=(*variant.steps, "linear_probe"), probe=str(kit.folder), bytes=resident(kit.folder))
+
+    def _single(
+        self, task: Task, standard: np.ndarray[Any, Any], dev: np.ndarray[Any, Any], bare: Callable[..., Linear]
+    ) -> tuple[Linear, float | None]:
+        """The head of rows with one label each, and the strength that it has; `bare` makes one of a weight and a bias."""
         number = {label: at for at, label in enumerate(task.labels)}
         right, right_dev = (
             np.array([number[row.references[0]] for row in rows], dtype=np.int64)
             for rows in (task.examples.train, task.examples.dev)
         )
         count, count_dev = (_weights(task, rows) for rows in (task.examples.train, task.examples.dev))
-        mean, scale = train.mean(0), train.std(0)
-        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-        standard = (train - mean) / scale
         if self.head == "centroid" or len(set(right.tolist())) < 2:
-            best, strength = Linear(task.labels, mean, scale, *centroids(standard, right, len(task.labels)), pairs), None
-        else:
-            tried = [
-                (own, Linear(task.labels, mean, scale, *logistic(standard, right, len(task.labels), own, weights=count), pairs))
-                for own in self._tried(dev)
-            ]
-            losses = [
-                -np.average(head.logs(dev)[np.arange(len(dev)), right_dev], weights=count_dev) if len(dev) else 0.0
-                for _, head in tried
-            ]
-            strength, best = tried[int(np.argmin(losses))]
-        save_probe(best, kit.folder, {"head": self.head, "strength": strength, "base": variant.base.name})
-        return replace(variant, steps=(*variant.steps, "linear_probe"), probe=str(kit.folder), bytes=resident(kit.folder))
+            return bare(*centroids(standard, right, len(task.labels))), None
+        tried = [(own, bare(*logistic(standard, right, len(task.labels), own, weights=count))) for own in self._tried(dev)]
+        losses = [
+            -np.average(head.logs(dev)[np.arange(len(dev)), right_dev], weights=count_dev) if len(dev) else 0.0 for _, head in tried
+        ]
+        strength, best = tried[int(np.argmin(losses))]
+        return best, strength
+
+    def _several(
+        self, task: Task, standard: np.ndarray[Any, Any], dev: np.ndarray[Any, Any], bare: Callable[..., Linear]
+    ) -> tuple[Linear, float]:
+        """As `_single`, of rows that have each label for itself: one strength for all."""
+        has, has_dev = (_has(rows, task.labels) for rows in (task.examples.train, task.examples.dev))
+        tried = [(own, bare(*one_vs_rest(standard, has, own))) for own in self._tried(dev)]
+        # the log-loss of a logit l is log(1 + exp(l)), less l where the row has the label
+        losses = [
+            float((np.logaddexp(0, logits) - has_dev * logits).mean()) if len(dev) else 0.0
+            for logits in (head.logits(dev) for _, head in tried)
+        ]
+        strength, best = tried[int(np.argmin(losses))]
+        return best, strength
 
     def _tried(self, dev: np.ndarray[Any, Any]) -> Sequence[float]:
         if self.strength:
@@ -113,6 +133,21 @@ def logistic(
     return weight, bias
 
 
+def one_vs_rest(
+    standard: np.ndarray[Any, Any], has: np.ndarray[Any, Any], strength: float
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Weight (count, width) and bias (count,) of a logistic regression for each label on rows (N, width), of which `has` (N, count)
+    says 1 or 0. A label that no row has is never given, one that all have always."""
+    weight, bias = np.zeros((has.shape[1], standard.shape[1])), np.zeros(has.shape[1])
+    for label, own in enumerate(has.T):
+        if 0 < own.sum() < len(own):
+            both, ends = logistic(standard, own, 2, strength)
+            weight[label], bias[label] = both[1] - both[0], ends[1] - ends[0]
+        else:
+            bias[label] = -UNSEEN if own.all() else UNSEEN
+    return weight, bias
+
+
 def centroids(
     standard: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -123,6 +158,12 @@ def centroids(
         middle = standard[right == label].mean(0)
         weight[label], bias[label] = middle / len(middle), -float(middle @ middle) / 2 / len(middle)
     return weight, bias
+
+
+def _has(rows: Sequence[Example], labels: Sequence[str]) -> np.ndarray[Any, Any]:
+    """(N, K) of 0 and 1: which of the labels each row has."""
+    own = [labels_of(row.references[0], labels) for row in rows]
+    return np.array([[label in names for label in labels] for names in own], dtype=np.int64).reshape(len(rows), len(labels))
 
 
 def _weights(task: Task, rows: Sequence[Example]) -> np.ndarray[Any, Any] | None:

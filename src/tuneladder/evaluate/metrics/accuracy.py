@@ -1,4 +1,5 @@
-"""Accuracy: the share of rows whose answer is, to the letter, one of the references."""
+"""Accuracy: the share of rows whose answer is, to the letter, one of the references. Of rows with several labels it is subset
+accuracy, as scikit-learn's accuracy_score: the whole set has to be right."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Sequence
 
 better = "higher"
 best = 1.0
-kinds = ("classify", "choose")
+kinds = ("classify", "choose", "multi_label")
 interval = "wilson"
 
 

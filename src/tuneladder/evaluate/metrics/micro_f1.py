@@ -1,4 +1,5 @@
-"""Micro-F1 over the labels, as scikit-learn's f1_score: accuracy, unless some answers are outside the labels."""
+"""Micro-F1 over the labels, as scikit-learn's f1_score: accuracy, unless some answers are outside the labels, or rows
+have several. Where no row has a label and none was said it is 1."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from tuneladder.evaluate.labels import split, tally
 
 better = "higher"
 best = 1.0
-kinds = ("classify",)
+kinds = ("classify", "multi_label")
 interval = "bootstrap"
 statistics = tally
 
 
 def combine(sums: Array) -> Array:
     right, true, said = split(sums)
-    return np.asarray(2 * right.sum(1) / (true + said).sum(1))
+    count = (true + said).sum(1)
+    return np.asarray(np.divide(2 * right.sum(1), count, out=np.ones_like(count), where=count > 0))
