@@ -49,5 +49,5 @@ def test_without_a_limit_nothing_is_refused() -> None:
 def test_small_sums_are_told_apart() -> None:
     purse = Purse(0.001)
     purse.pay("a", Cost(money=0.000912))
-    with pytest.raises(Failed, match=r"limit: money is 0.001: 0.0009120 is spent"), purse.holding(0.0005):
+    with pytest.raises(Failed, match=r"limit: money is 0.001: 0.000912 is spent"), purse.holding(0.0005):
         pass

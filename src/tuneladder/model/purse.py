@@ -82,5 +82,5 @@ class Purse:
 
 
 def _round(money: float) -> str:
-    """Two digits more than its size needs: `0.0123`, `12.35`."""
-    return f"{money:.{max(2, 3 - math.floor(math.log10(money)) if money > 0 else 2)}f}"
+    """Two decimals, or three figures of less than one: `12.35`, `0.000912`."""
+    return f"{money:.{2 - min(0, math.floor(math.log10(money))) if money > 0 else 2}f}"
