@@ -821,7 +821,7 @@ def sub(key: str, value: Any) -> Given:
         (sub("base", {"url": "http://a", "model": "m", "key_env": 7}), "key_env is no name of an environment variable"),
         (sub("limit__money", 0), "limit: money is 0"),
         (sub("limit__money", "much"), "limit: money is 'much'"),
-        ({"base": {"url": "http://a", "model": "m"}, "limit": {"money": 1}}, "limit: money is 1, and nothing says what m costs"),
+        (recipe(base={"url": "http://a", "model": "m"}, limit__money=1), "limit: money is 1, and nothing says what m costs"),
         (sub("base", {"id": "base", "revison": "m"}), "no key of a base 'revison': did you mean 'revision'?"),
         (sub("bases", ["base"]), "`base` and `bases` are both given"),
         (recipe(base=None, bases=[]), "bases is []"),

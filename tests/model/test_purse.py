@@ -22,13 +22,13 @@ def test_an_answer_counts_once() -> None:
 
 def test_what_is_under_way_is_held_back() -> None:
     purse = Purse(10)
-    with purse.holding(6), pytest.raises(Failed, match="limit: money is 10: 0.00 is spent"), purse.holding(5):
+    with purse.holding(6), pytest.raises(Failed, match=r"limit: money is 10: 0.00 is spent"), purse.holding(5):
         pass
     with purse.holding(6):
         purse.pay("a", Cost(money=2))
     with purse.holding(8):
         pass
-    with pytest.raises(Failed, match="2.00 is spent"), purse.holding(8.1):
+    with pytest.raises(Failed, match=r"2.00 is spent"), purse.holding(8.1):
         pass
 
 
@@ -36,7 +36,7 @@ def test_what_may_have_been_billed_counts_as_if_it_was() -> None:
     purse = Purse(10)
     with purse.holding(4) as lost:
         lost()
-        with pytest.raises(Failed, match="8.00 is spent, 8.00 of it for tries that may have been billed"):
+        with pytest.raises(Failed, match=r"8.00 is spent, 8.00 of it for tries that may have been billed"):
             lost()
     assert purse.money == 0  # nobody knows: the price of an answer leaves it out
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.endpoint import Fault, Server, serving
+
 from tuneladder.errors import BadInput, Failed, TuneladderError
 from tuneladder.model.ask import CannotScore, ask
 from tuneladder.model.purse import Prices, Purse
@@ -159,7 +159,7 @@ def test_log_probabilities_that_are_no_numbers(server: Server, chance: str) -> N
     asked = ([(Turn("user", "Hi"),)], [["a"]])
     assert engine_of(server).score(*asked) == [[-2.0]]
     server.always = broken
-    with pytest.raises(Failed, match="token_logprobs.*finite number"):
+    with pytest.raises(Failed, match=r"token_logprobs.*finite number"):
         engine_of(server).score(*asked)
 
 
@@ -203,7 +203,7 @@ def test_an_endpoint_is_waited_for_as_long_as_it_asks(server: Server) -> None:
 
 def test_an_endpoint_that_asks_for_hours_is_not_waited_for(server: Server) -> None:
     server.always = Fault(429, headers={"Retry-After": "7200"})
-    with pytest.raises(Failed, match="answered 429.*asks to wait for 7,200 s"):
+    with pytest.raises(Failed, match=r"answered 429.*asks to wait for 7,200 s"):
         engine_of(server).generate(ASKS[:1], Decoding())
     assert len(server.seen) == 1
 
@@ -389,7 +389,7 @@ def test_no_more_is_spent_than_allowed(server: Server, tmp_path: Path, concurren
 
 def test_a_try_that_may_have_been_billed_counts_against_the_limit(server: Server) -> None:
     server.always = Fault(body="{")
-    with pytest.raises(Failed, match="25.00 is spent, 25.00 of it for tries that may have been billed"):
+    with pytest.raises(Failed, match=r"25.00 is spent, 25.00 of it for tries that may have been billed"):
         engine_of(server, prices=Prices(0, 1e6), purse=Purse(40)).generate(ASKS[:1], Decoding(max_new_tokens=25))
     assert len(server.seen) == 1
 
