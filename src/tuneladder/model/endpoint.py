@@ -60,6 +60,9 @@ class Endpoint:
     """
 
     def __init__(self, url: str, *, key_env: str, timeout: float, backoff: float = 0.5, seed: int | None = None) -> None:
+        from openai import AsyncOpenAI  # here, so that the seconds of the first answer do not hold its import
+
+        self._open = AsyncOpenAI
         self.url, self._key_env, self._timeout, self._backoff = url, key_env, timeout, backoff
         self._key = os.environ.get(key_env) or ""
         self._draw = random.Random(seed)
@@ -69,11 +72,9 @@ class Endpoint:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[asyncio.Event]:
         """Open for requests of the running loop. Once the event is set none is tried again."""
-        from openai import AsyncOpenAI
-
         options: Any = {"base_url": self.url, "api_key": self._key or "none", "timeout": self._timeout, "max_retries": 0}
         self._halt = asyncio.Event()
-        async with AsyncOpenAI(**options) as self._client:
+        async with self._open(**options) as self._client:
             yield self._halt
 
     async def post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], None]) -> A:
