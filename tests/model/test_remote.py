@@ -19,6 +19,7 @@ from tests.endpoint import Fault, Server, serving
 
 from tuneladder.errors import BadInput, Failed, TuneladderError
 from tuneladder.model.ask import CannotScore, ask
+from tuneladder.model.endpoint import Endpoint
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.store import Store
@@ -35,7 +36,7 @@ def server() -> Iterator[Server]:
 
 def engine_of(server: Server, **options: Any) -> RemoteEngine:
     """An engine that does not wait long."""
-    return RemoteEngine(server.url, "m", **{"backoff": 0.01, "timeout": 5.0, "seed": 0, **options})
+    return RemoteEngine(server.url, "m", **{"backoff": 0.01, "timeout": 30.0, "seed": 0, **options})
 
 
 ASKS = [(Turn("system", "Be brief."), Turn("user", f"number {n}")) for n in range(12)]
@@ -127,25 +128,27 @@ PASSING = {
     "empty choices": (Fault(body='{"choices": []}'), r"choices: .*at least 1 item.*: \{\"choices\": \[\]\}"),
     "an error that says 200": (Fault(body='{"error": "overloaded"}'), "choices: .*overloaded"),
     "a message of another kind": (Fault(body='{"choices": [{"message": {"content": 7}}]}'), "content: .*string"),
-    "slow": (Fault(after=0.6), r"did not answer in 0.3 s"),
-    "a byte now and then": (Fault(drip=0.1), r"did not answer in 0.3 s"),
+    "slow": (Fault(after=6), r"did not answer in [\d.]+ s"),
+    "a byte now and then": (Fault(drip=0.2), r"did not answer in [\d.]+ s"),
 }
+
+
+SLOW = ("slow", "a byte now and then")
 
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_passes_is_tried_again(server: Server, fault: str) -> None:
     server.faults = [PASSING[fault][0]] * 2
-    assert engine_of(server, timeout=0.3).generate(ASKS[:1], Decoding()) == [["you said number 0 0"]]
+    engine = engine_of(server, timeout=2.0 if fault in SLOW else 30.0)
+    assert engine.generate(ASKS[:1], Decoding()) == [["you said number 0 0"]]
     assert len(server.seen) == 3
 
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_does_not_pass_is_one_error_that_names_it(server: Server, fault: str) -> None:
     server.always, said = PASSING[fault]
-    start = time.monotonic()
     with pytest.raises(Failed) as failed:
-        engine_of(server, timeout=0.3).generate(ASKS[:2], Decoding())
-    assert time.monotonic() - start < 4
+        engine_of(server, timeout=0.3 if fault in SLOW else 30.0).generate(ASKS[:2], Decoding())
     assert re.search(said, re.sub(r" \(\d tries\)$", "", failed.value.message)), failed.value.message
     assert failed.value.message.startswith(server.url)
     assert re.search(r"\([36] tries\)$", failed.value.message)
@@ -215,27 +218,30 @@ def test_no_credit_is_not_tried_again(server: Server) -> None:
     assert len(server.seen) == 1
 
 
-def test_waits_double_and_are_drawn_by_the_seed(server: Server) -> None:
+def test_waits_double_and_are_drawn_by_the_seed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.always = Fault(500)
-    waits = []
-    for _ in range(2):
-        server.times.clear()
+    waits: list[float] = []
+
+    async def rest(endpoint: Endpoint, seconds: float) -> None:
+        waits.extend([seconds] if seconds > 0 else [])
+
+    monkeypatch.setattr(Endpoint, "_rest", rest)
+    for seed in (3, 3, 4):
         with pytest.raises(Failed):
-            engine_of(server, backoff=0.02, seed=3).generate(ASKS[:1], Decoding())
-        waits.append([after - before for before, after in zip(server.times, server.times[1:], strict=False)])
-    assert len(waits[0]) == 5
-    assert all(0.01 * 2**n <= wait for n, wait in enumerate(waits[0]))
-    assert all(abs(one - other) < 0.04 for one, other in zip(*waits, strict=True))
+            engine_of(server, backoff=0.5, seed=seed).generate(ASKS[:1], Decoding())
+    assert len(waits) == 15
+    assert waits[:5] == waits[5:10] != waits[10:]
+    assert all(0.25 * 2**n <= wait <= 0.75 * 2**n for n, wait in enumerate(waits[:5]))
 
 
 def test_no_more_are_under_way_than_allowed(server: Server) -> None:
-    server.delay = 0.03
+    server.delay = 0.1
     engine_of(server, concurrency=3).generate(ASKS, Decoding())
     assert server.most == 3
 
 
 def test_after_an_error_what_is_under_way_is_kept_and_no_more_begins(server: Server, tmp_path: Path) -> None:
-    server.faults, server.delay = [Fault(400)], 0.05
+    server.faults, server.delay = [Fault(400)], 0.4
     with pytest.raises(BadInput, match="answered 400"):
         engine_of(server, concurrency=3, store=Store(tmp_path)).generate(ASKS, Decoding())
     assert len(server.seen) == 3
@@ -331,7 +337,7 @@ def test_a_stopped_run_ends_at_once_and_keeps_what_was_paid(server: Server, tmp_
     process.send_signal(how)
     start = time.monotonic()
     said, _ = process.communicate(timeout=20)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert said == ("stopped\n" if how == signal.SIGINT else "")
     slow.set()
     kept = sum(path.read_text().count("reply") for path in tmp_path.glob("*.jsonl"))
