@@ -131,6 +131,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "bar": ({"bar": {"accuracy": 0.9}}, "bar"),
     "limit.minutes": ({"limit__minutes": 3}, "limit"),
     "limit.memory": ({"limit__memory": "2GB"}, "limit"),
+    "limit.money": ({"limit__money": 2.5}, "limit"),
     "rungs": ({"rungs": ["few_shot"]}, "rungs"),
     "seed": ({"seed": 1}, "task"),
 }
@@ -562,6 +563,8 @@ def test_values_that_make_no_sense_are_said(step: str, setting: str, value: Any,
         ({"url": "http://localhost:1/v1", "model": "a"}, {"model": "b"}),
         ({"url": "http://localhost:1/v1", "model": "a"}, {"key_env": "MY_KEY"}),
         ({"url": "http://localhost:1/v1", "model": "a"}, {"concurrency": 9}),
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"timeout": 9}),
+        ({"url": "http://localhost:1/v1", "model": "a"}, {"prices": {"input": 1, "output": 2}}),
         ({"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}, {"name": "mine"}),
         (
             {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}},
@@ -576,8 +579,25 @@ def test_every_key_of_a_base_changes_it(base: Given, changed: Given, folder: Pat
 
 
 def test_how_an_endpoint_is_called_remakes_nothing(folder: Path) -> None:
-    one, two = (read(recipe(base={"url": "http://a/v1", "model": "m", "concurrency": n}), folder).bases[0].content for n in (1, 9))
-    assert one == two
+    ways: list[Given] = [{}, {"concurrency": 9}, {"timeout": 3}, {"prices": {"input": 1, "output": 2}}]
+    found = [read(recipe(base={"url": "http://a/v1", "model": "m", **way}), folder).bases[0].content for way in ways]
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"url": "https://me:sk-12345@a/v1", "model": "m"},
+        {"url": "https://a/v1?key=sk-12345", "model": "m"},
+        {"url": "https://a/v1", "model": "m", "key_env": "sk-12345"},
+        {"url": "https://a/v1", "model": "m", "api_key": "sk-12345"},
+    ],
+)
+def test_a_key_in_a_recipe_is_refused_and_not_repeated(base: Given, folder: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        read(recipe(base=base), folder)
+    assert "sk-12345" not in str(refused.value)
+    assert refused.value.hint
 
 
 def test_a_revision_is_asked_for(folder: Path) -> None:
@@ -872,6 +892,16 @@ def sub(key: str, value: Any) -> Given:
         (sub("base", {"url": "http://a"}), "names no model"),
         (sub("base", {"url": "http://a", "modle": "m"}), "no key of a remote base 'modle': did you mean 'model'?"),
         (sub("base", {"url": "http://a", "model": "m", "concurrency": 0}), "concurrency is 0"),
+        (sub("base", {"url": "http://a", "model": "m", "timeout": 0}), "timeout is 0"),
+        (sub("base", {"url": "http://a", "model": "m", "timeout": "long"}), "timeout is 'long'"),
+        (sub("base", {"url": "http://a", "model": "m", "prices": 3}), "prices is 3"),
+        (sub("base", {"url": "http://a", "model": "m", "prices": {"input": 1}}), "the prices name no output"),
+        (sub("base", {"url": "http://a", "model": "m", "prices": {"input": 1, "outptu": 1}}), "did you mean 'output'?"),
+        (sub("base", {"url": "http://a", "model": "m", "prices": {"input": -1, "output": 1}}), "prices: input is -1"),
+        (sub("base", {"url": "http://a", "model": "m", "key_env": 7}), "key_env is no name of an environment variable"),
+        (sub("limit__money", 0), "limit: money is 0"),
+        (sub("limit__money", "much"), "limit: money is 'much'"),
+        (recipe(base={"url": "http://a", "model": "m"}, limit__money=1), "limit: money is 1, and nothing says what m costs"),
         (sub("base", {"id": "base", "revison": "m"}), "no key of a base 'revison': did you mean 'revision'?"),
         (sub("bases", ["base"]), "`base` and `bases` are both given"),
         (recipe(base=None, bases=[]), "bases is []"),

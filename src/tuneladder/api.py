@@ -34,7 +34,7 @@ from tuneladder.model.precision import Precision
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
-from tuneladder.store import write_json, writing
+from tuneladder.store import Store, write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
@@ -282,7 +282,9 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     examples = read.task.examples.test[: rows or None]
     found = open_variant(variant, read)
-    with Shelf(device()).engine(found) as engine:
+    # what an endpoint was asked in the climb is not paid for again
+    store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
+    with Shelf(device(), store=store).engine(found) as engine:
         if read.task.kind == "text":
             return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)

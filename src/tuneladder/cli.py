@@ -521,14 +521,18 @@ def _show_report(report: Any, *, lint: bool) -> None:
 
 
 def _show_scores(variant: str, measurement: Measurement) -> None:
+    from tuneladder.ladder import words as say
+
     page = Console(highlight=False)
     for name, score in measurement.quality.items():
         page.print(
             f"{name:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
             markup=False,
         )
+    money = measurement.per_answer.money
+    price = f" and {say.money(money)} of money" if money else ""
     page.print(
-        f"{measurement.per_answer.seconds * 1000:.1f} ms an answer, {variant} through {measurement.engine}",
+        f"{measurement.per_answer.seconds * 1000:.1f} ms{price} an answer, {variant} through {measurement.engine}",
         markup=False,
         style="dim",
     )

@@ -60,7 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "base": None,
     "bases": None,
     "bar": None,
-    "limit": {"minutes": None, "memory": None},
+    "limit": {"minutes": None, "memory": None, "money": None},
     "rungs": ["zero_shot", "few_shot", "lora", "full"],
     "seed": 0,
     "trust_remote_code": False,
@@ -73,7 +73,7 @@ HINTS = {  # what people call the steps elsewhere
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding")  # and one of several data sets
-REMOTE_KEYS = ("url", "model", "key_env", "concurrency")
+REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
@@ -147,6 +147,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
+    if limit.money and (free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None)):
+        hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
+        raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
@@ -569,17 +572,42 @@ def remote(wanted: Mapping[str, Any]) -> Base:
     url, model = wanted["url"], wanted.get("model")
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
+    if re.search(r"[@?#]", url):  # what may be a secret is not repeated
+        raise BadInput("the url of the base holds a name, a password or a query", "a key comes from the environment: see `key_env`")
     if not isinstance(model, str) or not model:
         raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
-    if not isinstance(wanted.get("key_env", ""), str):
-        raise BadInput(f"key_env is {wanted['key_env']!r}", "the name of an environment variable that holds the key")
+    if not re.fullmatch(r"[A-Za-z_]\w*", str(wanted.get("key_env", "OPENAI_API_KEY")), re.ASCII):
+        # it may be the key itself, which is not repeated
+        raise BadInput("key_env is no name of an environment variable", "the variable holds the key; key_env: MY_KEY names it")
     lanes = wanted.get("concurrency", 1)
     if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
         raise BadInput(f"concurrency is {lanes!r}", "how many requests are under way at once: a whole number, 1 or more")
+    seconds = wanted.get("timeout", 1)
+    if not _number(seconds) or seconds <= 0:
+        raise BadInput(f"timeout is {seconds!r}", "the seconds after which a request is given up: a number above 0")
     settings = {key: value for key, value in wanted.items() if key != "url"}
+    if "prices" in wanted:
+        settings["prices"] = _prices(wanted["prices"])
     name = re.sub(r"[^\w.-]+", "-", model)
     # how it is called does not change what it answers
     return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
+
+
+def _prices(wanted: Any) -> dict[str, float]:
+    if not isinstance(wanted, dict):
+        raise BadInput(f"prices is {wanted!r}", "money for a million tokens: {input: 0.15, output: 0.6}")
+    for key in wanted:
+        _known_key(key, ("input", "output"), "price")
+    for key in ("input", "output"):
+        if key not in wanted:
+            raise BadInput(f"the prices name no {key}", "money for a million tokens: {input: 0.15, output: 0.6}")
+        if not _number(wanted[key]) or wanted[key] < 0:
+            raise BadInput(f"prices: {key} is {wanted[key]!r}", "money for a million tokens: a number, 0 or more")
+    return {key: float(wanted[key]) for key in ("input", "output")}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _rungs(wanted: Any) -> dict[str, list[Any]]:
@@ -701,11 +729,15 @@ def _resolved_bar(bar: Bar) -> dict[str, Any]:
 
 
 def _limit(wanted: Mapping[str, Any]) -> Cost:
-    """Allowed seconds and bytes; 0 is no limit."""
+    """Allowed seconds, bytes and money; 0 is no limit."""
     minutes = wanted["minutes"]
     if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
         raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
-    return Cost(seconds=60 * (minutes or 0), memory=bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0)
+    money = wanted["money"]
+    if money is not None and (not _number(money) or money <= 0):
+        raise BadInput(f"limit: money is {money!r}", "a number above 0, in the currency of the prices")
+    memory = bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0
+    return Cost(seconds=60 * (minutes or 0), memory=memory, money=money or 0.0)
 
 
 def bytes_of(value: Any, key: str = "limit: memory") -> int:

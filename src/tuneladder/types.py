@@ -251,13 +251,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted, spent or allowed: one type. `annotations` counts items that a person had to label."""
+    """Predicted, spent or allowed: one type. `annotations` counts items that a person had to label, `tokens` those that an
+    endpoint read and wrote."""
 
     seconds: float = 0.0
     memory: int = 0
     disk: int = 0
     annotations: int = 0
     money: float = 0.0
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True)

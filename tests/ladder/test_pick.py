@@ -62,6 +62,14 @@ def test_money_decides_where_prices_are_known():
     assert pick(ladder(dear, rung("lora", 0.95, 0.9, seconds=99.0), at_least=0.85, volume=1000)).rung == "lora"
 
 
+def test_seconds_decide_between_rungs_that_cost_no_money():
+    dear = rung("remote", 0.95, 0.9)
+    dear = replace(dear, dev=replace(dear.dev, per_answer=Cost(money=0.01)))
+    slow, fast = rung("full", 0.95, 0.9, seconds=99.0), rung("lora", 0.95, 0.9, seconds=9.0)
+    assert pick(ladder(dear, slow, fast, at_least=0.85)).rung == "lora"
+    assert pick(ladder(dear, slow, fast)).rung == "lora"
+
+
 def test_forgetting_must_stay_within_the_bar():
     full, lora = rung("full", 0.95, 0.9, seconds=1.0, forgot=0.2), rung("lora", 0.95, 0.9, seconds=50.0, forgot=0.01)
     assert pick(ladder(full, lora, at_least=0.85, forget_at_most=0.05)).rung == "lora"

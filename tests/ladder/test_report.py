@@ -271,7 +271,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "node",
     }
     assert set(lora["test"]["macro_f1"]) == {"value", "low", "high", "count"}
-    assert set(lora["predicted"]) == {"seconds", "memory", "disk", "annotations", "money"}
+    assert set(lora["predicted"]) == {"seconds", "memory", "disk", "annotations", "money", "tokens"}
     assert lora["steps"][0]["r"] == 8
     assert lora["node"] == ladder.results[2].variant.stamp
     assert found["pick"]["test"] == lora["test"]

@@ -3,71 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.endpoint import Fault, Server, serving
 
-from tuneladder.errors import BadInput, Failed
+from tuneladder.errors import BadInput, Failed, TuneladderError
 from tuneladder.model.ask import CannotScore, ask
+from tuneladder.model.endpoint import Endpoint
+from tuneladder.model.purse import Prices, Purse
 from tuneladder.model.remote import RemoteEngine
+from tuneladder.store import Store
 from tuneladder.types import Base, Decoding, Example, Prompt, Turn
 
-
-class Server:
-    """Repeats the last message; echoes log-probabilities of -1 a character where `ranks`; refuses with `status`."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, Any], str]] = []
-        self.ranks, self.choices, self.status = True, 0, 200
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.seen.append((self.path, body, self.headers["Authorization"]))
-                status, reply = outer.reply(self.path, body)
-                data = json.dumps(reply).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def reply(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        if self.status != 200:
-            return self.status, {"error": {"message": "refused"}}
-        if path == "/v1/chat/completions":
-            text = f"you said {body['messages'][-1]['content']}"
-            count = self.choices or body["n"]
-            choices = [
-                {"index": n, "finish_reason": "stop", "message": {"role": "assistant", "content": f"{text} {body['seed'] + n}"}}
-                for n in range(count)
-            ]
-            return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": choices}
-        if not self.ranks:
-            return 400, {"error": {"message": "echo is not supported"}}
-        text = body["prompt"]
-        chances = {"tokens": list(text), "token_logprobs": [None, *[-1.0] * (len(text) - 1)], "text_offset": list(range(len(text)))}
-        choice = {"index": 0, "finish_reason": "length", "text": text, "logprobs": {**chances, "top_logprobs": None}}
-        return 200, {"id": "1", "object": "text_completion", "created": 0, "model": body["model"], "choices": [choice]}
+KEY = "sk-test-0123456789abcdef"
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    with serving() as made:
+        yield made
+
+
+def engine_of(server: Server, **options: Any) -> RemoteEngine:
+    """An engine that does not wait long."""
+    return RemoteEngine(server.url, "m", **{"backoff": 0.01, "timeout": 30.0, "seed": 0, **options})
 
 
 ASKS = [(Turn("system", "Be brief."), Turn("user", f"number {n}")) for n in range(12)]
@@ -119,19 +88,362 @@ def test_answers_are_written_where_they_cannot_be_ranked(server: Server) -> None
 
 @pytest.mark.parametrize(("status", "sentence"), [(401, "refused the key in \\$MY_KEY"), (404, "refused the request for m")])
 def test_refusals_say_what_to_do(server: Server, status: int, sentence: str) -> None:
-    server.status = status
+    server.always = Fault(status)
     with pytest.raises(BadInput, match=sentence):
         RemoteEngine(server.url, "m", key_env="MY_KEY").generate(ASKS[:1], Decoding())
 
 
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:
-    server.status = 401
+    server.always = Fault(401)
     with pytest.raises(BadInput, match="refused the key"):
         RemoteEngine(server.url, "m").score(ASKS[:1], [["a"]])
 
 
 def test_an_endpoint_that_is_not_there_fails(server: Server) -> None:
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
     with pytest.raises(Failed, match="did not answer"):
-        RemoteEngine(server.url, "m").generate(ASKS[:1], Decoding())
+        engine_of(server).generate(ASKS[:1], Decoding())
+
+
+# ---- an endpoint that misbehaves: a right answer after another try, or one error that names what came back ----
+
+
+def echoed(chances: str) -> str:
+    """The echo of `Hi\\nAnswer: a`, with these chances of its last characters."""
+    offsets = list(range(12))
+    listed = ", ".join(["null", *["-1.0"] * 9, chances])
+    return f'{{"choices": [{{"text": "Hi\\nAnswer: a", "logprobs": {{"token_logprobs": [{listed}], "text_offset": {offsets}}}}}]}}'
+
+
+PASSING = {
+    "429": (Fault(429), "answered 429: .*a fault"),
+    "500": (Fault(500), "answered 500: .*a fault"),
+    "503": (Fault(503, "<h1>busy</h1>", "text/html"), "answered 503: <h1>busy</h1>"),
+    "closed without a word": (Fault(0), "did not answer: .*disconnected"),
+    "cut": (Fault(body='{"choices": [1, 2, 3]}', sent=9), "did not answer: .*received 9 bytes, expected 22"),
+    "malformed JSON": (Fault(body='{"choices": [{"message"'), r"no JSON \(application/json\): \{\"choices\": \[\{\"message\"$"),
+    "a page": (Fault(body="<html>hello</html>", kind="text/html"), r"no JSON \(text/html\): <html>hello</html>"),
+    "an empty body": (Fault(body=""), r"no JSON \(application/json\): nothing"),
+    "a list": (Fault(body="[]"), r"the reply: .*: \[\]"),
+    "empty choices": (Fault(body='{"choices": []}'), r"choices: .*at least 1 item.*: \{\"choices\": \[\]\}"),
+    "an error that says 200": (Fault(body='{"error": "overloaded"}'), "choices: .*overloaded"),
+    "a message of another kind": (Fault(body='{"choices": [{"message": {"content": 7}}]}'), "content: .*string"),
+    "slow": (Fault(after=6), r"did not answer in [\d.]+ s"),
+    "a byte now and then": (Fault(drip=0.2), r"did not answer in [\d.]+ s"),
+}
+
+
+SLOW = ("slow", "a byte now and then")
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_tried_again(server: Server, fault: str) -> None:
+    server.faults = [PASSING[fault][0]] * 2
+    engine = engine_of(server, timeout=2.0 if fault in SLOW else 30.0)
+    assert engine.generate(ASKS[:1], Decoding()) == [["you said number 0 0"]]
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_does_not_pass_is_one_error_that_names_it(server: Server, fault: str) -> None:
+    server.always, said = PASSING[fault]
+    with pytest.raises(Failed) as failed:
+        engine_of(server, timeout=0.3 if fault in SLOW else 30.0).generate(ASKS[:2], Decoding())
+    assert re.search(said, re.sub(r" \(\d tries\)$", "", failed.value.message)), failed.value.message
+    assert failed.value.message.startswith(server.url)
+    assert re.search(r"\([36] tries\)$", failed.value.message)
+    assert failed.value.hint
+
+
+@pytest.mark.parametrize("chance", ["NaN", "Infinity", "-Infinity"])
+def test_log_probabilities_that_are_no_numbers(server: Server, chance: str) -> None:
+    broken = Fault(body=echoed(f"-1.0, {chance}"))
+    server.faults = [broken]
+    asked = ([(Turn("user", "Hi"),)], [["a"]])
+    assert engine_of(server).score(*asked) == [[-2.0]]
+    server.always = broken
+    with pytest.raises(Failed, match=r"token_logprobs.*finite number"):
+        engine_of(server).score(*asked)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        echoed("-1.0, null"),  # a token of the ending has no chance: a sum without it would favour its label
+        echoed("-1.0"),  # a chance too few
+        '{"choices": [{"text": "a", "logprobs": null}]}',
+        '{"choices": [{"text": "Hi\\nAnswer: a", "logprobs": {"content": []}}]}',
+    ],
+)
+def test_an_echo_that_is_none_ranks_nothing(server: Server, body: str) -> None:
+    server.always = Fault(body=body)
+    with pytest.raises(CannotScore, match="does not echo"):
+        engine_of(server).score([(Turn("user", "Hi"),)], [["a"]])
+
+
+def test_rows_are_not_ranked_by_two_methods(server: Server) -> None:
+    server.faults = [server.answer("/v1/completions", {"prompt": "Hi\nAnswer: a", "model": "m"})]
+    server.always = Fault(400, "too long")
+    with pytest.raises(Failed, match="too long") as failed:
+        engine_of(server).score([(Turn("user", "Hi"),)], [["a", "b"]])
+    assert not isinstance(failed.value, CannotScore)
+
+
+def test_the_right_content_is_enough(server: Server) -> None:
+    server.faults = [
+        Fault(body=json.dumps(server.written({"messages": [{"content": "x"}], "seed": 0, "n": 1, "model": "m"})), kind="text/plain")
+    ]
+    assert engine_of(server).generate(ASKS[:1], Decoding()) == [["you said x 0"]]
+
+
+def test_an_endpoint_is_waited_for_as_long_as_it_asks(server: Server) -> None:
+    server.faults = [Fault(429, headers={"Retry-After": "0.4"})]
+    engine = engine_of(server, concurrency=2)
+    assert len(engine.generate(ASKS[:6], Decoding())) == 6
+    first = server.times[0]
+    assert sum(time < first + 0.35 for time in server.times) <= 2  # the other lane had asked already; then both waited
+
+
+def test_an_endpoint_that_asks_for_hours_is_not_waited_for(server: Server) -> None:
+    server.always = Fault(429, headers={"Retry-After": "7200"})
+    with pytest.raises(Failed, match=r"answered 429.*asks to wait for 7,200 s"):
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert len(server.seen) == 1
+
+
+def test_no_credit_is_not_tried_again(server: Server) -> None:
+    server.always = Fault(429, '{"error": {"code": "insufficient_quota"}}')
+    with pytest.raises(Failed, match="no credit left"):
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert len(server.seen) == 1
+
+
+def test_waits_double_and_are_drawn_by_the_seed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.always = Fault(500)
+    waits: list[float] = []
+
+    async def rest(endpoint: Endpoint, seconds: float) -> None:
+        waits.extend([seconds] if seconds > 0 else [])
+
+    monkeypatch.setattr(Endpoint, "_rest", rest)
+    for seed in (3, 3, 4):
+        with pytest.raises(Failed):
+            engine_of(server, backoff=0.5, seed=seed).generate(ASKS[:1], Decoding())
+    assert len(waits) == 15
+    assert waits[:5] == waits[5:10] != waits[10:]
+    assert all(0.25 * 2**n <= wait <= 0.75 * 2**n for n, wait in enumerate(waits[:5]))
+
+
+def test_no_more_are_under_way_than_allowed(server: Server) -> None:
+    server.delay = 0.1
+    engine_of(server, concurrency=3).generate(ASKS, Decoding())
+    assert server.most == 3
+
+
+def test_after_an_error_what_is_under_way_is_kept_and_no_more_begins(server: Server, tmp_path: Path) -> None:
+    server.faults, server.delay = [Fault(400)], 0.4
+    with pytest.raises(BadInput, match="answered 400"):
+        engine_of(server, concurrency=3, store=Store(tmp_path)).generate(ASKS, Decoding())
+    assert len(server.seen) == 3
+    assert len(engine_of(server, store=Store(tmp_path)).generate(ASKS, Decoding())) == 12
+    assert len(server.seen) == 3 + 10
+
+
+def test_a_notebooks_loop_is_no_hindrance(server: Server) -> None:
+    import asyncio
+
+    async def cell() -> list[list[str]]:
+        return engine_of(server).generate(ASKS[:1], Decoding())
+
+    assert asyncio.run(cell()) == [["you said number 0 0"]]
+
+
+# ---- what is paid for is kept ----
+
+
+def test_nothing_is_paid_twice(server: Server, tmp_path: Path) -> None:
+    first = engine_of(server, store=Store(tmp_path))
+    said, ranked = first.generate(ASKS, Decoding()), first.score(ASKS[:2], [["a", "b"]] * 2)
+    asked = len(server.seen)
+    server.always = Fault(500)
+    again = engine_of(server, store=Store(tmp_path))
+    assert again.generate(ASKS, Decoding()) == said
+    assert again.score(ASKS[:2], [["a", "b"]] * 2) == ranked
+    assert len(server.seen) == asked == 12 + 4
+    assert (again.paid.tokens, again.paid.money) == (first.paid.tokens, first.paid.money)
+    assert again.paid.seconds > 0 == first.paid.seconds
+
+
+@pytest.mark.parametrize(
+    "change", ["model", "turns", "system", "temperature", "seed", "max_new_tokens", "stop", "samples", "top_k"]
+)
+def test_all_that_decides_an_answer_asks_anew(server: Server, tmp_path: Path, change: str) -> None:
+    turns, decoding = ASKS[0], {"temperature": 0.5}
+    engine_of(server, store=Store(tmp_path)).generate([turns], Decoding(**decoding))  # type: ignore[arg-type]
+    model = "other" if change == "model" else "m"
+    turns = (turns[0], Turn("user", "else")) if change == "turns" else turns[1:] if change == "system" else turns
+    changed: dict[str, Any] = {"temperature": 0.7, "seed": 1, "max_new_tokens": 3, "stop": ("x",), "samples": 2, "top_k": 3}
+    own = {**decoding, **({change: changed[change]} if change in changed else {})}
+    RemoteEngine(server.url, model, store=Store(tmp_path)).generate([turns], Decoding(**own))
+    assert len(server.seen) == 2
+
+
+def test_another_address_asks_anew(server: Server, tmp_path: Path) -> None:
+    engine_of(server, store=Store(tmp_path)).generate(ASKS[:1], Decoding())
+    with serving() as other:
+        engine_of(other, store=Store(tmp_path)).generate(ASKS[:1], Decoding())
+        assert len(other.seen) == 1
+
+
+def test_what_is_asked_twice_is_paid_once_and_priced_twice(server: Server) -> None:
+    purse = Purse()
+    engine = engine_of(server, prices=Prices(1e6, 0), purse=purse)
+    assert engine.generate([ASKS[0]] * 3, Decoding()) == [["you said number 0 0"]] * 3
+    assert len(server.seen) == 1
+    assert engine.paid.money == 3 * purse.money > 0
+
+
+CLIMBING = """
+import sys
+from pathlib import Path
+from tuneladder.model.remote import RemoteEngine
+from tuneladder.store import Store
+from tuneladder.types import Decoding, Turn
+engine = RemoteEngine(sys.argv[1], "m", concurrency=2, store=Store(Path(sys.argv[2])))
+try:
+    engine.generate([(Turn("user", f"number {n}"),) for n in range(12)], Decoding())
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_ends_at_once_and_keeps_what_was_paid(server: Server, tmp_path: Path, how: signal.Signals) -> None:
+    slow = threading.Event()
+    written = server.written
+
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        if len(server.seen) > 5:
+            slow.wait(20)
+        return written(body)
+
+    server.written = reply  # type: ignore[method-assign]
+    process = subprocess.Popen([sys.executable, "-c", CLIMBING, server.url, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    late = time.monotonic() + 60
+    while sum(path.read_text().count("reply") for path in tmp_path.glob("*.jsonl")) < 4 or len(server.seen) < 6:
+        assert time.monotonic() < late
+        time.sleep(0.02)
+    process.send_signal(how)
+    start = time.monotonic()
+    said, _ = process.communicate(timeout=20)
+    assert time.monotonic() - start < 15
+    assert said == ("stopped\n" if how == signal.SIGINT else "")
+    slow.set()
+    kept = sum(path.read_text().count("reply") for path in tmp_path.glob("*.jsonl"))
+    before = len(server.seen)
+    asks = [(Turn("user", f"number {n}"),) for n in range(12)]
+    assert engine_of(server, store=Store(tmp_path)).generate(asks, Decoding()) == [[f"you said number {n} 0"] for n in range(12)]
+    assert len(server.seen) - before == 12 - kept
+
+
+# ---- money ----
+
+
+def test_tokens_and_money_are_counted(server: Server) -> None:
+    engine = engine_of(server, prices=Prices(2e6, 10e6))
+    engine.generate([(Turn("user", "four"),)], Decoding())
+    assert engine.paid.tokens == 4 + len("you said four 0")
+    assert engine.paid.money == 2 * 4 + 10 * len("you said four 0")
+    engine.score([(Turn("user", "Hi"),)], [["a"]])
+    assert engine.paid.money == 2 * (4 + len("Hi\nAnswer: a")) + 10 * len("you said four 0")
+
+
+def test_prices_need_an_endpoint_that_says_what_it_bills(server: Server, tmp_path: Path) -> None:
+    server.bills = False
+    store = Store(tmp_path)
+    with pytest.raises(Failed, match="how many tokens it bills"):
+        engine_of(server, prices=Prices(1, 1), store=store).generate(ASKS[:1], Decoding())
+    free = engine_of(server, store=store)
+    assert free.generate(ASKS[:1], Decoding()) == [["you said number 0 0"]]
+    assert len(server.seen) == 1
+    assert (free.paid.money, free.paid.tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_no_more_is_spent_than_allowed(server: Server, tmp_path: Path, concurrency: int) -> None:
+    prices, decoding = Prices(1, 1e6), Decoding(max_new_tokens=19)  # an answer is 19 or 20 characters: it costs what it may
+    server.delay = 0.02
+
+    def spend(allowed: float) -> Purse:
+        purse = Purse(allowed)
+        engine = engine_of(server, prices=prices, purse=purse, store=Store(tmp_path), concurrency=concurrency)
+        with pytest.raises(Failed, match=f"limit: money is {allowed:g}: .* is spent") as failed:
+            engine.generate(ASKS[:9], decoding)
+        assert "raise `limit: money`" in failed.value.hint
+        assert purse.money <= allowed
+        return purse
+
+    assert spend(100).money == pytest.approx(95, abs=0.1)
+    assert len(server.seen) == 5
+    # what an earlier run paid counts too: the same limit buys nothing more
+    assert spend(100).money == pytest.approx(95, abs=0.1)
+    assert len(server.seen) == 5
+    assert spend(140).money == pytest.approx(133, abs=0.1)
+    assert len(server.seen) == 7
+
+
+def test_a_try_that_may_have_been_billed_counts_against_the_limit(server: Server) -> None:
+    server.always = Fault(body="{")
+    with pytest.raises(Failed, match=r"25.00 is spent, 25.00 of it for tries that may have been billed"):
+        engine_of(server, prices=Prices(0, 1e6), purse=Purse(40)).generate(ASKS[:1], Decoding(max_new_tokens=25))
+    assert len(server.seen) == 1
+
+
+# ---- the key ----
+
+
+SENT_BACK = [
+    Fault(401, f'{{"error": "wrong key {KEY}"}}'),
+    Fault(400, f"you are {KEY}"),
+    Fault(500, f"Bearer {KEY} crashed"),
+    Fault(429, KEY),
+    Fault(body=f"{KEY}", kind=KEY),
+    Fault(body=f'{{"choices": [], "key": "{KEY}"}}'),
+    Fault(body=f'{{"choices": [{{"message": {{"content": "your key is {KEY}"}}}}]}}'),
+]
+
+
+@pytest.mark.parametrize("fault", SENT_BACK)
+def test_the_key_reaches_no_error_and_no_file(
+    server: Server, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import traceback
+
+    monkeypatch.setenv("MY_KEY", KEY)
+    caplog.set_level("DEBUG")
+    server.always = fault
+    with pytest.raises(TuneladderError) as raised:
+        engine_of(server, key_env="MY_KEY", store=Store(tmp_path)).generate(ASKS[:1], Decoding())
+    assert server.seen[0][2] == f"Bearer {KEY}"
+    assert KEY not in "".join(traceback.format_exception(raised.value))
+    # a library's debug log shows the headers that come in, whatever they hold
+    assert not [each for each in caplog.records if not each.name.startswith("httpcore") and KEY in each.getMessage()]
+    server.always = None
+    engine_of(server, key_env="MY_KEY", store=Store(tmp_path)).generate(ASKS[:2], Decoding())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY in path.read_text()]
+
+
+def test_an_error_shows_nothing_that_a_terminal_obeys(server: Server) -> None:
+    server.always = Fault(400, "\x1b[2J" + "long " * 500)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert "\x1b" not in refused.value.message
+    assert len(refused.value.message) < 400
+
+
+def test_a_key_that_is_not_set_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    server.always = Fault(401)
+    with pytest.raises(BadInput, match=r"\$MY_KEY, which is not set"):
+        engine_of(server, key_env="MY_KEY").generate(ASKS[:1], Decoding())

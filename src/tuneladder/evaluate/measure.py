@@ -13,6 +13,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
 from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
+from tuneladder.model.purse import Pays
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
@@ -25,11 +26,17 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
         if isinstance(engine, Counts):
             # a local engine builds its kernels on its first rows; that is not the price of an answer
             ask(engine, prompt, examples[:WARM], task.labels, pick=pick)
+        before = engine.paid if isinstance(engine, Pays) else Cost()
         start = time.perf_counter()
         answers = ask(engine, prompt, examples, task.labels, pick=pick)
         seconds = time.perf_counter() - start
+    after = engine.paid if isinstance(engine, Pays) else Cost()
+    money, tokens = after.money - before.money, after.tokens - before.tokens
+    # an answer kept from an earlier, killed run is no faster for that
+    seconds += after.seconds - before.seconds
     measurement = mark(task, examples, answers, seconds=seconds, engine=engine.name, seed=seed)
-    return replace(measurement, spent=Cost(seconds=time.perf_counter() - start))
+    one = replace(measurement.per_answer, money=money / len(examples), tokens=tokens / len(examples))
+    return replace(measurement, spent=Cost(seconds=time.perf_counter() - start, money=money, tokens=tokens), per_answer=one)
 
 
 def mark(

@@ -94,6 +94,8 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     labels = f"Labels{several}: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
     lost = forgetting(pick)
     examined = pick.test or pick.dev
+    money = examined.per_answer.money if examined else 0.0
+    price = f" and {words.money(money)} of money" if money else ""
     parts = [
         f"# {task.name}: {pick.rung.name}\n",
         f"{sentence(ladder)}\n",
@@ -109,7 +111,7 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         "".join(f"\n{said}" for said in plainly(ladder)),
         f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, "
         f"{words.size(pick.alone.disk)} on disk; "
-        f"{words.duration(examined.per_answer.seconds) if examined else words.NONE} an answer.\n",
+        f"{words.duration(examined.per_answer.seconds) if examined else words.NONE}{price} an answer.\n",
         "## Use it\n",
         _use(ladder, variant, folder),
         "## Limits\n",

@@ -36,6 +36,7 @@ from tuneladder.ladder.tree import (
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.local import Counts
 from tuneladder.model.pace import measured_pace
+from tuneladder.model.purse import Purse
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
@@ -84,7 +85,8 @@ class Climb:
     ) -> None:
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
         self.store = Store(folder.parent / ".store")
-        self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None)
+        purse = Purse(limit.money)
+        self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None, store=self.store, purse=purse)
         self.now = now or Now()
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
@@ -178,15 +180,15 @@ class Climb:
         if each.refused:
             return replace(result, failure=each.refused)
         base = self.bases[rung.base]
-        variant, here, alone, peak = root_of(base, self.task), 0.0, 0.0, 0
+        variant, here, paid = root_of(base, self.task), Cost(), Cost()
         curve: tuple[Tick, ...] = ()
         routing: Shares = ()
         try:
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
-                alone += done["seconds"]
-                peak = max(peak, done["memory"])
-                here += 0.0 if node.key in self._made else done["seconds"]
+                own = Cost(done["seconds"], done["memory"], money=done.get("money", 0.0), tokens=done.get("tokens", 0.0))
+                paid = _both(paid, own)
+                here = here if node.key in self._made else _both(here, own)
                 self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve
                 routing = read_shares(folder) or routing
@@ -196,16 +198,15 @@ class Climb:
         except NoRoom:
             raise
         except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
-            paid = Cost(alone, peak, annotations=each.cost.annotations)
-            return replace(result, alone=paid, here=replace(paid, seconds=here), curve=curve, failure=failure_of(error))
+            alone = replace(paid, annotations=each.cost.annotations)
+            return replace(result, alone=alone, here=_here(alone, here), curve=curve, failure=failure_of(error))
         size = sum(
             resident(self.store.root / name)
             for name in {Path(p).name for p in (variant.weights, variant.adapter, variant.probe) if p}
         )
-        cost = Cost(alone, max(peak, dev.spent.memory), size, each.cost.annotations)
+        cost = replace(paid, memory=max(paid.memory, dev.spent.memory), disk=size, annotations=each.cost.annotations)
         self._say_routing(rung, routing)
-        here_cost = replace(cost, seconds=here)
-        return replace(result, variant=variant, alone=cost, here=here_cost, dev=dev, curve=curve, routing=routing)
+        return replace(result, variant=variant, alone=cost, here=_here(cost, here), dev=dev, curve=curve, routing=routing)
 
     def _node(self, rung: Rung, node: Node, parent: Variant) -> tuple[Variant, Mapping[str, Any], Path]:
         """The variant of a node, made now if it never was, with what its done.json says."""
@@ -233,10 +234,15 @@ class Climb:
             ticks = read_log(part)
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
             write_json(part / "variant.json", _portable(freeze(made.variant), part, self.store.root))
-            return {"seconds": made.seconds + _earlier(before, ticks), "memory": made.memory, "step": node.name, "cut": cut}
+            self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
+            seconds = made.seconds + _earlier(before, ticks)
+            paid = {"money": made.money, "tokens": made.tokens} if made.tokens else {}
+            return {"seconds": seconds, "memory": made.memory, **paid, "step": node.name, "cut": cut}
 
         folder = self.store.once(key, make, budget=self.limit.seconds or None)
-        return replace(read_variant(folder), base=parent.base), json.loads((folder / "done.json").read_text("utf-8")), folder
+        done = json.loads((folder / "done.json").read_text("utf-8"))
+        self.shelf.purse.pay(key, Cost(money=done.get("money", 0.0), tokens=done.get("tokens", 0.0)))
+        return replace(read_variant(folder), base=parent.base), done, folder
 
     def _apply(self, work: Work) -> Made:
         if work.step.changes in IN_PROCESS:
@@ -260,7 +266,8 @@ class Climb:
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
         rows = self.splits["dev"] if split == "dev" else self.test_digest
-        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, *self._engine, self.seed)}"
+        prices = [own] if (own := variant.base.settings.get("prices")) else []
+        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, *self._engine, self.seed, *prices)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at(f"measuring on {split}", rung.name)
@@ -273,6 +280,7 @@ class Climb:
                     measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
+            self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
             return {
                 "split": split,
                 "variant": variant.stamp,
@@ -284,7 +292,9 @@ class Climb:
             self._note(
                 f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut"
             )
-        return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+        found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+        self.shelf.purse.pay(key, found.spent)
+        return found
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
@@ -370,6 +380,21 @@ class Climb:
     def _note(self, said: str) -> None:
         if said not in self.notes:
             self.notes.append(said)
+
+
+def _both(one: Cost, other: Cost) -> Cost:
+    """What two pieces of work took, one after the other."""
+    return Cost(
+        one.seconds + other.seconds,
+        max(one.memory, other.memory),
+        money=one.money + other.money,
+        tokens=one.tokens + other.tokens,
+    )
+
+
+def _here(alone: Cost, paid: Cost) -> Cost:
+    """What a rung costs alone, with what was paid for it in this ladder."""
+    return replace(alone, seconds=paid.seconds, money=paid.money, tokens=paid.tokens)
 
 
 def failure_of(error: Exception) -> str:

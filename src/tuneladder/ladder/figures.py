@@ -16,6 +16,7 @@ from tuneladder.ladder import plots, words
 from tuneladder.ladder.results import (
     baseline_split,
     below,
+    dearness,
     forgetting,
     measured,
     metric_of,
@@ -220,7 +221,7 @@ def duels(ladder: Ladder) -> dict[str, Any]:
     """Each rung against the rung below it, and the pick against what needs no language model, item by item."""
     pick, split = picked_result(ladder), baseline_split(ladder)
     pairs: list[tuple[str, str, Sequence[Marked], Sequence[Marked]]] = []
-    for result in sorted(measured(ladder), key=lambda each: total(each, ladder)):
+    for result in sorted(measured(ladder), key=lambda each: dearness(each, ladder)):
         under = below(ladder, result)
         if under and result.test and under.test:
             pairs.append((result.rung.name, under.rung.name, result.test.answers, under.test.answers))

@@ -35,6 +35,7 @@ from tuneladder.ladder.results import (
     metric_of,
     per_answer,
     picked_result,
+    priced,
     probes,
     score_of,
 )
@@ -138,6 +139,9 @@ def _tiles(ladder: Ladder, pick: Result) -> list[dict[str, str]]:
             )
         )
     tiles.append(_tile("To climb", words.duration(pick.alone.seconds), f"{words.duration(pick.here.seconds)} paid in this ladder"))
+    if priced(ladder):
+        served = f"{words.money(ladder.bar.volume * one.money)} for {words.count(ladder.bar.volume, 'answer')}"
+        tiles.append(_tile("Money for an answer", words.money(one.money), served))
     served = f"{words.duration(ladder.bar.volume * one.seconds)} for {words.count(ladder.bar.volume, 'answer')}"
     tiles.append(_tile("An answer", words.duration(one.seconds), served))
     tiles.append(
@@ -161,8 +165,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
     shown = [s for r in ladder.results for m in (r.dev, r.test) if (s := score_of(m, ladder))]
     scale = _scale(shown, bar)
     probed = list(dict.fromkeys(name for result in ladder.results for name in probes(result)))
-    spent = [cost for result in ladder.results for cost in (result.alone, per_answer(result))]
-    extra = [name for name in ("annotations", "money") if any(getattr(cost, name) for cost in spent)]
+    extra = [name for name in ("annotations", "money") if any(getattr(result.alone, name) for result in ladder.results)]
 
     def cell(measurement: Measurement | None, picked: bool) -> dict[str, Any] | None:
         score = score_of(measurement, ladder)
@@ -200,6 +203,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
                 "memory": words.size(result.alone.memory),
                 "disk": words.size(result.alone.disk) if result.alone.disk else "",
                 "answer": words.duration(per_answer(result).seconds),
+                "billed": _billed(per_answer(result)) if priced(ladder) else "",
                 "extra": [_extra(name, result.alone) for name in extra],
             }
         )
@@ -226,6 +230,11 @@ def _table(ladder: Ladder) -> dict[str, Any]:
 
 def _extra(name: str, cost: Cost) -> str:
     return f"{cost.annotations:,}" if name == "annotations" else words.money(cost.money)
+
+
+def _billed(one: Cost) -> str:
+    """The price of an answer, with the tokens that it is for."""
+    return f"{words.money(one.money)}, {words.count(round(one.tokens), 'token')}" if one.tokens else words.money(one.money)
 
 
 def _metrics(ladder: Ladder) -> dict[str, Any]:

@@ -6,7 +6,7 @@ and what it forgot is within what the bar allows.
 
 from __future__ import annotations
 
-from tuneladder.ladder.results import clears, forgetting, metric_of, rising, score_of, total
+from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, rising, score_of
 from tuneladder.types import Ladder, Pick, Result
 
 _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
@@ -35,14 +35,14 @@ def pick(ladder: Ladder) -> Pick | None:
     if ladder.bar.at_least is None:
         doubt = best_score.low if up > 0 else -best_score.high
         enough = [result for result in within if value(result) >= doubt]
-        chosen = min(enough, key=lambda result: total(result, ladder))
+        chosen = min(enough, key=lambda result: dearness(result, ladder))
         if chosen is best:
             return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
         near = f"its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
         return Pick(chosen.rung.name, f"the recipe sets no bar; {near}", True, None)
     clearing = [result for result in within if _clears(result, ladder)]
     if clearing:
-        chosen = min(clearing, key=lambda result: total(result, ladder))
+        chosen = min(clearing, key=lambda result: dearness(result, ladder))
         others = f"the cheapest of {len(clearing)} that do" if len(clearing) > 1 else "the only one that does"
         return Pick(chosen.rung.name, f"it clears the bar on dev, {others}", True, None)
     advice = _would_help(best, rungs, within, ladder)

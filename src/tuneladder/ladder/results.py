@@ -198,11 +198,16 @@ def total(result: Result, ladder: Ladder) -> float:
     return result.alone.seconds + ladder.bar.volume * one.seconds
 
 
+def dearness(result: Result, ladder: Ladder) -> tuple[float, float]:
+    """What rungs are ordered by: `total`, and between those that cost no money their seconds."""
+    return total(result, ladder), result.alone.seconds + ladder.bar.volume * per_answer(result).seconds
+
+
 def below(ladder: Ladder, result: Result) -> Result | None:
     """The rung below: the next cheaper one that was measured."""
-    here = total(result, ladder)
-    cheaper = [each for each in measured(ladder) if each is not result and total(each, ladder) < here]
-    return max(cheaper, key=lambda each: total(each, ladder), default=None)
+    here = dearness(result, ladder)
+    cheaper = [each for each in measured(ladder) if each is not result and dearness(each, ladder) < here]
+    return max(cheaper, key=lambda each: dearness(each, ladder), default=None)
 
 
 def baseline_split(ladder: Ladder) -> str:

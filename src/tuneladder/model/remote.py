@@ -1,89 +1,137 @@
 """Any OpenAI-compatible endpoint, for steps that change the prompt alone.
 
 Text is asked of chat completions. Ranking needs a completions endpoint that echoes a prompt with its log-probabilities, and
-renders the turns plainly; where there is none, CannotScore is raised, and the answer is generated and parsed instead.
+renders the turns plainly; where there is none, CannotScore is raised, and the answer is generated and parsed instead. Every
+answer is kept under all that decides it (url, model, messages, decoding, seed), and is not paid for again.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from tuneladder.errors import BadInput, CannotScore, Failed
+from pydantic import Field, FiniteFloat, NonNegativeInt
+
+from tuneladder.errors import CannotScore, Failed
+from tuneladder.model.endpoint import Endpoint, Rejected
+from tuneladder.model.kept import Kept, Paid
+from tuneladder.model.purse import Prices, Purse
+from tuneladder.store import Store, digest
 from tuneladder.task.template import PlainTemplate
-from tuneladder.types import Base, Decoding, Turns
+from tuneladder.types import Base, Cost, Decoding, Turns
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
+# ---- what an endpoint has to answer; whatever else it says is passed over ----
+
+
+@dataclass(frozen=True)
+class _Usage:
+    prompt_tokens: NonNegativeInt | None = None
+    completion_tokens: NonNegativeInt | None = None
+
+
+@dataclass(frozen=True)
+class _Message:
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    message: _Message
+
+
+@dataclass(frozen=True)
+class _Chat:
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+
+@dataclass(frozen=True)
+class _Chances:
+    token_logprobs: list[FiniteFloat | None] | None = None
+    text_offset: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class _Echo:
+    text: str
+    logprobs: _Chances | None = None
+
+
+@dataclass(frozen=True)
+class _Completion:
+    choices: Annotated[list[_Echo], Field(min_length=1)]
+    usage: _Usage | None = None
+
+
 class RemoteEngine:
     """Implements `types.Engine` over `url`, the part before `/chat/completions`.
 
-    The key is read from the environment variable `key_env`; endpoints at home need none. `concurrency` is how many requests
-    are under way at once.
+    The key is read from the environment variable `key_env`; endpoints at home need none. `concurrency` is how many requests are
+    under way at once, `timeout` the seconds after which one of them is given up. Answers are kept in `store`, or as long as the
+    engine lives; `purse` is what pays for them by `prices`. `backoff` and `seed` say how long is waited before another try.
     """
 
     def __init__(
-        self, url: str, model: str, *, key_env: str = "OPENAI_API_KEY", concurrency: int = 4, timeout: float = 120.0
+        self,
+        url: str,
+        model: str,
+        *,
+        key_env: str = "OPENAI_API_KEY",
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        prices: Prices | None = None,
+        store: Store | None = None,
+        purse: Purse | None = None,
+        backoff: float = 0.5,
+        seed: int | None = None,
     ) -> None:
-        from openai import OpenAI
-
         self.name = f"remote {model}"
-        self._url = url
-        self._model = model
-        self._key_env = key_env
-        self._concurrency = concurrency
-        self._client = OpenAI(base_url=url, api_key=os.environ.get(key_env) or "none", timeout=timeout, max_retries=3)
+        self.paid = Cost()
+        self._url, self._model, self._concurrency, self._prices = url, model, concurrency, prices
+        self._endpoint = Endpoint(url, key_env=key_env, timeout=timeout, backoff=backoff, seed=seed)
+        self._kept = Kept(store, f"answers-{digest(url, model)}")
+        self._purse = purse or Purse()
         self._template = PlainTemplate("")
 
     @classmethod
-    def of(cls, base: Base) -> RemoteEngine:
-        """The engine of a base whose source is a url; its settings name the model, the key's variable and the concurrency."""
+    def of(cls, base: Base, *, store: Store | None = None, purse: Purse | None = None) -> RemoteEngine:
+        """The engine of a base whose source is a url; its settings are those of a recipe."""
+        prices = base.settings.get("prices")
         return cls(
             base.location,
             str(base.settings["model"]),
             key_env=str(base.settings.get("key_env", "OPENAI_API_KEY")),
             concurrency=int(base.settings.get("concurrency", 4)),
+            timeout=float(base.settings.get("timeout", 120.0)),
+            prices=Prices(prices["input"], prices["output"]) if prices else None,
+            store=store,
+            purse=purse,
         )
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
         """`decoding.samples` answers to each ask.
 
-        Raises BadInput for a request that is refused, Failed for an endpoint that does not answer.
+        Raises BadInput for a request that is refused, Failed for an endpoint that does not answer or a purse that is empty.
         """
         return self._all(lambda turns: self._write(turns, decoding), asks)
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
-        """The first answer, in pieces as they arrive. Raises as `generate` does, and Failed for an answer that is cut off on its
-        way."""
-        import openai
-
-        given = {"top_k": decoding.top_k or None, "repetition_penalty": decoding.repetition if decoding.repetition != 1 else None}
-        messages: Any = [{"role": turn.role, "content": turn.text} for turn in turns]
+        """The first answer, in pieces as they arrive, neither kept nor tried again. Raises as `generate` does, and Failed for an
+        answer that is cut off on its way."""
         ended = False
-        try:
-            with self._client.chat.completions.create(
-                model=self._model,
-                messages=messages,
-                max_tokens=decoding.max_new_tokens,
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                seed=decoding.seed,
-                stop=list(decoding.stop) or None,
-                extra_body={name: value for name, value in given.items() if value} or None,
-                stream=True,
-            ) as chunks:
-                for choice in (chunk.choices[0] for chunk in chunks if chunk.choices):
-                    ended |= choice.finish_reason is not None
-                    if choice.delta.content:
-                        yield choice.delta.content
-        except openai.OpenAIError as error:
-            raise self._explained(error) from error
-        except ValueError as error:  # a chunk that is no JSON
-            raise Failed(f"{self._url} broke off its answer: {error}", "ask again") from error
+        body = {**self._body(turns, decoding), "seed": decoding.seed}
+        for choice in (chunk.choices[0] for chunk in self._endpoint.chunks(body) if chunk.choices):
+            ended |= choice.finish_reason is not None
+            if choice.delta.content:
+                yield choice.delta.content
         if not ended:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
@@ -94,86 +142,173 @@ class RemoteEngine:
             # a label that begins another would always be the likelier: both are closed by what ends an answer
             nested = any(a != b and b.startswith(a) for a in options for b in options)
             pairs += [(turns, f"{ending}\n\n" if nested else ending) for ending in options]
-        if pairs:
-            self._rank(*pairs[0])  # an endpoint that cannot is found out by one request
+        first = self._all(self._rank, pairs[:1])  # an endpoint that cannot is found out by one request
         try:
-            found = iter(self._all(lambda pair: self._rank(*pair), pairs))
+            found = iter(first + self._all(self._rank, pairs[1:]))
         except CannotScore as error:
             # it ranked the first: to generate now would mark some rows by another method than others
-            raise Failed(error.message, "one of the rows may be longer than the model's context") from error
+            raise Failed(error.message, "one of the rows may be longer than the model's context") from None
         return [[next(found) for _ in options] for options in endings]
 
-    def _write(self, turns: Turns, decoding: Decoding) -> list[str]:
-        import openai
-
-        extra: dict[str, Any] = {}
+    def _body(self, turns: Turns, decoding: Decoding) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": turn.role, "content": turn.text} for turn in turns],
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+        }
+        if decoding.stop:
+            body["stop"] = list(decoding.stop)
         if decoding.top_k:
-            extra["top_k"] = decoding.top_k
+            body["top_k"] = decoding.top_k
         if decoding.repetition != 1.0:
-            extra["repetition_penalty"] = decoding.repetition
+            body["repetition_penalty"] = decoding.repetition
+        return body
+
+    async def _write(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:
+        body = self._body(turns, decoding)
         texts: list[str] = []
+        costs: list[Cost] = []
         while len(texts) < decoding.samples:
             # Some endpoints give one choice whatever `n` says: ask again, with another seed.
-            try:
-                reply = self._client.chat.completions.create(
-                    model=self._model,
-                    messages=[{"role": turn.role, "content": turn.text} for turn in turns],  # type: ignore[misc]
-                    max_tokens=decoding.max_new_tokens,
-                    temperature=decoding.temperature,
-                    top_p=decoding.top_p,
-                    n=decoding.samples - len(texts),
-                    seed=decoding.seed + len(texts),
-                    stop=list(decoding.stop) or None,
-                    extra_body=extra or None,
-                )
-            except openai.OpenAIError as error:
-                raise self._explained(error) from error
-            if not reply.choices:
-                raise Failed(f"{self._url} answered without a choice")
-            texts += [choice.message.content or "" for choice in reply.choices]
-        return texts[: decoding.samples]
+            own = {**body, "n": decoding.samples - len(texts), "seed": decoding.seed + len(texts)}
+            said, cost = await self._answer("/chat/completions", own, _Chat, _texts)
+            texts, costs = [*texts, *said], [*costs, cost]
+        return texts[: decoding.samples], _sum(costs)
 
-    def _rank(self, turns: Turns, ending: str) -> float:
-        import openai
-
+    async def _rank(self, pair: tuple[Turns, str]) -> tuple[float, Cost]:
+        turns, ending = pair
         prompt = "".join(part.text for part in self._template.parts(turns))
         text = f"{prompt} {ending}"
+        body = {"model": self._model, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
         try:
-            reply = self._client.completions.create(
-                model=self._model, prompt=text, max_tokens=0, echo=True, logprobs=1, temperature=0
-            )
-        except (openai.BadRequestError, openai.NotFoundError, openai.UnprocessableEntityError) as error:
-            raise CannotScore(f"{self._url} ranks no answers: {error}") from error
-        except openai.OpenAIError as error:
-            raise self._explained(error) from error
-        choice = reply.choices[0] if reply.choices else None
-        if choice is None or choice.text != text or choice.logprobs is None or not choice.logprobs.text_offset:
+            chance, cost = await self._answer("/completions", body, _Completion, lambda reply: _chance(reply, text, len(prompt)))
+        except Rejected as error:
+            raise CannotScore(f"{self._url} ranks no answers: {error.message}") from None
+        if chance is None:
             raise CannotScore(f"{self._url} does not echo a prompt with its log-probabilities")
-        offsets, chances = choice.logprobs.text_offset, choice.logprobs.token_logprobs or []
-        # A token counts if it holds any character of the ending, the blank before it included.
-        ends = [*offsets[1:], len(text)]
-        counted = [chance for chance, end in zip(chances, ends, strict=True) if end > len(prompt)]
-        return sum(chance for chance in counted if chance is not None)
+        return chance, cost
 
-    def _all(self, work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
-            futures = [pool.submit(work, item) for item in items]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    async def _answer(self, path: str, body: Mapping[str, Any], kind: type[A], read: Callable[[A], Any]) -> tuple[Any, Cost]:
+        """What `read` makes of the reply, and what it cost: kept from an earlier time, or asked now and kept."""
+        key = digest(self._url, path, body)
+        if paid := self._kept.find(key):
+            cost = self._cost(paid, seconds=paid.seconds / self._concurrency)
+        else:
+            with self._purse.holding(self._most(body)) as lost:
+                start = time.monotonic()
+                reply: Any = await self._endpoint.post(path, body, kind, lost)
+                used = reply.usage or _Usage()
+                written = used.completion_tokens if body["max_tokens"] else used.completion_tokens or 0
+                paid = Paid(read(reply), used.prompt_tokens, written, time.monotonic() - start)
+                self._kept.keep(key, paid)
+                cost = self._cost(paid)
+        self._purse.pay(key, cost)
+        return paid.reply, cost
 
-    def _explained(self, error: Exception) -> BadInput | Failed:
-        import openai
+    def _cost(self, paid: Paid, *, seconds: float = 0.0) -> Cost:
+        if paid.read is None or paid.written is None:
+            if self._prices:
+                raise Failed(
+                    f"{self._url} does not say how many tokens it bills (`usage`), so that nobody knows what an answer costs",
+                    "leave `prices` and `limit: money` out: the answer is kept",
+                )
+            return Cost(seconds=seconds)
+        money = self._prices.of(paid.read, paid.written) if self._prices else 0.0
+        return Cost(seconds=seconds, tokens=paid.read + paid.written, money=money)
 
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return BadInput(
-                f"{self._url} refused the key in ${self._key_env}", f"set {self._key_env}, or name another with `key_env`"
-            )
-        if isinstance(error, openai.NotFoundError | openai.BadRequestError | openai.UnprocessableEntityError):
-            return BadInput(
-                f"{self._url} refused the request for {self._model}: {error}",
-                "check the url (it often ends in /v1) and the model's name",
-            )
-        return Failed(f"{self._url} did not answer: {error}", "run the same command again: what is done is kept")
+    def _most(self, body: Mapping[str, Any]) -> float:
+        """The most that a request may cost: no token is less than a byte, and a chat's template puts some around every turn."""
+        if self._prices is None:
+            return 0.0
+        texts = [each["content"] for each in body["messages"]] if "messages" in body else [body["prompt"]]
+        read = sum(len(text.encode("utf-8", "surrogatepass")) + 32 for text in texts) + 32
+        return self._prices.of(read, body["max_tokens"] * body.get("n", 1))
+
+    def _all(self, work: Callable[[A], Awaitable[tuple[B, Cost]]], items: Sequence[A]) -> list[B]:
+        """The work's results in order; what is asked twice is asked once. Counts what they cost."""
+        found: dict[A, tuple[B, Cost]] = {}
+        if items:
+            _finish(lambda: self._each(work, list(dict.fromkeys(items)), found))
+        self.paid = _sum([self.paid, *(found[item][1] for item in items)])
+        return [found[item][0] for item in items]
+
+    async def _each(
+        self, work: Callable[[A], Awaitable[tuple[B, Cost]]], items: Sequence[A], found: dict[A, tuple[B, Cost]]
+    ) -> None:
+        """Work on all items, so many at a time. After an error what is under way ends, for it is paid for, and no more begins."""
+        todo = iter(items)
+        errors: list[Exception] = []
+
+        async def lane(halt: asyncio.Event) -> None:
+            for item in todo:
+                try:
+                    found[item] = await work(item)
+                except Exception as error:
+                    errors.append(error)
+                    halt.set()
+                if errors:
+                    return
+
+        async with self._endpoint.opened() as halt:
+            await asyncio.gather(*(lane(halt) for _ in range(min(self._concurrency, len(items)))))
+        if errors:
+            raise errors[0]
+
+
+def _texts(reply: _Chat) -> list[str]:
+    return [choice.message.content or "" for choice in reply.choices]
+
+
+def _chance(reply: _Completion, text: str, read: int) -> float | None:
+    """The log-probability of what stands after the first `read` characters of `text`; None where the reply is no echo of it."""
+    choice = reply.choices[0]
+    chances = choice.logprobs.token_logprobs if choice.logprobs else None
+    offsets = choice.logprobs.text_offset if choice.logprobs else None
+    if choice.text != text or not chances or not offsets or len(chances) != len(offsets):
+        return None
+    # A token counts if it holds any character of the ending, the blank before it included; the first of a text has no chance.
+    ends = [*offsets[1:], len(text)]
+    counted = [chance for chance, end in zip(chances, ends, strict=True) if end > read]
+    known = [chance for chance in counted if chance is not None]
+    whole = len(known) == len(counted) or (len(counted) == len(chances) and None not in chances[1:])
+    return sum(known) if known and whole else None
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        seconds=sum(cost.seconds for cost in costs),
+        tokens=sum(cost.tokens for cost in costs),
+        money=sum(cost.money for cost in costs),
+    )
+
+
+def _finish(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run to its end in a thread of its own, for a notebook has a loop running already. Ctrl-C ends it at once."""
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+    raised: list[BaseException] = []
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work())
+        started.append((asyncio.get_running_loop(), task))
+        await task
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)  # a join without an end does not hear Ctrl-C on Windows
+    except BaseException:
+        for loop, task in started:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join(2)
+        raise
+    if raised:
+        raise raised[0]

@@ -27,9 +27,11 @@ from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
 from tuneladder.model.probe import ProbedEngine, open_probe
+from tuneladder.model.purse import Purse
 from tuneladder.model.quantized import WHOLE, held_as, settle
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.model.seq2seq import Seq2seqEngine, SpanEngine
+from tuneladder.store import Store
 from tuneladder.task.encode import Coder
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
@@ -116,11 +118,20 @@ class Shelf:
     """One model in memory at a time, lent to one borrower at a time.
 
     `dtype` is what frozen weights are held in: bfloat16 where the hardware multiplies it, else float32. `memory` is the most
-    bytes that this process may take while an engine answers: with less to spare, its batches are smaller.
+    bytes that this process may take while an engine answers: with less to spare, its batches are smaller. What endpoints answer
+    is kept in `store`, where there is one, and paid for out of `purse`.
     """
 
-    def __init__(self, device: str = "cpu", *, dtype: torch.dtype | None = None, memory: int | None = None) -> None:
-        self.device, self.memory = device, memory
+    def __init__(
+        self,
+        device: str = "cpu",
+        *,
+        dtype: torch.dtype | None = None,
+        memory: int | None = None,
+        store: Store | None = None,
+        purse: Purse | None = None,
+    ) -> None:
+        self.device, self.memory, self.store, self.purse = device, memory, store, purse or Purse()
         self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
         self._held: tuple[tuple[str, str, str, Head | None, str, torch.dtype], Any, Any, tuple[str, ...]] | None = None
         self._lent = False
@@ -153,7 +164,7 @@ class Shelf:
     def engine(self, variant: Variant) -> Iterator[Engine]:
         """An engine that answers as the variant does. The prompt is not the engine's: it is passed with each call."""
         if variant.base.source == "url":
-            yield RemoteEngine.of(variant.base)
+            yield RemoteEngine.of(variant.base, store=self.store, purse=self.purse)
             return
         with self.live(variant) as live:
             engine = self._engine(variant, live)

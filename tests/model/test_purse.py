@@ -1,0 +1,53 @@
+"""A purse: what is counted once, what is held back, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuneladder.errors import Failed
+from tuneladder.model.purse import Prices, Purse
+from tuneladder.types import Cost
+
+
+def test_prices_are_for_a_million_tokens() -> None:
+    assert Prices(0.5, 2).of(2_000_000, 500_000) == 2
+
+
+def test_an_answer_counts_once() -> None:
+    purse = Purse()
+    for key in ("a", "b", "a"):
+        purse.pay(key, Cost(money=1.5, tokens=10))
+    assert (purse.money, purse.tokens) == (3, 20)
+
+
+def test_what_is_under_way_is_held_back() -> None:
+    purse = Purse(10)
+    with purse.holding(6), pytest.raises(Failed, match=r"limit: money is 10: 0.00 is spent"), purse.holding(5):
+        pass
+    with purse.holding(6):
+        purse.pay("a", Cost(money=2))
+    with purse.holding(8):
+        pass
+    with pytest.raises(Failed, match=r"2.00 is spent"), purse.holding(8.1):
+        pass
+
+
+def test_what_may_have_been_billed_counts_as_if_it_was() -> None:
+    purse = Purse(10)
+    with purse.holding(4) as lost:
+        lost()
+        with pytest.raises(Failed, match=r"8.00 is spent, 8.00 of it for tries that may have been billed"):
+            lost()
+    assert purse.money == 0  # nobody knows: the price of an answer leaves it out
+
+
+def test_without_a_limit_nothing_is_refused() -> None:
+    with Purse().holding(1e12) as lost:
+        lost()
+
+
+def test_small_sums_are_told_apart() -> None:
+    purse = Purse(0.001)
+    purse.pay("a", Cost(money=0.000912))
+    with pytest.raises(Failed, match=r"limit: money is 0.001: 0.000912 is spent"), purse.holding(0.0005):
+        pass
