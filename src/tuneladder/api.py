@@ -13,17 +13,23 @@ from typing import Any
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput, Failed, unknown
+from tuneladder.evaluate.adjudicate import changed, corrected, read_adjudicated, rulings
 from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
-from tuneladder.evaluate.find import Metric, find_metric
+from tuneladder.evaluate.disagreements import View
+from tuneladder.evaluate.disagreements import disagreements as doubted
+from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
+from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
+from tuneladder.ladder.review import Review, write_review
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model import bill as bills
+from tuneladder.model import pocket
 from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.hardware import device, has_bf16
@@ -32,13 +38,28 @@ from tuneladder.model.precision import Precision
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
-from tuneladder.store import write_json, writing
+from tuneladder.store import Store, write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Answer, Base, Cost, Document, Family, Ladder, Marked, Measurement, Prompt, Result, Task, Text, Variant
+from tuneladder.types import (
+    Answer,
+    Base,
+    Cost,
+    Document,
+    Example,
+    Family,
+    Ladder,
+    Marked,
+    Measurement,
+    Prompt,
+    Result,
+    Task,
+    Text,
+    Variant,
+)
 
 Given = str | Path | Mapping[str, Any] | None
 
@@ -202,6 +223,75 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
         )
         for row in rows
     )
+
+
+def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: str | Path | None = None) -> Review:
+    """Where a rung's kept answers and the references of its labels differ, and which of the two to doubt; `adjudicated` is the CSV
+    of an earlier call, ruled on. A page and a CSV are written into the run's folder `disagreements`, unless `out` says otherwise.
+
+    Raises BadInput for a task of another kind, rows that are no longer those that were answered, and rulings that cannot be.
+    """
+    run, rung = split_variant(variant)
+    answers = answers_of(variant)
+    kind = _results(run)["task"]["kind"]
+    if kind != "classify":
+        raise BadInput(f"disagreements are of labels, and {run.name} is a task of kind {kind}", "`tuneladder compare` knows it")
+    read = recipes.load(run / "recipe.yaml")
+    labels = read.task.labels
+    ruled = read_adjudicated(Path(adjudicated), answers, labels) if adjudicated else {}
+    others = {name: answers_of(f"{run}:{name}") for name in _answered(run) if name != rung}
+    seen = _witnessed(read, answers, run)
+    anew = corrected(answers, ruled)
+    names = dict.fromkeys([read.task.metric, *read.task.also, *(metric.name for metric in metrics_of("classify"))])
+    metrics = rulings(answers, anew, [*names], labels, seed=read.seed) if ruled else ()
+    rungs = {rung: metrics[0]} if ruled else {}
+    if ruled:
+        for name, own in others.items():
+            rungs[name] = rulings(own, corrected(own, ruled), [read.task.metric], labels, seed=read.seed)[0]
+    found = doubted(answers, seen, others, labels)
+    review = Review(
+        variant=f"{run.name}:{rung}",
+        rung=rung,
+        task=read.task.name,
+        labels=labels,
+        count=len(answers),
+        rows=found,
+        ruled=ruled,
+        changed=changed(answers, ruled),
+        metrics=metrics,
+        rungs=rungs,
+    )
+    return write_review(review, anew, Path(out) if out else run / "disagreements")
+
+
+def _answered(run: Path) -> list[str]:
+    """The rungs of a run that kept answers."""
+    names = [str(each["name"]) for each in _results(run)["rungs"]]
+    return [name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()]
+
+
+def _witnessed(read: recipes.Recipe, answers: Sequence[Marked], run: Path) -> tuple[View, ...]:
+    """What the outsiders make of the rows answered, by all labelled rows of the task."""
+    whole = read.task.examples
+    given = {marked.id: (marked.reference, *marked.others) for marked in answers}
+    rows: list[Example] = []
+    for split in (whole.test, whole.dev):
+        own = {row.id: row for row in split if row.references == given.get(row.id)}
+        if len(own) == len(given):
+            rows = [own[marked.id] for marked in answers]
+            break
+    if not rows:
+        raise BadInput(f"the rows of {run.name} are not those that were answered: its data have changed", "climb again")
+    ids = {id(row) for row in rows}
+    others = [row for row in (*whole.train, *whole.dev, *whole.test) if id(row) not in ids]
+    learned = pool(rows, others, seed=read.seed)
+    encoder = next((base for base in read.bases if base.family == "encoder"), None)
+    if encoder is None and "pocket-encoder" in pocket.names():
+        encoder = inspect("pocket-encoder")
+    embedded = None
+    if encoder:
+        embedded = embeddings(root_of(encoder, read.task), learned, Shelf(device()), Store(run.parent / ".store"))
+    return views(learned, len(rows), read.task.labels, embedded, seed=read.seed)
 
 
 def split_variant(variant: str) -> tuple[Path, str]:

@@ -296,6 +296,45 @@ def compare(
 
 
 @app.command()
+def disagreements(
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, or RUN for its pick.")],
+    adjudicated: Annotated[
+        Path | None,
+        typer.Option("--adjudicated", metavar="FILE", help="The CSV with its column `right` filled: references to correct."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the page and the CSV go [the run's folder disagreements].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Where a rung's labels and the references differ, and which to doubt."""
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+    from tuneladder.ladder.review import sorts
+    from tuneladder.store import freeze
+
+    with talk.status(f"looking at the disagreements of {variant}"):
+        found = api.disagreements(variant, adjudicated=adjudicated, out=out)
+    if as_json:
+        print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        return
+    page = Console(highlight=False, soft_wrap=True)
+    page.print(f"{len(found.rows):,} of {say.count(found.count, 'answer')} differ from the reference", markup=False)
+    for sort, count in sorts(found).items():
+        page.print(f"  {sort:<22} {count:>6,}", markup=False)
+    if found.ruled:
+        page.print(f"{say.count(len(found.ruled), 'reference')} ruled on, {found.changed:,} changed", markup=False)
+        for rung, own in found.rungs.items():
+            before, after = say.scored(own.before), say.scored(own.after)
+            counted = say.count(own.after.count, "row")
+            page.print(f"  {rung}: {say.metric_name(own.metric)} {before} before, {after} after, {counted}", markup=False)
+        page.print("  rows on which answer and reference agree were not ruled on: the score after flatters the model", style="dim")
+    talk.print(f"to read and rule on: {found.page}; as a table: {found.table}", markup=False)
+    if not found.ruled:
+        talk.print(f"fill its column `right`, and hand it in: tuneladder disagreements {variant} --adjudicated FILE", markup=False)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine and installation can do."""
     from tuneladder.model.doctor import examine
