@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tuneladder.evaluate.disagreements import View
 from tuneladder.evaluate.disagreements import disagreements as doubted
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
+from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
@@ -61,6 +62,7 @@ from tuneladder.types import (
     Variant,
 )
 
+CORRECTION = "Holm"  # of p where several pairs are compared
 Given = str | Path | Mapping[str, Any] | None
 
 # a notebook asks an object for this; the noun itself holds no logic
@@ -169,13 +171,25 @@ def suggest(kind: str, memory: str | int, *, rows: int = bills.ROWS, length: int
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """p of the difference and of the contest, corrected for so many comparisons (Holm 1979): each test has a family of its own."""
+
+    difference: float | None
+    contest: float | None
+    comparisons: int
+    correction: str = CORRECTION
+
+
+@dataclass(frozen=True)
 class Compared:
-    """Two variants on the same rows: the task's metric, and where answers are simply right or wrong, who won which."""
+    """Two variants on the same rows: the task's metric, and where answers are simply right or wrong, who won which. `corrected` are
+    the two tests' p by Holm, where the pair is one of several."""
 
     a: str
     b: str
     difference: Difference | None
     contest: Contest | None
+    corrected: Corrected | None = None
 
 
 def compare(a: str, b: str) -> Compared:
@@ -194,6 +208,23 @@ def compare(a: str, b: str) -> Compared:
             apart = difference(metric, first, second, task["labels"], seed=0)
     judged = any(marked.correct is not None for marked in (*first, *second))
     return Compared(a, b, apart, contest(first, second) if judged or apart is None else None)
+
+
+def compare_all(variants: Sequence[str]) -> list[Compared]:
+    """Every pair of several variants, with the p of all pairs corrected together (Holm). Raises BadInput for one named twice."""
+    if twice := next((each for at, each in enumerate(variants) if each in variants[:at]), None):
+        raise BadInput(f"{twice} is named twice", "name each variant once")
+    pairs = [compare(a, b) for at, a in enumerate(variants) for b in variants[at + 1 :]]
+    differences = [pair.difference.p if pair.difference else None for pair in pairs]
+    contests = [pair.contest.p if pair.contest else None for pair in pairs]
+    whole = zip(pairs, _holm(differences), _holm(contests), strict=True)
+    return [replace(pair, corrected=Corrected(p, q, len(pairs))) for pair, p, q in whole]
+
+
+def _holm(given: Sequence[float | None]) -> list[float | None]:
+    """Of a family the tests that there are, corrected together."""
+    found = iter(holm([p for p in given if p is not None]))
+    return [None if p is None else next(found) for p in given]
 
 
 def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels: Sequence[str]) -> bool:
@@ -261,7 +292,7 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
         metrics=metrics,
         rungs=rungs,
     )
-    return write_review(review, anew, Path(out) if out else run / "disagreements")
+    return write_review(review, answers, Path(out) if out else run / "disagreements")
 
 
 def _answered(run: Path) -> list[str]:

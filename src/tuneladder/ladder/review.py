@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling
+from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling, corrected
 from tuneladder.evaluate.disagreements import SORTS, Disagreement, Sort
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.page import template
 from tuneladder.ladder.results import file_name
-from tuneladder.store import writing
+from tuneladder.store import digest, writing
 from tuneladder.types import Marked, Score
 
 COLUMNS = ("id", RIGHT, "sort", "reference", "answer", "weight of the reference", "weight of the answer", "witnesses", "input")
@@ -26,8 +26,8 @@ MOST_PAIRS = 10
 _CLIPPED = 700
 
 MEANT: Mapping[Sort, tuple[str, str]] = {
-    "reference questionable": ("good", "The witnesses hold with the answer: these labels are to be doubted first."),
-    "ambiguous": ("warn", "The answer has more weight than the reference, and not three times as much."),
+    "reference questionable": ("warn", "The witnesses hold with the answer: these labels are to be doubted first."),
+    "ambiguous": ("plain", "The answer has more weight than the reference, and not three times as much."),
     "model wrong": ("bad", "The witnesses hold with the reference."),
     "other": ("plain", "The witnesses see a third label, or the answer is no label at all."),
 }
@@ -59,7 +59,7 @@ def sorts(review: Review) -> dict[Sort, int]:
     return {sort: counts[sort] for sort in SORTS}
 
 
-def write_review(review: Review, corrected: Sequence[Marked], folder: Path) -> Review:
+def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Review:
     """Write the page and the CSV of a variant into `folder`, and where rows were ruled on the corrected references beside them; the
     review that says where they lie.
 
@@ -71,11 +71,11 @@ def write_review(review: Review, corrected: Sequence[Marked], folder: Path) -> R
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         page.write_text(review_page(review), encoding="utf-8", errors="replace")
-        table.write_text(_csv(review), encoding="utf-8", errors="replace", newline="")
+        table.write_text(_csv(review, answers), encoding="utf-8", errors="replace", newline="")
         if review.ruled:
             lines = [
                 {"id": own.id, "input": own.input, "reference": own.reference, **({"others": own.others} if own.others else {})}
-                for own in corrected
+                for own in corrected(answers, review.ruled)
             ]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             (folder / f"{name}.corrected.jsonl").write_text(text, encoding="utf-8", errors="replace")
@@ -101,7 +101,9 @@ def review_page(review: Review) -> str:
         pairs=_pairs(review),
         groups=[_group(review, sort) for sort in SORTS if counts[sort]],
         rulings=_rulings(review),
-        ruled=len(review.ruled),
+        ruled={item: _said(rights) for item, rights in review.ruled.items()},
+        changed=review.changed,
+        key=digest(review.task, review.variant, [(each.marked.id, each.marked.input) for each in review.rows], review.ruled),
         both=BOTH,
         right=RIGHT,
         sorts=SORTS,
@@ -122,17 +124,26 @@ def _refuse_to_lose(table: Path, review: Review) -> None:
         )
 
 
-def _csv(review: Review) -> str:
+def _csv(review: Review, answers: Sequence[Marked]) -> str:
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for each in review.rows:
         own = each.marked
         heard = "; ".join(f"{one.name}: {one.label}" for one in each.witnesses)
-        ruled = f" {BOTH} ".join(review.ruled.get(own.id, ()))
+        ruled = _said(review.ruled.get(own.id, ()))
         weights = (f"{each.reference:.3f}", f"{each.answer:.3f}")
         writer.writerow((own.id, ruled, each.sort, own.reference, own.answer.text, *weights, heard, own.input))
+    differ = {each.marked.id for each in review.rows}
+    for own in answers:  # a person may rule on rows where the two agree, too
+        if own.id in review.ruled and own.id not in differ:
+            rights = _said(review.ruled[own.id])
+            writer.writerow((own.id, rights, "agreed", own.reference, own.answer.text, "", "", "", own.input))
     return file.getvalue()
+
+
+def _said(rights: Sequence[str]) -> str:
+    return f" {BOTH} ".join(rights)
 
 
 def _pairs(review: Review) -> list[dict[str, Any]]:
@@ -178,7 +189,6 @@ def _item(review: Review, each: Disagreement) -> dict[str, Any]:
         "bars": [_bar(one.name, one.reference, one.answer, one.label) for one in each.witnesses],
         "near": [(one.label, f"{one.likeness:.2f}", words.clip(one.text, 170)) for one in each.nearest],
         "options": list(dict.fromkeys([own.reference, *([own.answer.text] if own.answer.text in review.labels else [])])),
-        "ruled": f" {BOTH} ".join(review.ruled.get(own.id, ())),
     }
 
 
