@@ -336,9 +336,13 @@ def disagreements(
             counted = say.count(own.after.count, "row")
             page.print(f"  {rung}: {say.metric_name(own.metric)} {before} before, {after} after, {counted}", markup=False)
         page.print("  rows on which answer and reference agree were not ruled on: the score after flatters the model", style="dim")
-    talk.print(f"to read and rule on: {found.page}; as a table: {found.table}", markup=False)
+    talk.print(f"to read and rule on: {found.page}; as a table: {found.table}", markup=False, soft_wrap=True)
     if not found.ruled:
-        talk.print(f"fill its column `right`, and hand it in: tuneladder disagreements {variant} --adjudicated FILE", markup=False)
+        talk.print(
+            f"fill its column `right`, and hand it in: tuneladder disagreements {variant} --adjudicated FILE",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
