@@ -44,17 +44,21 @@ def main() -> None:
     seeds = [int(each) for each in parser.parse_args().seeds.split(",")]
     data = Path(os.environ["TUNELADDER_SHARED"]) / "data" / "classification" / "ag_news"
     found: dict[str, Any] = {"task": "ag_news", "changed": SHARE, "seeds": seeds, "ranking": [], "sorting": []}
-    for seed in seeds:
-        found["ranking"].append(ranked(read(data / "train.jsonl"), seed))
-        print(json.dumps(found["ranking"][-1]), flush=True)
-    for seed in seeds:
-        found["sorting"].append(sorted_out(data, seed))
-        print(json.dumps(found["sorting"][-1]), flush=True)
-    ways = [way for way in found["ranking"][0]["found"] if way != "ours"]
-    means = {way: float(np.mean([each["found"][way] for each in found["ranking"]])) for way in ("ours", *ways)}
-    found["mean"] = means
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    print(json.dumps(means, indent=2))
+    for part, work in (
+        ("ranking", lambda seed: ranked(read(data / "train.jsonl"), seed)),
+        ("sorting", lambda seed: sorted_out(data, seed)),
+    ):
+        for seed in seeds:
+            found[part].append(work(seed))
+            print(json.dumps(found[part][-1]), flush=True)
+            write(found)
+
+
+def write(found: dict[str, Any]) -> None:
+    """The raw figures so far, and the mean over the seeds that were ranked."""
+    ways = found["ranking"][0]["found"]
+    means = {way: float(np.mean([each["found"][way] for each in found["ranking"]])) for way in ways}
+    RESULTS.write_text(json.dumps({**found, "mean": means}, indent=2) + "\n", "utf-8")
 
 
 def read(path: Path) -> list[dict[str, str]]:

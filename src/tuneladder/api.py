@@ -27,7 +27,7 @@ from tuneladder.ladder.climb import Climb, Now, environment, read_variant
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
-from tuneladder.ladder.review import Review, write_review
+from tuneladder.ladder.review import Review, refuse_to_lose, write_review
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
@@ -270,7 +270,9 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
     read = recipes.load(run / "recipe.yaml")
     labels = read.task.labels
     ruled = read_adjudicated(Path(adjudicated), answers, labels) if adjudicated else {}
-    others = {name: answers_of(f"{run}:{name}") for name in _answered(run) if name != rung}
+    folder = Path(out) if out else run / "disagreements"
+    refuse_to_lose(folder, rung, ruled)
+    others = _other_rungs(run, rung, answers)
     seen = _witnessed(read, answers, run)
     anew = corrected(answers, ruled)
     names = dict.fromkeys([read.task.metric, *read.task.also, *(metric.name for metric in metrics_of("classify"))])
@@ -292,13 +294,16 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
         metrics=metrics,
         rungs=rungs,
     )
-    return write_review(review, answers, Path(out) if out else run / "disagreements")
+    return write_review(review, answers, folder)
 
 
-def _answered(run: Path) -> list[str]:
-    """The rungs of a run that kept answers."""
-    names = [str(each["name"]) for each in _results(run)["rungs"]]
-    return [name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()]
+def _other_rungs(run: Path, rung: str, answers: Sequence[Marked]) -> dict[str, tuple[Marked, ...]]:
+    """The answers of the run's other rungs that were asked the same rows."""
+    rows = {(marked.id, marked.input) for marked in answers}
+    names = [str(each["name"]) for each in _results(run)["rungs"] if each["name"] != rung and (each["test"] or each["dev"])]
+    kept = [name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()]
+    found = {name: answers_of(f"{run}:{name}") for name in kept}
+    return {name: own for name, own in found.items() if {(marked.id, marked.input) for marked in own} == rows}
 
 
 def _witnessed(read: recipes.Recipe, answers: Sequence[Marked], run: Path) -> tuple[View, ...]:

@@ -59,6 +59,21 @@ def sorts(review: Review) -> dict[Sort, int]:
     return {sort: counts[sort] for sort in SORTS}
 
 
+def refuse_to_lose(folder: Path, rung: str, ruled: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises BadInput where the rung's CSV in `folder` holds rulings that were not handed in: it would be written over."""
+    table = folder / f"{file_name(rung)}.csv"
+    try:
+        kept = list(csv.DictReader(io.StringIO(table.read_text("utf-8-sig"), newline="")))
+    except (OSError, ValueError):
+        return
+    filled = [row.get("id") for row in kept if (row.get(RIGHT) or "").strip()]
+    if any(item not in ruled for item in filled):
+        raise BadInput(
+            f"{table} holds {words.count(len(filled), 'ruling')} that would be written over",
+            f"hand them in with --adjudicated {table}, or move the file away",
+        )
+
+
 def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Review:
     """Write the page and the CSV of a variant into `folder`, and where rows were ruled on the corrected references beside them; the
     review that says where they lie.
@@ -67,7 +82,7 @@ def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Rev
     """
     name = file_name(review.rung)
     page, table = folder / f"{name}.html", folder / f"{name}.csv"
-    _refuse_to_lose(table, review)
+    refuse_to_lose(folder, review.rung, review.ruled)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         page.write_text(review_page(review), encoding="utf-8", errors="replace")
@@ -109,19 +124,6 @@ def review_page(review: Review) -> str:
         sorts=SORTS,
         file=f"{file_name(review.rung)}.csv",
     )
-
-
-def _refuse_to_lose(table: Path, review: Review) -> None:
-    try:
-        kept = list(csv.DictReader(io.StringIO(table.read_text("utf-8-sig"), newline="")))
-    except (OSError, ValueError):
-        return
-    filled = [row.get("id") for row in kept if (row.get(RIGHT) or "").strip()]
-    if any(item not in review.ruled for item in filled):
-        raise BadInput(
-            f"{table} holds {words.count(len(filled), 'ruling')} that would be written over",
-            f"hand them in with --adjudicated {table}, or move the file away",
-        )
 
 
 def _csv(review: Review, answers: Sequence[Marked]) -> str:
