@@ -22,7 +22,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import argparse
 import json
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -89,12 +88,9 @@ def ranked(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
 
     rows, wrong = changed(rows, seed)
     examples = [Example(str(n), (Turn("user", row["text"]),), (row["label"],)) for n, row in enumerate(rows)]
-    began = time.perf_counter()
     embedded = embeddings(Variant(inspect("pocket-encoder"), Prompt()), examples, Shelf(), Store(RUNS / ".store"))
-    embedding = time.perf_counter() - began
     seen = views(examples, len(examples), LABELS, embedded, seed=seed)
     doubt = suspicion(seen, [row["label"] for row in rows], LABELS)
-    seconds = time.perf_counter() - began - embedding
     given = np.array([LABELS.index(row["label"]) for row in rows])
     spoken = witnesses(seen, LABELS)
     classifiers = {view.name: view.probabilities for view in seen}
@@ -111,7 +107,7 @@ def ranked(rows: list[dict[str, str]], seed: int) -> dict[str, Any]:
         return float(wrong[np.argsort(-score, kind="stable")[:most]].mean())
 
     shares = {"ours": share(doubt)} | {way: share(-score) for way, score in theirs.items()}
-    return {"seed": seed, "rows": len(rows), "changed": most, "embedding": embedding, "seconds": seconds, "found": shares}
+    return {"seed": seed, "rows": len(rows), "changed": most, "found": shares}
 
 
 def sorted_out(data: Path, seed: int) -> dict[str, Any]:
@@ -139,7 +135,6 @@ def sorted_out(data: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
     }
     api.climb(recipe, out=RUNS / f"seed-{seed}")
-    began = time.perf_counter()
     found = api.disagreements(f"{RUNS / f'seed-{seed}'}:{RUNG}")
     texts = {row["text"].strip() for row, own in zip(given, wrong, strict=True) if own}
     counts = {
@@ -150,7 +145,6 @@ def sorted_out(data: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "rows": len(given),
         "changed": int(wrong.sum()),
-        "seconds": time.perf_counter() - began,
         **{kind: {sort: own[sort] for sort in SORTS} for kind, own in counts.items()},
     }
 
