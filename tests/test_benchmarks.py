@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
+import doubts
 import sharing
 import train_step
 from pairs import alternating, interval, ratio
@@ -63,3 +64,11 @@ def test_every_work_says_what_it_wants():
         assert work.steps > work.warm
         assert (work.theirs is None) == (not work.grid) == (not work.rival)
         assert work.most or work.speed
+
+
+def test_a_share_of_the_labels_is_changed_to_others():
+    rows = [{"text": str(n), "label": doubts.LABELS[n % 4]} for n in range(400)]
+    given, wrong = doubts.changed(rows, 0)
+    assert wrong.sum() == 20
+    assert [own["label"] != row["label"] for own, row in zip(given, rows, strict=True)] == wrong.tolist()
+    assert doubts.changed(rows, 0)[0] == given != doubts.changed(rows, 1)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -494,6 +495,70 @@ def test_compare(run: Path, door: Door) -> None:
     assert "McNemar" in door("compare", str(run), "r:zero_shot").out
     refused(door("compare", "r:lora", "r:zero_shot"), "no rung in r 'lora'")
     refused(door("compare", "nowhere", "r"), "'nowhere' is no run")
+
+
+def test_compare_of_several_is_corrected_for_their_number(run: Path, door: Door) -> None:
+    shutil.copytree(run, "runs/copy", dirs_exist_ok=True)
+    three = (f"r:{LORA}", "r:zero_shot", "copy:zero_shot")
+    found = json.loads(door("compare", *three, "--json").out)
+    assert [(pair["a"], pair["b"]) for pair in found] == [(three[0], three[1]), (three[0], three[2]), (three[1], three[2])]
+    for pair in found:
+        assert (pair["corrected"]["correction"], pair["corrected"]["comparisons"]) == ("Holm", 3)
+        assert pair["corrected"]["contest"] >= pair["contest"]["p"]
+        assert pair["corrected"]["difference"] >= pair["difference"]["p"]
+    assert found[2]["contest"]["needed"] is None
+    said = door("compare", *three).out
+    assert "for 3 comparisons by Holm's method" in " ".join(said.split())
+    refused(door("compare", *three, three[0]), "is named twice")
+
+
+def test_disagreements(run: Path, door: Door) -> None:
+    found = json.loads(door("disagreements", "r:zero_shot", "--json").out)
+    wrong = [own for own in api.answers_of("r:zero_shot") if not own.correct]
+    assert wrong
+    assert {row["marked"]["id"] for row in found["rows"]} == {own.id for own in wrong}
+    names = [own["name"] for own in found["rows"][0]["witnesses"]]
+    assert {"TF-IDF", "encoder", "nearest by TF-IDF", "nearest by encoder"} <= set(names)
+    assert Path(found["page"]).is_file()
+    table = Path(found["table"])
+    assert table.resolve().parent == run / "disagreements"
+    said = door("disagreements", "r:zero_shot")
+    assert f"{len(wrong)} of 6 answers differ from the reference" in said.out
+    lines = table.read_text("utf-8").splitlines(keepends=True)
+    item, answer = wrong[0].id, wrong[0].answer.text
+    ruled = f"id,right\n{item},{answer}\n"
+    Path("ruled.csv").write_text(ruled)
+    after = json.loads(door("disagreements", "r:zero_shot", "--adjudicated", "ruled.csv", "--out", "new", "--json").out)
+    assert after["changed"] == 1
+    accuracy = next(own for own in after["metrics"] if own["metric"] == "accuracy")
+    assert accuracy["after"]["value"] == pytest.approx(accuracy["before"]["value"] + 1 / 6)
+    assert set(after["rungs"]) == {"zero_shot", LORA}
+    assert Path("new/zero_shot.corrected.jsonl").is_file()
+    assert table.read_text("utf-8").splitlines(keepends=True) == lines
+    said = door("disagreements", "r:zero_shot", "--adjudicated", "ruled.csv", "--out", "new")
+    assert "1 reference ruled on, 1 changed" in said.out
+    assert "before" in said.out
+    refused(door("disagreements", "r:zero_shot", "--out", "new"), "would be written over")
+    for text, word in (
+        (ruled + "nowhere,money\n", "no item 'nowhere'"),
+        (f"id,right\n{item},mony\n", "did you mean 'money'?"),
+        (ruled + f"{item},money\n", "both rule on"),
+    ):
+        Path("bad.csv").write_text(text)
+        refused(door("disagreements", "r:zero_shot", "--adjudicated", "bad.csv"), word)
+    refused(door("disagreements", "r:zero_shot", "--adjudicated", "nowhere.csv"), "there is no file nowhere.csv")
+    refused(door("disagreements", "nowhere"), "'nowhere' is no run")
+
+
+def test_disagreements_of_what_is_no_longer_so(run: Path, door: Door) -> None:
+    shutil.copytree(run, "runs/other", dirs_exist_ok=True)
+    path = Path("runs/other/results.json")
+    path.write_text(path.read_text("utf-8").replace('"kind": "classify"', '"kind": "generate"'))
+    refused(door("disagreements", "other:zero_shot"), "a task of kind generate")
+    shutil.copytree(run, "runs/changed", dirs_exist_ok=True)
+    answers = Path("runs/changed/answers/zero_shot.jsonl")
+    answers.write_text(re.sub('"reference": "[a-z ]+"', '"reference": "sport"', answers.read_text("utf-8")))
+    refused(door("disagreements", "changed:zero_shot"), "its data have changed")
 
 
 def test_eval(run: Path, door: Door) -> None:

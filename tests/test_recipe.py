@@ -14,6 +14,7 @@ import yaml
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.child import Made, Work, apply
 from tuneladder.ladder.pick import pick
@@ -979,6 +980,29 @@ def test_overrides_that_cannot_be_meant(word: str, said: str, folder: Path) -> N
 def test_every_metric_is_found_by_its_name() -> None:
     found: Sequence[str] = metric_names()
     assert {"accuracy", "macro_f1", "bits_per_byte"} <= set(found)
+
+
+def test_metrics_may_have_settings(folder: Path) -> None:
+    also = [{"length": {"at_most": 3, "unit": "words"}}, "format {of: line}", {"forbidden_words": {"words": ["no, never", "[x]"]}}]
+    found = read(recipe(task__also=also), folder)
+    assert found.task.also == (
+        "length {at_most: 3, unit: words}",
+        "format {of: line}",
+        "forbidden_words {words: ['no, never', '[x]']}",
+    )
+    assert [find_metric(name).name for name in found.task.also] == list(found.task.also)
+    assert load(yaml.safe_load(resolved_yaml(found))).task.also == found.task.also
+    for wrong, said in (
+        ({"length": {"at_mots": 3}}, "no setting of length 'at_mots': did you mean 'at_most'?"),
+        ({"length": 3}, "is no metric"),
+        ({"accuracy": {"at_most": 3}}, "accuracy takes no settings"),
+        ("length", "length sets no limit"),
+        ({"length": {"at_most": "many"}}, "length: at_most is 'many'"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            read(recipe(task__also=[wrong]), folder)
+        assert said in refused.value.message
+        assert refused.value.hint
 
 
 def test_the_pocket_encoder_is_small() -> None:

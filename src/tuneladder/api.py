@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,24 @@ from typing import Any
 from tuneladder import recipe as recipes
 from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Failed, unknown
+from tuneladder.evaluate.adjudicate import changed, corrected, read_adjudicated, rulings
 from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
-from tuneladder.evaluate.find import Metric, find_metric
+from tuneladder.evaluate.disagreements import View
+from tuneladder.evaluate.disagreements import disagreements as doubted
+from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
+from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
+from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
+from tuneladder.ladder.review import Review, refuse_to_lose, write_review
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model import bill as bills
+from tuneladder.model import pocket
 from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.hardware import device, has_bf16
@@ -46,6 +53,7 @@ from tuneladder.types import (
     Cost,
     Decoding,
     Document,
+    Example,
     Family,
     Ladder,
     Marked,
@@ -59,6 +67,7 @@ from tuneladder.types import (
 
 SAID = 256  # the most tokens that a base says at once in a talk
 
+CORRECTION = "Holm"  # of p where several pairs are compared
 Given = str | Path | Mapping[str, Any] | None
 
 # a notebook asks an object for this; the noun itself holds no logic
@@ -167,13 +176,25 @@ def suggest(kind: str, memory: str | int, *, rows: int = bills.ROWS, length: int
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """p of the difference and of the contest, corrected for so many comparisons (Holm 1979): each test has a family of its own."""
+
+    difference: float | None
+    contest: float | None
+    comparisons: int
+    correction: str = CORRECTION
+
+
+@dataclass(frozen=True)
 class Compared:
-    """Two variants on the same rows: the task's metric, and where answers are simply right or wrong, who won which."""
+    """Two variants on the same rows: the task's metric, and where answers are simply right or wrong, who won which. `corrected` are
+    the two tests' p by Holm, where the pair is one of several."""
 
     a: str
     b: str
     difference: Difference | None
     contest: Contest | None
+    corrected: Corrected | None = None
 
 
 def compare(a: str, b: str) -> Compared:
@@ -192,6 +213,23 @@ def compare(a: str, b: str) -> Compared:
             apart = difference(metric, first, second, task["labels"], seed=0)
     judged = any(marked.correct is not None for marked in (*first, *second))
     return Compared(a, b, apart, contest(first, second) if judged or apart is None else None)
+
+
+def compare_all(variants: Sequence[str]) -> list[Compared]:
+    """Every pair of several variants, with the p of all pairs corrected together (Holm). Raises BadInput for one named twice."""
+    if twice := next((each for at, each in enumerate(variants) if each in variants[:at]), None):
+        raise BadInput(f"{twice} is named twice", "name each variant once")
+    pairs = [compare(a, b) for at, a in enumerate(variants) for b in variants[at + 1 :]]
+    differences = [pair.difference.p if pair.difference else None for pair in pairs]
+    contests = [pair.contest.p if pair.contest else None for pair in pairs]
+    whole = zip(pairs, _holm(differences), _holm(contests), strict=True)
+    return [replace(pair, corrected=Corrected(p, q, len(pairs))) for pair, p, q in whole]
+
+
+def _holm(given: Sequence[float | None]) -> list[float | None]:
+    """Of a family the tests that there are, corrected together."""
+    found = iter(holm([p for p in given if p is not None]))
+    return [None if p is None else next(found) for p in given]
 
 
 def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels: Sequence[str]) -> bool:
@@ -221,6 +259,80 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
         )
         for row in rows
     )
+
+
+def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: str | Path | None = None) -> Review:
+    """Where a rung's kept answers and the references of its labels differ, and which of the two to doubt; `adjudicated` is the CSV
+    of an earlier call, ruled on. A page and a CSV are written into the run's folder `disagreements`, unless `out` says otherwise.
+
+    Raises BadInput for a task of another kind, rows that are no longer those that were answered, and rulings that cannot be.
+    """
+    run, rung = split_variant(variant)
+    answers = answers_of(variant)
+    kind = _results(run)["task"]["kind"]
+    if kind != "classify":
+        raise BadInput(f"disagreements are of labels, and {run.name} is a task of kind {kind}", "`tuneladder compare` knows it")
+    read = recipes.load(run / "recipe.yaml")
+    labels = read.task.labels
+    ruled = read_adjudicated(Path(adjudicated), answers, labels) if adjudicated else {}
+    folder = Path(out) if out else run / "disagreements"
+    refuse_to_lose(folder, rung, ruled)
+    others = _other_rungs(run, rung, answers)
+    seen = _witnessed(read, answers, run)
+    anew = corrected(answers, ruled)
+    names = dict.fromkeys([read.task.metric, *read.task.also, *(metric.name for metric in metrics_of("classify"))])
+    metrics = rulings(answers, anew, [*names], labels, seed=read.seed) if ruled else ()
+    rungs = {rung: metrics[0]} if ruled else {}
+    if ruled:
+        for name, own in others.items():
+            rungs[name] = rulings(own, corrected(own, ruled), [read.task.metric], labels, seed=read.seed)[0]
+    found = doubted(answers, seen, others, labels)
+    review = Review(
+        variant=f"{run.name}:{rung}",
+        rung=rung,
+        task=read.task.name,
+        labels=labels,
+        count=len(answers),
+        rows=found,
+        ruled=ruled,
+        changed=changed(answers, ruled),
+        metrics=metrics,
+        rungs=rungs,
+    )
+    return write_review(review, answers, folder)
+
+
+def _other_rungs(run: Path, rung: str, answers: Sequence[Marked]) -> dict[str, tuple[Marked, ...]]:
+    """The answers of the run's other rungs that were asked the same rows."""
+    rows = {(marked.id, marked.input) for marked in answers}
+    names = [str(each["name"]) for each in _results(run)["rungs"] if each["name"] != rung and (each["test"] or each["dev"])]
+    kept = [name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()]
+    found = {name: answers_of(f"{run}:{name}") for name in kept}
+    return {name: own for name, own in found.items() if {(marked.id, marked.input) for marked in own} == rows}
+
+
+def _witnessed(read: recipes.Recipe, answers: Sequence[Marked], run: Path) -> tuple[View, ...]:
+    """What the outsiders make of the rows answered, by all labelled rows of the task."""
+    whole = read.task.examples
+    given = {marked.id: (marked.reference, *marked.others) for marked in answers}
+    rows: list[Example] = []
+    for split in (whole.test, whole.dev):
+        own = {row.id: row for row in split if row.references == given.get(row.id)}
+        if len(own) == len(given):
+            rows = [own[marked.id] for marked in answers]
+            break
+    if not rows:
+        raise BadInput(f"the rows of {run.name} are not those that were answered: its data have changed", "climb again")
+    ids = {id(row) for row in rows}
+    others = [row for row in (*whole.train, *whole.dev, *whole.test) if id(row) not in ids]
+    learned = pool(rows, others, seed=read.seed)
+    encoder = next((base for base in read.bases if base.family == "encoder"), None)
+    if encoder is None and "pocket-encoder" in pocket.names():
+        encoder = inspect("pocket-encoder")
+    embedded = None
+    if encoder:
+        embedded = embeddings(root_of(encoder, read.task), learned, Shelf(device()), Store(run.parent / ".store"))
+    return views(learned, len(rows), read.task.labels, embedded, seed=read.seed)
 
 
 def split_variant(variant: str) -> tuple[Path, str]:

@@ -261,13 +261,19 @@ def evaluate(
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="RUN:RUNG, or RUN for its pick.")],
     b: Annotated[str, typer.Argument(metavar="B")],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[C]...", help="Others: every pair is compared, corrected for their number.")
+    ] = None,
     show: Annotated[int, typer.Option("--show", metavar="N", min=0, help="How many of the items won and lost to print.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Two variants on the same rows: the difference, with paired tests."""
+    """Two variants or more on the same rows: how they differ, with paired tests."""
     from tuneladder import api
     from tuneladder.store import freeze
 
+    if more:
+        _compare_all([a, b, *more], as_json)
+        return
     found = api.compare(a, b)
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
@@ -288,6 +294,7 @@ def compare(
         f"McNemar's exact p = {contest.p:.3g}",
         markup=False,
     )
+    page.print(_needed(contest.needed), markup=False)
     for title, items in ((f"won by {a}", contest.won), (f"lost to {b}", contest.lost)):
         if items and show:
             page.print(f"\n{title}", markup=False, style="bold")
@@ -348,6 +355,49 @@ def chat(
         code = hold(held, aside=talk, refuse=_error, as_json=as_json)
     if code:
         raise typer.Exit(code)
+
+
+@app.command()
+def disagreements(
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, or RUN for its pick.")],
+    adjudicated: Annotated[
+        Path | None,
+        typer.Option("--adjudicated", metavar="FILE", help="The CSV with its column `right` filled: references to correct."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the page and the CSV go [the run's folder disagreements].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Where a rung's labels and the references differ, and which to doubt."""
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+    from tuneladder.ladder.review import sorts
+    from tuneladder.store import freeze
+
+    with talk.status(f"looking at the disagreements of {variant}"):
+        found = api.disagreements(variant, adjudicated=adjudicated, out=out)
+    if as_json:
+        print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        return
+    page = Console(highlight=False, soft_wrap=True)
+    page.print(f"{len(found.rows):,} of {say.count(found.count, 'answer')} differ from the reference", markup=False)
+    for sort, count in sorts(found).items():
+        page.print(f"  {sort:<22} {count:>6,}", markup=False)
+    if found.ruled:
+        page.print(f"{say.count(len(found.ruled), 'reference')} ruled on, {found.changed:,} changed", markup=False)
+        for rung, own in found.rungs.items():
+            before, after = say.scored(own.before), say.scored(own.after)
+            counted = say.count(own.after.count, "row")
+            page.print(f"  {rung}: {say.metric_name(own.metric)} {before} before, {after} after, {counted}", markup=False)
+        page.print("  rows on which answer and reference agree were not ruled on: the score after flatters the model", style="dim")
+    talk.print(f"to read and rule on: {found.page}; as a table: {found.table}", markup=False, soft_wrap=True)
+    if not found.ruled:
+        talk.print(
+            f"fill its column `right`, and hand it in: tuneladder disagreements {variant} --adjudicated FILE",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -534,6 +584,51 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
     page.print(
         f"{measurement.per_answer.seconds * 1000:.1f} ms{price} an answer, {variant} through {measurement.engine}",
         markup=False,
+        style="dim",
+    )
+
+
+def _needed(items: int | None) -> str:
+    if items is None:
+        return "neither won more: no number of such items would tell them apart"
+    return f"if they truly differ so much, {items:,} items would tell them apart four times in five (McNemar at p < 0.05)"
+
+
+def _compare_all(variants: list[str], as_json: bool) -> None:
+    from rich.table import Table
+
+    from tuneladder import api
+    from tuneladder.api import CORRECTION
+    from tuneladder.ladder import words as say
+    from tuneladder.store import freeze
+
+    found = api.compare_all(variants)
+    if as_json:
+        print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        return
+    page = Console(highlight=False)
+    for number, variant in enumerate(variants, start=1):
+        page.print(f"{number}  {variant}", markup=False)
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("pair", "difference", "p", "corrected", "won", "lost", "McNemar p", "corrected", "would need"):
+        shown.add_column(name, justify="left" if name == "pair" else "right")
+    for pair in found:
+        assert pair.corrected
+        apart, contest = pair.difference, pair.contest
+        cells = [say.NONE] * 8
+        if apart:
+            cells[:3] = f"{apart.value:+.3f}", f"{apart.p:.3g}", f"{pair.corrected.difference:.3g}"
+        if contest:
+            cells[3:5] = f"{len(contest.won):,}", f"{len(contest.lost):,}"
+            cells[5:7] = f"{contest.p:.3g}", f"{pair.corrected.contest:.3g}"
+            cells[7] = f"{contest.needed:,}" if contest.needed else say.NONE
+        shown.add_row(f"{variants.index(pair.a) + 1}, {variants.index(pair.b) + 1}", *cells)
+    page.print(shown)
+    metric = next((f" of {pair.difference.metric}" for pair in found if pair.difference), "")
+    page.print(
+        f"difference{metric}: the second less the first, p by paired bootstrap; won: items that only the first has right; "
+        f"corrected: for {say.count(len(found), 'comparison')} by {CORRECTION}'s method, each test by itself; would need: items "
+        "that would tell the two apart four times in five, if they truly differ so much (McNemar at p < 0.05)",
         style="dim",
     )
 

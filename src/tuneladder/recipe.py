@@ -21,7 +21,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.evaluate.find import find_metric, metrics_of
+from tuneladder.evaluate.find import find_metric, metric_named, metrics_of
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
@@ -87,7 +87,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "multi_label": (bool, "true where a row may have several labels, or none"),
     "labels": ((dict, list), "a list of words, or value: word"),
-    "also": (list, "a list of metrics, for example [bleu, nist]"),
+    "also": (list, "a list of metrics, for example [bleu, length: {at_most: 40}]"),
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
     "class_weights": ((str, dict), "balanced, or label: weight"),
 }
@@ -140,7 +140,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     also = keys["task"]["also"]
     for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
         if metric is not None:
-            find_metric(str(metric))
+            find_metric(metric_named(metric))
     bar = _bar(keys["bar"])
     task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
     bar = _bar_of(bar, task)
@@ -407,7 +407,7 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         separator=keys["separator"],
         labels=keys["labels"],
         metric=keys["metric"],
-        also=[str(metric) for metric in keys["also"] or ()],
+        also=[metric_named(metric) for metric in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         template=keys["template"],
@@ -451,7 +451,7 @@ def _mixed_task(
         name=name,
         kind=keys["kind"],
         metric=keys["metric"],
-        also=[str(metric) for metric in keys["also"] or ()],
+        also=[metric_named(metric) for metric in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         decoding=decoding,

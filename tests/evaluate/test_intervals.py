@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from tuneladder.evaluate.find import find_metric
-from tuneladder.evaluate.intervals import bootstrap, mcnemar, paired_bootstrap, wilson
+from tuneladder.evaluate.intervals import bootstrap, holm, items_needed, mcnemar, paired_bootstrap, wilson
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (1, 10), (37, 100), (999, 1000), (10, 10)])
@@ -71,3 +71,28 @@ def test_paired_bootstrap_sees_what_separate_intervals_hide() -> None:
     assert 0 < low < difference < high
     assert p < 0.01
     assert paired_bootstrap(a, a, lambda sums: sums[:, 0] / sums[:, 1], seed=0) == (0, 0, 0, 1)
+
+
+def test_holm_is_the_worked_example() -> None:
+    # Holm's own way by hand: 4 x 0.005, then 3 x 0.01, 2 x 0.03 and 1 x 0.04, which may not lie below the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(("won", "lost"), [(60, 30), (100, 50), (300, 100), (50, 5)])
+def test_so_many_items_tell_two_apart_four_times_in_five(won: int, lost: int) -> None:
+    needed = items_needed(won, lost, 1000)
+    assert needed is not None
+    assert needed == items_needed(lost, won, 1000)
+    random = np.random.default_rng(0)
+    drawn = random.multinomial(needed, [won / 1000, lost / 1000, 1 - (won + lost) / 1000], size=2000)
+    power = np.mean([mcnemar(int(a), int(b)) < 0.05 for a, b, _ in drawn])
+    assert 0.76 < power < 0.88
+
+
+def test_what_does_not_differ_is_never_told_apart() -> None:
+    assert items_needed(7, 7, 100) is None
+    assert items_needed(0, 0, 100) is None
+    assert items_needed(20, 0, 20) == 6

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import Metric
-from tuneladder.evaluate.intervals import mcnemar, paired_bootstrap
+from tuneladder.evaluate.intervals import items_needed, mcnemar, paired_bootstrap
 from tuneladder.types import Marked
 
 
 @dataclass(frozen=True)
 class Contest:
-    """a against b, each pair of answers as (a's, b's). `p` is McNemar's exact two-sided p."""
+    """a against b, each pair of answers as (a's, b's). `p` is McNemar's exact two-sided p; `needed` how many items would tell the
+    two apart, if they differ as they do on these (80 % power at 0.05), None where neither won more."""
 
     won: tuple[tuple[Marked, Marked], ...]
     lost: tuple[tuple[Marked, Marked], ...]
     both: int
     neither: int
     p: float
+    needed: int | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def compare(a: Sequence[Marked], b: Sequence[Marked]) -> Contest:
     won = tuple(pair for pair in pairs if pair[0].correct and not pair[1].correct)
     lost = tuple(pair for pair in pairs if pair[1].correct and not pair[0].correct)
     both = sum(bool(mine.correct and other.correct) for mine, other in pairs)
-    return Contest(won, lost, both, len(pairs) - both - len(won) - len(lost), mcnemar(len(won), len(lost)))
+    neither = len(pairs) - both - len(won) - len(lost)
+    counts = len(won), len(lost)
+    return Contest(won, lost, both, neither, mcnemar(*counts), items_needed(*counts, len(pairs)))
 
 
 def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels: Sequence[str] = (), *, seed: int) -> Difference:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import Array
@@ -50,14 +52,25 @@ def names() -> list[str]:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called `name`. Raises BadInput for a name that is neither in the folder nor an importable `module:function`."""
-    if ":" in name:
+    """The metric called `name`, with its settings where it takes some: `length {at_most: 40}`.
+
+    Raises BadInput for a name that is neither in the folder nor an importable `module:function`, and for settings that it does not
+    take.
+    """
+    bare, given = _parted(name)
+    if ":" in bare:
         return _users(name)
     known = names()
-    if name not in known:
-        raise unknown("metric", name, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
-    module: Any = importlib.import_module(f"tuneladder.evaluate.metrics.{name}")
+    if bare not in known:
+        raise unknown("metric", bare, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+    module = _module(bare)
     more = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
+    if "Settings" in vars(module):
+        # a check of style asks nothing of the references: they may break it, and not all of them will
+        checked = _set(module.Settings, given, bare)
+        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, checked.items), relative=True)
+    if given:
+        raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
     if "items" in vars(module):
         return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)
@@ -66,7 +79,45 @@ def find_metric(name: str) -> Metric:
 
 def metrics_of(kind: str) -> list[Metric]:
     """The metrics that stand in the table of every task of this kind; `multi_label` is one, as task/multi_label.py has it."""
-    return [metric for metric in map(find_metric, names()) if kind in metric.kinds]
+    return [find_metric(name) for name in names() if kind in _module(name).kinds]
+
+
+def metric_named(given: Any) -> str:
+    """A metric as a recipe names it, `bleu` or `length: {at_most: 40}`, in one line: `length {at_most: 40}`."""
+    if not isinstance(given, dict):
+        return str(given)
+    name, settings = next(iter(given.items()), ("", None))
+    if len(given) != 1 or not isinstance(settings, dict):
+        raise BadInput(f"{given!r} is no metric", "write a name, or name: {setting: value}")
+    return f"{name} {yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()}"
+
+
+def _parted(name: str) -> tuple[str, dict[str, Any]]:
+    bare, brace, rest = name.partition(" {")
+    if not brace:
+        return name, {}
+    try:
+        given = yaml.safe_load("{" + rest)
+    except yaml.YAMLError as error:
+        raise BadInput(f"the settings of {name!r} cannot be read", f"write {bare} {{setting: value}}") from error
+    return bare, given if isinstance(given, dict) else {}
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"tuneladder.evaluate.metrics.{name}")
+
+
+def _set(kind: Any, given: dict[str, Any], name: str) -> Any:
+    """A metric's settings, each of the type that it should have."""
+    known = [field.name for field in fields(kind)]
+    if stray := next((key for key in given if key not in known), None):
+        raise unknown(f"setting of {name}", stray, known)
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0]) if first["loc"] else name
+        raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
 
 
 def _mean(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:

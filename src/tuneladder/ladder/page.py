@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
@@ -47,13 +47,10 @@ PROBES = {"bits_per_byte": "Plain text", "unrelated": "Other task"}
 
 def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
     """The report as HTML. `folder` is the run's: its environment.json is shown where it has one."""
-    source = resources.files("tuneladder.ladder").joinpath("report.html.jinja").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breaks"] = _breaks
     pick = picked_result(ladder)
     baselines = plainly(ladder)
     claim, figures = headline(ladder)
-    return environment.from_string(source).render(
+    return template("report").render(
         task=ladder.task,
         without=words.without(ladder.task.kind),
         metric=words.metric_name(metric_of(ladder)),
@@ -83,6 +80,20 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         bases=[_base(base) for base in ladder.bases],
         environment=_environment(folder),
     )
+
+
+def template(name: str) -> Template:
+    """A page of this folder, `<name>.html.jinja`."""
+    here = resources.files("tuneladder.ladder")
+    environment = Environment(
+        loader=FunctionLoader(lambda file: here.joinpath(file).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breaks"] = _breaks
+    return environment.get_template(f"{name}.html.jinja")
 
 
 def _strong(text: str, name: str) -> Markup:

@@ -40,7 +40,12 @@ NONE = "–"
 
 
 def metric_name(name: str) -> str:
-    """As people write it, with the set or source that it is of in brackets; a user's `my_module:fn` is called by its function."""
+    """As people write it, with its settings, and in brackets the set or source that it is of; a user's `my_module:fn` is called by
+    its function."""
+    bare, brace, rest = name.partition(" {")
+    if brace:
+        settings, _, part = rest.rpartition("}")
+        return f"{metric_name(bare)} ({settings})" + (f" {part}" if part else "")
     metric, _, part = name.partition("[")
     said = METRICS.get(metric, metric.rpartition(":")[2].replace("_", " "))
     return f"{said} [{part}" if part else said
