@@ -74,7 +74,8 @@ WORDS = {
         "learned to lie where that of all-MiniLM-L6-v2 (Apache-2.0) does, on the same text, lists of words that the teacher's "
         "tokenizer knows among it; the teacher's weights are not in it.",
         "They are those of hidden tokens, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
-        "which see what came before alone: they stand here as the scale of the text.",
+        "which see what came before alone: they stand here as the scale of the text. The first two steps held other passages "
+        "out, and may have read some of these.",
         "It embeds short English texts and knows little. It is a base to climb from, not a search engine: its teacher is better. "
         "Messages that people wrote to provoke an assistant were read too.",
     ),
@@ -140,14 +141,16 @@ def card(
         f"recipes/{name}.yaml`. Its tokenizer is a byte-level BPE trained on the same text.",
         "",
     ]
-    lines += earlier
+    own = []
     for step, ticks in zip(rung["steps"], logs, strict=True):
         last, best = ticks[-1], min((tick for tick in ticks if tick["dev"] is not None), key=lambda tick: tick["dev"])
-        lines.append(
+        own.append(
             f"- {step['step']}: {last['tokens']:,} tokens {seen}seen in {last['step']:,} steps, {last['seconds']:,.0f} s on two "
             f"shared CPU cores in bfloat16 mixed precision; the weights are those of step {best['step']:,}, the best on dev"
         )
     lines += [
+        *(line for line in earlier if line not in own),  # a card may be written twice
+        *own,
         "- weights: bfloat16",
         "",
         "## Held-out bits per byte",

@@ -273,6 +273,9 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
     if kind != "classify":
         raise BadInput(f"disagreements are of labels, and {run.name} is a task of kind {kind}", "`tuneladder compare` knows it")
     read = recipes.load(run / "recipe.yaml")
+    if read.task.multi_label:
+        hint = "`tuneladder compare` knows sets of labels"
+        raise BadInput(f"disagreements are of one label a row, and rows of {run.name} may have several", hint)
     labels = read.task.labels
     ruled = read_adjudicated(Path(adjudicated), answers, labels) if adjudicated else {}
     folder = Path(out) if out else run / "disagreements"
