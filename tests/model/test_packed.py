@@ -25,6 +25,15 @@ def rows(count=9, begin=()):
     return [Encoded(ids, [place >= len(ids) - 2 for place in range(len(ids))], 0) for ids in made]
 
 
+def same_with_gradients(found, expected, given):
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    towards = torch.randn_like(expected)
+    ours = torch.autograd.grad(found, given, towards.to(found.dtype))
+    theirs = torch.autograd.grad(expected, given, towards)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("shared", [1, 2, 6])
 def test_attention_and_its_gradients_are_those_of_each_row(causal, shared):
@@ -41,12 +50,7 @@ def test_attention_and_its_gradients_are_those_of_each_row(causal, shared):
         ],
         dim=2,
     ).transpose(1, 2)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
-    towards = torch.randn_like(expected)
-    ours = torch.autograd.grad(found, (q, k, v), towards.to(found.dtype))
-    theirs = torch.autograd.grad(expected, (q, k, v), towards)
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+    same_with_gradients(found, expected, (q, k, v))
 
 
 @pytest.mark.parametrize("shared", [1, 2, 6])
@@ -64,12 +68,7 @@ def test_what_all_rows_begin_with_stands_once_and_has_all_their_gradients(shared
         for row in zip(*([torch.cat([first, own], 2) for own in rest] for first, rest in parts), strict=True)
     ]
     expected = torch.cat([whole[0][:, :, :before], *(row[:, :, before:] for row in whole)], dim=2).transpose(1, 2)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
-    towards = torch.randn_like(expected)
-    ours = torch.autograd.grad(found, (q, k, v), towards.to(found.dtype))
-    theirs = torch.autograd.grad(expected, (q, k, v), towards)
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+    same_with_gradients(found, expected, (q, k, v))
 
 
 def test_a_grid_holds_each_token_once():
