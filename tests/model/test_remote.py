@@ -304,11 +304,12 @@ def test_what_is_asked_twice_is_paid_once_and_priced_twice(server: Server) -> No
 
 
 CLIMBING = """
-import sys
+import signal, sys
 from pathlib import Path
 from tuneladder.model.remote import RemoteEngine
 from tuneladder.store import Store
 from tuneladder.types import Decoding, Turn
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background leaves ignored
 engine = RemoteEngine(sys.argv[1], "m", concurrency=2, store=Store(Path(sys.argv[2])))
 try:
     engine.generate([(Turn("user", f"number {n}"),) for n in range(12)], Decoding())
