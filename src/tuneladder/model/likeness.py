@@ -156,7 +156,9 @@ def _encoder() -> Iterator[Embed]:
     import torch
 
     shelf = Shelf("cpu", dtype=torch.float32)
-    with shelf.engine(Variant(inspect(ENCODER), Prompt())) as engine:
-        assert isinstance(engine, Embedder)
-        yield lambda texts: np.asarray(unit(engine.embed([(Turn("user", text),) for text in texts])))
-    shelf.close()
+    try:
+        with shelf.engine(Variant(inspect(ENCODER), Prompt())) as engine:
+            assert isinstance(engine, Embedder)
+            yield lambda texts: np.asarray(unit(engine.embed([(Turn("user", text),) for text in texts])))
+    finally:
+        shelf.close()
