@@ -25,6 +25,10 @@ from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text
+from tuneladder.feedback.agreement import Agreement
+from tuneladder.feedback.agreement import agreement as agreement_of
+from tuneladder.feedback.judgements import Judged, read_judgements
+from tuneladder.feedback.rubric import check_judgement, read_rubric
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
@@ -336,6 +340,35 @@ def _witnessed(read: recipes.Recipe, answers: Sequence[Marked], run: Path) -> tu
     if encoder:
         embedded = embeddings(root_of(encoder, read.task), learned, Shelf(device()), Store(run.parent / ".store"))
     return views(learned, len(rows), read.task.labels, embedded, seed=read.seed)
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What a file of judgements says, by rubric, and how it was read."""
+
+    found: tuple[Agreement, ...]
+    read: Judged
+
+
+def agreement(
+    file: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    level: str | None = None,
+    rubric: str | Path | None = None,
+    seed: int = 0,
+) -> Agreed:
+    """How far labelers agree, who stands out and why, and what their judgements come to.
+
+    The file has the columns item, labeler and value, and where there are any rubric, at and gold, or is an export from Argilla or
+    Label Studio; `columns` says what it calls them, `level` how values differ (nominal, ordinal, interval). What a rubric does not
+    define is refused."""
+    read = read_judgements(str(file), columns=columns)
+    if rubric is not None:
+        guide = read_rubric(Path(rubric))
+        for each in read.judgements:
+            check_judgement(guide, each)
+    return Agreed(agreement_of(read.judgements, read.gold, level=level, seed=seed), read)
 
 
 def split_variant(variant: str) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import datetime
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,10 +103,14 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
 
 
 def to_comparison(format: Format, row: Row, id: str) -> Comparison | None:
-    """A preference row as a Comparison, or None when a side is empty."""
+    """A preference row as a Comparison, or None when a side is empty. `weight`, `margin` and `source` are read where they stand
+    beside it. Raises BadInput for a weight or a margin that is no number from 0 up."""
     turns = _conversation(row, format.turns, id) if format.turns else _turns(value_of(format.input, row, id), id, {})
     chosen, rejected = ("".join(references_of(_get(row, side), id)[:1]) for side in ("chosen", "rejected"))
-    return Comparison(id, turns, chosen, rejected) if chosen.strip() and rejected.strip() and turns else None
+    if not (chosen.strip() and rejected.strip() and turns):
+        return None
+    weight, margin = (_amount(row, name, default, id) for name, default in (("weight", 1.0), ("margin", 0.0)))
+    return Comparison(id, turns, chosen, rejected, weight, margin, text_of(_get(row, "source"), id))
 
 
 def text_of(value: Any, id: str = "") -> str:
@@ -135,6 +140,11 @@ def text_of(value: Any, id: str = "") -> str:
     if isinstance(value, list | tuple | dict):
         return text_of(json.dumps(value, ensure_ascii=False, default=str), id)
     return str(value)
+
+
+def messages_of(messages: Sequence[Any], id: str) -> Turns:
+    """A list of messages as turns. Raises BadInput, naming the row, for what is none."""
+    return _conversation({"messages": list(messages)}, "messages", id)
 
 
 def references_of(value: Any, id: str) -> tuple[str, ...]:
@@ -332,6 +342,17 @@ def _is_conll(rows: Sequence[Row], column: str) -> bool:
     widths, last = {len(cells) for cells in lines}, {cells[-1] for cells in lines if cells}
     said = any(cell[1:] and cell[-1] in ".!?" for cell in last)
     return len(widths) == 1 and min(widths) > 1 and len(lines) >= 4 and len(last) <= len(lines) / 2 and not said
+
+
+def _amount(row: Row, name: str, default: float, id: str) -> float:
+    text = text_of(_get(row, name), id).strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise BadInput(f"row {id}: its {name} is {text!r}", "a number from 0 up")
+    return value
 
 
 def _get(row: Row, name: str) -> Any:

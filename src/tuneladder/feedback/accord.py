@@ -1,0 +1,71 @@
+"""How far each judgement is what the others say of its item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuneladder.evaluate.intervals import Array, wilson
+from tuneladder.feedback.aggregate import Means, means
+from tuneladder.feedback.dawid_skene import DawidSkene, dawid_skene, without
+from tuneladder.feedback.table import Table
+from tuneladder.types import Score
+
+_Z = 1.959963984540054  # the normal quantile of 97.5 %
+
+
+@dataclass(frozen=True)
+class Others:
+    """What all but its own labeler say of a judgement's item. Of words: `right` (N, K), how likely each value is right by Dawid and
+    Skene. Of scores: `mean` (N,) as if all were equally severe, nan where nobody else judged the item."""
+
+    fit: DawidSkene | None = None
+    right: Array | None = None
+    means: Means | None = None
+    mean: Array | None = None
+
+
+def others(table: Table, *, scored: bool) -> Others:
+    if not scored:
+        fit = dawid_skene(table)
+        return Others(fit=fit, right=without(table, fit))
+    found = means(table)
+    fair = table.said - found.severity[table.labeler]
+    count = np.bincount(table.item)
+    left = count[table.item] - 1
+    rest = (count * found.adjusted)[table.item] - fair
+    return Others(means=found, mean=np.where(left > 0, rest / np.maximum(left, 1), np.nan))
+
+
+def accord(table: Table, heard: Others, labeler: int) -> Score | None:
+    """A labeler's agreement with the others beyond chance: 1 is perfect, 0 what their shares of values give by themselves. Of words
+    kappa with what is likely right, of scores Lin's concordance (1989, Biometrics 45). None where there is too little to say."""
+    at = table.by(labeler)
+    if heard.right is not None:
+        return _kappa(table, heard.right, at)
+    assert heard.mean is not None
+    at = at[~np.isnan(heard.mean[at])]
+    return _concordance(table.said[at], heard.mean[at])
+
+
+def _kappa(table: Table, right: Array, at: Array) -> Score | None:
+    own = np.bincount(table.value[at], minlength=len(table.values)) / len(at)
+    by_chance = float(own @ right[at].mean(0))
+    if by_chance > 1 - 1e-9:
+        return None
+    agreed = float(right[at, table.value[at]].sum())
+    low, high = wilson(agreed, len(at))
+    value, low, high = ((share - by_chance) / (1 - by_chance) for share in (agreed / len(at), low, high))
+    return Score(value, low, high, len(at), "Wilson's, beyond chance")
+
+
+def _concordance(own: Array, theirs: Array) -> Score | None:
+    if len(own) < 4:
+        return None
+    spread = own.var() + theirs.var() + (own.mean() - theirs.mean()) ** 2
+    if spread < 1e-12:
+        return None
+    value = float(2 * ((own - own.mean()) * (theirs - theirs.mean())).mean() / spread)
+    middle, half = np.arctanh(np.clip(value, -0.9999, 0.9999)), _Z / np.sqrt(len(own) - 3)
+    return Score(value, float(np.tanh(middle - half)), float(np.tanh(middle + half)), len(own), "Fisher's z")

@@ -1,0 +1,103 @@
+"""Who judges what, in which order: blind, balanced, and the same again for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tuneladder.errors import BadInput
+
+GAP = 5  # asks that lie between an item and its hidden repeat, where a list is so long
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One item for one labeler. `why` is the owner's to know: the labeler sees the item alone."""
+
+    item: str
+    why: Literal["calibration", "judge", "gold", "repeat"]
+
+
+def assign(
+    items: Sequence[str],
+    labelers: Sequence[str],
+    *,
+    each: int,
+    seed: int,
+    calibration: Sequence[str] = (),
+    gold: Sequence[str] = (),
+    gold_share: float = 0.1,
+    repeat_share: float = 0.05,
+) -> dict[str, tuple[Ask, ...]]:
+    """For every labeler the asks in their order: all of `calibration` first, then the items, each for `each` labelers, with `gold`
+    items and hidden repeats among them, so many as their shares of a labeler's mean load.
+
+    Items go to those who have least so far, drawn where several have as little, so that loads differ by one at most and no two
+    labelers see the same items throughout.
+    """
+    _check(items, labelers, each, calibration, gold, {"gold_share": gold_share, "repeat_share": repeat_share})
+    draw = random.Random(seed)
+    own: dict[str, list[str]] = {name: [] for name in labelers}
+    for item in _shuffled(items, draw):
+        by_load = sorted(_shuffled(labelers, draw), key=lambda name: len(own[name]))
+        for name in by_load[:each]:
+            own[name].append(item)
+    load = len(items) * each / len(labelers)
+    golds, repeats = min(len(gold), round(gold_share * load)), round(repeat_share * load)
+    return {name: _ordered(own[name], calibration, gold, golds, repeats, draw) for name in labelers}
+
+
+def _ordered(
+    own: Sequence[str], calibration: Sequence[str], gold: Sequence[str], golds: int, repeats: int, draw: random.Random
+) -> tuple[Ask, ...]:
+    asks = [Ask(item, "judge") for item in own] + [Ask(item, "gold") for item in draw.sample(list(gold), golds)]
+    draw.shuffle(asks)
+    for item in draw.sample(list(own), min(repeats, len(own))):
+        first = next(at for at, ask in enumerate(asks) if ask.item == item)
+        asks.insert(draw.randint(min(first + 1 + GAP, len(asks)), len(asks)), Ask(item, "repeat"))
+    return (*(Ask(item, "calibration") for item in _shuffled(calibration, draw)), *asks)
+
+
+def seen(names: Sequence[str], *, item: str, labeler: str, seed: int) -> Mapping[str, str]:
+    """The answers of an item by the letters under which a labeler sees them, in an order of that labeler's own: no name tells who
+    wrote which, and no place is the same model's throughout."""
+    drawn = _shuffled(sorted(names), random.Random(f"{seed}/{item}/{labeler}"))
+    return {_letter(at): name for at, name in enumerate(drawn)}
+
+
+def _letter(at: int) -> str:
+    """A, B, ... Z, AA, AB."""
+    return (_letter(at // 26 - 1) if at >= 26 else "") + chr(ord("A") + at % 26)
+
+
+def _shuffled(names: Sequence[str], draw: random.Random) -> list[str]:
+    return draw.sample(list(names), len(names))
+
+
+def _check(
+    items: Sequence[str],
+    labelers: Sequence[str],
+    each: int,
+    calibration: Sequence[str],
+    gold: Sequence[str],
+    shares: Mapping[str, float],
+) -> None:
+    named = {"labelers": labelers, "items": items, "calibration": calibration, "gold": gold}
+    for what, names in named.items():
+        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+            raise BadInput(f"'{twice}' stands twice among the {what}", "name each once")
+    if not items or not labelers:
+        raise BadInput(f"there are no {'labelers' if items else 'items'} to assign", "name one or more")
+    if not 1 <= each <= len(labelers):
+        hint = "ask fewer of each item, or more people"
+        raise BadInput(f"each item is to be judged by {each} labelers, and there are {len(labelers)}", hint)
+    for known in (calibration, gold):
+        if both := sorted(set(known) & set(items)):
+            raise BadInput(f"'{both[0]}' has a known answer and is to be judged too", "leave it out of the items")
+    if both := sorted(set(calibration) & set(gold)):
+        raise BadInput(f"'{both[0]}' is both calibration and gold", "whoever was told its answer is not tested by it")
+    if bad := next((name for name, share in shares.items() if not 0 <= share <= 1), ""):
+        raise BadInput(f"{bad} is {shares[bad]}", "a share, from 0 to 1")

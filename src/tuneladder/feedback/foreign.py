@@ -1,0 +1,85 @@
+"""What Argilla and Label Studio export, as rows of judgements: item, labeler, value, rubric (the question), at.
+
+Argilla's records have `fields` and `responses`, which is {question: [{value, user_id}]}, or of its first edition
+[{user_id, values: {question: {value}}, status}]. Label Studio's tasks have `data` and `annotations`, whose `result` has a region
+for each question. Drafts, discarded responses and skipped tasks are no judgements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tuneladder.errors import BadInput
+from tuneladder.task.formats import text_of
+from tuneladder.task.read import Row
+
+# what a region of each type holds its answer under, in Label Studio
+_ANSWERS = {"choices": "choices", "rating": "rating", "number": "number", "pairwise": "selected", "ranker": "ranker"}
+
+
+def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row]]:
+    """What tool the rows come from, "" where they are plain, and the judgements in them. Raises BadInput where there are none."""
+    first = rows[0]
+    if isinstance(first.get("annotations"), list) and "data" in first:
+        tool, found = "Label Studio", [row for number, task in enumerate(rows, start=1) for row in _label_studio(task, number)]
+    elif "responses" in first and ("fields" in first or isinstance(first["responses"], list | Mapping)):
+        tool, found = "Argilla", [row for number, record in enumerate(rows, start=1) for row in _argilla(record, number)]
+    else:
+        return "", list(rows)
+    if not found:
+        raise BadInput(f"nobody judged anything in this export from {tool}", "export submitted annotations, not only the tasks")
+    return tool, found
+
+
+def _argilla(record: Row, number: int) -> Iterator[Row]:
+    item = text_of(record.get("id") or record.get("external_id") or number)
+    responses = record.get("responses") or {}
+    if isinstance(responses, Mapping):
+        listed = [
+            (question, answer, answer.get("value"))
+            for question, answers in responses.items()
+            for answer in (answers if isinstance(answers, list) else [answers])
+            if isinstance(answer, Mapping)
+        ]
+    else:
+        listed = [
+            (question, answer, held.get("value") if isinstance(held, Mapping) else held)
+            for answer in responses
+            for question, held in (answer.get("values") or {}).items()
+        ]
+    for question, answer, value in listed:
+        if answer.get("status", "submitted") != "submitted" or value is None:
+            continue
+        labeler = text_of(answer.get("user_id")) or "unnamed"
+        at = text_of(answer.get("inserted_at") or "")
+        yield {"item": item, "labeler": labeler, "value": _ranked(value), "rubric": question, "at": at}
+
+
+def _ranked(value: Any) -> Any:
+    """Argilla's rankings are [{value, rank}]: places in order, those of one rank tied."""
+    if not (isinstance(value, list) and value and all(isinstance(each, Mapping) and "rank" in each for each in value)):
+        return value
+    ranks = sorted({each["rank"] for each in value if each["rank"] is not None})
+    return [[text_of(each["value"]) for each in value if each["rank"] == rank] for rank in ranks]
+
+
+def _label_studio(task: Row, number: int) -> Iterator[Row]:
+    item = text_of(task.get("id") or number)
+    for annotation in task.get("annotations") or ():
+        if annotation.get("was_cancelled"):
+            continue
+        by = annotation.get("completed_by")
+        labeler = text_of(by.get("email") or by.get("id")) if isinstance(by, Mapping) else text_of(by)
+        for region in annotation.get("result") or ():
+            key = _ANSWERS.get(str(region.get("type")))
+            value = (region.get("value") or {}).get(key) if key else None
+            if value is None:
+                continue
+            if key == "choices" and isinstance(value, list):
+                value = value[0] if len(value) == 1 else " + ".join(sorted(map(text_of, value)))
+            if key == "ranker" and isinstance(value, Mapping):
+                value = next(iter(value.values()), [])
+            at = text_of(annotation.get("created_at") or "")
+            question = text_of(region.get("from_name") or key)
+            yield {"item": item, "labeler": labeler or "unnamed", "value": value, "rubric": question, "at": at}

@@ -1,0 +1,183 @@
+"""What each labeler is like, by their judgements and the others' of the same items; who stands out is named with the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from tuneladder.evaluate.intervals import Array, holm, mcnemar, wilson
+from tuneladder.feedback.accord import Others, accord
+from tuneladder.feedback.calibration import share_right
+from tuneladder.feedback.table import Table, Whole
+from tuneladder.types import Score
+
+Kind = Literal["always", "chance", "severity", "bias", "repeats", "drift"]
+
+LITTLE = 0.2  # agreement beyond chance that is slight at best (Landis and Koch 1977): such judgements tell little
+ENOUGH = 10  # judgements without which nobody is called such
+LONG = 20  # judgements in which a drift can be seen
+SMALL = 0.2  # of the scores' spread: a severity below it, certain or not, changes nothing (Cohen's small effect)
+DOUBT = 0.05  # of all findings of a kind together, by Holm
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What stands out, in words; `p` that chance alone would do it, corrected for all that were looked at."""
+
+    kind: Kind
+    said: str
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Labeler:
+    """`accord`: agreement with the others beyond chance; `right`: the share that is right by gold; `severity` of scores, how far
+    above the others; `same` of `repeats` items were judged alike again; `always` is the one value of somebody who has no other."""
+
+    name: str
+    count: int
+    accord: Score | None
+    right: Score | None = None
+    severity: Score | None = None
+    repeats: int = 0
+    same: int = 0
+    always: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def out(self) -> bool:
+        """Whether the judgements themselves are in doubt, and not only how severe they are."""
+        return any(each.kind in ("always", "chance") for each in self.findings)
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """Something seen, to be named if it is still unlikely when all of its kind are counted."""
+
+    labeler: int
+    kind: Kind
+    p: float
+    said: str
+
+
+def labelers(table: Table, heard: Others, gold: Mapping[str, Any]) -> tuple[Labeler, ...]:
+    """All labelers in the order in which they appear. `gold` are the right values of items that have one."""
+    facts = [_facts(table, heard, gold, own) for own in range(len(table.labelers))]
+    named: dict[int, list[Finding]] = {own: [] for own in range(len(facts))}
+    for own, fact in enumerate(facts):
+        named[own] += _plain(fact)
+    for suspects in (_severe(table, heard), _biased(table, heard), _drifting(table, heard)):
+        for each, p in zip(suspects, holm([suspect.p for suspect in suspects])):
+            # whoever always says one thing is named for that, and not for all that follows from it
+            if p < DOUBT and each.said and not facts[each.labeler].always:
+                named[each.labeler].append(Finding(each.kind, each.said, p))
+    return tuple(replace(fact, findings=tuple(named[own])) for own, fact in enumerate(facts))
+
+
+def _facts(table: Table, heard: Others, gold: Mapping[str, Any], own: int) -> Labeler:
+    at, name = table.by(own), table.labelers[own]
+    again = [each for each in table.repeats if each.labeler == name]
+    known = [n for n in at if table.items[table.item[n]] in gold]
+    right = None
+    if known:
+        hits = sum(share_right(table.values[table.value[n]], gold[table.items[table.item[n]]]) for n in known)
+        right = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
+    severity = None
+    if heard.means is not None:
+        value, half = float(heard.means.severity[own]), 1.96 * float(heard.means.doubt[own])
+        severity = Score(value, value - half, value + half, len(at), "normal")
+    always = table.values[table.value[at[0]]] if len(set(table.value[at])) == 1 and _unlikely(table, at) < DOUBT else ""
+    same = sum(each.first == each.again for each in again)
+    return Labeler(name, len(at), accord(table, heard, own), right, severity, len(again), same, always)
+
+
+def _unlikely(table: Table, at: Whole) -> float:
+    """How likely the others would have said the labeler's one value of all these items, if each of theirs were one draw."""
+    return math.exp(len(at) * math.log(max(_theirs(table, at), 1e-12)))
+
+
+def _theirs(table: Table, at: Whole) -> float:
+    """The share of the others' judgements of these items that is the value which the labeler said of all."""
+    counts = table.counts[table.item[at]]
+    whole = counts.sum() - len(at)
+    return float((counts[:, table.value[at[0]]].sum() - len(at)) / whole) if whole else 1.0
+
+
+def _plain(fact: Labeler) -> Iterable[Finding]:
+    """What needs no correction: it is a description, with the interval or count beside it."""
+    if fact.always:
+        yield Finding("always", f"always answers '{fact.always}': all of {fact.count:,}, where the others of the same items vary")
+    elif fact.accord and fact.accord.value < LITTLE and fact.count >= ENOUGH:
+        interval = f"{fact.accord.value:.2f} ({fact.accord.low:.2f} to {fact.accord.high:.2f})"
+        yield Finding(
+            "chance", f"tells little: agrees with the others by {interval} beyond chance, {fact.accord.count:,} judgements"
+        )
+    if fact.repeats >= 3 and fact.same < fact.repeats / 2:
+        yield Finding("repeats", f"judged {fact.repeats - fact.same} of {fact.repeats} items otherwise when asked again")
+
+
+def _severe(table: Table, heard: Others) -> list[_Suspect]:
+    if heard.means is None:
+        return []
+    from scipy import stats
+
+    found, spread = [], float(table.said.std())
+    for own, (value, doubt) in enumerate(zip(heard.means.severity, heard.means.doubt)):
+        count = len(table.by(own))
+        p = float(2 * stats.t.sf(abs(value) / max(doubt, 1e-12), max(1, count - 1)))
+        way = "above" if value > 0 else "below"
+        said = f"scores {abs(value):.2f} {way} the others on the same items ({count:,} judgements)"
+        found.append(_Suspect(own, "severity", p, said if abs(value) >= SMALL * spread else ""))
+    return found
+
+
+def _biased(table: Table, heard: Others) -> list[_Suspect]:
+    """Values that a labeler says where the others do not more often than the other way round, by McNemar's test."""
+    if heard.right is None:
+        return []
+    found = []
+    for own in range(len(table.labelers)):
+        at = table.by(own)
+        for k, value in enumerate(table.values):
+            mine, theirs = table.value[at] == k, heard.right[at, k]
+            more, fewer = round(float((mine * (1 - theirs)).sum())), round(float((~mine * theirs).sum()))
+            said = f"says '{value}' where the others do not {more:,} times, and the other way round {fewer:,} times"
+            found.append(_Suspect(own, "bias", mcnemar(more, fewer), said if more > fewer else ""))
+    return found
+
+
+def _drifting(table: Table, heard: Others) -> list[_Suspect]:
+    """Agreement that falls, and scores that rise or fall, with the order in time."""
+    found = []
+    for own in range(len(table.labelers)):
+        at = table.by(own)
+        if len(at) < LONG or np.isnan(table.at[at]).any():
+            continue
+        at = at[np.argsort(table.at[at], kind="stable")]
+        if heard.right is not None:
+            found += _trend(own, "agrees with the others by", heard.right[at, table.value[at]], only_falls=True)
+        elif heard.mean is not None:
+            at = at[~np.isnan(heard.mean[at])]
+            found += _trend(own, "lies off the others by", table.said[at] - heard.mean[at], only_falls=False)
+    return found
+
+
+def _trend(own: int, what: str, series: Array, *, only_falls: bool) -> list[_Suspect]:
+    from scipy import stats
+
+    if len(series) < LONG or np.ptp(series) < 1e-9:
+        return []
+    r, p = stats.pearsonr(np.arange(len(series)), series)
+    early, late = (float(part.mean()) for part in np.array_split(series, 2))
+    sign = "" if only_falls else "+"
+    said = f"{what} {early:{sign}.2f} in the first half of {len(series):,} judgements and {late:{sign}.2f} in the second"
+    return [_Suspect(own, "drift", float(p), "" if only_falls and r > 0 else said)]
+
+
+def standing_out(found: Sequence[Labeler]) -> tuple[str, ...]:
+    """The names of those whose judgements are in doubt."""
+    return tuple(each.name for each in found if each.out)

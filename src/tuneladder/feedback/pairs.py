@@ -1,0 +1,203 @@
+"""From judgements to what is learned: comparisons of two answers, and answers with their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneladder.errors import BadInput, unknown
+from tuneladder.feedback.aggregate import means
+from tuneladder.feedback.rankings import Ranking, is_ranking, pairs_said, ranking_of
+from tuneladder.feedback.rubric import FAILED, TIED
+from tuneladder.feedback.table import is_number, table_of
+from tuneladder.store import writing
+from tuneladder.task.comparisons import prompt_of, rows_of
+from tuneladder.task.formats import text_of
+from tuneladder.types import Comparison, Judgement, Turns
+
+ALL_TIED = "learn from the scores as they are, or ask more people of items that differ"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is judged: what was asked, and the answers by the names that judgements call them by."""
+
+    id: str
+    turns: Turns
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Rated:
+    """An answer with the mean of its scores, how many gave one, and the standard deviation between them."""
+
+    turns: Turns
+    answer: str
+    score: float
+    count: int
+    spread: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`tied` counts pairs that as many take one way as the other, `failed` those of which nobody accepted either answer, `alike`
+    those of two equal texts: none of them can be learned."""
+
+    comparisons: tuple[Comparison, ...]
+    tied: int = 0
+    failed: int = 0
+    alike: int = 0
+
+
+def from_rankings(items: Sequence[Item], judgements: Sequence[Judgement]) -> Exported:
+    """Of each item its n choose 2 pairs by what most labelers say; a name alone chooses it, `tie` and `fail` are of all answers.
+
+    A comparison's weight is the agreement on it: the share that prefers the chosen less the share that prefers the other. Raises
+    BadInput for names and items that are not known, and where all pairs are tied.
+    """
+    known = {item.id: item for item in items}
+    said: dict[tuple[str, str, str], list[float]] = {}
+    asked: set[tuple[str, str, str]] = set()
+    for each in judgements:
+        item = _item(known, each.item, each)
+        ranking = _ranking(each, item)
+        for one, other, better in pairs_said(ranking):
+            said.setdefault((item.id, one, other), []).append(better)
+        names = sorted(ranking.names)
+        asked |= {(item.id, one, other) for at, one in enumerate(names) for other in names[at + 1 :]}
+    net = {pair: 2 * float(np.mean(votes)) - 1 for pair, votes in said.items()}
+    return _exported(known, net, dict.fromkeys(net, 0.0), failed=len(asked) - len(said))
+
+
+def from_scores(items: Sequence[Item], judgements: Sequence[Judgement], *, at_least: float = 0.0) -> Exported:
+    """Of judgements whose item is `ITEM/ANSWER` and whose value is a number: the answer whose mean is higher is chosen, the margin
+    is how much, and pairs no further than `at_least` apart are tied.
+
+    The weight is the agreement of those who scored both, as in `from_rankings`, 1 where nobody did; a pair that they take the other
+    way is tied.
+    """
+    known = {item.id: item for item in items}
+    by_answer = _scores(known, judgements)
+    net, margins = {}, {}
+    for item in items:
+        names = sorted(name for name in item.answers if (item.id, name) in by_answer)
+        for at, one in enumerate(names):
+            for other in names[at + 1 :]:
+                mine, theirs = by_answer[item.id, one], by_answer[item.id, other]
+                gap = float(np.mean(list(mine.values())) - np.mean(list(theirs.values())))
+                both = [float(np.sign(mine[who] - theirs[who])) for who in mine if who in theirs]
+                agreed = float(np.mean(both)) if both else float(np.sign(gap))
+                pair = (item.id, one, other)
+                margins[pair] = abs(gap)
+                net[pair] = agreed if abs(gap) > at_least and agreed * gap > 0 else 0.0
+    return _exported(known, net, margins, failed=0)
+
+
+def rated(items: Sequence[Item], judgements: Sequence[Judgement], *, adjusted: bool = False) -> tuple[Rated, ...]:
+    """The scores as they are, of judgements as `from_scores` takes them; `adjusted` takes each labeler's severity away first."""
+    known = {item.id: item for item in items}
+    by_answer = _scores(known, judgements)
+    fair: dict[str, float] = {}
+    if adjusted:
+        table = table_of(judgements)
+        fair = dict(zip(table.labelers, means(table).severity.tolist(), strict=True))
+    found = []
+    for (id, name), scores in by_answer.items():
+        own = [score - fair.get(who, 0.0) for who, score in scores.items()]
+        item = known[id]
+        found.append(Rated(item.turns, item.answers[name], float(np.mean(own)), len(own), float(np.std(own))))
+    return tuple(found)
+
+
+def write_comparisons(path: Path, comparisons: Iterable[Comparison]) -> int:
+    """As JSON lines of prompt, chosen, rejected, weight, margin and source, which a recipe reads. The number of rows."""
+    return _write(path, rows_of(comparisons))
+
+
+def write_rated(path: Path, answers: Iterable[Rated]) -> int:
+    """As JSON lines of prompt, completion, score, count and spread. The number of rows."""
+    own = ({"prompt": prompt_of(each.turns), "completion": each.answer} | _figures(each) for each in answers)
+    return _write(path, own)
+
+
+def _figures(each: Rated) -> dict[str, Any]:
+    return {"score": each.score, "count": each.count, "spread": each.spread}
+
+
+def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def _exported(
+    known: Mapping[str, Item], net: Mapping[tuple[str, str, str], float], margins: Mapping[tuple[str, str, str], float], failed: int
+) -> Exported:
+    comparisons = []
+    tied = alike = 0
+    for pair, agreed in net.items():
+        id, one, other = pair
+        item = known[id]
+        if item.answers[one].strip() == item.answers[other].strip():
+            alike += 1
+        elif abs(agreed) < 1e-9:
+            tied += 1
+        else:
+            chosen, rejected = (one, other) if agreed > 0 else (other, one)
+            name = f"{id}: {chosen} over {rejected}"
+            texts = item.answers[chosen], item.answers[rejected]
+            comparisons.append(Comparison(name, item.turns, *texts, abs(agreed), margins[pair], source=id))
+    if not comparisons:
+        if not (tied or alike or failed):
+            raise BadInput(
+                "no two answers of one item were judged: there is no pair to learn from", "judge two or more of each item"
+            )
+        why = "all tied" if tied and not alike + failed else f"tied ({tied:,}), equal texts ({alike:,}) or failures ({failed:,})"
+        raise BadInput(f"of {tied + alike + failed:,} pairs none can be learned: they are {why}", ALL_TIED)
+    return Exported(tuple(comparisons), tied, failed, alike)
+
+
+def _ranking(judgement: Judgement, item: Item) -> Ranking:
+    """A judgement of several answers as a ranking of those."""
+    where = f"{judgement.labeler} on item {item.id}"
+    value, names = judgement.value, tuple(item.answers)
+    if is_ranking(value):
+        found = ranking_of(value, where)
+    elif value == TIED:
+        found = Ranking((names,))
+    elif value == FAILED:
+        found = Ranking((), names)
+    else:
+        chosen = text_of(value)
+        found = Ranking(((chosen,), tuple(name for name in names if name != chosen)))
+    for name in found.names:
+        if name not in item.answers:
+            raise unknown(f"answer to item {item.id} ({judgement.labeler}):", name, (*names, TIED, FAILED))
+    return found
+
+
+def _scores(known: Mapping[str, Item], judgements: Sequence[Judgement]) -> dict[tuple[str, str], dict[str, float]]:
+    """What each labeler gave each answer, by item and name; the first where somebody gave several."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for each in judgements:
+        id, _, name = each.item.rpartition("/")
+        item = _item(known, id, each)
+        if name not in item.answers:
+            raise unknown(f"answer to item {id}", name, item.answers)
+        if not is_number(each.value):
+            raise BadInput(f"{each.labeler} on item {each.item}: '{text_of(each.value)}' is no score", "scores are numbers")
+        found.setdefault((id, name), {}).setdefault(each.labeler, float(each.value))
+    return found
+
+
+def _item(known: Mapping[str, Item], id: str, judgement: Judgement) -> Item:
+    if id not in known:
+        raise unknown(f"item (judged by {judgement.labeler})", id or judgement.item, known, f"{len(known):,} items are known")
+    return known[id]

@@ -1,0 +1,70 @@
+"""Rankings of several answers, with ties and failures, and the pairs that they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from tuneladder.errors import BadInput
+from tuneladder.task.formats import list_of, text_of
+from tuneladder.types import Judgement
+
+HINT = "a ranking is a list, best first, ties as lists within: ['b', ['a', 'c']]; failures: {ranked: [...], failed: ['d']}"
+BETWEEN = " / "  # stands between the names of a pair, in the item that it is
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`places`: the best first, those of one place tied; `failed` are below all, and not told apart among themselves."""
+
+    places: tuple[tuple[str, ...], ...]
+    failed: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(name for place in self.places for name in place), *self.failed)
+
+
+def is_ranking(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict | Ranking)
+
+
+def ranking_of(value: Any, where: str = "the ranking") -> Ranking:
+    """A list of names, best first, ties as lists within it, or {ranked, failed} where some would not do at all."""
+    if isinstance(value, Ranking):
+        return value
+    ranked, failed = (value.get("ranked", ()), value.get("failed", ())) if isinstance(value, dict) else (value, ())
+    strays = set(value) - {"ranked", "failed"} if isinstance(value, dict) else set()
+    listed, fails = list_of(ranked), list_of(failed)
+    if strays or listed is None or fails is None:
+        raise BadInput(f"{where}: {text_of(value)[:80]!r} is no ranking", HINT)
+    places = tuple(tuple(map(text_of, place)) if isinstance(place, list | tuple) else (text_of(place),) for place in listed)
+    found = Ranking(tuple(place for place in places if place), tuple(map(text_of, fails)))
+    if twice := next((name for at, name in enumerate(found.names) if name in found.names[:at]), None):
+        raise BadInput(f"{where}: '{twice}' is ranked twice", HINT)
+    if len(found.names) < 2:
+        raise BadInput(f"{where}: one answer cannot be ranked", "rank two or more")
+    return found
+
+
+def pairs_said(ranking: Ranking) -> Iterator[tuple[str, str, float]]:
+    """Each two of its names, n choose 2, the first by name, with 1 where that is better, 0 where the other is and 0.5 where they
+    are tied. What failed is worse than all that did not; of two failures nothing is said."""
+    height = {name: -at for at, place in enumerate(ranking.places) for name in place}
+    height |= dict.fromkeys(ranking.failed, -len(ranking.places))
+    for one, other in combinations(sorted(ranking.names), 2):
+        if one in ranking.failed and other in ranking.failed:
+            continue
+        yield one, other, 0.5 if height[one] == height[other] else float(height[one] > height[other])
+
+
+def as_pairs(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Each ranking as judgements of its pairs, whose value is the better name or `tie`: what agreement is measured on."""
+    found = []
+    for each in judgements:
+        for one, other, better in pairs_said(ranking_of(each.value, f"{each.labeler} on item {each.item}")):
+            value = "tie" if better == 0.5 else one if better else other
+            found.append(replace(each, item=f"{each.item}: {one}{BETWEEN}{other}", value=value))
+    return found
