@@ -44,11 +44,12 @@ def bradley_terry(
     names = tuple(names) or tuple(map(str, range(many)))
     if many < 2 or not (wins.sum() + tied.sum()):
         raise BadInput("there is nothing to compare", "strengths are of two or more that were compared")
-    if not prior and (apart := _unbeaten(wins + tied)):
-        said = ", ".join(names[m] for m in apart[:5])
+    if not prior and (unbeaten := _unbeaten(wins + tied)):
+        said = ", ".join(names[m] for m in unbeaten[:5])
         raise BadInput(f"nothing else ever beat or tied any of {said}: their strength has no bound", "leave the prior above 0")
     # without a draw `tie` stays 0, and the model is Bradley's and Terry's
-    log, tie = np.zeros(many), 1.0 if tied.sum() else 0.0
+    log: Array = np.zeros(many)
+    tie = 1.0 if tied.sum() else 0.0
     seen = [_likelihood(log, tie, wins, tied, prior)]
     for _ in range(rounds):
         log = _strengths(log, tie, wins, tied, prior)
@@ -95,7 +96,7 @@ def _likelihood(log: Array, tie: float, wins: Array, tied: Array, prior: float) 
 
 
 def _information(log: Array, tie: float, wins: Array, tied: Array, prior: float) -> Array:
-    """(M, M): the curvature in the logarithms of the strengths, `tie` held: the variance of what a comparison scores, 1, 1/2 or 0."""
+    """(M, M): the curvature in the logarithms of the strengths, `tie` held: the variance of a comparison's 1, 1/2 or 0."""
     gap = (log[:, None] - log[None, :]) / 2
     up, down = np.exp(gap), np.exp(-gap)
     whole = up + down + tie

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,6 +17,8 @@ from tuneladder.types import Score
 Kind = Literal["always", "chance", "severity", "bias", "repeats", "drift"]
 
 LITTLE = 0.2  # agreement beyond chance that is slight at best (Landis and Koch 1977): such judgements tell little
+FAIR = 0.4  # where theirs is no longer fair, but moderate
+FEW = 4  # judgements without which nobody always does anything
 ENOUGH = 10  # judgements without which nobody is called such
 LONG = 20  # judgements in which a drift can be seen
 SMALL = 0.2  # of the scores' spread: a severity below it, certain or not, changes nothing (Cohen's small effect)
@@ -36,7 +37,8 @@ class Finding:
 @dataclass(frozen=True)
 class Labeler:
     """`accord`: agreement with the others beyond chance; `right`: the share that is right by gold; `severity` of scores, how far
-    above the others; `same` of `repeats` items were judged alike again; `always` is the one value of somebody who has no other."""
+    above the others; `same` of `repeats` items were judged alike again; `always` is the one value of
+    somebody who has no other, and `theirs` the share that it has with the others of the same items."""
 
     name: str
     count: int
@@ -46,6 +48,7 @@ class Labeler:
     repeats: int = 0
     same: int = 0
     always: str = ""
+    theirs: float = 1.0
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -90,14 +93,11 @@ def _facts(table: Table, heard: Others, gold: Mapping[str, Any], own: int) -> La
     if heard.means is not None:
         value, half = float(heard.means.severity[own]), 1.96 * float(heard.means.doubt[own])
         severity = Score(value, value - half, value + half, len(at), "normal")
-    always = table.values[table.value[at[0]]] if len(set(table.value[at])) == 1 and _unlikely(table, at) < DOUBT else ""
+    theirs = _theirs(table, at) if len(set(table.value[at])) == 1 else 1.0
+    # had each of the others' been one draw, nobody honest would have drawn the same so often
+    always = table.values[table.value[at[0]]] if theirs ** len(at) < DOUBT and len(at) >= FEW else ""
     same = sum(each.first == each.again for each in again)
-    return Labeler(name, len(at), accord(table, heard, own), right, severity, len(again), same, always)
-
-
-def _unlikely(table: Table, at: Whole) -> float:
-    """How likely the others would have said the labeler's one value of all these items, if each of theirs were one draw."""
-    return math.exp(len(at) * math.log(max(_theirs(table, at), 1e-12)))
+    return Labeler(name, len(at), accord(table, heard, own), right, severity, len(again), same, always, theirs)
 
 
 def _theirs(table: Table, at: Whole) -> float:
@@ -110,12 +110,14 @@ def _theirs(table: Table, at: Whole) -> float:
 def _plain(fact: Labeler) -> Iterable[Finding]:
     """What needs no correction: it is a description, with the interval or count beside it."""
     if fact.always:
-        yield Finding("always", f"always answers '{fact.always}': all of {fact.count:,}, where the others of the same items vary")
+        theirs = f"{100 * fact.theirs:.0f} % of what the others say of the same items is that"
+        yield Finding("always", f"always answers '{fact.always}': all {fact.count:,} judgements, where {theirs}")
     elif fact.accord and fact.accord.value < LITTLE and fact.count >= ENOUGH:
-        interval = f"{fact.accord.value:.2f} ({fact.accord.low:.2f} to {fact.accord.high:.2f})"
-        yield Finding(
-            "chance", f"tells little: agrees with the others by {interval} beyond chance, {fact.accord.count:,} judgements"
-        )
+        own = fact.accord
+        # of few judgements the interval is wide, and may reach what is no longer little
+        tells = "tells little" if own.high < FAIR else "may tell little"
+        interval = f"{own.value:.2f} ({own.low:.2f} to {own.high:.2f})"
+        yield Finding("chance", f"{tells}: agrees with the others by {interval} beyond chance, {own.count:,} judgements")
     if fact.repeats >= 3 and fact.same < fact.repeats / 2:
         yield Finding("repeats", f"judged {fact.repeats - fact.same} of {fact.repeats} items otherwise when asked again")
 
