@@ -20,10 +20,9 @@ from tuneladder.feedback.bradley_terry import bradley_terry
 from tuneladder.feedback.calibration import share_right
 from tuneladder.feedback.kappa import fleiss, pairwise
 from tuneladder.feedback.labelers import Labeler, labelers, standing_out
-from tuneladder.feedback.rankings import as_pairs, is_ranking
-from tuneladder.feedback.rubric import TIED
+from tuneladder.feedback.rankings import TIED, Pair, as_pairs, is_ranking
 from tuneladder.feedback.slips import Slip, slips
-from tuneladder.feedback.table import Table, table_of
+from tuneladder.feedback.table import Table, Whole, table_of
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement, Score
 
@@ -84,15 +83,16 @@ def _agreement(rubric: str, judgements: list[Judgement], gold: Mapping[str, Any]
         said = f"some judgements{under} are rankings, and {odd.labeler} says {text_of(odd.value)[:40]!r} of item {odd.item}"
         raise BadInput(said, "rank with ties and failures: [['a', 'b']] and {ranked: ['a'], failed: ['b']}")
     whole = judgements
+    pairs: dict[str, Pair] = {}
     if ranked:
-        judgements, gold = as_pairs(ranked), _paired(gold)
+        judgements, pairs = as_pairs(ranked)
+        gold = _paired(gold)
     _refuse(judgements, under)
     table = table_of(judgements)
     measured = _level(table, level, under)
     heard = others(table, scored=measured != "nominal")
     found = labelers(table, heard, gold)
-    source = {each: n for n, each in enumerate(dict.fromkeys(_source(item) for item in table.items))}
-    group = np.array([source[_source(item)] for item in table.items], dtype=np.int64) if ranked else None
+    group = _groups([pairs[item].item for item in table.items]) if ranked else None
     levels: tuple[Level, ...] = LEVELS if table.number is not None and len(table.values) > 2 else ("nominal",)
     equal = table.counts.sum(1)
     values = _values(table, heard)
@@ -110,7 +110,7 @@ def _agreement(rubric: str, judgements: list[Judgement], gold: Mapping[str, Any]
         values=values,
         doubtful=majority(table).tied if measured == "nominal" else (),
         gold=_by_gold(table, heard, gold) if measured == "nominal" else {},
-        strengths=_strengths(table) if ranked else (),
+        strengths=_strengths(table, pairs) if ranked else (),
     )
 
 
@@ -139,12 +139,14 @@ def _level(table: Table, level: str | None, under: str) -> Level:
 
 def _paired(gold: Mapping[str, Any]) -> dict[str, Any]:
     """Right rankings as the right values of their pairs."""
-    return {each.item: each.value for each in as_pairs([Judgement(item, "gold", "", value, "") for item, value in gold.items()])}
+    right, _ = as_pairs([Judgement(item, "gold", "", value, "") for item, value in gold.items()])
+    return {each.item: each.value for each in right}
 
 
-def _source(pair: str) -> str:
-    """The item that a pair is of."""
-    return pair.rpartition(": ")[0]
+def _groups(sources: Sequence[str]) -> Whole:
+    """(I,): the pairs of one item have one number."""
+    number = {each: n for n, each in enumerate(dict.fromkeys(sources))}
+    return np.array([number[each] for each in sources], dtype=np.int64)
 
 
 def _values(table: Table, heard: Others) -> dict[str, Any]:
@@ -168,27 +170,28 @@ def _by_gold(table: Table, heard: Others, gold: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _strengths(table: Table) -> tuple[Strength, ...]:
-    """Of names that stand in more than one item, the strongest first: what a name stands for there is compared throughout."""
-    pairs = [tuple(item.rpartition(": ")[2].split(" / ", 1)) for item in table.items]
+def _strengths(table: Table, pairs: Mapping[str, Pair]) -> tuple[Strength, ...]:
+    """Of names that all stand in more than one item, the strongest first: what a name stands for is compared throughout."""
     sources: dict[str, set[str]] = {}
-    for item, pair in zip(table.items, pairs, strict=True):
-        for name in pair:
-            sources.setdefault(name, set()).add(_source(item))
+    for pair in pairs.values():
+        for name in (pair.name, pair.other):
+            sources.setdefault(name, set()).add(pair.item)
     names = sorted(name for name, own in sources.items() if len(own) > 1)
     if len(names) < 2 or len(names) < len(sources):
         return ()
     place = {name: m for m, name in enumerate(names)}
     wins, ties = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     for n, k in zip(table.item, table.value, strict=True):
-        one, other = (place[name] for name in pairs[n])
-        value = table.values[k]
-        if value == TIED:
-            ties[one, other] += 1
-            ties[other, one] += 1
-        else:
-            better = place[value]
-            wins[better, one + other - better] += 1
+        pair = pairs[table.items[n]]
+        one, other = place[pair.name], place[pair.other]
+        match table.values[k]:
+            case "yes":
+                wins[one, other] += 1
+            case "no":
+                wins[other, one] += 1
+            case _:
+                ties[one, other] += 1
+                ties[other, one] += 1
     fit = bradley_terry(wins, ties, names=names)
     found = [Strength(name, float(fit.log[m]), float(fit.low[m]), float(fit.high[m])) for m, name in enumerate(names)]
     return tuple(sorted(found, key=lambda each: -each.value))

@@ -1,7 +1,7 @@
 """What Argilla and Label Studio export, as rows of judgements: item, labeler, value, rubric (the question), at.
 
 Argilla's records have `fields` and `responses`, which is {question: [{value, user_id}]}, or of its first edition
-[{user_id, values: {question: {value}}, status}]. Label Studio's tasks have `data` and `annotations`, whose `result` has a region
+[{user_id, values: {question: {value}}, status}]; flat, they have a column `question.responses` and its `.users`. Label Studio's tasks have `data` and `annotations`, whose `result` has a region
 for each question. Drafts, discarded responses and skipped tasks are no judgements.
 """
 
@@ -14,6 +14,8 @@ from tuneladder.errors import BadInput
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import Row
 
+UNNAMED = "unnamed"  # whoever the export does not tell
+_FLAT = ".responses"
 # what a region of each type holds its answer under, in Label Studio
 _ANSWERS = {"choices": "choices", "rating": "rating", "number": "number", "pairwise": "selected", "ranker": "ranker"}
 
@@ -25,6 +27,8 @@ def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row]]:
         tool, found = "Label Studio", [row for number, task in enumerate(rows, start=1) for row in _label_studio(task, number)]
     elif "responses" in first and ("fields" in first or isinstance(first["responses"], list | Mapping)):
         tool, found = "Argilla", [row for number, record in enumerate(rows, start=1) for row in _argilla(record, number)]
+    elif any(name.endswith(_FLAT) for name in first):
+        tool, found = "Argilla", [row for number, record in enumerate(rows, start=1) for row in _flat(record, number)]
     else:
         return "", list(rows)
     if not found:
@@ -51,9 +55,21 @@ def _argilla(record: Row, number: int) -> Iterator[Row]:
     for question, answer, value in listed:
         if answer.get("status", "submitted") != "submitted" or value is None:
             continue
-        labeler = text_of(answer.get("user_id")) or "unnamed"
+        labeler = text_of(answer.get("user_id")) or UNNAMED
         at = text_of(answer.get("inserted_at") or "")
         yield {"item": item, "labeler": labeler, "value": _ranked(value), "rubric": question, "at": at}
+
+
+def _flat(record: Row, number: int) -> Iterator[Row]:
+    item = text_of(record.get("id") or number)
+    for column, values in record.items():
+        if not column.endswith(_FLAT) or not isinstance(values, list):
+            continue
+        users, states = (record.get(f"{column}.{more}") or [None] * len(values) for more in ("users", "status"))
+        for value, user, state in zip(values, users, states, strict=False):
+            if value is not None and state in (None, "submitted"):
+                labeler = text_of(user) or UNNAMED
+                yield {"item": item, "labeler": labeler, "value": _ranked(value), "rubric": column.removesuffix(_FLAT), "at": ""}
 
 
 def _ranked(value: Any) -> Any:
@@ -82,4 +98,4 @@ def _label_studio(task: Row, number: int) -> Iterator[Row]:
                 value = next(iter(value.values()), [])
             at = text_of(annotation.get("created_at") or "")
             question = text_of(region.get("from_name") or key)
-            yield {"item": item, "labeler": labeler or "unnamed", "value": value, "rubric": question, "at": at}
+            yield {"item": item, "labeler": labeler or UNNAMED, "value": value, "rubric": question, "at": at}

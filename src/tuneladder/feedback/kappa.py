@@ -34,14 +34,12 @@ def pairwise(table: Table, *, at_least: int = 10) -> float | None:
     """The mean of Cohen's kappa over the pairs of labelers that share so many items, each weighed by how many; None of no pair."""
     where = np.full((len(table.labelers), len(table.items)), -1, dtype=np.int64)
     where[table.labeler, table.item] = table.value
+    judged = (where >= 0).astype(np.float64)
+    shared = np.triu(judged @ judged.T, k=1)
     total = weight = 0.0
-    for at, own in enumerate(where):
-        mine = own >= 0
-        for other in where[at + 1 :]:
-            both = mine & (other >= 0)
-            if (shared := int(both.sum())) < at_least:
-                continue
-            found = cohen(own[both], other[both])
-            if found == found:
-                total, weight = total + shared * found, weight + shared
-    return total / weight if weight else None
+    for one, other in np.argwhere(shared >= at_least):
+        both = (where[one] >= 0) & (where[other] >= 0)
+        found = cohen(where[one, both], where[other, both])
+        if found == found:
+            total, weight = total + shared[one, other] * found, weight + shared[one, other]
+    return float(total / weight) if weight else None

@@ -12,8 +12,7 @@ import numpy as np
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.aggregate import means
-from tuneladder.feedback.rankings import Ranking, is_ranking, pairs_said, ranking_of
-from tuneladder.feedback.rubric import FAILED, TIED
+from tuneladder.feedback.rankings import FAILED, TIED, Ranking, is_ranking, pairs_said, ranking_of
 from tuneladder.feedback.table import is_number, table_of
 from tuneladder.store import writing
 from tuneladder.task.comparisons import prompt_of, rows_of

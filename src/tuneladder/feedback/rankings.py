@@ -8,11 +8,12 @@ from itertools import combinations
 from typing import Any
 
 from tuneladder.errors import BadInput
+from tuneladder.store import digest
 from tuneladder.task.formats import list_of, text_of
 from tuneladder.types import Judgement
 
 HINT = "a ranking is a list, best first, ties as lists within: ['b', ['a', 'c']]; failures: {ranked: [...], failed: ['d']}"
-BETWEEN = " / "  # stands between the names of a pair, in the item that it is
+TIED, FAILED = "tie", "fail"  # what may be said of any two: neither is better, or neither will do
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class Ranking:
     @property
     def names(self) -> tuple[str, ...]:
         return (*(name for place in self.places for name in place), *self.failed)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two of an item's answers, of which is asked whether the first is better."""
+
+    item: str
+    name: str
+    other: str
 
 
 def is_ranking(value: Any) -> bool:
@@ -44,6 +54,8 @@ def ranking_of(value: Any, where: str = "the ranking") -> Ranking:
     found = Ranking(tuple(place for place in places if place), tuple(map(text_of, fails)))
     if twice := next((name for at, name in enumerate(found.names) if name in found.names[:at]), None):
         raise BadInput(f"{where}: '{twice}' is ranked twice", HINT)
+    if odd := next((name for name in found.names if name in (TIED, FAILED)), None):
+        raise BadInput(f"{where}: an answer is called '{odd}'", f"{HINT}; give the answer another name")
     if len(found.names) < 2:
         raise BadInput(f"{where}: one answer cannot be ranked", "rank two or more")
     return found
@@ -60,11 +72,17 @@ def pairs_said(ranking: Ranking) -> Iterator[tuple[str, str, float]]:
         yield one, other, 0.5 if height[one] == height[other] else float(height[one] > height[other])
 
 
-def as_pairs(judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Each ranking as judgements of its pairs, whose value is the better name or `tie`: what agreement is measured on."""
-    found = []
+def as_pairs(judgements: Sequence[Judgement]) -> tuple[list[Judgement], dict[str, Pair]]:
+    """Each ranking as judgements of its pairs, `yes`, `no` or `tie`, and what pair each of their items is: what agreement is measured
+    on. Which name of a pair is asked for is drawn by its digest, so that neither answer is likelier before anybody has spoken."""
+    said: list[Judgement] = []
+    pairs: dict[str, Pair] = {}
     for each in judgements:
         for one, other, better in pairs_said(ranking_of(each.value, f"{each.labeler} on item {each.item}")):
-            value = "tie" if better == 0.5 else one if better else other
-            found.append(replace(each, item=f"{each.item}: {one}{BETWEEN}{other}", value=value))
-    return found
+            turned = digest(each.item, one) > digest(each.item, other)
+            pair = Pair(each.item, other, one) if turned else Pair(each.item, one, other)
+            item = f"{each.item}: {pair.name} over {pair.other}"
+            pairs[item] = pair
+            value = TIED if better == 0.5 else "yes" if bool(better) != turned else "no"
+            said.append(replace(each, item=item, value=value))
+    return said, pairs

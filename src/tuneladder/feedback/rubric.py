@@ -10,14 +10,12 @@ from typing import Any, Literal, get_args
 import yaml
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.feedback.rankings import ranking_of
+from tuneladder.feedback.rankings import FAILED, TIED, ranking_of
 from tuneladder.store import digest, write_json
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
 Asks = Literal["score", "choose", "rank", "label"]
-TIED, FAILED = "tie", "fail"  # what may be said of any two: neither is better, or neither will do
-
 _KEYS = ("name", "criteria")
 _CRITERION = ("name", "asks", "means", "values", "examples")
 _EXAMPLE = ("text", "value", "why")
