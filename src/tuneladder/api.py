@@ -432,12 +432,13 @@ def examine(
     chat: bool = False,
     seed: int = 0,
 ) -> Examination:
-    """A variant by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the hub, or one suite from the file
+    """A variant by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the hub, or one from the file
     `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject, `shots` shows so many.
 
-    A suite asks in its own words, as plain text or, for a `chat` and at an endpoint, by the model's chat template; the prompt that a
+    A suite asks in its own words: as plain text or, for a `chat` and at an endpoint, by the chat template. The prompt that a
     rung was made with is left aside. Raises BadInput before any model is opened where the rows make no such questions.
     """
+    suites = [name.strip() for name in suites]
     if (data or shots_data) and len(suites) != 1:
         raise BadInput(f"{data or shots_data} is given for {len(suites)} suites", "name one suite for each file")
     if twice := next((name for at, name in enumerate(suites) if name in suites[:at]), None):

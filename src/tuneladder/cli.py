@@ -630,14 +630,17 @@ def _show_examination(found: Examination) -> None:
     page = Console(highlight=False)
     for at, own in enumerate(found.suites):
         asked = f"{say.count(own.prompt.shots, 'shot')}, template {own.prompt.template}, prompts {own.prompt.digest}"
-        page.print(f"{chr(10) if at else ''}{own.suite}", markup=False, style="bold", end="")
+        if at:
+            page.print()
+        page.print(own.suite, markup=False, style="bold", end="")
         page.print(f"  {own.data}; {asked}", markup=False, style="dim", soft_wrap=True)
         for name, score in own.scores.items():
             _show_score(page, name, score)
         for name, score in own.macro.items():
             _show_score(page, f"{name}, mean of {say.count(len(own.subjects), 'subject')}", score)
         for subject, scores in own.subjects.items():
-            _show_score(page, f"  {subject}", *scores.values())
+            for name, score in scores.items():
+                _show_score(page, f"  {subject}" if len(scores) == 1 else f"  {subject}, {name}", score)
         for note in own.notes:
             talk.print(f"note: {note}", markup=False, soft_wrap=True)
         page.print(
@@ -648,10 +651,9 @@ def _show_examination(found: Examination) -> None:
         _show_score(page, f"{name}, mean of its parts", score)
 
 
-def _show_score(page: Console, name: str, score: Score, *others: Score) -> None:
-    more = "".join(f"  {other.value:.4f}" for other in others)
+def _show_score(page: Console, name: str, score: Score) -> None:
     page.print(
-        f"{name:<40} {score.value:.4f}{more}  ({score.low:.4f} to {score.high:.4f}, {score.count:,} rows, {score.interval})",
+        f"{name:<40} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count:,} rows, {score.interval})",
         markup=False,
         soft_wrap=True,
     )

@@ -30,7 +30,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Examined:
-    """A variant by a suite. `scores` are over all rows alike (the micro average), `subjects` over those of each subject, and `macro`
+    """A variant by a suite. `scores` are over all rows alike (the micro average), `subjects` over those of each one, and `macro`
     is the subjects' mean, where there are several. `answers` are those of the first figure."""
 
     suite: str

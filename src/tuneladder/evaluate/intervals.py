@@ -48,11 +48,11 @@ def mean_of_parts(
     drawn = np.zeros(resamples)
     value = 0.0
     for number, part in enumerate(parts):
-        weights = list(_weights(len(part[0][0]), seed + number, resamples))
-        for statistics, combine in part:
-            share = 1 / len(part) / len(parts)
-            value += share * float(combine(statistics.sum(0, keepdims=True))[0])
-            drawn += share * np.concatenate([combine(block @ statistics) for block in weights])
+        share = 1 / len(part) / len(parts)
+        value += share * sum(float(combine(statistics.sum(0, keepdims=True))[0]) for statistics, combine in part)
+        blocks = _weights(len(part[0][0]), seed + number, resamples)
+        own = [np.stack([combine(block @ statistics) for statistics, combine in part]).sum(0) for block in blocks]
+        drawn += share * np.concatenate(own)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return value, float(low), float(high)
 

@@ -26,8 +26,8 @@ class Questions:
 
 
 def questions_of(suite: Suite, *, data: str = "", shown: str = "", rows: int = 0, shots: int | None = None) -> Questions:
-    """The questions of a suite: of its own source or of the file `data`, the first `rows` of each subject, each after `shots` of its
-    own subject, of its own source or of the file `shown`.
+    """The questions of a suite, of its own source or of the file `data`: the first `rows` of each subject, each after `shots` of
+    its own subject, which come from the suite's source of shots or from the file `shown`.
 
     Raises BadInput for rows that make no question, that have no gold answer, or an id twice, and for shots that are not there.
     """

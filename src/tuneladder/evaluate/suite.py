@@ -144,7 +144,7 @@ def gold(row: Row, options: Sequence[str], *columns: str, letters: Sequence[str]
     if named in ("", "-1"):
         raise BadInput(f"its gold answer is missing ({' or '.join(columns)} is {named!r})", "hidden answers cannot be marked")
     letters = letters or [chr(ord("A") + at) for at in range(len(options))]
-    if isinstance(given, int) and int(given) < len(options):  # a place even where the options are numbers; true is 1
+    if isinstance(given, int) and 0 <= given < len(options):  # a place even where the options are numbers; true is 1
         return options[int(given)]
     for found in (options, letters):
         if named in found:
@@ -197,7 +197,7 @@ def _shares(scores: Sequence[float]) -> list[float]:
 
 
 def f1_of(label: str) -> Metric:
-    """F1 of one answer against all others, as scikit-learn's f1_score with that `pos_label`; 0 where it is neither true nor said."""
+    """F1 of one answer against all others, as scikit-learn's f1_score with that `pos_label`; 0 where nothing is true or said."""
 
     def statistics(answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> Array:
         """(rows, 3): right, true and said."""

@@ -1,4 +1,4 @@
-"""SQuAD's F1 (arXiv:1606.05250): of the words that answer and reference share, capitals, punctuation and articles left out; the best
+"""SQuAD's F1 (arXiv:1606.05250): of the words that answer and reference share, but capitals, punctuation and articles; the best
 over a row's references, and its mean over the rows. Where either has no words left it is whether both have none."""
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 
 from tuneladder.evaluate.suite import ACCURACY, ACCURACY_BY_LENGTH, Source, Suite, asked, cell, gold, text
+from tuneladder.task.formats import text_of
 from tuneladder.task.read import Row
 from tuneladder.types import Example
 
 
 def example(row: Row) -> Example:
-    options = [_plain(text({"ending": ending}, "ending")) for ending in cell(row, "endings")]
+    options = [_plain(text_of(ending)) for ending in cell(row, "endings")]
     return asked(_plain(_scene(row)), options, gold(row, options, "label"))
 
 

@@ -1,5 +1,5 @@
-"""SuperGLUE (arXiv:1905.00537): eight harder tasks about texts, on validation, whose answers are public. Asked as lm-eval's tasks of
-these names; `wsc`'s text is taken as it stands, where lm-eval mends the blanks around its punctuation.
+"""SuperGLUE (arXiv:1905.00537): eight harder tasks about texts, on validation, whose answers are public. Asked as
+lm-eval's tasks of these names; `wsc`'s text is taken as it stands, where lm-eval mends the blanks around its punctuation.
 
 CB is known by macro-F1 and accuracy, MultiRC by F1 over all its answers and accuracy, ReCoRD by SQuAD's exact match and F1, the
 others by accuracy. The average is the mean over the parts of the mean of each one's figures.
