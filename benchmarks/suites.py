@@ -7,10 +7,11 @@ about the lengths that the suites' own have:
     mmlu       items of four subjects, 40 to 120 words with their choices, after five shots of their subject
     hellaswag  items of 40 to 90 words with four endings of 12 to 32
 
-For each: both sides in fp32 on the first `--theirs` items, their answers compared; lm-eval's batch sizes and attentions in the dtype
-that we choose here, its best kept; then its best and ours in turn, each run in a process of its own. lm-eval, whose seconds grow
-evenly with the items, is timed on the first `--theirs` of them and ours on all. Of lm-eval only the log-probabilities are timed, of ours
-the prompts and the marks too; neither opens its model or reads its files in that time. Both get a call on a few items first.
+For each: both sides in fp32 on the first `--theirs` items, their answers compared; lm-eval's batch sizes and attentions in the
+dtype that we choose here, its best kept; then its best and ours in turn, each run in a process of its own. lm-eval, whose seconds
+grow evenly with the items, is timed on the first `--theirs` of them and ours on all. Of lm-eval only the log-probabilities are
+timed, of ours the prompts and the marks too; neither opens its model or reads its files in that time. Both get a call on a few
+items first.
 
 Raw figures go to benchmarks/results/suites.json. `python benchmarks/suites.py --tiny --pairs 1 --items 16 --theirs 8 --grid 8` is a
 rehearsal on two narrow layers.
