@@ -57,7 +57,10 @@ def build(folder: Path, family: str, shape: str) -> None:
     each = layers // 2 if family == "seq2seq" else layers
     base = from_shape("drawn", {"family": family, "layers": each, "context": 512, **own})
     torch.manual_seed(0)
-    model = skeleton(config_of(base), base.family).to_empty(device="cpu")
+    config = config_of(base)
+    config.pad_token_id, config.eos_token_id, config.decoder_start_token_id = 0, 1, 0
+    model = skeleton(config, base.family).to_empty(device="cpu")
+    model.tie_weights()  # which the empty tensors no longer are
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.02)
     names = ["<pad>", "</s>", "<unk>", *(f"w{at}" for at in range(vocabulary - 3))]
