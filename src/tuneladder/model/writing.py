@@ -16,6 +16,7 @@ import torch
 from tuneladder.errors import BadInput
 from tuneladder.model import held
 from tuneladder.model.rows import reading
+from tuneladder.model.worn import wearing
 from tuneladder.store import digest
 from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding
@@ -249,13 +250,16 @@ class Holding:
     a row that has ended leaves at once.
 
     `start` is the length of what all prompts begin with and `shared` what the model holds of it; `tokens` is how many
-    are read at once.
+    are read at once, and `wear` what each row wears (see `worn.py`), if anything.
     """
 
     leave_at = 1.0
 
-    def __init__(self, model: Any, *, start: int, shared: dict[int, held.Pair] | None, tokens: int) -> None:
+    def __init__(
+        self, model: Any, *, start: int, shared: dict[int, held.Pair] | None, tokens: int, wear: Sequence[str] = ()
+    ) -> None:
         self._model = model
+        self._wear = list(wear)
         self._start = start
         self._shared = shared
         self._tokens = tokens
@@ -273,7 +277,7 @@ class Holding:
                 last += 1
             lengths = self._ends[first:last]
             own = held.reading(lengths, shared=self._shared, store=self._store, first=first)
-            with reading(self._model, torch.tensor(lengths).cumsum(0) - 1):
+            with wearing(self._wear[first:last], lengths), reading(self._model, torch.tensor(lengths).cumsum(0) - 1):
                 logits.append(held.read(self._model, rows[first:last], own, positions=None, skip=self._start))
             first = last
         return torch.cat(logits)
@@ -281,16 +285,19 @@ class Holding:
     def spread(self, samples: int) -> None:
         self._store.spread(samples)
         self._ends = [end for end in self._ends for _ in range(samples)]
+        self._wear = [name for name in self._wear for _ in range(samples)]
 
     def follow(self, tokens: Sequence[int]) -> torch.Tensor:
         own = held.following(self._store, self._ends, shared=self._shared)
         positions_1B = torch.tensor([self._ends]) + self._start
         self._ends = [end + 1 for end in self._ends]
-        return held.read(self._model, [[token] for token in tokens], own, positions=positions_1B)[0]
+        with wearing(self._wear, [1] * len(tokens)):
+            return held.read(self._model, [[token] for token in tokens], own, positions=positions_1B)[0]
 
     def keep(self, order: Sequence[int]) -> None:
         self._store.keep(order)
         self._ends = [self._ends[row] for row in order]
+        self._wear = [self._wear[row] for row in order] if self._wear else []
 
 
 def _choose(logits_BV: torch.Tensor, said_BV: torch.Tensor | None, rows: Sequence[_Row], decoding: Decoding) -> torch.Tensor:
