@@ -107,6 +107,9 @@ def facts(given: Recipe) -> dict[str, Any]:
 # a text's rows, of which several read the same
 ASKED = {"task__kind": "generate", "task__input": "group", "task__target": "other"}
 
+# rows that bring their own options
+CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options": ["text", "label"]}
+
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
     "name": ({"name": "other"}, "name"),
@@ -118,6 +121,8 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.references": ({**ASKED, "task__references": "together"}, "task"),
     "task.multi_label": ({"task__target": "several", "task__multi_label": True}, "task"),
     "task.separator": ({"task__target": "tags", "task__separator": " & "}, "task"),
+    "task.options": ({**CHOSEN, "task__options": ["text", "other"]}, "task"),
+    "task.normalise": ({**CHOSEN, "task__normalise": "tokens"}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
     "task.also": ({"task__also": ["pearson"]}, "task"),
     "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
@@ -140,6 +145,8 @@ CHANGES: dict[str, tuple[Given, str]] = {
 
 # and what stands there before the change, where that is more than the small recipe
 BEFORE: dict[str, Given] = {
+    "task.options": CHOSEN,
+    "task.normalise": CHOSEN,
     "task.references": ASKED,
     "task.multi_label": {"task__target": "several"},
     "task.separator": {"task__target": "tags"},

@@ -150,7 +150,8 @@ class Prompt:
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
     on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag
     for each word of the row, `labels` a set of labels; with `think` the model reasons before it answers; of `vote` samples the
-    answer that most give counts.
+    answer that most give counts. Options that each row brings are ranked by their log-probability for each character, byte or token
+    of theirs, as `normalise` says, and are shown where an answer is written or thought about: a template may use `options` too.
     """
 
     template: str = "{{ input }}"
@@ -163,6 +164,7 @@ class Prompt:
     vote: int = 1
     calibrate: bool = False
     think: Thought | None = None
+    normalise: Literal["none", "characters", "bytes", "tokens"] = "none"
 
 
 @dataclass(frozen=True)
@@ -421,6 +423,15 @@ class Streamer(Protocol):
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
         """The first text that `generate` gives for this ask, in pieces as they are written."""
+        ...
+
+
+@runtime_checkable
+class Sizer(Protocol):
+    """An engine that can also say how long what it ranks is."""
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """The tokens of each ending of each ask whose log-probabilities `score` adds up."""
         ...
 
 

@@ -24,6 +24,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[str, Measurement]:
     """Measured on `split`: of a classification `majority`, or `frequent_set` where rows have several labels, and `tfidf`, learned
     from train, of several labels one against the rest; where words are tagged, `frequent_tag`;
+    of a choice `longest` and `frequent_place`, the longest of a row's options and the one where the right one mostly stands in train;
     of generation `lead` and `copy`, which say the input's first sentence and the input; nothing for another kind of task.
 
     `tfidf` is left out where train has a single label or no words to count. Its rows count as the task's weights say.
@@ -34,6 +35,8 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
             "lead": _said(task, examples, _lead, "first sentence", seed),
             "copy": _said(task, examples, lambda text: text, "the input", seed),
         }
+    if task.kind == "choose" and not task.labels and train and examples:
+        return _placed(task, train, examples, seed)
     if task.kind not in ("classify", "tag") or not train or not examples:
         return {}
     if task.kind == "tag":
@@ -46,6 +49,21 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
     found = {name: mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)}
     if len(counts) > 1 and (tfidf := _tfidf(task, train, examples, seed)):
         found["tfidf"] = tfidf
+    return found
+
+
+def _placed(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> dict[str, Measurement]:
+    """What the options give away without their question."""
+    common = int(_commonest(Counter(str(example.options.index(example.references[0])) for example in train)))
+    ways: dict[str, tuple[str, Callable[[tuple[str, ...]], str]]] = {
+        "longest": ("longest option", lambda options: max(options, key=len)),
+        "frequent_place": ("most frequent place", lambda options: options[min(common, len(options) - 1)]),
+    }
+    found = {}
+    for name, (engine, take) in ways.items():
+        start = time.perf_counter()
+        answers = [Answer(take(example.options)) for example in examples]
+        found[name] = mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)
     return found
 
 

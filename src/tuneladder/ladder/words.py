@@ -32,6 +32,8 @@ BASELINES = {
     "tfidf": "TF-IDF with logistic regression",
     "frequent_set": "the most frequent set of labels",
     "frequent_tag": "the most frequent tag of each word",
+    "longest": "the longest option",
+    "frequent_place": "the option where the right one mostly stands",
     "ngram": "an order-5 n-gram",
     "lead": "the input's first sentence",
     "copy": "the input itself",

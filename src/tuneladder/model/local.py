@@ -151,6 +151,10 @@ class LocalEngine:
         self.calls.read_tokens += tokens
         return scores
 
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """See `types.Sizer`."""
+        return [[sum(row.learn) for row in group] for group in self._endings(asks, endings)]
+
     def read(self, texts: Sequence[str]) -> list[float]:
         """Natural log-probability of each whole text, read after BOS (or the end of the text before it, where there is no BOS).
 

@@ -197,6 +197,10 @@ class Seq2seqEngine:
         self.calls.read_tokens += sum(max(0, len(ending) - 1) for group in groups for ending in group)
         return scores
 
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """See `types.Sizer`."""
+        return [[len(ending) for ending in group] for group in self._endings(endings)]
+
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         """(N, width) float32: the mean of the encoder's last layer over the tokens of each ask, rendered as for an answer."""
         sources = self._sources(asks)

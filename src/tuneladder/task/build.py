@@ -12,7 +12,7 @@ from tuneladder.task.formats import Format, check_columns, holds, is_template, l
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.multi_label import gathered, hold_lists, joined, name_sets, rarest, separator_of, to_labelled
-from tuneladder.task.options import with_options
+from tuneladder.task.options import Choosing, choosing, with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.task.tagging import metric_of, tag_words, to_tagged
@@ -30,6 +30,7 @@ METRICS = {
 SETS_METRIC = "micro_f1"  # of rows with several labels: a macro-F1 of rare ones jumps with a row
 SPLITS = ("train", "dev", "test")
 LENGTHS = {"classify": 16, "tag": 256, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+NORMALISED = ("characters", "bytes", "tokens", "none")
 LONGEST = 256  # of several labels or tags, however long those of train are
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
@@ -64,6 +65,8 @@ def build(
     multi_label: bool | None = None,
     separator: str | None = None,
     labels: Mapping[Any, str] | Sequence[Any] | None = None,
+    options: str | Sequence[str] | None = None,
+    normalise: str | None = None,
     metric: str | None = None,
     also: Sequence[str] = (),
     instruction: str | None = None,
@@ -80,7 +83,9 @@ def build(
     `data` is a file, a hub id, {train, dev, test} of these, or {hub, subset, revision}. A missing test split is 20 % of the
     rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
     that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
-    values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
+    values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from the column or columns `options`, or
+    from those that are called so (task/options.py), and ranks them by their log-probability for each of what `normalise` names:
+    `characters`, unless it says `bytes`, `tokens` or `none`.
     `target` may differ by split: {train, dev, test}. `multi_label`: a row of a classification has several labels or none, parted by
     `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
     column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the
@@ -93,9 +98,12 @@ def build(
         raise unknown("kind of task", kind, get_args(Kind))
     check_asked(kind, rows, template, templates)
     _check_answers(target, references, kind, multi_label, separator)
+    _check_choice(kind, options, normalise, labels)
     if class_weights is not None and kind != "classify":
         raise BadInput(f"class_weights weigh the rows of a classification, and this task is of kind {kind}", "leave them out")
-    read = read_examples(data, kind=kind, input=input, target=target, multi_label=multi_label, separator=separator)
+    read = read_examples(
+        data, kind=kind, input=input, target=target, multi_label=multi_label, separator=separator, options=options
+    )
     examples, notes, several = read.examples, list(read.notes), read.multi_label
     if kind == "tag":
         examples, words = tag_words(examples, labels)
@@ -139,13 +147,16 @@ def build(
     if kind == "tag" or several:  # what was never taught to end should not write on and on
         longest = max(len(example.references[0]) for example in split.train)
         decoding = decoding or Decoding(max_new_tokens=min(LONGEST, 8 + longest), seed=seed)
+    prompt = prompt_of(
+        kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several
+    )
+    if kind == "choose" and not words.words:
+        prompt = replace(prompt, normalise=normalise or "characters")  # type: ignore[arg-type]  # one of NORMALISED
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
         examples=split,
-        prompt=prompt_of(
-            kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several
-        ),
+        prompt=prompt,
         labels=words.words,
         weights=weights,
         metric=metric or (metric_of(words.words) if kind == "tag" else SETS_METRIC if several else METRICS[kind]),
@@ -178,6 +189,7 @@ def read_examples(
     name: str = "",
     multi_label: bool | None = None,
     separator: str | None = None,
+    options: str | Sequence[str] | None = None,
 ) -> Read:
     """The rows of a data set as examples of a kind of task. `where` is a Jinja expression that a row must satisfy; `name` stands
     before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
@@ -194,6 +206,10 @@ def read_examples(
     several, parted = _sets(found, formats, kind, True if flags else multi_label, separator)
     if several and not flags:
         notes.append("a row may have several labels: " + (f"a text with {parted!r} between them" if parted else "a list"))
+    own_options = choosing(found, formats, places, options) if kind == "choose" else None
+    if own_options:
+        counted = ", answers count them from 1" if own_options.first else ""
+        notes.append(f"chosen from: {', '.join(f'`{column}`' for column in own_options.columns)}{counted}")
     examples: dict[str, list[Example]] = {}
     empty = 0
     for part, part_rows in found.items():
@@ -207,7 +223,7 @@ def read_examples(
         if several:
             made = [to_labelled(formats[part], row, id, parted) for id, row in numbered]
         else:
-            made = [_example(formats[part], row, id, kind) for id, row in numbered]
+            made = [_example(formats[part], row, id, kind, own_options) for id, row in numbered]
         kept = [example for example in made if example]
         if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
             notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
@@ -265,7 +281,7 @@ def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None,
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadInput(f"rows: {split} is {count!r}", "a whole number, 1 or more")
     if template is not None:
-        check_template(template)
+        check_template(template, also=("options",) if kind == "choose" else ())
     if templates is not None:
         if template is not None:
             raise BadInput("`template` and `templates` are both given", "keep one of them: dev and test are asked by the first")
@@ -305,6 +321,19 @@ def _check_answers(
         raise unknown("way to take references", references, ("apart", "together"))
     if references == "together" and kind in ("classify", "tag", "choose"):
         raise BadInput(f"references: together, but a row of kind {kind} has one right answer", "leave `references` out")
+
+
+def _check_choice(kind: str, options: Any, normalise: str | None, labels: Any) -> None:
+    """Raises BadInput for settings of a choice that the task does not make, before any data is read."""
+    for name, given in {"options": options, "normalise": normalise}.items():
+        if given is not None and kind != "choose":
+            raise BadInput(f"{name} is of questions whose rows bring their own options, and this task is of kind {kind}", "kind: choose")
+        if given is not None and labels is not None:
+            raise BadInput(f"`labels` are the options of every row, and {name} is given", "leave one of them out")
+    if normalise is not None and normalise not in NORMALISED:
+        raise unknown("length to normalise by", normalise, NORMALISED)
+    if options is not None and not isinstance(options, str) and (len(options) < 2 or not all(isinstance(o, str) for o in options)):
+        raise BadInput(f"options is {list(options)!r}", "the column that lists them, or a list of two or more columns")
 
 
 def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
@@ -400,18 +429,19 @@ def _words(examples: Mapping[str, list[Example]], kind: str, labels: Mapping[Any
         )
     if kind == "choose" and bare:
         raise BadInput(
-            f"row {bare.id} has no options to choose from", "put them in a column `options`, or set `labels` for all rows"
+            f"row {bare.id} has no options to choose from",
+            "name their column or columns with `options`, or set `labels` for all rows",
         )
     return Words((), {}, ())
 
 
-def _example(format: Format, row: Row, id: str, kind: str) -> Example | None:
+def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing | None) -> Example | None:
     if kind == "tag":
         return to_tagged(format, row, id)
     example = to_example(format, row, id)
     if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
         return None
-    return with_options(example, row) if kind == "choose" else example
+    return with_options(example, row, own_options) if own_options else example
 
 
 def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:

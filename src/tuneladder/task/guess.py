@@ -11,6 +11,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.task.build import METRICS, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
+from tuneladder.task.options import answered_by, options_in
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
@@ -25,6 +26,9 @@ READINGS = 4
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
 _SETS = ("labels", "label", "tags", "categories", "topics", "genres", "emotions", "category", "classes", "keywords")
 _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
+_RIGHT = ("answer", "answerkey", "answer_key", "label", "gold", "correct", "correct_answer", "cop", "target", "answer_idx")
+_CHOSEN_FOR = ("question", "question_stem", "ctx", "context", "goal", "premise", "sentence", "stem", "q", "query", "input", "text")
+_PASSAGES = ("context", "passage", "article", "story")
 _ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
 
 
@@ -74,7 +78,11 @@ def guess(
         return _text(path, column, characters=characters, why=why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
-    if format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
+    choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
+    if choice:
+        task |= {"kind": "choose", **choice}
+        length = _length(seen, choice["input"])
+    elif format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
         task["kind"] = kind or format.kind
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
         if format.name == "preference":
@@ -133,6 +141,28 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _choice(
+    rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None, why: list[str]
+) -> dict[str, Any] | None:
+    """What is read and learned of rows that bring their own options; None where no columns say that these do."""
+    columns = options_in(tuple(seen), rows)
+    free = [column for column in seen.values() if column.name not in columns and column.name != input]
+    free.sort(key=lambda column: _RIGHT.index(column.name.casefold()) if column.name.casefold() in _RIGHT else len(_RIGHT))
+    named = [target] if target else [column.name for column in free if column.filled]
+    right = next((name for name in named if columns and name in seen and answered_by(name, rows, columns)), None)
+    if right is None:
+        return None
+    texts = [column for column in free if column.name != right and not column.numbers and column.filled]
+    asked = _named(texts, _CHOSEN_FOR) or max(texts, key=lambda column: column.length, default=None)
+    if input is None and asked is not None:
+        passage = _named([column for column in texts if column is not asked], _PASSAGES)
+        input = f"{{{{ {passage.name} }}}}\n{{{{ {asked.name} }}}}" if passage and asked.name.isidentifier() else asked.name
+    if input is None:
+        return None
+    why.append(f"`{right}` says which of {', '.join(f'`{column}`' for column in columns)} is right, after `{input}`".replace("\n", " "))
+    return {"input": input, "target": right, "options": columns[0] if len(columns) == 1 else list(columns)}
 
 
 def _length(seen: Mapping[str, _Column], input: str) -> float:
