@@ -15,7 +15,8 @@ from tuneladder.task.leaks import read_text
 from tuneladder.task.options import options_in
 from tuneladder.types import Task
 
-THINGS = "river heron bridge mill parcel minister market goal battery phone order vote chip refund".split()
+THINGS = ("river", "heron", "bridge", "mill", "parcel", "minister", "market")
+THINGS += ("goal", "battery", "phone", "order", "vote", "chip", "refund")
 
 
 def questions(make: Any, count: int = 42) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -18,6 +19,7 @@ from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
 from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
+from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Engine, Example, Prompt, Sizer, Turn, Turns
 
@@ -50,7 +52,8 @@ def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | Non
         turns += [*asked, Turn("assistant", said)]
     own_turns = _filled(prompt, template, example)
     turns += _thinking(prompt, own_turns, reason) if prompt.think else own_turns
-    said_first = [prompt.system, prompt.instruction, *(turn.text for turn in example.turns if turn.role == "system")]
+    shape = f"JSON schema: {prompt.schema}" if prompt.schema else ""
+    said_first = [prompt.system, prompt.instruction, shape, *(turn.text for turn in example.turns if turn.role == "system")]
     system = "\n\n".join(text for text in said_first if text)
     return (*((Turn("system", system),) if system else ()), *turns)
 
@@ -93,13 +96,14 @@ def ask(
     return _written(engine, prompt, examples, asks, options)
 
 
-def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) -> str:
+def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, schema: str = "") -> str:
     """The answer in a text, "" where there is none.
 
     text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
     and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the empty one, as
     task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks
-    between; what is none of them, or was not written, is outside.
+    between; what is none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where
+    it has to be (task/record.py).
     """
     text = text.strip()
     if rule == "tags":
@@ -108,6 +112,8 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) 
         return " ".join(said + [OUTSIDE] * (words - len(said)))
     if rule == "labels":
         return read_labels(text, options)
+    if rule == "json":
+        return read_record(text, json.loads(schema))
     if rule == "text":
         return text
     if rule == "number":
@@ -142,7 +148,7 @@ def _thought(
     assert prompt.think
     rows = list(zip(examples, options, shots, strict=True))
     # what would end an answer does not end the reasoning
-    decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=())
+    decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=(), schema="")
     asks = [turns_of(prompt, example, shots=own) for example, _, own in rows]
     reasons = [(row, text.strip()) for row, texts in zip(rows, engine.generate(asks, decoding), strict=True) for text in texts]
     asks = [turns_of(prompt, example, shots=own, reason=text) for (example, _, own), text in reasons]
@@ -216,8 +222,11 @@ def _written(
     sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
     found = []
     for texts, own, words in zip(engine.generate(asks, decoding), options, sizes, strict=True):
-        elected = _elected([Answer(parse(text, prompt.parse, own, words=words), None, text) for text in texts])
-        found.append(elected if prompt.vote > 1 else replace(elected, confidence=None))
+        elected = _elected(
+            [Answer(parse(text, prompt.parse, own, words=words, schema=prompt.schema), None, text) for text in texts]
+        )
+        several = tuple(texts) if len(texts) > 1 else ()
+        found.append(elected if prompt.vote > 1 else replace(elected, confidence=None, samples=several))
     return found
 
 

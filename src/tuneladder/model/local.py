@@ -30,6 +30,7 @@ from tuneladder.model.batching import (
     side_by_side,
     still,
 )
+from tuneladder.model.constrained import Grammars
 from tuneladder.model.lanes import Lanes, alters, lanes_for, remembers
 from tuneladder.model.odds import Odds, odds_of
 from tuneladder.model.pieces import Piece, pieces_of
@@ -67,6 +68,7 @@ class LocalEngine:
         self.coder = coder
         self.calls = Calls()
         self._model = model
+        self._grammars = Grammars(coder)
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._trees: bool | None = None
         self._kept: int | None = None
@@ -89,11 +91,13 @@ class LocalEngine:
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
+        guide = self._grammars.of(decoding.schema) if decoding.schema else None
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
             own = [prompts[i] for i in batch]
-            return write(reader(), self.coder, own, decoding, stops, [self.coder.context - len(prompt) for prompt in own])
+            room = [self.coder.context - len(prompt) for prompt in own]
+            return write(reader(), self.coder, own, decoding, stops, room, guide=guide)
 
         with self._running() as lanes, self._reading(prompts, wide, decoding, lanes) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
@@ -116,8 +120,10 @@ class LocalEngine:
         self.calls.cut += row.cut > 0
         self.calls.read_tokens += len(row.ids)
         stops = decoding.stop + self.coder.stops(turns)
+        guide = self._grammars.of(decoding.schema) if decoding.schema else None
         with self._writing(row.ids, decoding) as reader:
-            pieces = stream(reader, self.coder, row.ids, decoding, stops, self.coder.context - len(row.ids))
+            room = self.coder.context - len(row.ids)
+            pieces = stream(reader, self.coder, row.ids, decoding, stops, room, guide=guide)
             yield from counted(pieces, self.calls)
 
     def rendered(self, turns: Turns) -> str:

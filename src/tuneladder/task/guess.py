@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.build import METRICS, SETS_METRIC
+from tuneladder.task.build import METRICS, RECORD_METRIC, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
 from tuneladder.task.options import answered_by, options_in
 from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.task.record import record_in
+from tuneladder.task.schema import guessed
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
 # an encoder reads both ways and classifies best for its size; what is written from something that was read suits a seq2seq, which
@@ -28,6 +30,12 @@ _SETS = ("labels", "label", "tags", "categories", "topics", "genres", "emotions"
 _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
 _RIGHT = ("answer", "answerkey", "answer_key", "label", "gold", "correct", "correct_answer", "cop", "target", "answer_idx")
 _CHOSEN_FOR = ("question", "question_stem", "ctx", "context", "goal", "premise", "sentence", "stem", "q", "query", "input", "text")
+_LANGUAGES = {
+    **{"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch"},
+    **{"ru": "Russian", "uk": "Ukrainian", "pl": "Polish", "cs": "Czech", "ro": "Romanian", "sv": "Swedish", "fi": "Finnish"},
+    **{"ja": "Japanese", "zh": "Chinese", "ko": "Korean", "ar": "Arabic", "hi": "Hindi", "tr": "Turkish", "vi": "Vietnamese"},
+}
+_LANGUAGES |= {name.casefold(): name for name in _LANGUAGES.values()}
 _PASSAGES = ("context", "passage", "article", "story")
 _ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
 
@@ -79,9 +87,11 @@ def guess(
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
     choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
-    if choice:
-        task |= {"kind": "choose", **choice}
-        length = _length(seen, choice["input"])
+    records = _records(rows[:LOOK], seen, input, target, kind, why) if kind in (None, "extract") and format is None else None
+    languages = _languages(rows[:LOOK], seen, why) if kind in (None, "generate") and not input and not target else None
+    if found := choice or records or languages:
+        task |= found
+        length = _length(seen, found["input"])
     elif format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
         task["kind"] = kind or format.kind
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
@@ -123,7 +133,12 @@ def guess(
         length = _length(seen, input)
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
-    task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
+    if languages:
+        task |= {"metric": "chrf", "also": ["bleu"]}
+    elif records:
+        task["metric"] = RECORD_METRIC
+    else:
+        task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
     if "multi_label" in task:
         task["metric"] = SETS_METRIC
     base, because = BASES.get(task["kind"], BASE)
@@ -161,8 +176,47 @@ def _choice(
         input = f"{{{{ {passage.name} }}}}\n{{{{ {asked.name} }}}}" if passage and asked.name.isidentifier() else asked.name
     if input is None:
         return None
-    why.append(f"`{right}` says which of {', '.join(f'`{column}`' for column in columns)} is right, after `{input}`".replace("\n", " "))
-    return {"input": input, "target": right, "options": columns[0] if len(columns) == 1 else list(columns)}
+    why.append(
+        f"`{right}` says which of {', '.join(f'`{column}`' for column in columns)} is right, after `{input}`".replace("\n", " ")
+    )
+    return {"kind": "choose", "input": input, "target": right, "options": columns[0] if len(columns) == 1 else list(columns)}
+
+
+def _records(
+    rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None, kind: str | None, why: list[str]
+) -> dict[str, Any] | None:
+    """What is read and learned where a column holds objects; None where none does."""
+    looked = [target] if target in seen else [name for name in seen if name != input] if target is None else []
+    cells = {name: [row.get(name) for row in rows if row.get(name) not in (None, "")] for name in looked}
+    found = {name: [record_in(cell) for cell in own] for name, own in cells.items()}
+    names = [name for name, own in found.items() if own and all(own)]
+    if not names:
+        return None
+    best = next((name for name in names if name.casefold() in _ANSWERED), names[-1])
+    rest = {name: column for name, column in seen.items() if name not in names}
+    input = input or _input(rest, best, why, label=False)
+    if input is None:
+        return None
+    fields = guessed([record for record in found[best] if record])["properties"]
+    if kind is None and any(str(name) in _LANGUAGES for name in fields):
+        return None  # one text in several languages
+    why.append(f"learned: `{best}`, objects of {', '.join(fields)}; to hold answers to a schema of your own, name it with schema:")
+    return {"kind": "extract", "input": input, "target": best}
+
+
+def _languages(rows: Sequence[Row], seen: Mapping[str, _Column], why: list[str]) -> dict[str, Any] | None:
+    """A translation, where two columns are called as languages are, or one holds texts by language."""
+    pair = [(name, _LANGUAGES[name.casefold()]) for name in seen if name.casefold() in _LANGUAGES]
+    places = [name for name, _ in pair]
+    if len(pair) != 2:
+        held = record_in(rows[0].get("translation")) or {}
+        pair = [(name, _LANGUAGES[name]) for name in held if name in _LANGUAGES]
+        places = [f"{{{{ translation.{name} }}}}" for name, _ in pair]
+    if len(pair) != 2:
+        return None
+    (_, one), (_, other) = pair
+    why.append(f"a translation from {one} into {other}: chrF decides, which takes short texts too, and BLEU stands beside it")
+    return {"kind": "generate", "input": places[0], "target": places[1], "instruction": f"Translate from {one} into {other}."}
 
 
 def _length(seen: Mapping[str, _Column], input: str) -> float:

@@ -1,8 +1,8 @@
 """The options of a row that is a question with its own answers to choose from (kind `choose`).
 
-They stand in one column, as a list, JSON, texts with | between, `{"text": [...], "label": [...]}` or a list of `{"text", "label"}`; or
-in several columns, each an option. The answer is an option's text, its letter, or its place, from 0 or, where no row of the data has
-a 0 and some has the number of its options, from 1.
+They stand in one column, as a list, JSON, texts with | between, `{"text": [...], "label": [...]}` or a list of `{"text", "label"}`;
+or in several columns, each an option. The answer is an option's text, its letter, or its place, from 0 or, where no row of the data
+has a 0 and some has the number of its options, from 1.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def _read(row: Row, columns: Sequence[str], id: str) -> tuple[tuple[str, ...], l
         while value and not text_of(value[-1]).strip():  # rows may have fewer options than there are columns
             value.pop()
         if len(value) < 2:
-            raise BadInput(f"row {id} has {len(value)} of the options {', '.join(columns)}", "there is nothing to choose: two or more")
+            raise BadInput(
+                f"row {id} has {len(value)} of the options {', '.join(columns)}", "there is nothing to choose: two or more"
+            )
     options = tuple(text_of(option, id).strip() for option in value)
     if "" in options:
         raise BadInput(f"row {id}: option {options.index('') + 1} of {len(options)} is empty", f"options: {list(options)}")
