@@ -39,12 +39,12 @@ def check_gold(metric: str, task: Task) -> None:
 
 
 def _hint(metric: str) -> str:
+    if metric.startswith("pass_at_k"):
+        return "each row's reference is a program that passes its own tests: see `tests`, and pass_at_k's `program`"
     if ":" in metric:
         return "an answer equal to its reference must score best: 1, or 0 where fn.better is 'lower', or what fn.best says"
     if metric.startswith("rouge"):
         return "ROUGE reads only words of a-z and 0-9 (rouge_2 needs two of them): use chrf or exact_match"
-    if metric.startswith("pass_at_k"):
-        return "each row's reference is a program that passes its own tests: see `tests`, and pass_at_k's `program`"
     if metric == "bleu":
         return "BLEU needs answers of four words or more: use chrf or exact_match"
     if metric == "meteor":

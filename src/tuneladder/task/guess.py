@@ -31,9 +31,27 @@ _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", 
 _RIGHT = ("answer", "answerkey", "answer_key", "label", "gold", "correct", "correct_answer", "cop", "target", "answer_idx")
 _CHOSEN_FOR = ("question", "question_stem", "ctx", "context", "goal", "premise", "sentence", "stem", "q", "query", "input", "text")
 _LANGUAGES = {
-    **{"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch"},
-    **{"ru": "Russian", "uk": "Ukrainian", "pl": "Polish", "cs": "Czech", "ro": "Romanian", "sv": "Swedish", "fi": "Finnish"},
-    **{"ja": "Japanese", "zh": "Chinese", "ko": "Korean", "ar": "Arabic", "hi": "Hindi", "tr": "Turkish", "vi": "Vietnamese"},
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "nl": "Dutch",
+    "ru": "Russian",
+    "uk": "Ukrainian",
+    "pl": "Polish",
+    "cs": "Czech",
+    "ro": "Romanian",
+    "sv": "Swedish",
+    "fi": "Finnish",
+    "ja": "Japanese",
+    "zh": "Chinese",
+    "ko": "Korean",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "tr": "Turkish",
+    "vi": "Vietnamese",
 }
 _LANGUAGES |= {name.casefold(): name for name in _LANGUAGES.values()}
 _PASSAGES = ("context", "passage", "article", "story")
@@ -87,8 +105,14 @@ def guess(
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
     choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
-    records = _records(rows[:LOOK], seen, input, target, kind, why) if kind in (None, "extract") and format is None else None
-    languages = _languages(rows[:LOOK], seen, why) if kind in (None, "generate") and not input and not target else None
+    records = (
+        _records(rows[:LOOK], seen, input, target, kind, why)
+        if not choice and kind in (None, "extract") and format is None
+        else None
+    )
+    languages = (
+        _languages(rows[:LOOK], seen, why) if not (choice or records or input or target) and kind in (None, "generate") else None
+    )
     if found := choice or records or languages:
         task |= found
         length = _length(seen, found["input"])
