@@ -257,7 +257,7 @@ def test_answers_are_held_to_a_schema_where_every_base_can(folder: Path) -> None
     remote = read(recipe(**OBJECTS, base=REMOTE), folder)
     assert remote.task.prompt.decoding.schema == remote.task.prompt.schema != ""
     assert remote.resolved["task"]["constrain"] is True
-    assert read(dict(remote.resolved), folder).task == remote.task
+    assert load(remote.resolved).task == remote.task
     local = read(recipe(**OBJECTS), folder).task.prompt
     assert bool(local.decoding.schema) == can_constrain()
     (folder / "wide.json").write_text(json.dumps(WIDE))

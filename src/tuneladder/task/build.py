@@ -293,7 +293,8 @@ def read_examples(
 def _hold_records(rows: Sequence[Row], format: Format) -> bool:
     """Whether the target's cells are objects: the first that is filled tells."""
     cells = (value_of(format.target, row, "") for row in rows) if format.target else iter(())
-    return record_in(next((cell for cell in cells if cell not in (None, "")), None)) is not None
+    first: Any = next((cell for cell in cells if cell not in (None, "")), None)
+    return record_in(first) is not None
 
 
 def _filled(examples: Sequence[Example], schema: Mapping[str, Any]) -> str:

@@ -210,8 +210,8 @@ def _records(
     rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None, kind: str | None, why: list[str]
 ) -> dict[str, Any] | None:
     """What is read and learned where a column holds objects; None where none does."""
-    looked = [target] if target in seen else [name for name in seen if name != input] if target is None else []
-    cells = {name: [row.get(name) for row in rows if row.get(name) not in (None, "")] for name in looked}
+    looked = [name for name in seen if name != input] if target is None else [target] if target in seen else []
+    cells: dict[str, list[Any]] = {name: [row[name] for row in rows if row.get(name) not in (None, "")] for name in looked}
     found = {name: [record_in(cell) for cell in own] for name, own in cells.items()}
     names = [name for name, own in found.items() if own and all(own)]
     if not names:
