@@ -72,6 +72,12 @@ def test_references_pass_their_own_tests_or_it_is_said() -> None:
     assert "tests" in caught.value.hint
 
 
+def test_a_row_without_tests_is_named() -> None:
+    bare = replace(TASK.examples.test[0], meta={})
+    with pytest.raises(BadInput, match="row square has no tests"):
+        check_gold(PLAIN, replace(TASK, examples=Split(test=(bare,))))
+
+
 def test_a_program_passes_when_it_runs_to_its_end() -> None:
     programs = [
         "x = 1",

@@ -62,10 +62,12 @@ class Settings:
         return [chance(int(match[2]), int(match[1]), self.k) if match else 0.0 for match in found]
 
     def _program(self, example: Example, text: str) -> str:
+        if "tests" not in example.meta:
+            raise BadInput(f"row {example.id} has no tests to try a program with", "task: tests: a column, or Jinja")
         fenced = _FENCED.search(text)
         asked = next((turn.text for turn in reversed(example.turns) if turn.role == "user"), "")
         code = fenced[1] if fenced else text
-        return compiled(self.program).render(input=asked, answer=code, tests=example.meta.get("tests", ""))
+        return compiled(self.program).render(input=asked, answer=code, tests=example.meta["tests"])
 
 
 def chance(written: int, passed: int, k: int) -> float:
