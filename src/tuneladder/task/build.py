@@ -291,10 +291,10 @@ def read_examples(
 
 
 def _hold_records(rows: Sequence[Row], format: Format) -> bool:
-    """Whether the target's cells are objects: the first that is filled tells."""
-    cells = (value_of(format.target, row, "") for row in rows) if format.target else iter(())
-    first: Any = next((cell for cell in cells if cell not in (None, "")), None)
-    return record_in(first) is not None
+    """Whether the target's cells are objects: of the first 100, the first that is filled tells."""
+    cells = [value_of(format.target, row, "") for row in rows[:100]] if format.target else []
+    filled = [cell for cell in cells if cell not in (None, "")]
+    return bool(filled) and record_in(filled[0]) is not None
 
 
 def _filled(examples: Sequence[Example], schema: Mapping[str, Any]) -> str:
