@@ -324,7 +324,7 @@ class Climb:
         return thaw(Probe, found) if found else None
 
     def _baselines(self) -> dict[str, Measurement]:
-        if self.task.kind not in ("classify", "tag", "generate", "text"):
+        if self.task.kind not in ("classify", "tag", "choose", "extract", "generate", "text"):
             return {}
         key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, EXAMINATION, self.seed)}"
 

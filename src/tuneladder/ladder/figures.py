@@ -260,7 +260,9 @@ def duels(ladder: Ladder) -> dict[str, Any]:
     ours = pick and (pick.test if split == "test" else pick.dev)
     if pick and ours:
         # the majority class is right by rote: a contest with it says nothing
-        rivals = [(name, each) for name, each in ladder.baselines.items() if name not in ("majority", "frequent_set")]
+        rivals = [
+            (name, each) for name, each in ladder.baselines.items() if name not in ("majority", "frequent_set", "frequent_place")
+        ]
         pairs += [(pick.rung.name, words.baseline_name(name), ours.answers, each.answers) for name, each in rivals]
     rows: list[dict[str, Any]] = []
     counts: list[tuple[int, int]] = []

@@ -30,6 +30,7 @@ from tuneladder.model.batching import (
     side_by_side,
     still,
 )
+from tuneladder.model.constrained import Grammars
 from tuneladder.model.lanes import Lanes, alters, lanes_for, remembers
 from tuneladder.model.odds import Odds, odds_of
 from tuneladder.model.pieces import Piece, pieces_of
@@ -68,6 +69,7 @@ class LocalEngine:
         self.coder = coder
         self.calls = Calls()
         self._model = model
+        self._grammars = Grammars(coder)
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._trees: bool | None = None
         self._kept: int | None = None
@@ -91,12 +93,14 @@ class LocalEngine:
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
+        guide = self._grammars.of(decoding.schema) if decoding.schema else None
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
             own = [prompts[i] for i in batch]
             worn = [wear[i] for i in batch] if wear else ()
-            return write(reader(worn), self.coder, own, decoding, stops, [self.coder.context - len(prompt) for prompt in own])
+            room = [self.coder.context - len(prompt) for prompt in own]
+            return write(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
 
         with self._running() as lanes, self._reading(prompts, wide, decoding, lanes, wear) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
@@ -119,8 +123,10 @@ class LocalEngine:
         self.calls.cut += row.cut > 0
         self.calls.read_tokens += len(row.ids)
         stops = decoding.stop + self.coder.stops(turns)
+        guide = self._grammars.of(decoding.schema) if decoding.schema else None
         with self._writing(row.ids, decoding) as reader:
-            pieces = stream(reader, self.coder, row.ids, decoding, stops, self.coder.context - len(row.ids))
+            room = self.coder.context - len(row.ids)
+            pieces = stream(reader, self.coder, row.ids, decoding, stops, room, guide=guide)
             yield from counted(pieces, self.calls)
 
     def rendered(self, turns: Turns) -> str:
@@ -153,6 +159,10 @@ class LocalEngine:
         self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
         return scores
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """See `types.Sizer`."""
+        return [[sum(row.learn) for row in group] for group in self._endings(asks, endings)]
 
     def read(self, texts: Sequence[str]) -> list[float]:
         """Natural log-probability of each whole text, read after BOS (or the end of the text before it, where there is no BOS).

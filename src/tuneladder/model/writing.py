@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -45,6 +45,18 @@ class Reader(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """What one text may go on with, token by token."""
+
+    def allowed(self) -> torch.Tensor:
+        """(n,) bool on the CPU: the tokens that may come next; those of a vocabulary that is larger may not."""
+        ...
+
+    def take(self, token: int) -> bool:
+        """Go on with a token that was allowed. Whether the text is whole now, and ends."""
+        ...
+
+
 def write(
     reader: Reader,
     coder: Coder,
@@ -54,16 +66,17 @@ def write(
     room: Sequence[int],
     *,
     said: Sequence[list[int]] | None = None,
+    guide: Callable[[], Guide] | None = None,
 ) -> tuple[list[list[str]], int]:
     """`decoding.samples` texts for each prompt, and the number of tokens written.
 
     `stops` are the stop strings of each prompt, `room` the most tokens that its text may have, and `said` the tokens that count as
-    said when it begins, for the penalty on repetition: the prompt's own unless given.
+    said when it begins, for the penalty on repetition: the prompt's own unless given. `guide` makes what holds a text to its form.
     """
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
     rows = [
-        _Row(coder, ids, decoding, stop, sample, most)
+        _Row(coder, ids, decoding, stop, sample, most, guide() if guide else None)
         for ids, stop, most in zip(prompts, stops, room, strict=True)
         for sample in range(samples)
     ]
@@ -83,10 +96,11 @@ def stream(
     room: int,
     *,
     said: list[int] | None = None,
+    guide: Callable[[], Guide] | None = None,
 ) -> Iterator[str]:
     """The first text that `write` would give for a prompt, a piece for each token: what no later one can change, and was not given
     before, which may be nothing."""
-    row = _Row(coder, prompt, decoding, stops, 0, room)
+    row = _Row(coder, prompt, decoding, stops, 0, room, guide() if guide else None)
     told = 0
     for _ in _steps(reader, [row], [prompt], decoding, [said or prompt], 1):
         settled = row.settled()
@@ -116,6 +130,7 @@ def _steps(
         said_BV = None if said_BV is None else said_BV.repeat_interleave(samples, 0)
     alive = rows
     while True:
+        logits_BV = _guided(logits_BV, alive)
         tokens_B = _choose(logits_BV, said_BV, alive, decoding)
         if said_BV is not None:
             said_BV.scatter_(1, tokens_B[:, None], True)
@@ -144,9 +159,19 @@ def _without_ended(rows: Sequence[_Row]) -> list[int]:
 class _Row:
     """One continuation while it is written."""
 
-    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int, room: int) -> None:
+    def __init__(
+        self,
+        coder: Coder,
+        prompt: list[int],
+        decoding: Decoding,
+        stops: tuple[str, ...],
+        sample: int,
+        room: int,
+        guide: Guide | None = None,
+    ) -> None:
         self.written: list[int] = []
         self.ended = False
+        self.guide = guide
         self._coder = coder
         self._stops = stops
         self._most = min(decoding.max_new_tokens, room)
@@ -163,6 +188,8 @@ class _Row:
         if self._stops and not self.ended:
             tail = self._decode(self.written[-self._tail :])
             self.ended = any(stop in tail for stop in self._stops)
+        if self.guide and not self.ended:
+            self.ended = self.guide.take(token)
 
     def text(self) -> str:
         text = self._decode([token for token in self.written if token not in self._coder.stop_ids])
@@ -298,6 +325,20 @@ class Holding:
         self._store.keep(order)
         self._ends = [self._ends[row] for row in order]
         self._wear = [self._wear[row] for row in order] if self._wear else []
+
+
+def _guided(logits_BV: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+    """The logits, without what a row's guide does not allow. A row that has ended has nothing to be told."""
+    if not any(row.guide for row in rows):
+        return logits_BV
+    allowed_BV = torch.zeros(logits_BV.shape, dtype=torch.bool)
+    for own_V, row in zip(allowed_BV, rows, strict=True):
+        if row.guide is None or row.ended:
+            own_V[:] = True
+            continue
+        found = row.guide.allowed()[: len(own_V)]
+        own_V[: len(found)] = found
+    return logits_BV.masked_fill(~allowed_BV.to(logits_BV.device), float("-inf"))
 
 
 def _choose(logits_BV: torch.Tensor, said_BV: torch.Tensor | None, rows: Sequence[_Row], decoding: Decoding) -> torch.Tensor:
