@@ -463,9 +463,7 @@ def test_an_encoder_is_asked_no_suite(write: Any) -> None:
         ("bbh", "bbh", "test", "cot_prompts", 3),
     ],
 )
-def test_the_shared_copies_are_read_whole(
-    shared: Path, suite: str, folder: str, file: str, shots_file: str, shots: int
-) -> None:
+def test_the_shared_copies_are_read_whole(shared: Path, suite: str, folder: str, file: str, shots_file: str, shots: int) -> None:
     place = shared / "data" / "benchmarks" / folder
     if not place.is_dir():
         pytest.skip(f"no shared data at {place}")

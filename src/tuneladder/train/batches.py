@@ -111,9 +111,13 @@ def _weights(rows: Sequence[Encoded | Labelled | Paired], learned: Sequence[int]
 
 
 class Batches(Protocol):
+    """What each step learns from, cut into passes; `narrow` halves them from then on, and is False where each holds one row."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, step: int) -> list[Micro]: ...
+
+    def narrow(self) -> bool: ...
 
 
 def padded_length(length: int) -> int:
@@ -331,6 +335,12 @@ class Rows:
         rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
+    def narrow(self) -> bool:
+        if self.tokens <= 1 or self.tokens <= min(len(row.ids) for row in self.rows):
+            return False
+        self.tokens //= 2
+        return True
+
     def _row(self, at: int) -> Row:
         epoch, place = divmod(at, self.epoch)
         if self._order[0] != epoch:
@@ -410,6 +420,11 @@ class Blocks:
         ids = torch.from_numpy(np.stack(drawn).astype(np.int64))
         micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
         return in_one(micro) if self.packed else micro
+
+    def narrow(self) -> bool:
+        wide = self.rows > 1
+        self.rows = max(1, self.rows // 2)
+        return wide
 
     def drawn(self, step: int) -> list[np.ndarray[Any, Any]]:
         """A step's blocks, `length` + 1 tokens each."""
