@@ -159,7 +159,7 @@ def test_spearman_is_scipys_and_equals_share_their_rank() -> None:
     spearman = find_metric("spearman")
     assert spearman.score([str(value) for value in x], rows) == pytest.approx(spearmanr(x, y).statistic, abs=1e-9)
     assert spearman.score(["none"] * 100, rows) == 0
-    with pytest.raises(BadInput, match="spearman needs numbers, and a reference is .many."):
+    with pytest.raises(BadInput, match=r"spearman needs numbers, and a reference is .many."):
         spearman.score(["1"], [["many"]])
 
 

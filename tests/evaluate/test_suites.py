@@ -212,7 +212,7 @@ def test_rows_that_make_no_question_are_told(write: Any, suite: str, rows: list[
 
 def test_an_empty_suite_is_refused(tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("")
-    with pytest.raises(BadInput, match="none.jsonl is empty"):
+    with pytest.raises(BadInput, match=r"none\.jsonl is empty"):
         questions_of(one("openbookqa"), data=str(tmp_path / "none.jsonl"))
 
 
