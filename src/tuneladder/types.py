@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "user", "assistant", "tool", "text"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
 
 
 @dataclass(frozen=True)
 class Turn:
+    """`text` is no turn of a talk: plain text that goes on, without any template, in what is written or ranked after it."""
+
     role: str
     text: str
 

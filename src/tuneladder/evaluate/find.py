@@ -73,14 +73,14 @@ def find_metric(name: str) -> Metric:
     if "Settings" in vars(module):
         # a check of style asks nothing of the references: they may break it, and not all of them will
         checked = _set(module.Settings, given, bare)
-        made = _mean(name, module.better, module.best, module.kinds, module.interval, checked.items)
+        made = mean_metric(name, module.better, module.best, module.kinds, module.interval, checked.items)
         if "outcomes" in vars(module.Settings):
             return replace(made, outcomes=checked.outcomes, samples=checked.k)
         return replace(made, relative=True)
     if given:
         raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
     if "items" in vars(module):
-        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
+        return replace(mean_metric(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)
     return Metric(name, *facts, module.statistics, module.combine, **more)
 
@@ -128,7 +128,9 @@ def _set(kind: Any, given: dict[str, Any], name: str) -> Any:
         raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
 
 
-def _mean(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:
+def mean_metric(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:
+    """The metric that is the mean of what `items` gives each row."""
+
     def statistics(answers: Sequence[str], references: References, labels: Sequence[str]) -> Array:
         return np.column_stack([np.asarray(items(answers, references, labels), dtype=np.float64), np.ones(len(answers))])
 
@@ -166,4 +168,4 @@ def _users(name: str) -> Metric:
         return [choose(one(answer, reference) for reference in row) for answer, row in zip(answers, references, strict=True)]
 
     best = float(getattr(function, "best", 1.0 if better == "higher" else 0.0))
-    return _mean(name, better, best, (), "bootstrap", items)
+    return mean_metric(name, better, best, (), "bootstrap", items)

@@ -39,6 +39,7 @@ from tuneladder.model.ranking import Item, beginning, item_of, rank
 from tuneladder.model.worn import wearing
 from tuneladder.model.writing import Cached, Holding, Reader, stream, write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
+from tuneladder.task.template import goes_on
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
@@ -149,8 +150,8 @@ class LocalEngine:
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]], *, wear: Sequence[str] = ()) -> list[list[float]]:
         """Natural log-probability of each ending of each ask, as the assistant's next turn.
 
-        Endings one of which begins another are closed by what ends a turn, all endings of that ask alike. `wear` as in `generate`.
-        Raises BadInput for an ending that does not fit in the context.
+        Endings one of which begins another are closed by what ends a turn, all endings of that ask alike, unless they go on from
+        plain text. `wear` as in `generate`. Raises BadInput for an ending that does not fit in the context.
         """
         encoded = self._endings(asks, endings)
         with self._running() as lanes:
@@ -220,7 +221,7 @@ class LocalEngine:
         flat = self._encode([(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options])
         grouped = regroup(flat, counts)
         for number, group in enumerate(grouped):
-            close = _one_begins_another(group)
+            close = not goes_on(asks[number]) and _one_begins_another(group)
             if not close and not any(row.cut for row in group):
                 continue
             pairs = [(asks[number], ending) for ending in endings[number]]

@@ -121,6 +121,11 @@ class ChatTemplate:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
 
 
+def goes_on(turns: Turns) -> bool:
+    """Whether an ask is plain text and no talk: it stands without any template, and nothing ends its answer."""
+    return all(turn.role == "text" for turn in turns)
+
+
 def template_of(tokenizer: Any) -> PlainTemplate | ChatTemplate:
     return ChatTemplate(tokenizer) if tokenizer.chat_template else PlainTemplate(tokenizer.eos_token or "")
 
