@@ -178,17 +178,15 @@ def sureness(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     found = {result.rung.name: own for result in measured(ladder) if (own := calibrated(result))}
     if not found:
         return None
-    own = found.get(pick.rung.name) if pick else None
-    drawn = (
-        plots.reliability(
+    own, drawn, surer = found.get(pick.rung.name) if pick else None, "", ""
+    if pick and own:
+        drawn = plots.reliability(
             [(each.confidence, each.right.value, each.right.low, each.right.high) for each in own.bins],
-            title=f"how often {pick.rung.name} is right against how sure it is" if pick else "",
+            title=f"how often {pick.rung.name} is right against how sure it is",
         )
-        if own
-        else ""
-    )
-    ends = [0.0, *(each.error.high for each in found.values()), *(each.chance for each in found.values())]
-    scale = (0.0, max(ends))
+        share = own.surest
+        surer = f"{words.percent(share.value)} ({words.percent(share.low)} to {words.percent(share.high)})"
+    scale = (0.0, max(end for each in found.values() for end in (each.error.high, each.chance)))
     rows = [
         {
             "name": name,
@@ -198,9 +196,6 @@ def sureness(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
         }
         for name, each in found.items()
     ]
-    surer = (
-        f"{words.percent(own.surest.value)} ({words.percent(own.surest.low)} to {words.percent(own.surest.high)})" if own else ""
-    )
     return {"drawn": drawn, "rows": rows, "surer": surer}
 
 

@@ -33,8 +33,11 @@ class Grammars:
     def __init__(self, coder: Coder) -> None:
         self._coder = coder
 
-    def of(self, schema: str) -> Callable[[], SchemaGuide]:
-        """Makes a guide for one text. Raises BadInput where llguidance is not installed, or cannot hold anything to the schema."""
+    def of(self, schema: str) -> Callable[[], SchemaGuide] | None:
+        """Makes a guide for one text; None without a schema. Raises BadInput where llguidance is not installed, or cannot hold
+        anything to the schema."""
+        if not schema:
+            return None
         if not can_constrain():
             raise BadInput("answers are to be written under a JSON schema, and llguidance is not installed", HINT)
         from llguidance import LLMatcher

@@ -94,7 +94,7 @@ class LocalEngine:
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
-        guide = self._grammars.of(decoding.schema) if decoding.schema else None
+        guide = self._grammars.of(decoding.schema)
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
@@ -124,7 +124,7 @@ class LocalEngine:
         self.calls.cut += row.cut > 0
         self.calls.read_tokens += len(row.ids)
         stops = decoding.stop + self.coder.stops(turns)
-        guide = self._grammars.of(decoding.schema) if decoding.schema else None
+        guide = self._grammars.of(decoding.schema)
         with self._writing(row.ids, decoding) as reader:
             room = self.coder.context - len(row.ids)
             pieces = stream(reader, self.coder, row.ids, decoding, stops, room, guide=guide)

@@ -135,7 +135,7 @@ class Seq2seqEngine:
         room = self.coder.context - len(self.coder.lead)
         wide = [(len(source) + min(decoding.max_new_tokens, room)) * decoding.samples for source in sources]
         texts: list[list[str]] = [[] for _ in asks]
-        guide = self._grammars.of(decoding.schema) if decoding.schema else None
+        guide = self._grammars.of(decoding.schema)
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             own = [sources[at] for at in batch]
@@ -158,7 +158,7 @@ class Seq2seqEngine:
         [source] = self._sources([turns])
         lead = self.coder.lead
         stops = decoding.stop + self.coder.prompts.stops(turns)
-        guide = self._grammars.of(decoding.schema) if decoding.schema else None
+        guide = self._grammars.of(decoding.schema)
         with still(self._model):
             reader = SourceReader(self._core, lead)
             room = self.coder.context - len(lead)
