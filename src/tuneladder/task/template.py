@@ -17,6 +17,8 @@ from jinja2 import TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.types import Turn, Turns
 
+ASKS = "\nAnswer:"  # what stands between a question and its answer in a prompt without a chat template
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,7 +45,7 @@ class PlainTemplate:
             if turn.role == "assistant":
                 parts += [Part(" "), Part(turn.text, turn.role), Part("\n\n")]
             elif turn.role == "user":
-                parts += [Part(turn.text, turn.role), Part("\nAnswer:")]
+                parts += [Part(turn.text, turn.role), Part(ASKS)]
             else:
                 parts += [Part(turn.text, turn.role), Part("\n\n")]
         return parts

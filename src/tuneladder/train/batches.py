@@ -376,7 +376,8 @@ class Blocks:
     """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
 
     Documents follow one another, divided by the end token, and attention crosses the divide, as in GPT-3 (arXiv:2005.14165,
-    section 2). A source is read whole before any of it comes again. `packed` lays the blocks of a pass side by side.
+    section 2). A source is read whole before any of it comes again. `packed` lays the blocks of a pass side by side; `weigh` says
+    of blocks (B, T + 1) how much each of their targets (B, T) counts in the loss.
     """
 
     def __init__(
@@ -390,8 +391,9 @@ class Blocks:
         steps: int,
         seed: int,
         packed: bool = False,
+        weigh: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None,
     ) -> None:
-        self.packed = packed
+        self.packed, self.weigh = packed, weigh
         self.tokens = [own for _, own in sorted(tokens.items()) if len(own) > length]
         self.names = [name for name, own in sorted(tokens.items()) if len(own) > length]
         self.length, self.batch, self.rows, self.steps, self.count = length, batch, rows, steps, steps * batch
@@ -417,8 +419,10 @@ class Blocks:
         return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
 
     def _micro(self, drawn: Sequence[np.ndarray[Any, Any]]) -> Micro:
-        ids = torch.from_numpy(np.stack(drawn).astype(np.int64))
-        micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
+        blocks = np.stack(drawn).astype(np.int64)
+        ids = torch.from_numpy(blocks)
+        weights = None if self.weigh is None else torch.from_numpy(self.weigh(blocks)).reshape(-1)
+        micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1), weights=weights)
         return in_one(micro) if self.packed else micro
 
     def narrow(self) -> bool:
