@@ -34,6 +34,7 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/answering.py
+	$(BIN)/python benchmarks/suites.py
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/sharing.py
 

@@ -270,7 +270,7 @@ def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> Figures:
 
 def compare(work: str, folder: Path, run: argparse.Namespace) -> Figures:
     theirs, ours = (
-        contestant(HERE, side, work=work, folder=folder, dtype="float32", items=run.items) for side in ("theirs", "ours")
+        contestant(HERE, side, work=work, folder=folder, dtype="float32", items=run.compared) for side in ("theirs", "ours")
     )
     count = min(len(theirs["tokens"]), len(ours["tokens"]))
     assert theirs["tokens"][:count] == ours["tokens"][:count], "the two sides do not read the same tokens"
@@ -332,6 +332,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--items", type=int, default=ITEMS, help="items to rank")
+    parser.add_argument(
+        "--compared", type=int, default=ITEMS, help="those of them on which both sides' answers in fp32 are compared"
+    )
     parser.add_argument("--theirs", type=int, default=24, help="those of them on which lm-eval is timed")
     parser.add_argument("--grid", type=int, default=8, help="those of them on which its settings are tried")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)

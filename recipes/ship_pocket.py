@@ -62,7 +62,7 @@ WORDS = {
         "whole ladder in minutes, and no more than that.",
         "xz (preset 9e) packs the same bytes, and an order-5 byte n-gram learned from at most 32 MB of the same training text. The "
         "held-out episodes share no sentence of running text with those that were read, but they share their phrases: their "
-        "figure says little.",
+        "figure says little. The first step read another mixture and held other passages out, and may have read some of these.",
         "It writes grammatical English and knows little. It is a base to climb from and to compare against, not an assistant: its "
         "prompts seldom beat the majority class, and on news topics TF-IDF with logistic regression is the better classifier. "
         "Some 1,500 messages that people wrote to provoke an assistant (HH-RLHF, harmless base, train split, MIT) stand in "

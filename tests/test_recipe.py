@@ -20,6 +20,7 @@ from tuneladder.ladder.child import Made, Work, apply
 from tuneladder.ladder.pick import pick
 from tuneladder.ladder.tree import key_of, root_of, splits_digest
 from tuneladder.model.ask import turns_of
+from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import from_shape
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
@@ -107,6 +108,14 @@ def facts(given: Recipe) -> dict[str, Any]:
 # a text's rows, of which several read the same
 ASKED = {"task__kind": "generate", "task__input": "group", "task__target": "other"}
 
+# objects, of two columns
+OBJECTS: Given = {"task__kind": "extract", "task__input": "other", "task__target": ["text", "label"]}
+WIDE = {"type": "object", "properties": {"text": {"type": "string"}, "label": {"type": "string"}}}
+REMOTE = {"url": "http://localhost:1/v1", "model": "a"}
+
+# rows that bring their own options
+CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options": ["text", "label"]}
+
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
     "name": ({"name": "other"}, "name"),
@@ -118,6 +127,11 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.references": ({**ASKED, "task__references": "together"}, "task"),
     "task.multi_label": ({"task__target": "several", "task__multi_label": True}, "task"),
     "task.separator": ({"task__target": "tags", "task__separator": " & "}, "task"),
+    "task.options": ({**CHOSEN, "task__options": ["text", "other"]}, "task"),
+    "task.normalise": ({**CHOSEN, "task__normalise": "tokens"}, "task"),
+    "task.schema": ({**OBJECTS, "task__schema": {**WIDE, "required": ["text"]}}, "task"),
+    "task.constrain": ({**OBJECTS, "base": REMOTE, "task__constrain": False}, "task"),
+    "task.tests": ({"task__kind": "generate", "task__tests": "other"}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
     "task.also": ({"task__also": ["pearson"]}, "task"),
     "task.instruction": ({"task__instruction": "What is it about?"}, "task"),
@@ -140,6 +154,11 @@ CHANGES: dict[str, tuple[Given, str]] = {
 
 # and what stands there before the change, where that is more than the small recipe
 BEFORE: dict[str, Given] = {
+    "task.schema": {**OBJECTS, "task__schema": WIDE},
+    "task.constrain": {**OBJECTS, "base": REMOTE, "task__constrain": True},
+    "task.tests": {"task__kind": "generate"},
+    "task.options": CHOSEN,
+    "task.normalise": CHOSEN,
     "task.references": ASKED,
     "task.multi_label": {"task__target": "several"},
     "task.separator": {"task__target": "tags"},
@@ -230,7 +249,40 @@ def test_every_setting_of_decoding_changes_what_is_written(
 
 def test_no_setting_of_decoding_is_forgotten_here() -> None:
     marks = next(mark for mark in test_every_setting_of_decoding_changes_what_is_written.pytestmark if mark.name == "parametrize")
-    assert {key for key, _, _ in marks.args[1]} == {field.name for field in dataclasses.fields(Decoding)}
+    # the schema is the task's own: tests/model/test_constrained.py
+    assert {key for key, _, _ in marks.args[1]} == {field.name for field in dataclasses.fields(Decoding)} - {"schema"}
+
+
+def test_answers_are_held_to_a_schema_where_every_base_can(folder: Path) -> None:
+    remote = read(recipe(**OBJECTS, base=REMOTE), folder)
+    assert remote.task.prompt.decoding.schema == remote.task.prompt.schema != ""
+    assert remote.resolved["task"]["constrain"] is True
+    assert load(remote.resolved).task == remote.task
+    local = read(recipe(**OBJECTS), folder).task.prompt
+    assert bool(local.decoding.schema) == can_constrain()
+    (folder / "wide.json").write_text(json.dumps(WIDE))
+    from_file = read(recipe(**OBJECTS, base=REMOTE, task__schema="wide.json"), folder)
+    assert json.loads(from_file.task.prompt.schema) == WIDE
+    assert from_file.origins["task.schema.type"] == "recipe"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"task__schema": WIDE}, "this task is of kind classify"),
+        ({"task__constrain": True}, "this task has none"),
+        ({"task__tests": "other"}, "this task is of kind classify"),
+        ({"task__kind": "generate", "task__tests": "othr"}, "no column 'othr'"),
+        ({"task__kind": "generate", "task__also": ["pass_at_k"]}, "the task names none"),
+        ({"task__kind": "generate", "task__tests": "other", "task__also": [{"pass_at_k": {"k": 3}}]}, "takes 3 samples"),
+        ({**OBJECTS, "task__decoding": {"schema": "{}"}}, "decoding: schema is the task's own"),
+    ],
+)
+def test_what_objects_and_programs_need_is_said(changed: Given, said: str, folder: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        read(recipe(**changed), folder)
+    assert said in refused.value.message
+    assert refused.value.hint
 
 
 def test_decoding_keeps_what_the_kind_of_task_has_for_the_rest(folder: Path) -> None:

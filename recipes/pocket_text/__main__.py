@@ -25,7 +25,7 @@ from tuneladder.task.read import read_rows
 from tuneladder.types import Document
 
 from . import found, written
-from .episodes import Drill, compose
+from .episodes import Drill, compose, rendered
 from .found import Passage, Pool
 from .gists import gists
 from .practice import practice
@@ -133,9 +133,11 @@ def episodes(pools: Sequence[Pool], *, characters: int, seed: int) -> Iterator[d
             drill = family(rng) if family in WRITTEN else family(rng, pool)
             if drill is None:
                 continue
-            text = compose(drill, rng)
+            turns = compose(drill, rng)
+            text = rendered(turns)
             room -= len(text)
-            yield {"family": family.__name__, "shard": shard, "text": text}
+            messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+            yield {"family": family.__name__, "shard": shard, "text": text, "messages": messages}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Drill:
     repeats: bool = False
 
 
-def compose(drill: Drill, rng: random.Random) -> str:
+def compose(drill: Drill, rng: random.Random) -> list[Turn]:
     """An episode of 1 to 9 examples, or fewer where they would be too long; labels are drawn evenly by `drill.draw`.
 
     In a quarter of the episodes the labels are swapped for words that mean nothing (arXiv:2305.08298), and only the shots
@@ -56,15 +56,15 @@ def compose(drill: Drill, rng: random.Random) -> str:
         if text not in seen or drill.repeats:
             seen.add(text)
             examples.append(Example(str(number), (Turn("user", text),), (called.get(answer, answer),)))
-    return rendered(instruction, examples)
-
-
-def rendered(instruction: str, examples: Sequence[Example]) -> str:
-    """The prompt that shows all examples but the last and asks the last, with its answer, as text."""
     *shown, asked = examples
     turns = turns_of(Prompt(instruction=instruction, shots=Shots(len(shown), "fixed", tuple(shown))), asked)
+    return [*turns, Turn("assistant", asked.references[0])]
+
+
+def rendered(turns: Sequence[Turn]) -> str:
+    """A talk that ends with an answer, as text."""
     template = PlainTemplate("")
-    return "".join(part.text for part in template.parts(turns)) + template.lead + asked.references[0]
+    return "".join(part.text for part in template.parts(turns[:-1])) + template.lead + turns[-1].text
 
 
 def _instruction(drill: Drill, count: int, labels: Sequence[str], rng: random.Random) -> str:

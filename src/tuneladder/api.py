@@ -20,10 +20,14 @@ from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_
 from tuneladder.evaluate.compare import compare as contest
 from tuneladder.evaluate.disagreements import View
 from tuneladder.evaluate.disagreements import disagreements as doubted
+from tuneladder.evaluate.examine import Examined, average, examined
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.questions import questions_of
+from tuneladder.evaluate.sitting import sit
+from tuneladder.evaluate.suite import find_suites, is_averaged
 from tuneladder.evaluate.text import measure_text
 from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
@@ -41,11 +45,12 @@ from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
+from tuneladder.model.local import LocalEngine
 from tuneladder.model.precision import Precision
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
-from tuneladder.store import Store, write_json, writing
+from tuneladder.store import Store, digest, write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
@@ -57,6 +62,7 @@ from tuneladder.types import (
     Cost,
     Decoding,
     Document,
+    Engine,
     Example,
     Family,
     Ladder,
@@ -64,6 +70,7 @@ from tuneladder.types import (
     Measurement,
     Prompt,
     Result,
+    Score,
     Task,
     Text,
     Variant,
@@ -436,6 +443,77 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         if read.task.kind == "text":
             return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A variant by several suites; `averages` are those of the suites whose parts are known by their mean, and were all asked."""
+
+    variant: str
+    suites: tuple[Examined, ...]
+    averages: Mapping[str, Score]
+
+
+def examine(
+    variant: str,
+    suites: Sequence[str],
+    *,
+    data: str = "",
+    shots_data: str = "",
+    rows: int = 0,
+    shots: int | None = None,
+    chat: bool = False,
+    seed: int = 0,
+) -> Examination:
+    """A variant by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the hub, or one from the file
+    `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject, `shots` shows so many.
+
+    A suite asks in its own words: as plain text or, for a `chat` and at an endpoint, by the chat template. The prompt that a
+    rung was made with is left aside. Raises BadInput before any model is opened where the rows make no such questions.
+    """
+    suites = [name.strip() for name in suites]
+    if (data or shots_data) and len(suites) != 1:
+        raise BadInput(f"{data or shots_data} is given for {len(suites)} suites", "name one suite for each file")
+    if twice := next((name for at, name in enumerate(suites) if name in suites[:at]), None):
+        raise BadInput(f"the suite {twice} is named twice", "name each once")
+    if rows < 0 or (shots is not None and shots < 0):
+        raise BadInput(f"{'rows' if rows < 0 else 'shots'} is {rows if rows < 0 else shots}", "0 or more")
+    parts = {name: find_suites(name) for name in suites}
+    found = _unprompted(variant)
+    asked = {
+        name: [questions_of(suite, data=data, shown=shots_data, rows=rows, shots=shots) for suite in own]
+        for name, own in parts.items()
+    }
+    store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
+    with Shelf(device(), store=store).engine(found) as engine:
+        template = _chat_template(found.base, engine, chat)
+        sittings = {name: [sit(engine, own, template=template) for own in group] for name, group in asked.items()}
+    return Examination(
+        variant,
+        tuple(examined(sitting, seed=seed) for group in sittings.values() for sitting in group),
+        {name: average(group, seed=seed) for name, group in sittings.items() if "/" not in name and is_averaged(name)},
+    )
+
+
+def _unprompted(variant: str) -> Variant:
+    """The variant, whose own prompt no suite asks for. Raises BadInput for one that answers by labels, not by text."""
+    found = _rung_of(variant) if _is_run(variant) else Variant(inspect(variant), Prompt())
+    if found.base.family == "encoder" or found.head or found.probe:
+        what = "is an encoder" if found.base.family == "encoder" else "answers by a head that knows its own labels only"
+        raise BadInput(f"{variant} {what}, and a suite is asked of what writes", "name a decoder or a seq2seq, or a rung of one")
+    return found
+
+
+def _chat_template(base: Base, engine: Engine, chat: bool) -> str:
+    """The name of the template that a suite's questions are put into, "" where they stay plain text."""
+    if base.source == "url":  # an endpoint writes to talks only
+        return "the endpoint's"
+    if not chat:
+        return ""
+    own = engine.coder.tokenizer.chat_template if isinstance(engine, LocalEngine) else None
+    if not own:
+        raise BadInput(f"{base.name} has no chat template", "leave --chat out")
+    return f"chat {digest(own)}"
 
 
 def recipe_of(variant: str) -> str:

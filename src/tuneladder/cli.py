@@ -20,6 +20,7 @@ from tuneladder import __version__
 from tuneladder.errors import BadInput, TuneladderError, unknown
 
 if TYPE_CHECKING:
+    from tuneladder.api import Examination
     from tuneladder.feedback.agreement import Agreement
     from tuneladder.feedback.judgements import Judged
     from tuneladder.ladder.climb import Now
@@ -236,20 +237,55 @@ def plan(
 @app.command("eval")
 def evaluate(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", metavar="A,B", help="Published suites to ask instead, such as mmlu, hellaswag or glue/cola."),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", metavar="RECIPE", help="The task whose test rows are asked; a run's own where left out."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="FILE", help="Other rows in the recipe's format, as the test rows.")
+        str | None,
+        typer.Option("--data", metavar="FILE", help="Other rows in the recipe's or the suite's format, as the test rows."),
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows; 0 is all.")] = 0,
+    shots_data: Annotated[
+        str | None, typer.Option("--shots-data", metavar="FILE", help="Where a suite's shots come from, beside --data.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", min=0, help="Only the first N rows, of a suite of each subject; 0 is all.")
+    ] = 0,
+    shots: Annotated[
+        int | None, typer.Option("--shots", metavar="N", min=0, help="Worked examples that a suite shows [the suite's own].")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask a suite by the base's chat template, not as plain text.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a variant on a recipe's test rows, or on others."""
+    """Measure a variant on a recipe's test rows, on others, or by published suites."""
     from tuneladder import api
     from tuneladder.store import freeze
 
+    if suite is not None:
+        if recipe:
+            raise BadInput("--suite and --recipe are both given", "keep one of them: a suite asks in its own words")
+        with talk.status(f"examining {variant} by {suite}"):
+            found = api.examine(
+                variant,
+                suite.split(","),
+                data=data or "",
+                shots_data=shots_data or "",
+                rows=rows,
+                shots=shots,
+                chat=chat,
+            )
+        if as_json:
+            print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        else:
+            _show_examination(found)
+        return
+    given = {"--shots-data": shots_data, "--shots": shots, "--chat": chat or None}
+    if stray := next((name for name, own in given.items() if own is not None), ""):
+        raise BadInput(f"{stray} is given without --suite", "a recipe's prompt has its own shots and template")
     recipe = recipe or api.recipe_of(variant)
     overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
     with talk.status(f"measuring {variant}"):
@@ -633,6 +669,41 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
         f"{measurement.per_answer.seconds * 1000:.1f} ms{price} an answer, {variant} through {measurement.engine}",
         markup=False,
         style="dim",
+    )
+
+
+def _show_examination(found: Examination) -> None:
+    from tuneladder.ladder import words as say
+
+    page = Console(highlight=False)
+    for at, own in enumerate(found.suites):
+        asked = f"{say.count(own.prompt.shots, 'shot')}, template {own.prompt.template}, prompts {own.prompt.digest}"
+        if at:
+            page.print()
+        page.print(own.suite, markup=False, style="bold", end="")
+        page.print(f"  {own.data}; {asked}", markup=False, style="dim", soft_wrap=True)
+        for name, score in own.scores.items():
+            _show_score(page, name, score)
+        for name, score in own.macro.items():
+            _show_score(page, f"{name}, mean of {say.count(len(own.subjects), 'subject')}", score)
+        for subject, scores in own.subjects.items():
+            for name, score in scores.items():
+                _show_score(page, f"  {subject}" if len(scores) == 1 else f"  {subject}, {name}", score)
+        for note in own.notes:
+            talk.print(f"note: {note}", markup=False, soft_wrap=True)
+        page.print(
+            f"{own.per_answer.seconds * 1000:.1f} ms an answer, {found.variant} through {own.engine}", markup=False, style="dim"
+        )
+    for name, score in found.averages.items():
+        page.print()
+        _show_score(page, f"{name}, mean of its parts", score)
+
+
+def _show_score(page: Console, name: str, score: Score) -> None:
+    page.print(
+        f"{name:<40} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count:,} rows, {score.interval})",
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -21,14 +21,16 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.evaluate.find import find_metric, metric_named, metrics_of
+from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
+from tuneladder.model.constrained import HINT as NO_GUIDE
+from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.own import own_code
 from tuneladder.store import digest
-from tuneladder.task.build import LENGTHS, LONGEST, Findings, build
+from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
@@ -47,6 +49,11 @@ DEFAULTS: dict[str, Any] = {
         "multi_label": None,
         "separator": None,
         "labels": None,
+        "options": None,
+        "normalise": None,
+        "schema": None,
+        "constrain": None,
+        "tests": None,
         "metric": None,
         "also": None,
         "instruction": None,
@@ -77,7 +84,7 @@ REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "references", "separator", "metric", "instruction", "system", "template"),
+        ("input", "references", "separator", "normalise", "tests", "metric", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
@@ -87,6 +94,9 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "multi_label": (bool, "true where a row may have several labels, or none"),
     "labels": ((dict, list), "a list of words, or value: word"),
+    "options": ((str, list), "the column that lists a row's options, or a list of columns with one each"),
+    "schema": ((str, dict), "a JSON schema of an object, or the path of one"),
+    "constrain": (bool, "true holds what is written to the schema, false parses it, and repairs it once"),
     "also": (list, "a list of metrics, for example [bleu, length: {at_most: 40}]"),
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
     "class_weights": ((str, dict), "balanced, or label: weight"),
@@ -147,6 +157,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
+    task = _constrained(task, keys["task"]["constrain"], bases)
     if limit.money and (free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None)):
         hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
         raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
@@ -164,6 +175,8 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         "trust_remote_code": keys["trust_remote_code"],
     }
     as_given = {**given, "rungs": written if given.get("rungs") else {}}
+    if isinstance(keys["task"]["schema"], str):  # a file's, as a whole
+        as_given["task"] = {**given["task"], "schema": resolved["task"]["schema"]}
     if task.kind == "text":
         as_given["task"] = {**given["task"], "data": _sources(given["task"]["data"])}
     elif isinstance(data, dict) and "mixture" in data:
@@ -406,6 +419,10 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         multi_label=keys["multi_label"],
         separator=keys["separator"],
         labels=keys["labels"],
+        options=keys["options"],
+        normalise=keys["normalise"],
+        schema=_place(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
+        tests=keys["tests"],
         metric=keys["metric"],
         also=[metric_named(metric) for metric in keys["also"] or ()],
         instruction=keys["instruction"],
@@ -417,11 +434,23 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         decoding=decoding,
         seed=seed,
     )
-    if task.multi_label and "max_new_tokens" not in (keys["decoding"] or {"max_new_tokens": None}):
-        # the default of one label is too short for several
-        decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=LONGEST)
+    for name in filter(None, (task.metric, *task.also)):
+        _check_tried(find_metric(name), task, keys["tests"])
+    if (task.multi_label or task.prompt.schema) and "max_new_tokens" not in (keys["decoding"] or {"max_new_tokens": None}):
+        # the default of one label is too short for several, and for an object
+        decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
         task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
     return task, findings, where
+
+
+def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
+    """Raises BadInput for a metric that tries answers, where the task says not how or writes too few."""
+    samples = task.prompt.decoding.samples
+    if metric.outcomes and tests is None:
+        raise BadInput(f"{metric.name} runs answers with a row's tests, and the task names none", "task: tests: a column, or Jinja")
+    if metric.samples > samples:
+        hint = f"decoding: {{samples: {metric.samples}, temperature: 0.8}}, or more samples"
+        raise BadInput(f"{metric.name} takes {metric.samples} samples of an answer, and {samples} are written", hint)
 
 
 def _placed_data(data: Any, folder: Path) -> Any:
@@ -462,6 +491,8 @@ def _mixed_task(
 
 def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
     """What is given over what the kind of task would have."""
+    if "schema" in given:
+        raise BadInput("decoding: schema is the task's own", "task: schema: ..., and constrain: true")
     made: Decoding = _settings(Decoding, {"max_new_tokens": LENGTHS[kind], "seed": seed, **given}, "decoding")
     for key, least in {"max_new_tokens": 1, "samples": 1, "temperature": 0, "top_k": 0, "seed": 0}.items():
         if getattr(made, key) < least:
@@ -477,6 +508,25 @@ def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
     return made
 
 
+def _constrained(task: Task, wanted: bool | None, bases: Sequence[Base]) -> Task:
+    """The task with its answers held to its schema as they are written, if that is wanted, or nothing is said and every base
+    can."""
+    if not task.prompt.schema:
+        if wanted is not None:
+            raise BadInput(
+                "constrain holds answers to a schema, and this task has none", "kind: extract, of objects; or leave it out"
+            )
+        return task
+    can = can_constrain() or all(base.source == "url" for base in bases)
+    if wanted and not can:
+        raise BadInput("constrain: true needs llguidance, which is not installed", NO_GUIDE)
+    if not (can if wanted is None else wanted):
+        return task
+    prompt = task.prompt
+    prompt = dataclasses.replace(prompt, decoding=dataclasses.replace(prompt.decoding, schema=prompt.schema))
+    return dataclasses.replace(task, prompt=prompt)
+
+
 def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, Any]:
     if task.kind == "text":
         return {"kind": task.kind, "data": data, "metric": task.metric}
@@ -488,11 +538,14 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         "labels": keys["labels"] or list(task.labels) or None,
         "references": None if mixed else keys["references"] or "apart",
         "multi_label": task.multi_label if task.kind == "classify" else None,
+        "normalise": prompt.normalise if task.kind == "choose" and not task.labels else None,
         "metric": task.metric,
         "also": list(task.also),
         "instruction": prompt.instruction,
         "template": None if mixed or keys["templates"] is not None else prompt.template,
-        "decoding": _plain(prompt.decoding),
+        "schema": json.loads(prompt.schema) if prompt.schema else None,
+        "constrain": bool(prompt.decoding.schema) if prompt.schema else None,
+        "decoding": {key: value for key, value in _plain(prompt.decoding).items() if key != "schema"},
     }
 
 

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "user", "assistant", "tool", "text"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
 
 
 @dataclass(frozen=True)
 class Turn:
+    """`text` is no turn of a talk: plain text that goes on, without any template, in what is written or ranked after it."""
+
     role: str
     text: str
 
@@ -130,7 +132,8 @@ class Thought:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How text is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off; repetition is the penalty of arXiv:1909.05858."""
+    """How text is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off; repetition is the penalty of arXiv:1909.05858.
+    `schema` is JSON schema as text: nothing but what fits it can be written."""
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -140,6 +143,7 @@ class Decoding:
     stop: tuple[str, ...] = ()
     samples: int = 1
     seed: int = 0
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,12 @@ class Prompt:
     """All that can change without touching a weight.
 
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
-    with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking
-    on an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag
-    for each word of the row, `labels` a set of labels; with `think` the model reasons before it answers; of `vote` samples the
-    answer that most give counts.
+    with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking on
+    an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag for
+    each word of the row, `labels` a set of labels, `json` an object of the `schema`, which the system's turn shows; with `think`
+    the model reasons before it answers; of `vote` samples the answer that most give counts. Options that each row brings are ranked
+    by their log-probability for each character, byte or token of theirs, as `normalise` says, and are shown where an answer is
+    written or thought about: a template may use `options` too.
     """
 
     template: str = "{{ input }}"
@@ -159,10 +165,12 @@ class Prompt:
     shots: Shots | None = None
     decoding: Decoding = Decoding()
     ask: Literal["generate", "score"] = "generate"
-    parse: Literal["text", "label", "labels", "number", "tags"] = "text"
+    parse: Literal["text", "label", "labels", "number", "tags", "json"] = "text"
     vote: int = 1
     calibrate: bool = False
     think: Thought | None = None
+    normalise: Literal["none", "characters", "bytes", "tokens"] = "none"
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,11 +198,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """`confidence` is the probability of the answer among its options, or the share of votes; `raw` what the model wrote."""
+    """`confidence` is the probability of the answer among its options, or the share of votes; `raw` what the model wrote; `samples`
+    is all of it, where several were asked for and none voted."""
 
     text: str
     confidence: float | None = None
     raw: str = ""
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -421,6 +431,15 @@ class Streamer(Protocol):
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
         """The first text that `generate` gives for this ask, in pieces as they are written."""
+        ...
+
+
+@runtime_checkable
+class Sizer(Protocol):
+    """An engine that can also say how long what it ranks is."""
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """The tokens of each ending of each ask whose log-probabilities `score` adds up."""
         ...
 
 

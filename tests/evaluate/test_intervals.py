@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from tuneladder.evaluate.find import find_metric
-from tuneladder.evaluate.intervals import bootstrap, holm, items_needed, mcnemar, paired_bootstrap, wilson
+from tuneladder.evaluate.intervals import bootstrap, holm, items_needed, mcnemar, mean_of_parts, paired_bootstrap, wilson
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (1, 10), (37, 100), (999, 1000), (10, 10)])
@@ -96,3 +96,18 @@ def test_what_does_not_differ_is_never_told_apart() -> None:
     assert items_needed(7, 7, 100) is None
     assert items_needed(0, 0, 100) is None
     assert items_needed(20, 0, 20) == 6
+
+
+def test_parts_count_alike_whatever_their_rows() -> None:
+    def mean(sums):
+        return sums[:, 0] / sums[:, 1]
+
+    draw = np.random.default_rng(0)
+    parts = [np.column_stack([draw.normal(size=count), np.ones(count)]) for count in (2000, 200)]
+    value, low, high = mean_of_parts([[(part, mean)] for part in parts], seed=1, resamples=4000)
+    assert value == pytest.approx(np.mean([part[:, 0].mean() for part in parts]))
+    half = 1.96 * np.sqrt(sum(part[:, 0].var() / len(part) for part in parts)) / 2
+    assert (low, high) == pytest.approx((value - half, value + half), abs=0.1 * half)
+    # of two metrics of one part their mean counts
+    twice = mean_of_parts([[(parts[0], mean), (parts[0], lambda sums: 3 * mean(sums))]], seed=1)
+    assert twice[0] == pytest.approx(2 * parts[0][:, 0].mean())

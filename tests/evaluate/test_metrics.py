@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, matthews_corrcoef
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import find_metric, metrics_of, names
 from tuneladder.evaluate.measure import rate
+from tuneladder.evaluate.suite import f1_of
 from tuneladder.task.multi_label import joined
 
 WORDS = [
@@ -148,6 +149,36 @@ def test_pearson_is_scipys_and_reads_no_number_as_no_news() -> None:
     assert pearson.score(["1"] * 100, rows) == 0
     with pytest.raises(BadInput, match="a reference is 'many'"):
         pearson.score(["1"], [["many"]])
+
+
+def test_spearman_is_scipys_and_equals_share_their_rank() -> None:
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 6, size=100)
+    x = np.round(np.exp(y + draw.normal(size=100)), 1)
+    rows = [[str(value)] for value in y]
+    spearman = find_metric("spearman")
+    assert spearman.score([str(value) for value in x], rows) == pytest.approx(spearmanr(x, y).statistic, abs=1e-9)
+    assert spearman.score(["none"] * 100, rows) == 0
+    with pytest.raises(BadInput, match=r"spearman needs numbers, and a reference is .many."):
+        spearman.score(["1"], [["many"]])
+
+
+def test_squads_marks_leave_capitals_punctuation_and_articles_out() -> None:
+    exact, f1 = find_metric("squad_exact"), find_metric("squad_f1")
+    references = [["the Denver Broncos", "Broncos"]]
+    assert exact.score(["Denver Broncos!"], references) == 1
+    assert exact.score(["A Denver Bronco"], references) == 0
+    assert f1.score(["denver won"], references) == pytest.approx(0.5)
+    assert f1.score(["The broncos won"], references) == pytest.approx(2 / 3)
+    assert f1.score([""], references) == 0
+    assert f1.score(["the"], [["a"]]) == 1
+
+
+def test_f1_of_one_answer_is_scikit_learns() -> None:
+    labels, truth, answers = said(0)
+    want = f1_score([true == labels[1] for true in truth], [answer == labels[1] for answer in answers])
+    assert f1_of(labels[1]).score(answers, [[true] for true in truth], labels) == pytest.approx(want)
+    assert f1_of("else").score(answers, [[true] for true in truth], labels) == 0
 
 
 def test_bits_per_byte_counts_utf8() -> None:

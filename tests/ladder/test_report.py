@@ -261,6 +261,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "test",
         "probes",
         "forgetting",
+        "calibration",
         "cost_alone",
         "cost_here",
         "predicted",
@@ -273,6 +274,9 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
     assert set(lora["test"]["macro_f1"]) == {"value", "low", "high", "count"}
     assert set(lora["predicted"]) == {"seconds", "memory", "disk", "annotations", "money", "tokens"}
     assert lora["steps"][0]["r"] == 8
+    assert lora["calibration"]["error"]["count"] == lora["test"]["macro_f1"]["count"]
+    assert lora["calibration"]["error"]["value"] > lora["calibration"]["by_chance"] > 0
+    assert sum(own["right"]["count"] for own in lora["calibration"]["bins"]) == lora["calibration"]["error"]["count"]
     assert lora["node"] == ladder.results[2].variant.stamp
     assert found["pick"]["test"] == lora["test"]
     failed = next(rung for rung in found["rungs"] if rung["name"] == "full(learning_rate=0.5)")
@@ -336,6 +340,8 @@ def test_the_report_stands_alone_and_shows_everything(ladder: Ladder, tmp_path: 
         "p < 0.001",
         "Most confused",
         "taken for",
+        "How sure, and how right",
+        "more than chance",
         "What was forgotten",
         "How it learned",
         "ended on a plateau",
@@ -392,6 +398,8 @@ def test_the_report_of_generated_text_shows_answers_instead_of_a_confusion(ladde
     assert "ROUGE-L" in text
     assert "What zero_shot answers" in text
     assert "April" in text
+    assert "How sure" not in text
+    assert results(made)["rungs"][0]["calibration"] is None
     assert "Most confused" not in text
     assert "Items won and lost" not in text
 

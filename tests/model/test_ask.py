@@ -246,3 +246,43 @@ def test_each_row_is_asked_with_the_shots_nearest_to_it() -> None:
     assert [turns[0].text for turns in engine.asked] == ["a goal at last", "a vote in may"]
     assert turns_of(prompt, pool[0])[0].text == "a goal at last"  # never itself
     assert turns_of_all(prompt, [example("the goal")]) == [turns_of(prompt, example("the goal"))]
+
+
+class Lengths(FakeEngine):
+    """Every character is as likely as every other, but those of one option are a little more so; every word is a token."""
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[-len(e) * (0.9 if e == "a longer answer" else 1.0) for e in own] for own in endings]
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        return [[len(e.split()) for e in own] for own in endings]
+
+
+def test_options_are_ranked_for_their_length() -> None:
+    row = example("which?", options=("short", "a longer answer", "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"))
+    says = {
+        by: ask(Lengths({}), Prompt(ask="score", normalise=by), [row])[0].text for by in ("none", "characters", "bytes", "tokens")
+    }
+    # -5, -13.5, -7 in all; by the character -1, -0.9, -1; by the byte, of which the last has two each, -1, -0.9, -0.5
+    assert says == {"none": "short", "characters": "a longer answer", "bytes": row.options[2], "tokens": "a longer answer"}
+    with pytest.raises(BadInput, match="does not say how many tokens"):
+        ask(Biased({}), Prompt(ask="score", normalise="tokens"), [row])
+
+
+def test_options_of_one_length_keep_their_probabilities() -> None:
+    row = example("which?", options=("sports", "ballet"))
+    plain, normalised = (ask(Biased({}), Prompt(ask="score", normalise=by), [row])[0] for by in ("none", "characters"))
+    assert normalised.confidence == pytest.approx(plain.confidence)
+
+
+def test_options_are_shown_where_an_answer_is_written() -> None:
+    row = example("which?", options=("sports", "ballet"))
+    listed = "which?\n\nOne of these:\n- sports\n- ballet"
+    engine = Mute({listed: "It is ballet."})
+    assert ask(engine, Prompt(ask="score"), [row])[0].text == "ballet"
+    assert turns_of(Prompt(ask="score"), row)[-1].text == "which?"  # ranked, they are what goes on from it
+    own = Prompt(template="{{ input }} {{ options | join(' or ') }}?", ask="score")
+    assert turns_of(own, row)[-1].text == "which? sports or ballet?"
+    assert turns_of(replace(own, ask="generate"), row)[-1].text == "which? sports or ballet?"
+    thought = turns_of(Prompt(ask="score", think=Thought()), row)[-1].text
+    assert listed in thought

@@ -184,6 +184,15 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         inspect(str(tmp_path), revision="main")
 
 
+def test_a_folder_is_named_by_an_environment_variable(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", str(Path(tiny_folder).parent))
+    place = f"${{MODELS}}/{Path(tiny_folder).name}"
+    assert inspect(place) == inspect(str(tiny_folder))
+    monkeypatch.delenv("MODELS")
+    with pytest.raises(BadInput, match="MODELS, which is not set"):
+        inspect(place)
+
+
 def test_a_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BadInput, match="org/none") as error:

@@ -448,3 +448,12 @@ def test_a_key_that_is_not_set_is_named(server: Server, monkeypatch: pytest.Monk
     server.always = Fault(401)
     with pytest.raises(BadInput, match=r"\$MY_KEY, which is not set"):
         engine_of(server, key_env="MY_KEY").generate(ASKS[:1], Decoding())
+
+
+def test_an_endpoint_is_asked_for_the_schema(server: Server) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+    engine_of(server).generate(ASKS[:1], Decoding(schema=json.dumps(schema)))
+    engine_of(server).generate(ASKS[:1], Decoding(schema=json.dumps({**schema, "required": []})))
+    shapes = [body["response_format"] for _, body, _ in server.seen]
+    assert shapes[0] == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    assert shapes[1]["json_schema"]["strict"] is False

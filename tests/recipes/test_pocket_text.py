@@ -91,11 +91,11 @@ def test_an_episode_reads_as_few_shot_writes_it(lend, tiny_base):
     shown = FewShot(shots=4).apply(root_of(tiny_base, task), task, lend()).prompt
     coder = Coder(AutoTokenizer.from_pretrained(pocket.folder("pocket-decoder")), 512)
     text = coder.render(turns_of(shown, rows[8]), rows[8].references[0])
-    assert text == rendered(prompt.instruction, [*shown.shots.chosen, rows[8]]) + coder.template.end
+    assert text == rendered([*turns_of(shown, rows[8]), Turn("assistant", rows[8].references[0])]) + coder.template.end
 
 
 def test_the_words_of_an_episode(pool):
-    texts = [compose(written.opinions(rng), rng) for rng in map(random.Random, range(60))]
+    texts = [rendered(compose(written.opinions(rng), rng)) for rng in map(random.Random, range(60))]
     own = re.compile(r"Which of these fits the text: (\w+), (\w+)\?\n\n")
     assert sum(bool(own.match(text)) for text in texts) > 15  # the tool's own words are the commonest
     shots = Counter(text.count("\nAnswer: ") for text in texts)
@@ -106,7 +106,7 @@ def test_the_words_of_an_episode(pool):
 
 def test_words_that_mean_nothing_stand_for_labels_in_a_quarter():
     labels = {label for names in written.FEELINGS for label in names}
-    texts = [compose(written.opinions(rng), rng) for rng in map(random.Random, range(400))]
+    texts = [rendered(compose(written.opinions(rng), rng)) for rng in map(random.Random, range(400))]
     strange = sum(text.rpartition(" ")[2] not in labels for text in texts)
     assert 60 < strange < 140
 

@@ -172,3 +172,12 @@ def test_a_root_has_a_narrow_table_and_guesses_evenly_at_first(tiny_task, tmp_pa
     ids = torch.arange(4, 68)[None]
     logits = model(input_ids=ids, decoder_input_ids=ids.flip(1)).logits
     assert float(logits.detach().std()) == pytest.approx(1, rel=0.15)
+
+
+def test_narrower_passes_have_the_same_rows(coder: PairCoder) -> None:
+    own = Blocks({"mill": np.arange(102, 5102, dtype=np.uint16) % 290 + 102}, {}, length=40, batch=8, rows=4, steps=20, seed=0)
+    batches = Corrupted(own, coder, {}, lanes=1, seed=5)
+    wide = batches[3]
+    assert batches.narrow()
+    assert [len(micro.ids) for micro in batches[3]] == [2, 2, 2, 2]
+    assert torch.equal(torch.cat([micro.ids for micro in batches[3]]), torch.cat([micro.ids for micro in wide]))

@@ -77,3 +77,15 @@ def test_half_of_the_rows_have_tokens_hidden(live) -> None:
         row for step in range(len(batches)) for micro in batches[step] for row in (micro.ids == live.texts.mask).any(1).tolist()
     ]
     assert 0.2 < sum(rows) / len(rows) < 0.8
+
+
+def test_narrower_passes_have_the_same_rows(live) -> None:
+    batches = aims(live, tokens=512)
+    wide = max(micro.size for micro in batches[1])
+    rows = sum(len(micro.ids) for micro in batches[1])
+    assert batches.narrow()
+    assert max(micro.size for micro in batches[1]) <= wide / 2
+    assert sum(len(micro.ids) for micro in batches[1]) == rows
+    while batches.narrow():
+        assert batches.tokens >= 1
+    assert all(len(micro.ids) == 1 for micro in batches[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.task.encode import Encoded
 from tuneladder.train import loop
 from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
-from tuneladder.train.loop import Course, Passes, State, few_rows, follow, read_log, train
+from tuneladder.train.loop import PASSES, Course, Passes, State, few_rows, follow, read_log, train
 from tuneladder.train.losses import next_token
 
 
@@ -256,6 +257,66 @@ def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, stop):
     assert [t.step for t in read_log(tmp_path / "cut")] == list(range(1, 19))
     for name, weight in weights(straight).items():
         assert torch.equal(weight, weights(second)[name]), name
+
+
+def noting(sizes):
+    def loss(model, micro):
+        if model.training:
+            sizes.append(micro.size)
+        return next_token(model, micro)
+
+    return loss
+
+
+def test_a_step_that_takes_more_than_it_may_halves_the_passes_after_it(tiny_folder, tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    def narrowed(folder, peaks, stop=None):
+        model, sizes = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32), []
+        series = itertools.chain(peaks, itertools.repeat(peaks[-1]))
+        monkeypatch.setattr("tuneladder.train.loop.peak_read", lambda device: next(series))
+        folder.mkdir(exist_ok=True)
+        batches = Rows(rows(24), batch=4, epochs=3, tokens=64, seed=1)
+        course = Course(3e-3, save_every=0.0)
+        ticks = train(model, batches, loss=noting(sizes), course=course, folder=folder, seed=0, allowed=100)
+        return follow(itertools.islice(ticks, stop), folder), sizes, weights(model)
+
+    wide, sizes, whole = narrowed(tmp_path / "wide", [150])  # what stood before the first step is none of a step's doing
+    assert not (tmp_path / "wide" / PASSES).exists()
+    ticks, narrow, weighed = narrowed(tmp_path / "narrow", [50, 90, 120])
+    assert narrow[:2] == sizes[:2]
+    assert max(sizes) > 32 >= max(narrow[8:])  # two steps of four rows have at most so many passes
+    assert json.loads((tmp_path / "narrow" / PASSES).read_text()) == {"halved": 1, "allowed": 100, "took": 120}
+    assert [tick.loss for tick in ticks] == pytest.approx([tick.loss for tick in wide], rel=1e-4)
+    for name, weight in whole.items():
+        torch.testing.assert_close(weighed[name], weight, rtol=1e-3, atol=1e-5)
+
+    narrowed(tmp_path / "cut", [50, 90, 120], stop=7)
+    resumed, _, again = narrowed(tmp_path / "cut", [50])
+    assert [(tick.step, tick.loss) for tick in resumed] == [(tick.step, tick.loss) for tick in ticks]
+    assert all(torch.equal(weight, weighed[name]) for name, weight in again.items())
+
+
+def test_a_pass_that_a_gpu_has_no_room_for_is_tried_again_in_halves(tiny_folder, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    def learned(folder, room):
+        def loss(model, micro):
+            if model.training and micro.size > room:
+                raise torch.OutOfMemoryError
+            return next_token(model, micro)
+
+        model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+        folder.mkdir()
+        batches = Rows(rows(24), batch=4, epochs=1, tokens=64, seed=1)
+        return follow(train(model, batches, loss=loss, course=Course(3e-3), folder=folder, seed=0), folder)
+
+    wide = learned(tmp_path / "wide", 64)
+    small = learned(tmp_path / "small", 40)
+    assert [tick.loss for tick in small] == pytest.approx([tick.loss for tick in wide], rel=1e-4)
+    assert json.loads((tmp_path / "small" / PASSES).read_text()) == {"halved": 1, "allowed": None, "took": None}
+    with pytest.raises(torch.OutOfMemoryError):
+        learned(tmp_path / "none", 3)
 
 
 def test_the_best_dev_weights_are_kept(model, tmp_path):

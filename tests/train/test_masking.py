@@ -53,3 +53,12 @@ def test_what_is_hidden_is_a_function_of_the_step(batches: Masked, coder: TextCo
     assert all(torch.equal(a.ids, b.ids) and torch.equal(a.rows, b.rows) for a, b in zip(batches[7], again[7], strict=True))
     assert not all(torch.equal(a.rows, b.rows) for a, b in zip(batches[7], other[7], strict=True))
     assert not torch.equal(batches[0][0].rows, batches[1][0].rows)  # dynamic: another draw each time
+
+
+def test_narrower_passes_have_the_same_rows(batches: Masked) -> None:
+    wide = batches[3]
+    assert batches.narrow()
+    narrow = batches[3]
+    assert [len(micro.ids) for micro in wide + narrow] == [4, 4, 2, 2, 2, 2]
+    assert torch.equal(torch.cat([micro.ids for micro in narrow]), torch.cat([micro.ids for micro in wide]))
+    assert [batches.narrow(), batches.narrow()] == [True, False]

@@ -186,3 +186,11 @@ def test_a_tiny_model_learns_it_above_chance(coder: TextCoder, tmp_path: Path) -
                 right += (said == micro.pairs).tolist()
     assert np.mean(right) > 0.65  # of 320; chance is 0.5
     assert with_pair_head(model, learner.head) is model
+
+
+def test_narrower_passes_have_the_same_pairs(coder: TextCoder) -> None:
+    batches = pairs(coder, np.arange(3, 5003, dtype=np.uint16) % 290 + 5)
+    wide = batches[2]
+    assert batches.narrow()
+    assert [len(micro.ids) for micro in batches[2]] == [2, 2, 2, 2]
+    assert torch.equal(torch.cat([micro.ids for micro in batches[2]]), torch.cat([micro.ids for micro in wide]))

@@ -18,6 +18,7 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
 from tuneladder.task.encode import Coder
 from tuneladder.train import loop
+from tuneladder.train.answers import Answers
 from tuneladder.train.batches import Blocks
 from tuneladder.tune import pretrain
 from tuneladder.tune.pretrain import Pretrain, held_out_micros, shared
@@ -243,3 +244,52 @@ def test_replay_is_refused_where_there_is_nothing_to_replay(base, task, replayin
     for share in (-0.1, 1.5, 1.0):
         with pytest.raises(BadInput, match="replay"):
             Pretrain(replay=share)
+
+
+@pytest.fixture(scope="module")
+def asking(task):
+    """The task, each of whose texts asks and answers; nothing held out, so that the last weights are kept."""
+    train = tuple(
+        replace(document, text="\n\n".join(f"{said[:60]}\nAnswer: {WORDS[at]} river" for at, said in enumerate(texts(9, own))))
+        for own, document in enumerate(task.text.train)
+    )
+    return replace(task, text=Text(train))
+
+
+def test_what_answers_counts_as_often_as_was_asked(base):
+    with Shelf("cpu", dtype=torch.float32).live(root_of(base, Task("mill", "text"))) as live:
+        tokenizer = live.tokenizer
+    weigh = Answers.of(tokenizer, 7.0)
+    said = ["the mill\nAnswer:", " old river", "\n\nthe fish\nAnswer:", " small", tokenizer.eos_token, "Answer: river\n"]
+    parts = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in said]
+    ids = np.array([[token for part in parts for token in part]])
+    expected = [7.0 if said[at] in (" old river", " small") else 1.0 for at, part in enumerate(parts) for _ in part]
+    assert weigh(ids).tolist() == [expected[1:]]
+    cut = len(parts[0]) + 1  # a block that ends within an answer
+    assert weigh(ids[:, :cut]).tolist() == [expected[1:cut]]
+    assert weigh(ids[:, :2]).tolist() == [[1.0]]
+    assert weigh(np.repeat(ids, 3, axis=0)).shape == (3, ids.shape[1] - 1)
+
+
+def test_answers_that_count_are_learned_sooner(base, asking, lend):
+    def right(step):
+        """How sure the model is of the second word of an answer, which is always the same."""
+        kit = lend(f"answers {step.answers}")
+        made = step.apply(root_of(base, asking), asking, kit)
+        with kit.shelf.live(made, dtype=torch.float32) as live, torch.no_grad():
+            ids = live.tokenizer("the heron\nAnswer: mill", return_tensors="pt", add_special_tokens=False)["input_ids"]
+            aim = live.tokenizer(" river", add_special_tokens=False)["input_ids"][0]
+            return float(live.model(ids).logits[0, -1].log_softmax(-1)[aim])
+
+    short = replace(STEP, tokens=5_120)
+    assert right(replace(short, answers=20.0)) > right(short) + 0.2
+
+
+def test_answers_are_refused_where_there_are_none(base, task, lend, tiny_encoder):
+    with pytest.raises(BadInput, match="answers count 5 times, and no line of the text says `Answer:`"):
+        replace(STEP, answers=5.0).apply(root_of(base, task), task, lend())
+    with pytest.raises(BadInput, match="pretrain cannot use answers 0"):
+        replace(STEP, answers=0.0)
+    masked = replace(tiny_encoder, settings={**tiny_encoder.settings, "masked": True})
+    with pytest.raises(Refused, match=r"answers are counted in a decoder's text, and .* is a encoder"):
+        replace(STEP, answers=5.0).plan(root_of(masked, task), task, Pace(1e12))

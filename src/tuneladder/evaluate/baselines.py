@@ -3,6 +3,7 @@ most frequent; of a text, its first sentence and all of it."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy as np
 
 from tuneladder.evaluate.measure import mark
 from tuneladder.task.multi_label import joined, labels_of
+from tuneladder.task.record import written
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Answer, Cost, Example, Measurement, Task
 
@@ -23,8 +25,10 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 
 def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[str, Measurement]:
     """Measured on `split`: of a classification `majority`, or `frequent_set` where rows have several labels, and `tfidf`, learned
-    from train, of several labels one against the rest; where words are tagged, `frequent_tag`;
-    of generation `lead` and `copy`, which say the input's first sentence and the input; nothing for another kind of task.
+    from train, of several labels one against the rest; where words are tagged, `frequent_tag`; of a choice `longest` and
+    `frequent_place`, the longest of a row's options and the one where the right one mostly stands in train; of objects
+    `frequent_values`, each field's commonest value in train; of generation `lead` and `copy`, which say the input's first sentence
+    and the input; nothing for another kind of task.
 
     `tfidf` is left out where train has a single label or no words to count. Its rows count as the task's weights say.
     """
@@ -34,6 +38,10 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
             "lead": _said(task, examples, _lead, "first sentence", seed),
             "copy": _said(task, examples, lambda text: text, "the input", seed),
         }
+    if task.kind == "choose" and not task.labels and train and examples:
+        return _placed(task, train, examples, seed)
+    if task.prompt.schema and train and examples:
+        return {"frequent_values": _valued(task, train, examples, seed)}
     if task.kind not in ("classify", "tag") or not train or not examples:
         return {}
     if task.kind == "tag":
@@ -46,6 +54,32 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
     found = {name: mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)}
     if len(counts) > 1 and (tfidf := _tfidf(task, train, examples, seed)):
         found["tfidf"] = tfidf
+    return found
+
+
+def _valued(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement:
+    start = time.perf_counter()
+    counts: dict[str, Counter[str]] = {}
+    for example in train:
+        for field, value in json.loads(example.references[0]).items():
+            counts.setdefault(field, Counter())[json.dumps(value, ensure_ascii=False)] += 1
+    said = {field: json.loads(_commonest(own)) for field, own in counts.items()}
+    answers = [Answer(written(said, json.loads(task.prompt.schema)))] * len(examples)
+    return mark(task, examples, answers, seconds=time.perf_counter() - start, engine="most frequent values", seed=seed)
+
+
+def _placed(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> dict[str, Measurement]:
+    """What the options give away without their question."""
+    common = int(_commonest(Counter(str(example.options.index(example.references[0])) for example in train)))
+    ways: dict[str, tuple[str, Callable[[tuple[str, ...]], str]]] = {
+        "longest": ("longest option", lambda options: max(options, key=len)),
+        "frequent_place": ("most frequent place", lambda options: options[min(common, len(options) - 1)]),
+    }
+    found = {}
+    for name, (engine, take) in ways.items():
+        start = time.perf_counter()
+        answers = [Answer(take(example.options)) for example in examples]
+        found[name] = mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)
     return found
 
 

@@ -16,8 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import Array
 from tuneladder.own import own_code
+from tuneladder.types import Answer, Example
 
 References = Sequence[Sequence[str]]
+Outcomes = Callable[[Sequence[Example], Sequence[Answer]], Sequence[str]]
 Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
 
 
@@ -27,7 +29,8 @@ class Metric:
 
     `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
     rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none. `worst` is the
-    value that nothing passes, inf where there is none, of a metric that is better the lower.
+    value that nothing passes, inf where there is none, of a metric that is better the lower. `outcomes` makes what such a metric
+    marks in place of the answers' texts, where these have to be tried; it takes `samples` of each.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Metric:
     items: Items | None = None
     relative: bool = False
     worst: float = math.inf
+    outcomes: Outcomes | None = None
+    samples: int = 1
 
     def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
         """The metric over all rows."""
@@ -68,11 +73,14 @@ def find_metric(name: str) -> Metric:
     if "Settings" in vars(module):
         # a check of style asks nothing of the references: they may break it, and not all of them will
         checked = _set(module.Settings, given, bare)
-        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, checked.items), relative=True)
+        made = mean_metric(name, module.better, module.best, module.kinds, module.interval, checked.items)
+        if "outcomes" in vars(module.Settings):
+            return replace(made, outcomes=checked.outcomes, samples=checked.k)
+        return replace(made, relative=True)
     if given:
         raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
     if "items" in vars(module):
-        return replace(_mean(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
+        return replace(mean_metric(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)
     return Metric(name, *facts, module.statistics, module.combine, **more)
 
@@ -120,7 +128,9 @@ def _set(kind: Any, given: dict[str, Any], name: str) -> Any:
         raise BadInput(f"{name}: {place} is {first['input']!r}", first["msg"].lower()) from error
 
 
-def _mean(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:
+def mean_metric(name: str, better: Any, best: float, kinds: tuple[str, ...], interval: Any, items: Items) -> Metric:
+    """The metric that is the mean of what `items` gives each row."""
+
     def statistics(answers: Sequence[str], references: References, labels: Sequence[str]) -> Array:
         return np.column_stack([np.asarray(items(answers, references, labels), dtype=np.float64), np.ones(len(answers))])
 
@@ -158,4 +168,4 @@ def _users(name: str) -> Metric:
         return [choose(one(answer, reference) for reference in row) for answer, row in zip(answers, references, strict=True)]
 
     best = float(getattr(function, "best", 1.0 if better == "higher" else 0.0))
-    return _mean(name, better, best, (), "bootstrap", items)
+    return mean_metric(name, better, best, (), "bootstrap", items)

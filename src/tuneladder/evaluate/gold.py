@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import find_metric
-from tuneladder.types import Task
+from tuneladder.types import Answer, Task
 
 _ROWS = 1000
 
@@ -20,7 +22,9 @@ def check_gold(metric: str, task: Task) -> None:
     if not rows:
         return
     found = find_metric(metric)
-    answers = [example.references[0] for example in rows]
+    answers: Sequence[str] = [example.references[0] for example in rows]
+    if found.outcomes:
+        answers = found.outcomes(rows, [Answer(answer) for answer in answers])
     references = [example.references for example in rows]
     value = found.score(answers, references, task.labels)
     if value > 0 if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
@@ -35,6 +39,8 @@ def check_gold(metric: str, task: Task) -> None:
 
 
 def _hint(metric: str) -> str:
+    if metric.startswith("pass_at_k"):
+        return "each row's reference is a program that passes its own tests: see `tests`, and pass_at_k's `program`"
     if ":" in metric:
         return "an answer equal to its reference must score best: 1, or 0 where fn.better is 'lower', or what fn.best says"
     if metric.startswith("rouge"):

@@ -50,11 +50,12 @@ def mark(
     references = [example.references for example in examples]
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
     metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))]}
-    quality = {name: rate(metric, texts, references, task.labels, seed=seed) for name, metric in metrics.items()}
+    told = {name: metric.outcomes(examples, answers) if metric.outcomes else texts for name, metric in metrics.items()}
+    quality = {name: rate(metric, told[name], references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
         for name in sets:
             own_rows = [at for at, example in enumerate(examples) if example.set == name]
-            given, wanted = [texts[at] for at in own_rows], [references[at] for at in own_rows]
+            given, wanted = [told[task.metric][at] for at in own_rows], [references[at] for at in own_rows]
             quality[f"{task.metric}[{name}]"] = rate(metrics[task.metric], given, wanted, task.labels, seed=seed)
     right = rights(task, texts, references)
     marked = tuple(

@@ -19,6 +19,7 @@ from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import (
@@ -42,7 +43,7 @@ from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.multi_label import kind_in_full
-from tuneladder.train.loop import read_log
+from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
@@ -323,7 +324,7 @@ class Climb:
         return thaw(Probe, found) if found else None
 
     def _baselines(self) -> dict[str, Measurement]:
-        if self.task.kind not in ("classify", "tag", "generate", "text"):
+        if self.task.kind not in ("classify", "tag", "choose", "extract", "generate", "text"):
             return {}
         key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, EXAMINATION, self.seed)}"
 
@@ -363,6 +364,12 @@ class Climb:
             if tally["learned"]:  # an encoder learns labels, and no tokens
                 said += f"; {tally['learned'] / (tally['learned'] + tally['read']):.1%} of the tokens are learned"
             self._note(said)
+        path = folder / PASSES
+        if path.exists():
+            passes = json.loads(path.read_text("utf-8"))
+            took, allowed, halved = words.size(passes["took"]), words.size(passes["allowed"]), words.count(passes["halved"], "time")
+            why = f"took {took}, and {allowed} were allowed" if passes["took"] else "took more memory than there is"
+            self._note(f"{rung.name}: passes were halved {halved}, for a step {why}")
         path = folder / "rates.json"
         if path.exists():
             probe = json.loads(path.read_text("utf-8"))

@@ -16,6 +16,7 @@ from tuneladder.ladder import plots, words
 from tuneladder.ladder.results import (
     baseline_split,
     below,
+    calibrated,
     dearness,
     forgetting,
     measured,
@@ -172,6 +173,32 @@ def confused(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     return {"heads": heads, "rows": rows if len(labels) <= MOST_LABELS else [], "pairs": pairs, "count": len(examined.answers)}
 
 
+def sureness(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """How sure the pick is against how often it is right, and the calibration error of every rung that has one."""
+    found = {result.rung.name: own for result in measured(ladder) if (own := calibrated(result))}
+    if not found:
+        return None
+    own, drawn, surer = found.get(pick.rung.name) if pick else None, "", ""
+    if pick and own:
+        drawn = plots.reliability(
+            [(each.confidence, each.right.value, each.right.low, each.right.high) for each in own.bins],
+            title=f"how often {pick.rung.name} is right against how sure it is",
+        )
+        share = own.surest
+        surer = f"{words.percent(share.value)} ({words.percent(share.low)} to {words.percent(share.high)})"
+    scale = (0.0, max(end for each in found.values() for end in (each.error.high, each.chance)))
+    rows = [
+        {
+            "name": name,
+            "strip": plots.strip(each.error.value, each.error.low, each.error.high, scale, each.chance, picked=each is own),
+            "value": words.figure(each.error.value),
+            "under": "more than chance" if each.off else "could be chance",
+        }
+        for name, each in found.items()
+    ]
+    return {"drawn": drawn, "rows": rows, "surer": surer}
+
+
 def told(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     """Where rows have several labels, of each: how many rows have it, how many the pick gave it, how many of these are right. The
     worst F1 stands first, and there are MOST_LABELS at most."""
@@ -228,7 +255,9 @@ def duels(ladder: Ladder) -> dict[str, Any]:
     ours = pick and (pick.test if split == "test" else pick.dev)
     if pick and ours:
         # the majority class is right by rote: a contest with it says nothing
-        rivals = [(name, each) for name, each in ladder.baselines.items() if name not in ("majority", "frequent_set")]
+        rivals = [
+            (name, each) for name, each in ladder.baselines.items() if name not in ("majority", "frequent_set", "frequent_place")
+        ]
         pairs += [(pick.rung.name, words.baseline_name(name), ours.answers, each.answers) for name, each in rivals]
     rows: list[dict[str, Any]] = []
     counts: list[tuple[int, int]] = []

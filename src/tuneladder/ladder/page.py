@@ -25,6 +25,7 @@ from tuneladder.ladder.figures import (
     forgotten,
     samples,
     scatter,
+    sureness,
     told,
 )
 from tuneladder.ladder.results import (
@@ -72,6 +73,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         curves=curves(ladder),
         confusion=confused(ladder, pick),
         told=told(ladder, pick),
+        sureness=sureness(ladder, pick),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",
         duels=duels(ladder),

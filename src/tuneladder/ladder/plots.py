@@ -347,6 +347,35 @@ def curve(train: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]], 
     return Markup("".join(out) + "</svg>")
 
 
+def reliability(bins: Sequence[tuple[float, float, float, float]], *, title: str) -> Markup:
+    """How often answers are right (with its interval) against how sure they are: on the dashed diagonal both are the same."""
+    width, height, left, right, top, bottom = 400, 330, 50, 22, 30, 44
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + x * (width - left - right), height - bottom - y * (height - top - bottom)
+
+    out = [_open(width, height, title)]
+    for mark in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = at(mark, mark)
+        out.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        out.append(_text(left - 7, y + 4, f"{100 * mark:.0f} %", "tick", "end"))
+        out.append(_text(x, height - bottom + 17, f"{100 * mark:.0f} %", "tick", "middle"))
+    (x1, y1), (x2, y2) = at(0, 0), at(1, 1)
+    out.append(f'<line class="level" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+    out.append('<g class="rung">')
+    for confidence, share, low, high in bins:
+        x, y = at(confidence, share)
+        out.append(
+            f"<g><title>{100 * confidence:.0f} % sure: {100 * share:.0f} % right ({100 * low:.0f} % to {100 * high:.0f} %)</title>"
+        )
+        out.append(f'<path class="whisker" d="{_bracket(x, at(0, high)[1], at(0, low)[1])}"/>')
+        out.append(mark_of("circle", x, y) + "</g>")
+    out.append("</g>")
+    out.append(_text(2, 14, "right", "title", "start"))
+    out.append(_text((left + width - right) / 2, height - 6, "how sure", "title", "middle"))
+    return Markup("".join(out) + "</svg>")
+
+
 def _finite(series: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
     return [(step, loss) for step, loss in series if math.isfinite(loss)]
 

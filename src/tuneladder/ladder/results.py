@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from tuneladder.evaluate.calibration import Calibration, calibration
 from tuneladder.evaluate.find import find_metric
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
@@ -65,6 +66,7 @@ def _rung(result: Result) -> dict[str, Any]:
         "test": _scores(result.test.quality) if result.test else None,
         "probes": _scores(probes(result)),
         "forgetting": forgetting(result),
+        "calibration": _calibration(result),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
@@ -76,8 +78,20 @@ def _rung(result: Result) -> dict[str, Any]:
     }
 
 
+def _calibration(result: Result) -> dict[str, Any] | None:
+    found = calibrated(result)
+    if found is None:
+        return None
+    bins = [{"confidence": own.confidence, "right": _score(own.right)} for own in found.bins]
+    return {"error": _score(found.error), "by_chance": found.chance, "surer_half": _score(found.surest), "bins": bins}
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {"value": score.value, "low": score.low, "high": score.high, "count": score.count}
+
+
 def _scores(quality: Mapping[str, Score]) -> dict[str, Any]:
-    return {name: {"value": s.value, "low": s.low, "high": s.high, "count": s.count} for name, s in quality.items()}
+    return {name: _score(score) for name, score in quality.items()}
 
 
 def _finite(value: Any) -> Any:
@@ -171,6 +185,12 @@ def forgetting(result: Result) -> float | None:
         if each and each.forgetting is not None:
             return each.forgetting
     return None
+
+
+def calibrated(result: Result) -> Calibration | None:
+    """Of the answers that the rung is confirmed by, test's or else dev's."""
+    examined = result.test or result.dev
+    return calibration(examined.answers, seed=0) if examined else None
 
 
 def probes(result: Result) -> Mapping[str, Score]:

@@ -67,14 +67,28 @@ def open_adapter(model: Any, folder: str) -> Opened:
 
     Raises BadInput where the folder holds no adapter, a broken one, or that of another base.
     """
+    return _opened(model, folder, OPENERS.get(kind_in(folder), _opened_by_peft))
+
+
+def add_adapter(model: Any, folder: str, name: str) -> None:
+    """A further saved adapter of PEFT's over a model that has one, under a name of its own. Raises as `open_adapter` does."""
+
+    def add(model: Any, folder: str) -> Opened:
+        model.load_adapter(folder, adapter_name=name, is_trainable=False)
+        return model, ()
+
+    _opened(model, folder, add, name)
+
+
+def _opened(model: Any, folder: str, opener: Callable[[Any, str], Opened], own: str = "default") -> Opened:
     said, weights = _config(folder), _weights_in(folder)
     name, here = (Path(str(place or "")).name for place in (said.get("base_model_name_or_path"), model.config._name_or_path))
     try:
-        opened = OPENERS.get(kind_in(folder), _opened_by_peft)(model, folder)
+        opened = opener(model, folder)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())[:300] or type(error).__name__
         raise BadInput(f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}", _of(name)) from error
-    if missing := sorted(_asked(opened[0]) - weights):
+    if missing := sorted(_asked(opened[0], own) - weights):
         raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name))
     # a node of a store is keyed by what its base holds, wherever that lies now
     if name and here and name != here and not is_node(Path(folder)):
@@ -92,8 +106,8 @@ def _opened_by_peft(model: Any, folder: str) -> Opened:
     return PeftModel.from_pretrained(model, folder, is_trainable=False), ()
 
 
-def _asked(model: Any) -> set[str]:
+def _asked(model: Any, own: str) -> set[str]:
     """The weights of an adapter that PEFT looks for in its file: those of a larger base it makes up where there are none."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    return set(get_peft_model_state_dict(model)) if isinstance(model, PeftModel) else set()
+    return set(get_peft_model_state_dict(model, adapter_name=own)) if isinstance(model, PeftModel) else set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Literal
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -15,15 +17,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tuneladder.errors import BadInput, CannotScore
 from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
+from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
+from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
-from tuneladder.types import Answer, Engine, Example, Prompt, Turn, Turns
+from tuneladder.types import Answer, Engine, Example, Prompt, Sizer, Turn, Turns
 
 
 def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | None = None, reason: str | None = None) -> Turns:
     """What is asked: the system's turn, the shots as an earlier conversation, and the example's own turns.
 
-    The template, the example's own or else the prompt's, makes every user turn; the instruction stands first, with what the system
+    The template, the example's own or else the prompt's, makes every user turn, with the example's own options after it where an
+    answer is to be written or thought about and the template does not show them; the instruction stands first, with what the system
     says, so that it stays when a context too short leaves shots out. `shots` are what `choosing` gave the example, if it was asked.
     A prompt that thinks asks for the reasoning first and, given the `reason`, for the answer: each shot then is asked alike, and
     one whose own reason is not known is shown with its answer alone. Raises BadInput for a template that fails.
@@ -37,7 +42,7 @@ def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | Non
     for shot, own_reason in zip(shots, reasons, strict=True):
         # a shot is asked as the example is; one of another data set asks for something else, and keeps its own
         own = template if shot.set == example.set else shot.template or prompt.template
-        asked, said = _filled(own, shot), shot.references[0]
+        asked, said = _filled(prompt, own, shot), shot.references[0]
         if prompt.think and reason is None:
             if own_reason is None:  # it shows how to answer, not how to reason
                 continue
@@ -45,9 +50,10 @@ def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | Non
         elif prompt.think:
             asked = _thinking(prompt, asked, own_reason or "")
         turns += [*asked, Turn("assistant", said)]
-    own_turns = _filled(template, example)
+    own_turns = _filled(prompt, template, example)
     turns += _thinking(prompt, own_turns, reason) if prompt.think else own_turns
-    said_first = [prompt.system, prompt.instruction, *(turn.text for turn in example.turns if turn.role == "system")]
+    shape = f"JSON schema: {prompt.schema}" if prompt.schema else ""
+    said_first = [prompt.system, prompt.instruction, shape, *(turn.text for turn in example.turns if turn.role == "system")]
     system = "\n\n".join(text for text in said_first if text)
     return (*((Turn("system", system),) if system else ()), *turns)
 
@@ -82,19 +88,22 @@ def ask(
         if prompt.calibrate:  # arXiv:2102.09690: divide by what the model says of an empty input
             blank = [turns_of(prompt, _emptied(example), shots=own) for example, own in zip(examples, shots, strict=True)]
         try:
-            return _ranked(engine, asks, options, blank)
+            return _ranked(engine, asks, options, blank, prompt.normalise)
         except CannotScore:
-            prompt = replace(prompt, parse="label")
+            prompt = replace(prompt, ask="generate", parse="label")
+            if any(example.options for example in examples):  # which are now to be shown
+                asks = [turns_of(prompt, example, shots=own) for example, own in zip(examples, shots, strict=True)]
     return _written(engine, prompt, examples, asks, options)
 
 
-def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) -> str:
+def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, schema: str = "") -> str:
     """The answer in a text, "" where there is none.
 
     text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
     and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the empty one, as
     task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks
-    between; what is none of them, or was not written, is outside.
+    between; what is none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where
+    it has to be (task/record.py).
     """
     text = text.strip()
     if rule == "tags":
@@ -103,6 +112,8 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) 
         return " ".join(said + [OUTSIDE] * (words - len(said)))
     if rule == "labels":
         return read_labels(text, options)
+    if rule == "json":
+        return read_record(text, json.loads(schema))
     if rule == "text":
         return text
     if rule == "number":
@@ -120,6 +131,7 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0) 
     return min(places)[2] if places else ""
 
 
+_SHOWN = "\n\nOne of these:{% for option in options %}\n- {{ option }}{% endfor %}"
 _MARKS = ",.;:'\"`()[]{}"  # that a list is written with
 _NUMBER = re.compile(r"-?\d[\d,]*\.?\d+|-?\d+")
 
@@ -136,7 +148,7 @@ def _thought(
     assert prompt.think
     rows = list(zip(examples, options, shots, strict=True))
     # what would end an answer does not end the reasoning
-    decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=())
+    decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=(), schema="")
     asks = [turns_of(prompt, example, shots=own) for example, _, own in rows]
     reasons = [(row, text.strip()) for row, texts in zip(rows, engine.generate(asks, decoding), strict=True) for text in texts]
     asks = [turns_of(prompt, example, shots=own, reason=text) for (example, _, own), text in reasons]
@@ -145,7 +157,7 @@ def _thought(
     concluded: list[Answer] | None = None
     if prompt.ask == "score":
         try:
-            concluded = _ranked(engine, asks, own_options, None)
+            concluded = _ranked(engine, asks, own_options, None, prompt.normalise)
         except CannotScore:
             once = replace(once, parse="label")
     if concluded is None:
@@ -159,21 +171,47 @@ def _thought(
 
 
 def _ranked(
-    engine: Engine, asks: Sequence[Turns], options: Sequence[tuple[str, ...]], blank: Sequence[Turns] | None
+    engine: Engine,
+    asks: Sequence[Turns],
+    options: Sequence[tuple[str, ...]],
+    blank: Sequence[Turns] | None,
+    normalise: Literal["none", "characters", "bytes", "tokens"],
 ) -> list[Answer]:
-    """The likeliest option of each ask; what is said of its `blank` is taken away, if that is given. Raises CannotScore."""
+    """The likeliest option of each ask for its length; what is said of its `blank` is taken away, if that is given.
+
+    Scores are divided by the options' lengths over the mean length of the ask's options, so that options of one length are ranked,
+    and their probabilities summed to 1, as if nothing were divided. Raises CannotScore.
+    """
     scores = engine.score(asks, options)
     if blank is not None:
         empty = list(zip(blank, options, strict=True))
         different = list(dict.fromkeys(empty))
         bias = dict(zip(different, engine.score([turns for turns, _ in different], [own for _, own in different]), strict=True))
         scores = [[a - b for a, b in zip(row, bias[key], strict=True)] for row, key in zip(scores, empty, strict=True)]
+    if normalise != "none":
+        sizes = _sizes(engine, asks, options, normalise)
+        scores = [
+            [score * sum(own) / len(own) / size for score, size in zip(row, own, strict=True)]
+            for row, own in zip(scores, sizes, strict=True)
+        ]
     answers = []
     for row, own in zip(scores, options, strict=True):
         best = max(range(len(own)), key=row.__getitem__)
         confidence = 1 / sum(math.exp(score - row[best]) for score in row)
         answers.append(Answer(own[best], confidence, own[best]))
     return answers
+
+
+def _sizes(engine: Engine, asks: Sequence[Turns], options: Sequence[tuple[str, ...]], by: str) -> list[list[int]]:
+    """How long each option is, at least 1. By characters is lm-eval's acc_norm, by bytes its acc_bytes, by tokens GPT-3's way
+    (arXiv:2005.14165, section 2.4)."""
+    if by == "tokens":
+        if not isinstance(engine, Sizer):
+            raise BadInput(f"{engine.name} does not say how many tokens an option has", "normalise: characters, or bytes")
+        sizes = engine.sizes(asks, options)
+    else:
+        sizes = [[len(option.encode() if by == "bytes" else option) for option in own] for own in options]
+    return [[max(1, size) for size in own] for own in sizes]
 
 
 def _written(
@@ -184,8 +222,11 @@ def _written(
     sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
     found = []
     for texts, own, words in zip(engine.generate(asks, decoding), options, sizes, strict=True):
-        elected = _elected([Answer(parse(text, prompt.parse, own, words=words), None, text) for text in texts])
-        found.append(elected if prompt.vote > 1 else replace(elected, confidence=None))
+        elected = _elected(
+            [Answer(parse(text, prompt.parse, own, words=words, schema=prompt.schema), None, text) for text in texts]
+        )
+        several = tuple(texts) if len(texts) > 1 else ()
+        found.append(elected if prompt.vote > 1 else replace(elected, confidence=None, samples=several))
     return found
 
 
@@ -218,22 +259,30 @@ def _emptied(example: Example) -> Example:
 
 
 @lru_cache(maxsize=64)
+def _shows_options(template: str) -> bool:
+    return "options" in variables(template)
+
+
+@lru_cache(maxsize=64)
 def _compiled(template: str) -> Template:
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(
         template
     )
 
 
-def _filled(template: str, example: Example) -> list[Turn]:
+def _filled(prompt: Prompt, template: str, example: Example) -> list[Turn]:
     """The example's turns but the system's, each user turn made by the template."""
+    if example.options and (prompt.ask == "generate" or prompt.think) and not _shows_options(template):
+        template += _SHOWN
     turns = [turn for turn in example.turns if turn.role != "system"]
-    return [Turn("user", _fill(template, turn.text)) if turn.role == "user" else turn for turn in turns]
+    return [Turn("user", _fill(template, turn.text, example.options)) if turn.role == "user" else turn for turn in turns]
 
 
-def _fill(template: str, text: str) -> str:
+def _fill(template: str, text: str, options: Sequence[str]) -> str:
     if template == "{{ input }}":
         return text
     try:
-        return _compiled(template).render(input=text)
+        return _compiled(template).render(input=text, options=options)
     except TemplateError as error:
-        raise BadInput(f"the prompt's template fails: {error}", "a template may use {{ input }} and Jinja's own words") from error
+        hint = "a template may use {{ input }}, {{ options }} and Jinja's own words"
+        raise BadInput(f"the prompt's template fails: {error}", hint) from error

@@ -17,6 +17,7 @@ from typing import Any
 from tuneladder.errors import BadInput, unknown
 from tuneladder.model import pocket, recurrent
 from tuneladder.store import digest, digest_files
+from tuneladder.task.read import expand
 from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
 
@@ -60,10 +61,11 @@ LICENCES = {
 def inspect(source: str, *, revision: str = "", trust: bool = False) -> Base:
     """Look at a base: the name of a pocket base or of one that a package brings, a folder, or a hub id with a revision.
 
-    `trust` lets the base's own code run. Raises BadInput where it is not there, is not a language model, keeps its weights
-    pickled, or brings code that was not trusted.
+    A folder's environment variables and `~` expand. `trust` lets the base's own code run. Raises BadInput where it is not there, is
+    not a language model, keeps its weights pickled, or brings code that was not trusted.
     """
-    place = Path(source).expanduser()
+    source = expand(source)
+    place = Path(source)
     if source and place.is_dir():
         if revision:
             raise BadInput(
@@ -76,7 +78,7 @@ def inspect(source: str, *, revision: str = "", trust: bool = False) -> Base:
         return _from_folder(pocket.folder(source), name=source, trust=trust)
     if place.is_file():
         raise BadInput(f"{source} is a file, not a base", "give the folder that holds config.json")
-    if place.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or not re.fullmatch(r"[\w./-]+", source):
+    if place.is_absolute() or source.startswith(".") or source.count("/") > 1 or not re.fullmatch(r"[\w./-]+", source):
         raise BadInput(
             f"there is no base at '{source}'", "give a folder with config.json, a hub id such as org/name, or a pocket base"
         )

@@ -30,13 +30,16 @@ from tuneladder.model.batching import (
     side_by_side,
     still,
 )
+from tuneladder.model.constrained import Grammars
 from tuneladder.model.lanes import Lanes, alters, lanes_for, remembers
 from tuneladder.model.odds import Odds, odds_of
 from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
+from tuneladder.model.worn import wearing
 from tuneladder.model.writing import Cached, Holding, Reader, stream, write
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
+from tuneladder.task.template import goes_on
 from tuneladder.types import Decoding, Turns
 
 MEMORY = 1 << 30
@@ -67,6 +70,7 @@ class LocalEngine:
         self.coder = coder
         self.calls = Calls()
         self._model = model
+        self._grammars = Grammars(coder)
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         self._trees: bool | None = None
         self._kept: int | None = None
@@ -80,22 +84,26 @@ class LocalEngine:
         self._tokens = max(256, min(MOST_TOKENS.get(self._core.device.type, 4096), memory // (2 * per_token)) // self._lanes)
         self._rows = max(16, memory // (2 * 8 * config.vocab_size) // self._lanes)
 
-    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+    def generate(self, asks: Sequence[Turns], decoding: Decoding, *, wear: Sequence[str] = ()) -> list[list[str]]:
         """`decoding.samples` continuations of each ask, without the special tokens and stop strings that ended them.
 
-        Greedy answers do not depend on what else is asked; sampled ones only on their ask, the seed and the sample's number.
+        Greedy answers do not depend on what else is asked; sampled ones only on their ask, the seed and the sample's number. `wear`
+        says which adapter answers each ask, where the model has several (see `mixing.py`).
         """
         rows = self._encode([(turns, None) for turns in asks], limit=self._room(decoding))
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
         texts: list[list[str]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
+        guide = self._grammars.of(decoding.schema)
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
             own = [prompts[i] for i in batch]
-            return write(reader(), self.coder, own, decoding, stops, [self.coder.context - len(prompt) for prompt in own])
+            worn = [wear[i] for i in batch] if wear else ()
+            room = [self.coder.context - len(prompt) for prompt in own]
+            return write(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
 
-        with self._running() as lanes, self._reading(prompts, wide, decoding, lanes) as (reader, batches, spared):
+        with self._running() as lanes, self._reading(prompts, wide, decoding, lanes, wear) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for i, samples in zip(batch, written, strict=True):
                     texts[i] = samples
@@ -116,8 +124,10 @@ class LocalEngine:
         self.calls.cut += row.cut > 0
         self.calls.read_tokens += len(row.ids)
         stops = decoding.stop + self.coder.stops(turns)
+        guide = self._grammars.of(decoding.schema)
         with self._writing(row.ids, decoding) as reader:
-            pieces = stream(reader, self.coder, row.ids, decoding, stops, self.coder.context - len(row.ids))
+            room = self.coder.context - len(row.ids)
+            pieces = stream(reader, self.coder, row.ids, decoding, stops, room, guide=guide)
             yield from counted(pieces, self.calls)
 
     def rendered(self, turns: Turns) -> str:
@@ -137,19 +147,23 @@ class LocalEngine:
             logits_BV = reader.begin([row.ids]).float()
         return odds_of(logits_BV[0], row.ids, decoding, self.coder.tokenizer, most)
 
-    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]], *, wear: Sequence[str] = ()) -> list[list[float]]:
         """Natural log-probability of each ending of each ask, as the assistant's next turn.
 
-        Endings one of which begins another are closed by what ends a turn, all endings of that ask alike. Raises BadInput
-        for an ending that does not fit in the context.
+        Endings one of which begins another are closed by what ends a turn, all endings of that ask alike, unless they go on from
+        plain text. `wear` as in `generate`. Raises BadInput for an ending that does not fit in the context.
         """
         encoded = self._endings(asks, endings)
         with self._running() as lanes:
-            scores, tokens = self._rank(encoded, self._has_trees(lanes), lanes)
+            scores, tokens = self._rank(encoded, self._has_trees(lanes), lanes, wear)
         self.calls.prompts += len(asks)
         self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
         return scores
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """See `types.Sizer`."""
+        return [[sum(row.learn) for row in group] for group in self._endings(asks, endings)]
 
     def read(self, texts: Sequence[str]) -> list[float]:
         """Natural log-probability of each whole text, read after BOS (or the end of the text before it, where there is no BOS).
@@ -207,7 +221,7 @@ class LocalEngine:
         flat = self._encode([(turns, ending) for turns, options in zip(asks, endings, strict=True) for ending in options])
         grouped = regroup(flat, counts)
         for number, group in enumerate(grouped):
-            close = _one_begins_another(group)
+            close = not goes_on(asks[number]) and _one_begins_another(group)
             if not close and not any(row.cut for row in group):
                 continue
             pairs = [(asks[number], ending) for ending in endings[number]]
@@ -220,23 +234,28 @@ class LocalEngine:
             grouped[number] = group
         return grouped
 
-    def _rank(self, encoded: list[list[Encoded]], trees: bool, lanes: Lanes) -> tuple[list[list[float]], int]:
+    def _rank(self, encoded: list[list[Encoded]], trees: bool, lanes: Lanes, wear: Sequence[str]) -> tuple[list[list[float]], int]:
         if trees:
+            worn = [name for name, group in zip(wear, encoded, strict=True) if group] if wear else ()
             return self._pass(
-                [item_of(group) for group in encoded if group], lanes, share=True, into=[len(group) for group in encoded]
+                [item_of(group) for group in encoded if group],
+                lanes,
+                share=True,
+                into=[len(group) for group in encoded],
+                wear=worn,
             )
         flat, tokens = self._pass([item_of([row]) for group in encoded for row in group], lanes, share=False)
         return regroup([score[0] for score in flat], [len(group) for group in encoded]), tokens
 
     def _pass(
-        self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None
+        self, items: list[Item], lanes: Lanes, *, share: bool, into: list[int] | None = None, wear: Sequence[str] = ()
     ) -> tuple[list[list[float]], int]:
         def batches(sizes: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
             return batches_of(sizes, rows, min(self._tokens, -(-sum(sizes) // lanes.count)), self._rows)
 
         hold = self._holds() > 0
         with held.holding(self._core) if hold else contextlib.nullcontext():
-            scores, tokens = rank(self._model, items, share=share, hold=hold, batches=batches, lanes=lanes)
+            scores, tokens = rank(self._model, items, share=share, hold=hold, batches=batches, lanes=lanes, wear=wear)
         if into is not None and 0 in into:
             found = iter(scores)
             scores = [next(found) if count else [] for count in into]
@@ -246,6 +265,12 @@ class LocalEngine:
         """The most tokens of a prompt: it leaves room for the answer, up to half of the context."""
         return max(self.coder.context - decoding.max_new_tokens, self.coder.context // 2)
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether rows lie side by side here, so that each may wear something of its own; tried once."""
+        with still(self._model), torch.no_grad():
+            return self._holds() > 0
+
     @contextlib.contextmanager
     def _writing(self, prompt: list[int], decoding: Decoding) -> Iterator[Reader]:
         """A reader for one prompt, with the model as `generate` has it. Gradients are the caller's to turn off: what is open across
@@ -254,33 +279,34 @@ class LocalEngine:
             self._holds()
         wide = [len(prompt) + decoding.max_new_tokens]
         with still(self._model), self._reading([prompt], wide, replace(decoding, samples=1), Lanes(1)) as (reader, _, _):
-            yield reader()
+            yield reader(())
 
     @contextlib.contextmanager
     def _reading(
-        self, prompts: list[list[int]], wide: Sequence[int], decoding: Decoding, lanes: Lanes
-    ) -> Iterator[tuple[Callable[[], Reader], list[list[int]], int]]:
-        """What makes a batch's reader, the batches, and how many tokens of prompts need not be read again."""
+        self, prompts: list[list[int]], wide: Sequence[int], decoding: Decoding, lanes: Lanes, wear: Sequence[str] = ()
+    ) -> Iterator[tuple[Callable[[Sequence[str]], Reader], list[list[int]], int]]:
+        """What makes a batch's reader, given what its rows wear; the batches; how many tokens of prompts need not be read again."""
         if not prompts or not (size := self._holds()):
             most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
             yield (
-                lambda: Cached(self._model, self._core),
+                lambda worn: Cached(self._model, self._core),
                 list(batches_of(wide, [decoding.samples] * len(wide), most, self._rows)),
                 0,
             )
             return
         with contextlib.ExitStack() as stack:
             stack.enter_context(held.holding(self._core))
-            start = beginning(prompts)
+            start = beginning(prompts) if len(set(wear)) < 2 else 0
             sizes = [tokens // decoding.samples - start for tokens in wide]
             room = self._memory // 2 // lanes.count // size // decoding.samples
             most = max(1, min(MOST_WRITTEN, self._rows) // decoding.samples)
             batches = list(side_by_side(sizes, room, most, lanes.count))
             if decoding.max_new_tokens * len(batches) >= WORTH_PACKING:
                 stack.enter_context(prepacked(self._model, memory=self._memory // 3))
-            shared = held.common(self._model, prompts[0][:start]) if start else None
+            with wearing(wear[:1], [start]):
+                shared = held.common(self._model, prompts[0][:start]) if start else None
             yield (
-                lambda: Holding(self._model, start=start, shared=shared, tokens=self._tokens),
+                lambda worn: Holding(self._model, start=start, shared=shared, tokens=self._tokens, wear=worn),
                 batches,
                 start * (len(prompts) - 1),
             )

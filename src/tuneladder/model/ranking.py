@@ -20,6 +20,7 @@ import torch
 from tuneladder.model import held
 from tuneladder.model.lanes import Lanes
 from tuneladder.model.rows import reading
+from tuneladder.model.worn import wearing
 from tuneladder.task.encode import Encoded
 
 # A shared prefix shorter than this is not worth a mask.
@@ -48,22 +49,24 @@ def item_of(group: Sequence[Encoded]) -> Item:
 
 
 def rank(
-    model: Any, items: Sequence[Item], *, share: bool, hold: bool, batches: Batches, lanes: Lanes
+    model: Any, items: Sequence[Item], *, share: bool, hold: bool, batches: Batches, lanes: Lanes, wear: Sequence[str] = ()
 ) -> tuple[list[list[float]], int]:
     """The summed log-probability of each ending of each item, and the number of tokens fed.
 
     `share` computes the prefix that all items have in common once. `batches(sizes, rows)` splits items by their tokens and
     head rows, for the lanes to take as they come; items of more than one branch, and sharing, need plain full attention. With
-    `hold`, for a model that was found able to and is open for it (see `held.py`), rows lie side by side and nothing is padded.
+    `hold`, for a model that was found able to and is open for it (see `held.py`), rows lie side by side and nothing is padded;
+    there each may `wear` something of its own (see `worn.py`), and what differs in that has nothing in common.
     """
-    shared = beginning([item.prefix for item in items]) if share else 0
+    shared = beginning([item.prefix for item in items]) if share and len(set(wear)) < 2 else 0
     device = model.get_input_embeddings().weight.device
     rows = [_row(item, shared) for item in items]
     if hold:
-        common = held.common(model, items[0].prefix[:shared]) if shared else None
+        with wearing(wear[:1], [shared]):
+            common = held.common(model, items[0].prefix[:shared]) if shared else None
 
         def one(own: list[int]) -> list[list[float]]:
-            return _held(model, [rows[i] for i in own], common)
+            return _held(model, [rows[i] for i in own], common, [wear[i] for i in own] if wear else ())
     else:
         cache = _cached(model, items[0].prefix[:shared], device) if shared else None
 
@@ -123,7 +126,7 @@ def _row(item: Item, shared: int) -> _Row:
 
 
 @torch.no_grad()
-def _held(model: Any, rows: list[_Row], common: dict[int, held.Pair] | None) -> list[list[float]]:
+def _held(model: Any, rows: list[_Row], common: dict[int, held.Pair] | None, wear: Sequence[str] = ()) -> list[list[float]]:
     lengths = [len(row.ids) for row in rows]
     own = held.reading(lengths, shared=common)
     own = held.hiding(own, [[(row.root, start, end) for start, end in row.bounds if start > row.root] for row in rows])
@@ -132,7 +135,7 @@ def _held(model: Any, rows: list[_Row], common: dict[int, held.Pair] | None) -> 
     if len(index) == 0:
         return [[0.0] * row.branches for row in rows]
     positions = torch.tensor([[position for row in rows for position in row.positions]])
-    with reading(model, index):
+    with wearing(wear, lengths), reading(model, index):
         return _read_off(held.read(model, [row.ids for row in rows], own, positions=positions), rows)
 
 

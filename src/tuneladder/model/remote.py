@@ -8,6 +8,7 @@ answer is kept under all that decides it (url, model, messages, decoding, seed),
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from tuneladder.model.endpoint import Endpoint, Rejected
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.store import Store, digest
+from tuneladder.task.schema import is_strict
 from tuneladder.task.template import PlainTemplate
 from tuneladder.types import Base, Cost, Decoding, Turns
 
@@ -164,6 +166,10 @@ class RemoteEngine:
             body["top_k"] = decoding.top_k
         if decoding.repetition != 1.0:
             body["repetition_penalty"] = decoding.repetition
+        if decoding.schema:
+            schema = json.loads(decoding.schema)
+            shape = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return body
 
     async def _write(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:

@@ -30,6 +30,7 @@ from tuneladder.model.batching import (
     running,
     still,
 )
+from tuneladder.model.constrained import Grammars
 from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.odds import Odds, odds_of
 from tuneladder.model.pieces import Piece, pieces_of
@@ -112,6 +113,7 @@ class Seq2seqEngine:
         self.coder = coder
         self.calls = Calls()
         self._model = model
+        self._grammars = Grammars(coder.prompts)
         self._core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         config, device = self._core.config, self._core.device.type
         layers = int(getattr(config, "num_decoder_layers", None) or config.decoder_layers)
@@ -133,13 +135,14 @@ class Seq2seqEngine:
         room = self.coder.context - len(self.coder.lead)
         wide = [(len(source) + min(decoding.max_new_tokens, room)) * decoding.samples for source in sources]
         texts: list[list[str]] = [[] for _ in asks]
+        guide = self._grammars.of(decoding.schema)
 
         def one(batch: list[int]) -> tuple[list[list[str]], int]:
             own = [sources[at] for at in batch]
             stops = [decoding.stop + self.coder.prompts.stops(asks[at]) for at in batch]
             lead = self.coder.lead
             reader = SourceReader(self._core, lead)
-            return write(reader, self.coder.prompts, own, decoding, stops, [room] * len(own), said=[lead] * len(own))
+            return write(reader, self.coder.prompts, own, decoding, stops, [room] * len(own), said=[lead] * len(own), guide=guide)
 
         with self._running() as lanes:
             most = min(self._tokens * 2, -(-sum(wide) // lanes.count))
@@ -155,10 +158,12 @@ class Seq2seqEngine:
         [source] = self._sources([turns])
         lead = self.coder.lead
         stops = decoding.stop + self.coder.prompts.stops(turns)
+        guide = self._grammars.of(decoding.schema)
         with still(self._model):
             reader = SourceReader(self._core, lead)
             room = self.coder.context - len(lead)
-            yield from counted(stream(reader, self.coder.prompts, source, decoding, stops, room, said=lead), self.calls)
+            pieces = stream(reader, self.coder.prompts, source, decoding, stops, room, said=lead, guide=guide)
+            yield from counted(pieces, self.calls)
 
     def rendered(self, turns: Turns) -> str:
         """See `odds.Glass`, as for the next three."""
@@ -196,6 +201,10 @@ class Seq2seqEngine:
                     scores[at] = own
         self.calls.read_tokens += sum(max(0, len(ending) - 1) for group in groups for ending in group)
         return scores
+
+    def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
+        """See `types.Sizer`."""
+        return [[len(ending) for ending in group] for group in self._endings(endings)]
 
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         """(N, width) float32: the mean of the encoder's last layer over the tokens of each ask, rendered as for an answer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from tuneladder.errors import Failed
+from tuneladder.errors import BadInput, Failed
 from tuneladder.model.adapters import open_adapter
 from tuneladder.model.attach import with_body_of
 from tuneladder.model.encoding import EncoderEngine, MaskedEngine
 from tuneladder.model.hardware import has_bf16, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
+from tuneladder.model.mixing import MixedEngine, worn_over
 from tuneladder.model.probe import ProbedEngine, open_probe
 from tuneladder.model.purse import Purse
 from tuneladder.model.quantized import WHOLE, held_as, settle
@@ -169,6 +170,23 @@ class Shelf:
         with self.live(variant) as live:
             engine = self._engine(variant, live)
             yield ProbedEngine(engine, open_probe(variant.probe)) if variant.probe else engine
+
+    @contextmanager
+    def mixed(self, variants: Mapping[str, Variant]) -> Iterator[MixedEngine]:
+        """An engine that answers as any of these variants, decoders of one base whose LoRAs differ, in one batch. Raises BadInput
+        for variants that one base cannot carry at once."""
+        first = next(iter(variants.values()))
+        bare = replace(first, adapter=None)
+        for name, variant in variants.items():
+            if variant.base.family != "decoder" or variant.base.source == "url" or variant.head or variant.probe:
+                raise BadInput(f"{name} is not a decoder that answers here in its own words", "ask that variant by itself")
+            if (variant.base, variant.weights, variant.format) != (bare.base, bare.weights, bare.format):
+                raise BadInput(f"{name} does not stand on the weights of {next(iter(variants))}", "only adapters may differ")
+        with self.live(bare) as live:
+            model, names = worn_over(live.model, variants)
+            engine = self._engine(bare, replace(live, model=model))
+            assert isinstance(engine, LocalEngine)
+            yield MixedEngine(engine, model, names)
 
     def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine | Seq2seqEngine:
         name = f"local {self.dtype}".replace("torch.", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from tuneladder.errors import BadInput
 from tuneladder.model import held
 from tuneladder.model.rows import reading
+from tuneladder.model.worn import wearing
 from tuneladder.store import digest
 from tuneladder.task.encode import Coder
 from tuneladder.types import Decoding
@@ -44,6 +45,18 @@ class Reader(Protocol):
         ...
 
 
+class Guide(Protocol):
+    """What one text may go on with, token by token."""
+
+    def allowed(self) -> torch.Tensor:
+        """(n,) bool on the CPU: the tokens that may come next; those of a vocabulary that is larger may not."""
+        ...
+
+    def take(self, token: int) -> bool:
+        """Go on with a token that was allowed. Whether the text is whole now, and ends."""
+        ...
+
+
 def write(
     reader: Reader,
     coder: Coder,
@@ -53,16 +66,17 @@ def write(
     room: Sequence[int],
     *,
     said: Sequence[list[int]] | None = None,
+    guide: Callable[[], Guide] | None = None,
 ) -> tuple[list[list[str]], int]:
     """`decoding.samples` texts for each prompt, and the number of tokens written.
 
     `stops` are the stop strings of each prompt, `room` the most tokens that its text may have, and `said` the tokens that count as
-    said when it begins, for the penalty on repetition: the prompt's own unless given.
+    said when it begins, for the penalty on repetition: the prompt's own unless given. `guide` makes what holds a text to its form.
     """
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
     rows = [
-        _Row(coder, ids, decoding, stop, sample, most)
+        _Row(coder, ids, decoding, stop, sample, most, guide() if guide else None)
         for ids, stop, most in zip(prompts, stops, room, strict=True)
         for sample in range(samples)
     ]
@@ -82,10 +96,11 @@ def stream(
     room: int,
     *,
     said: list[int] | None = None,
+    guide: Callable[[], Guide] | None = None,
 ) -> Iterator[str]:
     """The first text that `write` would give for a prompt, a piece for each token: what no later one can change, and was not given
     before, which may be nothing."""
-    row = _Row(coder, prompt, decoding, stops, 0, room)
+    row = _Row(coder, prompt, decoding, stops, 0, room, guide() if guide else None)
     told = 0
     for _ in _steps(reader, [row], [prompt], decoding, [said or prompt], 1):
         settled = row.settled()
@@ -115,6 +130,7 @@ def _steps(
         said_BV = None if said_BV is None else said_BV.repeat_interleave(samples, 0)
     alive = rows
     while True:
+        logits_BV = _guided(logits_BV, alive)
         tokens_B = _choose(logits_BV, said_BV, alive, decoding)
         if said_BV is not None:
             said_BV.scatter_(1, tokens_B[:, None], True)
@@ -143,9 +159,19 @@ def _without_ended(rows: Sequence[_Row]) -> list[int]:
 class _Row:
     """One continuation while it is written."""
 
-    def __init__(self, coder: Coder, prompt: list[int], decoding: Decoding, stops: tuple[str, ...], sample: int, room: int) -> None:
+    def __init__(
+        self,
+        coder: Coder,
+        prompt: list[int],
+        decoding: Decoding,
+        stops: tuple[str, ...],
+        sample: int,
+        room: int,
+        guide: Guide | None = None,
+    ) -> None:
         self.written: list[int] = []
         self.ended = False
+        self.guide = guide
         self._coder = coder
         self._stops = stops
         self._most = min(decoding.max_new_tokens, room)
@@ -162,6 +188,8 @@ class _Row:
         if self._stops and not self.ended:
             tail = self._decode(self.written[-self._tail :])
             self.ended = any(stop in tail for stop in self._stops)
+        if self.guide and not self.ended:
+            self.ended = self.guide.take(token)
 
     def text(self) -> str:
         text = self._decode([token for token in self.written if token not in self._coder.stop_ids])
@@ -249,13 +277,16 @@ class Holding:
     a row that has ended leaves at once.
 
     `start` is the length of what all prompts begin with and `shared` what the model holds of it; `tokens` is how many
-    are read at once.
+    are read at once, and `wear` what each row wears (see `worn.py`), if anything.
     """
 
     leave_at = 1.0
 
-    def __init__(self, model: Any, *, start: int, shared: dict[int, held.Pair] | None, tokens: int) -> None:
+    def __init__(
+        self, model: Any, *, start: int, shared: dict[int, held.Pair] | None, tokens: int, wear: Sequence[str] = ()
+    ) -> None:
         self._model = model
+        self._wear = list(wear)
         self._start = start
         self._shared = shared
         self._tokens = tokens
@@ -273,7 +304,7 @@ class Holding:
                 last += 1
             lengths = self._ends[first:last]
             own = held.reading(lengths, shared=self._shared, store=self._store, first=first)
-            with reading(self._model, torch.tensor(lengths).cumsum(0) - 1):
+            with wearing(self._wear[first:last], lengths), reading(self._model, torch.tensor(lengths).cumsum(0) - 1):
                 logits.append(held.read(self._model, rows[first:last], own, positions=None, skip=self._start))
             first = last
         return torch.cat(logits)
@@ -281,16 +312,33 @@ class Holding:
     def spread(self, samples: int) -> None:
         self._store.spread(samples)
         self._ends = [end for end in self._ends for _ in range(samples)]
+        self._wear = [name for name in self._wear for _ in range(samples)]
 
     def follow(self, tokens: Sequence[int]) -> torch.Tensor:
         own = held.following(self._store, self._ends, shared=self._shared)
         positions_1B = torch.tensor([self._ends]) + self._start
         self._ends = [end + 1 for end in self._ends]
-        return held.read(self._model, [[token] for token in tokens], own, positions=positions_1B)[0]
+        with wearing(self._wear, [1] * len(tokens)):
+            return held.read(self._model, [[token] for token in tokens], own, positions=positions_1B)[0]
 
     def keep(self, order: Sequence[int]) -> None:
         self._store.keep(order)
         self._ends = [self._ends[row] for row in order]
+        self._wear = [self._wear[row] for row in order] if self._wear else []
+
+
+def _guided(logits_BV: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+    """The logits, without what a row's guide does not allow. A row that has ended has nothing to be told."""
+    if not any(row.guide for row in rows):
+        return logits_BV
+    allowed_BV = torch.zeros(logits_BV.shape, dtype=torch.bool)
+    for own_V, row in zip(allowed_BV, rows, strict=True):
+        if row.guide is None or row.ended:
+            own_V[:] = True
+            continue
+        found = row.guide.allowed()[: len(own_V)]
+        own_V[: len(found)] = found
+    return logits_BV.masked_fill(~allowed_BV.to(logits_BV.device), float("-inf"))
 
 
 def _choose(logits_BV: torch.Tensor, said_BV: torch.Tensor | None, rows: Sequence[_Row], decoding: Decoding) -> torch.Tensor:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.formats import Format, check_columns, holds, is_template, list_of, recognise, to_example, value_of
+from tuneladder.task.formats import Format, check_columns, holds, is_template, list_of, recognise, text_of, to_example, value_of
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.multi_label import gathered, hold_lists, joined, name_sets, rarest, separator_of, to_labelled
-from tuneladder.task.options import with_options
+from tuneladder.task.options import Choosing, choosing, with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
+from tuneladder.task.record import record_in, record_of, to_record
+from tuneladder.task.schema import compact, guessed, read_schema
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.task.tagging import metric_of, tag_words, to_tagged
 from tuneladder.task.wordings import check_template, names_labels, templates_of, with_labels, worded
@@ -27,11 +30,19 @@ METRICS = {
     "choose": "accuracy",
     "chat": "rouge_l",
 }
+RECORD_METRIC = "entity_f1"
 SETS_METRIC = "micro_f1"  # of rows with several labels: a macro-F1 of rare ones jumps with a row
 SPLITS = ("train", "dev", "test")
 LENGTHS = {"classify": 16, "tag": 256, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
-LONGEST = 256  # of several labels or tags, however long those of train are
+NORMALISED = ("characters", "bytes", "tokens", "none")
+RECORD = "Write what the text says as a JSON object."
+LONGEST = 256  # of several labels or tags, however long those of train are; an object may have twice as many
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
+
+
+def longest_of(schema: object) -> int:
+    """The most new tokens of answers that are several labels or tags or, with a schema, an object."""
+    return LONGEST * (2 if schema else 1)
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,10 @@ def build(
     multi_label: bool | None = None,
     separator: str | None = None,
     labels: Mapping[Any, str] | Sequence[Any] | None = None,
+    options: str | Sequence[str] | None = None,
+    normalise: str | None = None,
+    schema: Mapping[str, Any] | str | None = None,
+    tests: str | None = None,
     metric: str | None = None,
     also: Sequence[str] = (),
     instruction: str | None = None,
@@ -77,25 +92,44 @@ def build(
 ) -> tuple[Task, Findings]:
     """The task and what was found in its data.
 
-    `data` is a file, a hub id, {train, dev, test} of these, or {hub, subset, revision}. A missing test split is 20 % of the
-    rows (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one
-    that is made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps
-    values to words, or lists the words (of tags: task/tagging.py). `choose` takes its options from `options` or `choices`.
+    `data` is a file, a hub id, {train, dev, test} of these, or {hub, subset, revision}. A missing test split is 20 % of the rows
+    (at most 2,000), a missing dev split 15 % of what is left (at most 1,000); `rows` caps a split, or sets the size of one that is
+    made. `input` and `target` are columns or Jinja, and may be left out where the format is recognised. `labels` maps values to
+    words, or lists the words (of tags: task/tagging.py). `choose` takes its options from the column or columns `options`, or from
+    those that are called so (task/options.py), and ranks them by their log-probability for each of what `normalise` names:
+    `characters`, unless it says `bytes`, `tokens` or `none`. `extract` learns JSON objects of a `schema` (task/schema.py), or the
+    path of one, where the target is a column of objects or a list of columns: left out, it is made from the rows; a target of texts
+    is extracted as it is. `tests`, a column or Jinja, is the code that tries a row's answers (evaluate/metrics/pass_at_k.py).
     `target` may differ by split: {train, dev, test}. `multi_label`: a row of a classification has several labels or none, parted by
     `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
-    column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the
-    same, with all their references. The task is measured by `metric`, and `also` by others. `templates` are a name of
-    task/wordings.py or several of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings
-    that make no such task. Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task
-    (task/mixture.py).
+    column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the same, with all
+    their references. The task is measured by `metric`, and `also` by others. `templates` are a name of task/wordings.py or several
+    of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings that make no such task.
+    Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task (task/mixture.py).
     """
     if kind not in METRICS:
         raise unknown("kind of task", kind, get_args(Kind))
     check_asked(kind, rows, template, templates)
     _check_answers(target, references, kind, multi_label, separator)
+    _check_choice(kind, options, normalise, labels)
+    if schema is not None and kind != "extract":
+        raise BadInput(f"schema is of objects that are extracted, and this task is of kind {kind}", "kind: extract")
+    if tests is not None and kind != "generate":
+        raise BadInput(f"tests try code that is generated, and this task is of kind {kind}", "kind: generate")
     if class_weights is not None and kind != "classify":
         raise BadInput(f"class_weights weigh the rows of a classification, and this task is of kind {kind}", "leave them out")
-    read = read_examples(data, kind=kind, input=input, target=target, multi_label=multi_label, separator=separator)
+    read = read_examples(
+        data,
+        kind=kind,
+        input=input,
+        target=target,
+        multi_label=multi_label,
+        separator=separator,
+        options=options,
+        schema=read_schema(schema) if schema is not None else None,
+        guess_schema=True,
+        tests=tests,
+    )
     examples, notes, several = read.examples, list(read.notes), read.multi_label
     if kind == "tag":
         examples, words = tag_words(examples, labels)
@@ -136,19 +170,25 @@ def build(
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
         notes.append("in the loss a row counts " + ", ".join(f"{weight:.3g} ({word})" for word, weight in weights.items()))
-    if kind == "tag" or several:  # what was never taught to end should not write on and on
+    if kind == "tag" or several or read.schema:  # what was never taught to end should not write on and on
         longest = max(len(example.references[0]) for example in split.train)
-        decoding = decoding or Decoding(max_new_tokens=min(LONGEST, 8 + longest), seed=seed)
+        decoding = decoding or Decoding(max_new_tokens=min(longest_of(read.schema), 8 + longest), seed=seed)
+    prompt = prompt_of(kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several)
+    if kind == "choose" and not words.words:
+        prompt = replace(prompt, normalise=normalise or "characters")  # type: ignore[arg-type]  # one of NORMALISED
+    if read.schema:
+        prompt = replace(
+            prompt, parse="json", schema=compact(read.schema), instruction=RECORD if instruction is None else instruction
+        )
+    own_metric = metric_of(words.words) if kind == "tag" else SETS_METRIC if several else METRICS[kind]
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
         examples=split,
-        prompt=prompt_of(
-            kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several
-        ),
+        prompt=prompt,
         labels=words.words,
         weights=weights,
-        metric=metric or (metric_of(words.words) if kind == "tag" else SETS_METRIC if several else METRICS[kind]),
+        metric=metric or (RECORD_METRIC if read.schema else own_metric),
         also=tuple(also),
         multi_label=several,
     )
@@ -159,13 +199,14 @@ def build(
 @dataclass(frozen=True)
 class Read:
     """The examples of each split that the data has; `empty` counts the rows that were dropped, `format` is the rows' own. Where the
-    rows are `multi_label`, an example's references are its labels."""
+    rows are `multi_label`, an example's references are its labels; where they have a `schema`, objects of it."""
 
     format: str
     examples: dict[str, list[Example]]
     empty: int
     notes: tuple[str, ...]
     multi_label: bool = False
+    schema: Mapping[str, Any] | None = None
 
 
 def read_examples(
@@ -178,22 +219,42 @@ def read_examples(
     name: str = "",
     multi_label: bool | None = None,
     separator: str | None = None,
+    options: str | Sequence[str] | None = None,
+    schema: Mapping[str, Any] | None = None,
+    guess_schema: bool = False,
+    tests: str | None = None,
 ) -> Read:
-    """The rows of a data set as examples of a kind of task. `where` is a Jinja expression that a row must satisfy; `name` stands
+    """The rows of a data set as examples of a kind of task, each with its `tests` in `meta`. Objects that are extracted fit the
+    `schema`, or make it where it is to be guessed. `where` is a Jinja expression that a row must satisfy; `name` stands
     before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
     found, places = _load(data)
     if flags := _flags(target):
         for part, part_rows in found.items():
             for column in flags:
                 check_columns(column, columns_of(part_rows), places[part])
-        target = ", ".join(flags)
-        found = {part: gathered(part_rows, flags, target, places[part]) for part, part_rows in found.items()}
+        if kind == "extract":
+            target = flags[0]
+        else:
+            target = ", ".join(flags)
+            found = {part: gathered(part_rows, flags, target, places[part]) for part, part_rows in found.items()}
     formats = _formats(found, places, kind, input, target)  # type: ignore[arg-type]  # a list of columns is one column now
     format = formats["train"]
     notes = [f"read as {format.name}: {_said(format)}"]
     several, parted = _sets(found, formats, kind, True if flags else multi_label, separator)
+    learned = {part: flags or format.target for part, format in formats.items()}
+    if kind == "extract" and schema is None and guess_schema and (flags or _hold_records(found["train"], formats["train"])):
+        cells = [record_of(row, learned[part], f"{n}") for part in found for n, row in enumerate(found[part], 1)]
+        schema = guessed([cell for cell in cells if cell])
+        notes.append("the schema is made from the rows: " + ", ".join(schema["properties"]))
+    if tests is not None:
+        for part, part_rows in found.items():
+            check_columns(tests, columns_of(part_rows), places[part])
     if several and not flags:
         notes.append("a row may have several labels: " + (f"a text with {parted!r} between them" if parted else "a list"))
+    own_options = choosing(found, formats, places, options) if kind == "choose" else None
+    if own_options:
+        counted = ", answers count them from 1" if own_options.first else ""
+        notes.append(f"chosen from: {', '.join(f'`{column}`' for column in own_options.columns)}{counted}")
     examples: dict[str, list[Example]] = {}
     empty = 0
     for part, part_rows in found.items():
@@ -206,8 +267,12 @@ def read_examples(
                 raise BadInput(f"no row of {places[part]} satisfies {where!r}", "it is Jinja over the row's columns")
         if several:
             made = [to_labelled(formats[part], row, id, parted) for id, row in numbered]
+        elif kind == "extract" and schema is not None:
+            made = [to_record(formats[part], row, id, learned[part], schema) for id, row in numbered]
         else:
-            made = [_example(formats[part], row, id, kind) for id, row in numbered]
+            made = [_example(formats[part], row, id, kind, own_options) for id, row in numbered]
+        if tests is not None:
+            made = [_tested(example, tests, row, id) for example, (id, row) in zip(made, numbered, strict=True)]
         kept = [example for example in made if example]
         if "hub" in data and part != "train" and {example.references for example in kept} <= {("-1",)}:
             notes.append(f"the {part} split of {places[part]} is not used: its answers are hidden")
@@ -220,7 +285,32 @@ def read_examples(
         empty += len(made) - len(kept)
     if empty:
         notes.append(f"{empty:,} rows were dropped: empty input or " + ("never labelled" if several else "empty answer"))
-    return Read(format.name, examples, empty, tuple(notes), several)
+    if schema is not None:
+        notes.append(_filled(examples["train"], schema))
+    return Read(format.name, examples, empty, tuple(notes), several, schema)
+
+
+def _hold_records(rows: Sequence[Row], format: Format) -> bool:
+    """Whether the target's cells are objects: of the first 100, the first that is filled tells."""
+    cells = [value_of(format.target, row, "") for row in rows[:100]] if format.target else []
+    filled = [cell for cell in cells if cell not in (None, "")]
+    return bool(filled) and record_in(filled[0]) is not None
+
+
+def _filled(examples: Sequence[Example], schema: Mapping[str, Any]) -> str:
+    """How often each field is there to learn."""
+    records = [json.loads(example.references[0]) for example in examples]
+    shares = {
+        name: sum(record.get(name) not in (None, "", []) for record in records) / len(records) for name in schema["properties"]
+    }
+    return "fields filled in train: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
+def _tested(example: Example | None, tests: str, row: Row, id: str) -> Example | None:
+    code = text_of(value_of(tests, row, id), id)
+    if example is not None and not code.strip():
+        raise BadInput(f"row {id} has no tests in {tests!r}", "the code that tries an answer; leave the row out")
+    return example and replace(example, meta={**example.meta, "tests": code})
 
 
 def _check_sets(class_weights: Any, templates: Any) -> None:
@@ -265,7 +355,7 @@ def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None,
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadInput(f"rows: {split} is {count!r}", "a whole number, 1 or more")
     if template is not None:
-        check_template(template)
+        check_template(template, also=("options",) if kind == "choose" else ())
     if templates is not None:
         if template is not None:
             raise BadInput("`template` and `templates` are both given", "keep one of them: dev and test are asked by the first")
@@ -283,7 +373,7 @@ def _check_answers(
 ) -> None:
     flags = _flags(target)
     for name, given in {"multi_label": multi_label, "separator": separator, "a list of columns as target": flags or None}.items():
-        if given is not None and kind != "classify":
+        if given is not None and kind != "classify" and not (given is flags and kind == "extract"):
             raise BadInput(
                 f"{name} is of a classification whose rows have several labels, and this task is of kind {kind}", "leave it out"
             )
@@ -294,6 +384,8 @@ def _check_answers(
         raise BadInput("target lists a column for each label, and separator parts labels in one", "leave `separator` out")
     if flags and len(set(flags)) < max(2, len(flags)):
         raise BadInput(f"target lists the columns {', '.join(flags)}", "two or more, each once")
+    if flags and kind == "extract" and not all(isinstance(column, str) for column in flags):
+        raise BadInput(f"target is {flags!r}", "a list of columns, each a field of the object")
     if separator == "":
         raise BadInput("separator is an empty text", "what stands between two labels, for example ;")
     for split, column in target.items() if isinstance(target, Mapping) else ():
@@ -305,6 +397,21 @@ def _check_answers(
         raise unknown("way to take references", references, ("apart", "together"))
     if references == "together" and kind in ("classify", "tag", "choose"):
         raise BadInput(f"references: together, but a row of kind {kind} has one right answer", "leave `references` out")
+
+
+def _check_choice(kind: str, options: Any, normalise: str | None, labels: Any) -> None:
+    """Raises BadInput for settings of a choice that the task does not make, before any data is read."""
+    for name, given in {"options": options, "normalise": normalise}.items():
+        if given is not None and kind != "choose":
+            raise BadInput(
+                f"{name} is of questions whose rows bring their own options, and this task is of kind {kind}", "kind: choose"
+            )
+        if given is not None and labels is not None:
+            raise BadInput(f"`labels` are the options of every row, and {name} is given", "leave one of them out")
+    if normalise is not None and normalise not in NORMALISED:
+        raise unknown("length to normalise by", normalise, NORMALISED)
+    if options is not None and not isinstance(options, str) and (len(options) < 2 or not all(isinstance(o, str) for o in options)):
+        raise BadInput(f"options is {list(options)!r}", "the column that lists them, or a list of two or more columns")
 
 
 def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
@@ -400,18 +507,19 @@ def _words(examples: Mapping[str, list[Example]], kind: str, labels: Mapping[Any
         )
     if kind == "choose" and bare:
         raise BadInput(
-            f"row {bare.id} has no options to choose from", "put them in a column `options`, or set `labels` for all rows"
+            f"row {bare.id} has no options to choose from",
+            "name their column or columns with `options`, or set `labels` for all rows",
         )
     return Words((), {}, ())
 
 
-def _example(format: Format, row: Row, id: str, kind: str) -> Example | None:
+def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing | None) -> Example | None:
     if kind == "tag":
         return to_tagged(format, row, id)
     example = to_example(format, row, id)
     if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
         return None
-    return with_options(example, row) if kind == "choose" else example
+    return with_options(example, row, own_options) if own_options else example
 
 
 def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:

@@ -25,10 +25,11 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.store import digest
 from tuneladder.task.read import stream_rows
+from tuneladder.task.template import ASKS, PlainTemplate
 from tuneladder.types import Document, Lesson, Text
 
 PASSAGE = 4_000
-ANSWER = "\nAnswer: "  # between what asks and what answers, as the plain template has it
+ANSWER = ASKS + PlainTemplate.lead  # between what asks and what answers
 TOKEN = 3.7  # characters of English in a token of an 8k byte-level BPE, for what the notes foretell
 WHOLE = 20  # fewer documents are held out by their closing passages
 WINDOW = 8_000_000  # characters that are shuffled, or joined into episodes, at once

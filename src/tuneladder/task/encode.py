@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from tuneladder.errors import BadInput
-from tuneladder.task.template import Part, template_of
+from tuneladder.task.template import Part, goes_on, template_of
 from tuneladder.types import Turns
 
 # A turn cut below this many tokens says nothing any more: whole exchanges are left out before that.
@@ -99,7 +99,8 @@ class Coder:
         """The tokens of turns and answer, and which of them are learned.
 
         Without an answer it is the prompt to generate from. `every` learns each assistant turn, `close` ends the answer and
-        learns its end, `limit` is the most tokens (the context if None). Without turns the answer is plain text after BOS.
+        learns its end, `limit` is the most tokens (the context if None). Without turns the answer is plain text after BOS, and
+        after turns of the role `text` it goes on from them.
         Raises TooLong.
         """
         return self.encode_many([(turns, answer)], every=every, close=close, limit=limit)[0]
@@ -140,8 +141,9 @@ class Coder:
 
     def _pieces(self, turns: Turns, answer: str | None, *, every: bool, close: bool) -> list[_Piece]:
         end = self.template.end
-        if not turns:
-            return [_Piece(answer or "", "assistant", True), _Piece(self.tokenizer.eos_token or "" if close else "", learn=True)]
+        if goes_on(turns):
+            said = [_Piece(answer or "", "assistant", True), _Piece(self.tokenizer.eos_token or "" if close else "", learn=True)]
+            return [*(_Piece(turn.text, turn.role) for turn in turns), *(said if answer is not None or not turns else ())]
         pieces: list[_Piece] = []
         parts: list[Part] = self.template.parts(turns)
         for previous, part in zip([Part(""), *parts], parts, strict=False):

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.build import METRICS, SETS_METRIC
+from tuneladder.task.build import METRICS, RECORD_METRIC, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
+from tuneladder.task.options import answered_by, options_in
 from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.task.record import record_in
+from tuneladder.task.schema import guessed
 from tuneladder.task.tagging import metric_of, to_tagged, words_of
 
 # an encoder reads both ways and classifies best for its size; what is written from something that was read suits a seq2seq, which
@@ -25,6 +28,33 @@ READINGS = 4
 _LABELS = ("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "type", "tag", "answer", "y")
 _SETS = ("labels", "label", "tags", "categories", "topics", "genres", "emotions", "category", "classes", "keywords")
 _ASKED = ("input", "question", "prompt", "query", "source", "text", "document", "article", "dialogue", "instruction")
+_RIGHT = ("answer", "answerkey", "answer_key", "label", "gold", "correct", "correct_answer", "cop", "target", "answer_idx")
+_CHOSEN_FOR = ("question", "question_stem", "ctx", "context", "goal", "premise", "sentence", "stem", "q", "query", "input", "text")
+_LANGUAGES = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "nl": "Dutch",
+    "ru": "Russian",
+    "uk": "Ukrainian",
+    "pl": "Polish",
+    "cs": "Czech",
+    "ro": "Romanian",
+    "sv": "Swedish",
+    "fi": "Finnish",
+    "ja": "Japanese",
+    "zh": "Chinese",
+    "ko": "Korean",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "tr": "Turkish",
+    "vi": "Vietnamese",
+}
+_LANGUAGES |= {name.casefold(): name for name in _LANGUAGES.values()}
+_PASSAGES = ("context", "passage", "article", "story")
 _ANSWERED = ("output", "answer", "response", "completion", "target", "reference", "ref", "summary", "translation", "reply")
 
 
@@ -74,7 +104,19 @@ def guess(
         return _text(path, column, characters=characters, why=why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
-    if format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
+    choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
+    records = (
+        _records(rows[:LOOK], seen, input, target, kind, why)
+        if not choice and kind in (None, "extract") and format is None
+        else None
+    )
+    languages = (
+        _languages(rows[:LOOK], seen, why) if not (choice or records or input or target) and kind in (None, "generate") else None
+    )
+    if found := choice or records or languages:
+        task |= found
+        length = _length(seen, found["input"])
+    elif format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
         task["kind"] = kind or format.kind
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
         if format.name == "preference":
@@ -115,7 +157,12 @@ def guess(
         length = _length(seen, input)
         if task["kind"] == "classify" and target in seen:
             why += _values(seen[target])
-    task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
+    if languages:
+        task |= {"metric": "chrf", "also": ["bleu"]}
+    elif records:
+        task["metric"] = RECORD_METRIC
+    else:
+        task["metric"] = _tags_metric(format, rows) if format and task["kind"] == format.kind == "tag" else METRICS[task["kind"]]
     if "multi_label" in task:
         task["metric"] = SETS_METRIC
     base, because = BASES.get(task["kind"], BASE)
@@ -133,6 +180,67 @@ def guess(
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
+
+
+def _choice(
+    rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None, why: list[str]
+) -> dict[str, Any] | None:
+    """What is read and learned of rows that bring their own options; None where no columns say that these do."""
+    columns = options_in(tuple(seen), rows)
+    free = [column for column in seen.values() if column.name not in columns and column.name != input]
+    free.sort(key=lambda column: _RIGHT.index(column.name.casefold()) if column.name.casefold() in _RIGHT else len(_RIGHT))
+    named = [target] if target else [column.name for column in free if column.filled]
+    right = next((name for name in named if columns and name in seen and answered_by(name, rows, columns)), None)
+    if right is None:
+        return None
+    texts = [column for column in free if column.name != right and not column.numbers and column.filled]
+    asked = _named(texts, _CHOSEN_FOR) or max(texts, key=lambda column: column.length, default=None)
+    if input is None and asked is not None:
+        passage = _named([column for column in texts if column is not asked], _PASSAGES)
+        input = f"{{{{ {passage.name} }}}}\n{{{{ {asked.name} }}}}" if passage and asked.name.isidentifier() else asked.name
+    if input is None:
+        return None
+    why.append(
+        f"`{right}` says which of {', '.join(f'`{column}`' for column in columns)} is right, after `{input}`".replace("\n", " ")
+    )
+    return {"kind": "choose", "input": input, "target": right, "options": columns[0] if len(columns) == 1 else list(columns)}
+
+
+def _records(
+    rows: Sequence[Row], seen: Mapping[str, _Column], input: str | None, target: str | None, kind: str | None, why: list[str]
+) -> dict[str, Any] | None:
+    """What is read and learned where a column holds objects; None where none does."""
+    looked = [name for name in seen if name != input] if target is None else [target] if target in seen else []
+    cells: dict[str, list[Any]] = {name: [row[name] for row in rows if row.get(name) not in (None, "")] for name in looked}
+    found = {name: [record_in(cell) for cell in own] for name, own in cells.items()}
+    names = [name for name, own in found.items() if own and all(own)]
+    if not names:
+        return None
+    best = next((name for name in names if name.casefold() in _ANSWERED), names[-1])
+    rest = {name: column for name, column in seen.items() if name not in names}
+    input = input or _input(rest, best, why, label=False)
+    if input is None:
+        return None
+    fields = guessed([record for record in found[best] if record])["properties"]
+    if kind is None and any(str(name) in _LANGUAGES for name in fields):
+        return None  # one text in several languages
+    why.append(f"learned: `{best}`, objects of {', '.join(fields)}; to hold answers to a schema of your own, name it with schema:")
+    return {"kind": "extract", "input": input, "target": best}
+
+
+def _languages(rows: Sequence[Row], seen: Mapping[str, _Column], why: list[str]) -> dict[str, Any] | None:
+    """A translation, where two columns are called as languages are, or one holds texts by language."""
+    pair = [(name, _LANGUAGES[name.casefold()]) for name in seen if name.casefold() in _LANGUAGES]
+    places = [name for name, _ in pair]
+    if len(pair) != 2:
+        held = record_in(rows[0].get("translation")) or {}
+        pair = [(name, _LANGUAGES[name]) for name in held if name in _LANGUAGES]
+        places = [f"{{{{ translation.{name} }}}}" for name, _ in pair]
+    if len(pair) != 2:
+        return None
+    (_, one), (_, other) = pair
+    why.append(f"a translation from {one} into {other}: chrF decides, which takes short texts too, and BLEU stands beside it")
+    return {"kind": "generate", "input": places[0], "target": places[1], "instruction": f"Translate from {one} into {other}."}
 
 
 def _length(seen: Mapping[str, _Column], input: str) -> float:

@@ -36,8 +36,9 @@ class Leak:
 
 
 def read_text(example: Example) -> str:
-    """What is compared: all that a person or a model said before the answer. Instructions of the system are the same everywhere."""
-    return "\n".join(turn.text for turn in example.turns if turn.role != "system")
+    """What is compared: all that a person or a model said before the answer, and what a row brings to choose from. Instructions of
+    the system are the same everywhere."""
+    return "\n".join([*(turn.text for turn in example.turns if turn.role != "system"), *example.options])
 
 
 def normal(text: str) -> str:

@@ -39,8 +39,9 @@ class _Written:
 
 
 def kind_in_full(task: Task) -> str:
-    """The task's kind, where a classification of several labels is a kind of its own: its rows are measured by other metrics."""
-    return "multi_label" if task.multi_label else task.kind
+    """The task's kind, where a classification of several labels is a kind of its own, and so is the extraction of objects
+    (`record`): their rows are measured by other metrics."""
+    return "multi_label" if task.multi_label else "record" if task.prompt.schema else task.kind
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,8 @@ from jinja2 import TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.types import Turn, Turns
 
+ASKS = "\nAnswer:"  # what stands between a question and its answer in a prompt without a chat template
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,7 +45,7 @@ class PlainTemplate:
             if turn.role == "assistant":
                 parts += [Part(" "), Part(turn.text, turn.role), Part("\n\n")]
             elif turn.role == "user":
-                parts += [Part(turn.text, turn.role), Part("\nAnswer:")]
+                parts += [Part(turn.text, turn.role), Part(ASKS)]
             else:
                 parts += [Part(turn.text, turn.role), Part("\n\n")]
         return parts
@@ -119,6 +121,11 @@ class ChatTemplate:
     def _render(self, turns: Turns, *, ask: bool = True) -> str:
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+
+
+def goes_on(turns: Turns) -> bool:
+    """Whether an ask is plain text and no talk: it stands without any template, and nothing ends its answer."""
+    return all(turn.role == "text" for turn in turns)
 
 
 def template_of(tokenizer: Any) -> PlainTemplate | ChatTemplate:

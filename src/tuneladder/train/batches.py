@@ -111,9 +111,13 @@ def _weights(rows: Sequence[Encoded | Labelled | Paired], learned: Sequence[int]
 
 
 class Batches(Protocol):
+    """What each step learns from, cut into passes; `narrow` halves them from then on, and is False where each holds one row."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, step: int) -> list[Micro]: ...
+
+    def narrow(self) -> bool: ...
 
 
 def padded_length(length: int) -> int:
@@ -331,6 +335,12 @@ class Rows:
         rows = [self._row(at) for at in range(step * self.batch, (step + 1) * self.batch)]
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
+    def narrow(self) -> bool:
+        if self.tokens <= 1 or self.tokens <= min(len(row.ids) for row in self.rows):
+            return False
+        self.tokens //= 2
+        return True
+
     def _row(self, at: int) -> Row:
         epoch, place = divmod(at, self.epoch)
         if self._order[0] != epoch:
@@ -366,7 +376,8 @@ class Blocks:
     """Blocks of `length` tokens of running text for pretraining, each source drawn by its weight and read in shuffled order.
 
     Documents follow one another, divided by the end token, and attention crosses the divide, as in GPT-3 (arXiv:2005.14165,
-    section 2). A source is read whole before any of it comes again. `packed` lays the blocks of a pass side by side.
+    section 2). A source is read whole before any of it comes again. `packed` lays the blocks of a pass side by side; `weigh` says
+    of blocks (B, T + 1) how much each of their targets (B, T) counts in the loss.
     """
 
     def __init__(
@@ -380,8 +391,9 @@ class Blocks:
         steps: int,
         seed: int,
         packed: bool = False,
+        weigh: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None,
     ) -> None:
-        self.packed = packed
+        self.packed, self.weigh = packed, weigh
         self.tokens = [own for _, own in sorted(tokens.items()) if len(own) > length]
         self.names = [name for name, own in sorted(tokens.items()) if len(own) > length]
         self.length, self.batch, self.rows, self.steps, self.count = length, batch, rows, steps, steps * batch
@@ -407,9 +419,16 @@ class Blocks:
         return [self._micro(drawn[at : at + self.rows]) for at in range(0, self.batch, self.rows)]
 
     def _micro(self, drawn: Sequence[np.ndarray[Any, Any]]) -> Micro:
-        ids = torch.from_numpy(np.stack(drawn).astype(np.int64))
-        micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))
+        blocks = np.stack(drawn).astype(np.int64)
+        ids = torch.from_numpy(blocks)
+        weights = None if self.weigh is None else torch.from_numpy(self.weigh(blocks)).reshape(-1)
+        micro = Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1), weights=weights)
         return in_one(micro) if self.packed else micro
+
+    def narrow(self) -> bool:
+        wide = self.rows > 1
+        self.rows = max(1, self.rows // 2)
+        return wide
 
     def drawn(self, step: int) -> list[np.ndarray[Any, Any]]:
         """A step's blocks, `length` + 1 tokens each."""

@@ -127,6 +127,9 @@ class Corrupted:
     def __len__(self) -> int:
         return len(self.blocks)
 
+    def narrow(self) -> bool:
+        return self.blocks.narrow()
+
     def __getitem__(self, step: int) -> list[Micro]:
         blocks, start = self.blocks, self.coder.start
         whole: list[Paired] = []

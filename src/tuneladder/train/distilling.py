@@ -99,6 +99,12 @@ class Aims:
     def __len__(self) -> int:
         return max(1, len(self.ids) // self.batch)
 
+    def narrow(self) -> bool:
+        if self.tokens <= min(len(ids) for ids in self.ids):
+            return False
+        self.tokens //= 2
+        return True
+
     def __getitem__(self, step: int) -> list[Micro]:
         rows = [_Aimed(self.ids[at], at) for at in range(step * self.batch, (step + 1) * self.batch)]
         return bundle(rows, tokens=self.tokens, overhead=OVERHEAD, pad=self._micro)

@@ -27,6 +27,7 @@ import torch
 
 from tuneladder.errors import Failed
 from tuneladder.model.chance import Dropout
+from tuneladder.model.hardware import peak_read
 from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.model.quantized import WHOLE
 from tuneladder.store import resident
@@ -119,11 +120,13 @@ def train(
     deadline: float | None = None,
     autocast: torch.dtype | None = None,
     lanes: int = 1,
+    allowed: int | None = None,
 ) -> Iterator[Tick]:
     """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
 
-    `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. Raises Failed where
-    the very first loss is not a number.
+    `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
+    than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. Raises Failed
+    where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -131,6 +134,7 @@ def train(
     state = State(weights, optimizer, folder)
     torch.manual_seed(seed)
     state.load()
+    room = Room(batches, state, device.type, allowed)
     steps = len(batches)
     look_every = max(1, steps // course.looks)
     saved = time.monotonic()
@@ -149,7 +153,14 @@ def train(
                 group["lr"] = rate * times
             micros = [micro.to(device) for micro in batches[state.step]]
             learned = sum(micro.learned for micro in micros)
-            value = passes.gradients(micros, learned, (seed, state.step))
+            try:
+                value = passes.gradients(micros, learned, (seed, state.step))
+            except torch.OutOfMemoryError:
+                del micros
+                optimizer.zero_grad(set_to_none=True)
+                if not room.narrow():
+                    raise
+                continue
             norm = _clip(list(weights.values()), course.clip)
             dev_loss = None
             if not (math.isfinite(value) and math.isfinite(float(norm))):
@@ -158,8 +169,10 @@ def train(
                 optimizer.step()
                 state.step += 1
                 state.tokens += sum(micro.size for micro in micros)
+                room.look()
                 if dev and (state.step % look_every == 0 or state.step == steps):
                     dev_loss = passes.evaluate([micro.to(device) for micro in dev])
+                    room.excuse()
                     state.look(dev_loss)
                 if state.step >= steps:
                     stopped = "done"
@@ -187,6 +200,39 @@ def train(
         passes.close()
     state.restore_best()
     model.eval()
+
+
+class Room:
+    """Whether a run stays within the bytes it may take, and narrower passes where it does not: what they are in the end stands in
+    the folder's `passes.json`."""
+
+    def __init__(self, batches: Batches, state: State, device: str, allowed: int | None) -> None:
+        self.batches, self.state, self.device, self.allowed = batches, state, device, allowed
+        self.seen = self._peak()
+        for _ in range(state.halved):
+            batches.narrow()
+
+    def look(self) -> None:
+        """After a step. A peak that stands since before says nothing of the step."""
+        before, self.seen = self.seen, self._peak()
+        if self.allowed and self.seen > max(before, self.allowed):
+            self.narrow(self.seen)
+
+    def excuse(self) -> None:
+        """After what is no step: how high the peak is now is none of a step's doing."""
+        self.seen = self._peak()
+
+    def _peak(self) -> int:
+        return peak_read(self.device) if self.allowed else 0
+
+    def narrow(self, took: int | None = None) -> bool:
+        """Halve the passes, for a step took so many bytes, or more than there are; False where they are as narrow as can be."""
+        if not self.batches.narrow():
+            return False
+        self.state.halved += 1
+        said = {"halved": self.state.halved, "allowed": self.allowed, "took": took}
+        (self.state.folder / PASSES).write_text(json.dumps(said), "utf-8")
+        return True
 
 
 class Passes:
@@ -325,7 +371,8 @@ def _optimizer(weights: dict[str, Any], course: Course) -> tuple[torch.optim.Opt
     return optimizer, [times for times, _ in groups]
 
 
-FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step")
+FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step", "halved")
+PASSES = "passes.json"
 
 
 class State:
@@ -335,7 +382,7 @@ class State:
     def __init__(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, folder: Path) -> None:
         self.weights, self.optimizer = weights, optimizer
         self.folder, self.file = folder, folder / "checkpoint.pt"
-        self.step = self.tokens = self.stale = self.best_step = 0
+        self.step = self.tokens = self.stale = self.best_step = self.halved = 0
         self.seconds = self.save_seconds = 0.0
         self.best = math.inf
         self.saved_best = 0  # the best that the checkpoint names
@@ -434,6 +481,7 @@ def learn(model: Any, batches: Batches, kit: Kit, *, loss: Loss, course: Course,
         deadline=kit.deadline,
         autocast=kit.shelf.autocast,
         lanes=lanes,
+        allowed=kit.memory,
     )
     return follow(ticks, kit.folder)
 

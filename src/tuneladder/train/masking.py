@@ -52,6 +52,9 @@ class Masked:
     def __len__(self) -> int:
         return len(self.blocks)
 
+    def narrow(self) -> bool:
+        return self.blocks.narrow()
+
     def __getitem__(self, step: int) -> list[Micro]:
         whole = [
             framed(own[:-1], self.coder, vocabulary=self.vocabulary, draw=np.random.default_rng([self.seed, step, at]))

@@ -65,6 +65,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.blocks)
 
+    def narrow(self) -> bool:
+        return self.blocks.narrow()
+
     def __getitem__(self, step: int) -> list[Micro]:
         blocks = self.blocks
         pairs = []

@@ -84,3 +84,6 @@ class _First:
 
     def __getitem__(self, step: int) -> list[Micro]:
         return self.batches[step]
+
+    def narrow(self) -> bool:
+        return self.batches.narrow()

@@ -23,7 +23,9 @@ from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
 from tuneladder.task.spans import MEAN
+from tuneladder.task.template import ASKS
 from tuneladder.train import corrupting
+from tuneladder.train.answers import Answers
 from tuneladder.train.batches import Batches, Blocks, Micro, in_one
 from tuneladder.train.corrupting import Corrupted, LessonTokens, lessons_of
 from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weights
@@ -58,7 +60,8 @@ class Pretrain:
     which is faster on a CPU and takes no minute, and no seq2seq, which is no faster for it. `next_sentence` weighs next-sentence
     prediction (arXiv:1810.04805) beside an encoder's masked language modelling: 1 is BERT's own sum, 0 is off, which
     arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
-    `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763).
+    `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763). `answers` is how much each token counts of
+    what a line of a decoder's text says after `Answer:`, as the tool's own prompts ask; what is held out counts alike.
     """
 
     changes: ClassVar = "weights"
@@ -76,10 +79,11 @@ class Pretrain:
     looks: int = 20
     next_sentence: float = 0.0
     replay: float = 0.0
+    answers: float = 1.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        above = ("tokens", "batch_size", "learning_rate", "looks")
+        above = ("tokens", "batch_size", "learning_rate", "looks", "answers")
         check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup", "replay"))
         if self.replay == 1:
             raise BadInput("pretrain with replay 1.0 would read nothing of the task's own text", "0.25 replays a quarter")
@@ -98,6 +102,8 @@ class Pretrain:
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         if self.next_sentence and base.family != "encoder":
             raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
+        if self.answers != 1 and base.family != "decoder":
+            raise Refused(f"answers are counted in a decoder's text, and {base.name} is a {base.family}", "leave `answers` out")
         if base.family == "seq2seq" and not base.settings.get("sentinels"):
             raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
         length = self._length(variant)
@@ -178,9 +184,13 @@ class Pretrain:
         rows = self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
         steps = max(1, self.tokens // (length * self.batch_size))
 
+        weigh = Answers.of(live.tokenizer, self.answers) if self.answers != 1 else None
+        if weigh and not any(ASKS in document.text for document in task.text.train):
+            raise BadInput(f"answers count {self.answers:g} times, and no line of the text says `Answer:`", "leave `answers` out")
+
         def blocks(marks: int) -> Blocks:
             sizes = {"length": length - marks, "batch": self.batch_size, "rows": rows, "steps": steps}
-            return Blocks(tokens, mixture, seed=kit.seed, packed=fused, **sizes)
+            return Blocks(tokens, mixture, seed=kit.seed, packed=fused, weigh=weigh, **sizes)
 
         if base.family == "decoder":
             dev = held_out_micros(live.tokenizer, task.text.dev, length=length, rows=rows)

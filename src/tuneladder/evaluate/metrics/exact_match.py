@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 better = "higher"
 best = 1.0
-kinds = ("generate", "extract", "chat")
+kinds = ("generate", "extract", "record", "chat")
 interval = "wilson"
 
 

@@ -1,0 +1,298 @@
+"""What lectures on adapting language models claim, at the scale of the pocket bases: each claim a few climbs over three seeds.
+
+    TUNELADDER_SHARED=/data/root python benchmarks/lectures.py [CLAIM ...] [--seeds 0,1,2] [--rows 2000]
+
+    ranks       LoRA of rank 1 to 64 on E2E (arXiv:2106.09685, table 18): where does it flatten?
+    methods     full, biases, prompt, prefix, adapters, LoRAs (table 4 there) on a classification and a summary
+    clinic      full against LoRA on MTS-Dialog
+    forgetting  what is lost of a task learned before: tuned whole, by LoRA, on both tasks, with a tenth of the earlier one replayed
+    prompts     prompt tuning against full over two sizes of one base (arXiv:2104.08691, figure 1)
+    glue        MiniLM frozen under a linear head, and tuned whole, on SST-2, CoLA and RTE
+
+Of each rung: its metrics on test, the mean over the seeds, how far they spread, and the mean of the intervals of single runs; the
+lowest dev loss; bytes on disk. Raw figures go to benchmarks/results/lectures.json, a claim at a time; what was climbed
+stays in runs/lectures, so that a second run makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import argparse
+import json
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve()
+RESULTS = HERE.parent / "results" / "lectures.json"
+RUNS = HERE.parents[1] / "runs" / "lectures"
+DATA = "${TUNELADDER_SHARED}/data"
+MODELS = "${TUNELADDER_SHARED}/models"
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def parts(place: str, *, dev: str = "dev", test: str = "test") -> dict[str, str]:
+    return {part: f"{DATA}/{place}/{file}.jsonl" for part, file in (("train", "train"), ("dev", dev), ("test", test))}
+
+
+E2E: dict[str, Any] = {
+    "kind": "generate",
+    "data": parts("generation/e2e_nlg", dev="val"),
+    "input": "mr",
+    "target": {"train": "ref", "dev": "ref", "test": "refs"},
+    "references": "together",
+    "instruction": "Describe the restaurant.",
+    "metric": "bleu",
+    "also": ["nist", "meteor", "rouge_l", "cider"],
+    "decoding": {"max_new_tokens": 64},
+}
+CLINIC: dict[str, Any] = {
+    "kind": "generate",
+    "data": parts("generation/mts_dialog", dev="val", test="test1"),
+    "input": "dialogue",
+    "target": "summary",
+    "instruction": "Summarize the conversation.",
+    "metric": "rouge_l",
+    "also": ["rouge_1", "rouge_2"],
+    "decoding": {"max_new_tokens": 96, "repetition": 1.2},
+}
+
+
+def glue(name: str, labels: dict[Any, str], metric: str, also: str, text: str = "text") -> dict[str, Any]:
+    """A copy of one of GLUE's classifications."""
+    data = parts(f"classification/{name}", dev="dev" if name == "sst2" else "val")
+    return {"kind": "classify", "data": data, "input": text, "target": "label", "labels": labels, "metric": metric, "also": [also]}
+
+
+SST2 = glue("sst2", {0: "negative", 1: "positive"}, "accuracy", "macro_f1")
+COLA = glue("cola", {0: "wrong", 1: "right"}, "matthews", "accuracy")
+RTE = glue("rte", {"entailment": "yes", "not_entailment": "no"}, "accuracy", "macro_f1", "{{ premise }}\n\n{{ hypothesis }}")
+
+METHODS: list[Any] = [
+    "full",
+    {"selective": {"train": "biases"}},
+    {"prompt_tuning": {"tokens": 20}},
+    {"prefix_tuning": {"tokens": 20}},
+    {"adapter": {"r": 8}},
+    {"adapter": {"r": 64}},
+    {"lora": {"r": 4}},
+    {"lora": {"r": 32}},
+]
+ENOUGH = {"full": {"learning_rate": 1.0e-3, "epochs": 4}}  # of the pocket seq2seq, found on MTS-Dialog's dev rows
+
+Climbed = dict[str, Any]  # of each task and rung by its name what `figures` says
+
+
+def climbed(name: str, task: dict[str, Any], base: str, rungs: Sequence[Any], seed: int, rows: int) -> Climbed:
+    """Climb, and what came of each rung."""
+    from tuneladder import climb
+
+    own = {**task, "rows": {"train": rows, **task.get("rows", {})}}
+    recipe = {"name": name, "task": own, "base": base, "rungs": ["zero_shot", *rungs], "seed": seed}
+    ladder = climb(recipe, out=RUNS / f"{name}-{seed}")
+    return {each.rung.name: figures(each) for each in ladder.results}
+
+
+def figures(result: Any) -> dict[str, Any]:
+    """Metrics as [value, low, high, count]."""
+    if not result.test:
+        return {"failure": result.failure}
+    looks = [tick.dev for tick in result.curve if tick.dev is not None]
+    return {
+        "metrics": {name: [own.value, own.low, own.high, own.count] for name, own in result.test.quality.items()},
+        "forgetting": result.test.forgetting,
+        "dev_loss": min(looks, default=None),
+        "disk_bytes": result.alone.disk,
+        "seconds": result.alone.seconds,
+        "peak_bytes": result.alone.memory,
+    }
+
+
+def ranks(seed: int, rows: int) -> Climbed:
+    from tuneladder.model.inspect import inspect
+    from tuneladder.model.memory import lora_parameters
+
+    base = inspect("pocket-decoder")
+    found = climbed("ranks", E2E, base.name, [{"lora": {"r": r}} for r in RANKS], seed, rows)
+    for r, rung in zip(RANKS, list(found)[1:], strict=True):
+        found[rung]["parameters"] = lora_parameters(base, r=r)
+    return {"e2e": found}
+
+
+def methods(seed: int, rows: int) -> Climbed:
+    summary = [ENOUGH if rung == "full" else rung for rung in METHODS]
+    return {
+        "sst2": climbed("methods-sst2", SST2, "pocket-encoder", METHODS, seed, rows),
+        "clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", summary, seed, rows),
+    }
+
+
+def clinic(seed: int, rows: int) -> Climbed:
+    return {"clinic": climbed("clinic", CLINIC, "pocket-seq2seq", [ENOUGH, {"lora": {"r": 8}}], seed, rows)}
+
+
+def prompts(seed: int, rows: int) -> Climbed:
+    """Two decoders of one kind, 260 thousand and 15 million parameters."""
+    rungs = [{"prompt_tuning": {"tokens": 20}}, "full"]
+    sizes = {"260K": f"{MODELS}/stories260K", "15M": f"{MODELS}/stories15M_relearned"}
+    return {size: climbed(f"prompts-{size}", SST2, base, rungs, seed, rows) for size, base in sizes.items()}
+
+
+def glued(seed: int, rows: int) -> Climbed:
+    tasks = {"sst2": SST2, "cola": COLA, "rte": RTE}
+    return {name: climbed(f"glue-{name}", task, "minilm", ["linear_probe", "full"], seed, rows) for name, task in tasks.items()}
+
+
+# ---- forgetting: a seq2seq that can name the cat learns what people thought of a film ----
+
+CATS = (
+    "Tom",
+    "Minka",
+    "Pepper",
+    "Oscar",
+    "Luna",
+    "Felix",
+    "Tiger",
+    "Molly",
+    "Simba",
+    "Coco",
+    "Smokey",
+    "Lily",
+    "Max",
+    "Bella",
+    "Leo",
+)
+DOGS = ("Rex", "Bruno", "Daisy", "Rocky", "Buddy", "Sadie", "Duke", "Ruby", "Jack", "Rosie")
+SCENES = (
+    "{cat} the cat slept on the sofa while {dog} the dog barked at the door.",
+    "We have a dog, {dog}, and a cat, {cat}. Both of them like the garden.",
+    "Our cat {cat} ran up the tree, because the dog {dog} had seen her.",
+    "{dog}, the old dog, would not move, and so {cat}, our cat, ate from his bowl.",
+    "On Sunday the cat came back. {cat} had been away for a week, and {dog} the dog was glad.",
+)
+NAMING = "What is the cat called?"
+FEELING = "Is this review positive or negative?"
+
+
+def named(folder: Path) -> dict[str, Any]:
+    """Texts of our own with a cat and a dog in them, whose question is what the cat is called; no pair of names is in two parts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = random.Random(0)
+    pairs = [(cat, dog) for cat in CATS for dog in DOGS]
+    draw.shuffle(pairs)
+    parts = {"train": pairs[:110], "dev": pairs[110:122], "test": pairs[122:]}
+    for part, own in parts.items():
+        rows = [{"text": scene.format(cat=cat, dog=dog), "name": cat} for cat, dog in own for scene in SCENES]
+        draw.shuffle(rows)
+        (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return {
+        "data": {part: str(folder / f"{part}.jsonl") for part in parts},
+        "input": f"{{{{ text }}}}\n\n{NAMING}",
+        "target": "name",
+    }
+
+
+def forgetting(seed: int, rows: int) -> Climbed:
+    from tuneladder import evaluate
+
+    cats = named(RUNS / "cats")
+    data = {part: f"{DATA}/classification/sst2/{part}.jsonl" for part in ("train", "dev", "test")}
+    films = {
+        "data": data,
+        "input": f"{{{{ text }}}}\n\n{FEELING}",
+        "target": "{{ ['negative', 'positive'][label | int] }}",
+        "rows": {"train": rows, "dev": 200, "test": 500},
+    }
+    common: dict[str, Any] = {"kind": "generate", "metric": "exact_match", "decoding": {"max_new_tokens": 8}}
+    whole = {"full": {"learning_rate": 1.0e-3, "epochs": 4}}
+
+    def learned(name: str, task: dict[str, Any], base: str, rung: Any) -> tuple[str, str]:
+        """The folder of what a rung made, and how it is named."""
+        from tuneladder import climb
+
+        run = RUNS / f"forgetting-{name}-{seed}"
+        ladder = climb(
+            {"name": name, "task": {**common, **task}, "base": base, "rungs": ["zero_shot", rung], "seed": seed}, out=run
+        )
+        made = ladder.results[-1]
+        if not made.variant or not made.test:
+            raise SystemExit(f"{name}: {made.failure}")
+        return str(made.variant.weights), f"{run}:{made.rung.name}"
+
+    before, first = learned("cats", cats, "pocket-seq2seq", whole)
+
+    def mixed(weight: float) -> dict[str, Any]:
+        return {"data": {"mixture": [{"name": "films", **films}, {"name": "cats", **cats, "weight": weight}]}}
+
+    variants = {
+        "before": first,
+        "full": learned("full", films, before, whole)[1],
+        "lora": learned("lora", films, before, {"lora": {"r": 8}})[1],
+        "both": learned("both", mixed(1.0), before, whole)[1],
+        "replay": learned("replay", mixed(0.1), before, whole)[1],
+    }
+    found: Climbed = {}
+    for name, variant in variants.items():
+        metrics = {}
+        for task, given in (("films", films), ("cats", cats)):
+            recipe = {"name": task, "task": {**common, **given}, "base": before, "rungs": ["zero_shot"], "seed": seed}
+            score = evaluate(variant, recipe).quality["exact_match"]
+            metrics[task] = [score.value, score.low, score.high, score.count]
+        found[name] = {"metrics": metrics}
+    return {"cats and films": found}
+
+
+CLAIMS: dict[str, Callable[[int, int], Climbed]] = {
+    "ranks": ranks,
+    "methods": methods,
+    "clinic": clinic,
+    "forgetting": forgetting,
+    "prompts": prompts,
+    "glue": glued,
+}
+
+
+def together(seeds: Sequence[Climbed]) -> Climbed:
+    """By task and rung: each metric's mean over the seeds, the lowest and the highest, and the mean of their own intervals."""
+    found: Climbed = {}
+    for task, rungs in seeds[0].items():
+        for rung in rungs:
+            own = [seed[task][rung] for seed in seeds if "metrics" in seed[task].get(rung, {})]
+            said: dict[str, Any] = {"seeds": len(own)}
+            for metric in own[0]["metrics"] if own else ():
+                value, low, high, _ = zip(*(each["metrics"][metric] for each in own), strict=True)
+                means = [statistics.fmean(each) for each in (value, low, high)]
+                said[metric] = {"mean": means[0], "least": min(value), "most": max(value), "low": means[1], "high": means[2]}
+            if losses := [each["dev_loss"] for each in own if each.get("dev_loss") is not None]:
+                said["dev_loss"] = {"mean": statistics.fmean(losses), "least": min(losses), "most": max(losses)}
+            found.setdefault(task, {})[rung] = said
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"{', '.join(CLAIMS)}; all of them if none is named")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--rows", type=int, default=2000, help="rows of a task to learn from, where it has so many")
+    options = parser.parse_args()
+    if strange := [name for name in options.claims if name not in CLAIMS]:
+        parser.error(f"no claim '{strange[0]}'; there are {', '.join(CLAIMS)}")
+    kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    for claim in options.claims or CLAIMS:
+        own = kept.setdefault(claim, {"rows": options.rows, "seeds": {}})
+        for seed in options.seeds.split(","):
+            own["seeds"][seed] = CLAIMS[claim](int(seed), options.rows)
+            own["together"] = together(list(own["seeds"].values()))
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        print(claim, json.dumps(own["together"], indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
