@@ -31,8 +31,13 @@ from tuneladder.evaluate.suite import find_suites, is_averaged
 from tuneladder.evaluate.text import measure_text
 from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
-from tuneladder.feedback.judgements import Judged, read_judgements
-from tuneladder.feedback.rubric import check_judgement, read_rubric
+from tuneladder.feedback.changes import Change, changes
+from tuneladder.feedback.disputes import read_settled, write_disputes
+from tuneladder.feedback.items import read_items
+from tuneladder.feedback.judgements import Judged, one_criterion, read_judgements
+from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
+from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
+from tuneladder.feedback.under import by_rubric
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
@@ -65,6 +70,7 @@ from tuneladder.types import (
     Engine,
     Example,
     Family,
+    Judgement,
     Ladder,
     Marked,
     Measurement,
@@ -351,9 +357,10 @@ def _witnessed(read: recipes.Recipe, answers: Sequence[Marked], run: Path) -> tu
 
 @dataclass(frozen=True)
 class Agreed:
-    """What a file of judgements says, by rubric, and how it was read."""
+    """What a file of judgements says, by rubric, what new versions of a guideline did to it, and how the file was read."""
 
     found: tuple[Agreement, ...]
+    changes: tuple[Change, ...]
     read: Judged
 
 
@@ -362,20 +369,70 @@ def agreement(
     *,
     columns: Mapping[str, str] | None = None,
     level: str | None = None,
-    rubric: str | Path | None = None,
+    rubrics: Sequence[str | Path] = (),
+    settled: str | Path | None = None,
+    disputes: str | Path | None = None,
     seed: int = 0,
 ) -> Agreed:
     """How far labelers agree, who stands out and why, and what their judgements come to.
 
-    The file has the columns item, labeler and value, and where there are any rubric, at and gold, or is an export from Argilla or
-    Label Studio; `columns` says what it calls them, `level` how values differ (nominal, ordinal, interval). What a rubric does not
-    define is refused."""
+    The file has the columns item, labeler and value, and where there are any rubric, at, gold and why, or is an export from Argilla
+    or Label Studio; `columns` says what it calls them, `level` how values differ (nominal, ordinal, interval). What the `rubrics`,
+    versions of one guideline, do not define is refused. Items in dispute are written to `disputes`, a CSV; settled there and handed
+    in as `settled` they are items whose right value is known."""
     read = read_judgements(str(file), columns=columns)
-    if rubric is not None:
-        guide = read_rubric(Path(rubric))
-        for each in read.judgements:
-            check_judgement(guide, each)
-    return Agreed(agreement_of(read.judgements, read.gold, level=level, seed=seed), read)
+    if guides := [read_rubric(Path(each)) for each in rubrics]:
+        for said in read.judgements:
+            check_judgement(of_version(guides, said), said)
+    known = read_settled(str(settled)) if settled is not None else {}
+    under = by_rubric(read.judgements, level)
+    if strays := sorted(set(known) - {unstamped(each.rubric)[0] for each in under}):
+        raise BadInput(f"{settled} settles items of '{strays[0]}', under which {file} has no judgement", "hand in both of one task")
+    found = []
+    for each in under:
+        right = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}
+        found.append(agreement_of(each, dict(read.gold.get(each.rubric, {})) | right, seed=seed))
+    if disputes is not None:
+        write_disputes(Path(disputes), {each.rubric: each.disputes for each in found})
+    return Agreed(tuple(found), changes(under, seed=seed), read)
+
+
+def pairs(
+    file: str | Path,
+    items: str | Path,
+    out: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    criterion: str = "",
+    at_least: float = 0.0,
+    leave_out: Sequence[str] = (),
+) -> Exported:
+    """Write the comparisons that judgements of `items` come to.
+
+    Rankings and choices are of an item, scores of `ITEM/ANSWER`; pairs of scores no further than `at_least` apart are tied. Of
+    several criteria one is named; the judgements of labelers in `leave_out` do not count."""
+    found = to_pairs(read_items(str(items)), _judged(file, columns, criterion, leave_out), at_least=at_least)
+    write_comparisons(Path(out), found.comparisons)
+    return found
+
+
+def scores(
+    file: str | Path,
+    items: str | Path,
+    out: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    criterion: str = "",
+    leave_out: Sequence[str] = (),
+) -> tuple[Rated, ...]:
+    """Write the answers of `items` with the mean of their scores, as `pairs` takes them."""
+    found = rated(read_items(str(items)), _judged(file, columns, criterion, leave_out))
+    write_rated(Path(out), found)
+    return found
+
+
+def _judged(file: str | Path, columns: Mapping[str, str] | None, criterion: str, leave_out: Sequence[str]) -> Sequence[Judgement]:
+    return one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out)
 
 
 def split_variant(variant: str) -> tuple[Path, str]:

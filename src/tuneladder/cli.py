@@ -7,22 +7,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from tuneladder import __version__
 from tuneladder.errors import BadInput, TuneladderError, unknown
 
 if TYPE_CHECKING:
     from tuneladder.api import Examination
-    from tuneladder.feedback.agreement import Agreement
-    from tuneladder.feedback.judgements import Judged
     from tuneladder.ladder.climb import Now
     from tuneladder.types import Measurement, Result, Score
 
@@ -46,6 +43,18 @@ HINTS = {
 }
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+Judgements = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="Judgements with the columns item, labeler, value, and if there are any rubric, at, gold, why; or an export from "
+        "Argilla or Label Studio.",
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=COL", help="What the file calls a column: labeler=worker (may be given again)."),
+]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -441,47 +450,92 @@ def disagreements(
 
 @app.command()
 def agreement(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="Judgements with the columns item, labeler, value, and if there are any rubric, at, gold; or an export from "
-            "Argilla or Label Studio.",
-        ),
-    ],
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", metavar="NAME=COL", help="What the file calls a column: labeler=worker (may be given again)."),
-    ] = None,
+    file: Judgements,
+    column: Columns = None,
     level: Annotated[
         str | None,
         typer.Option("--level", metavar="L", help="How values differ: nominal, ordinal or interval [interval where numbers]."),
     ] = None,
     rubric: Annotated[
-        Path | None, typer.Option("--rubric", metavar="FILE", help="The guideline (YAML): what it does not define is refused.")
+        list[Path] | None,
+        typer.Option(
+            "--rubric", metavar="FILE", help="The guideline (YAML): what it does not define is refused (may be given again)."
+        ),
+    ] = None,
+    disputes: Annotated[
+        Path | None, typer.Option("--disputes", metavar="CSV", help="Write the items in dispute there, to be settled.")
+    ] = None,
+    settled: Annotated[
+        Path | None, typer.Option("--settled", metavar="CSV", help="Such a file, settled: its items have a right value.")
     ] = None,
     show: Annotated[int, typer.Option("--show", metavar="N", min=0, help="How many labelers and judgements to print.")] = 10,
     as_json: Json = False,
 ) -> None:
     """How far labelers agree, who stands out and why, and which judgements to look at again."""
     from tuneladder import api
+    from tuneladder.ladder.agreed import agreement_page, change_line, left_out
     from tuneladder.store import freeze
 
-    named = dict(each.partition("=")[::2] for each in column or [])
-    if bare := next((each for each in column or [] if "=" not in each), None):
-        raise BadInput(f"--column is {bare!r}", "write --column labeler=worker")
+    named = _columns(column)
     with talk.status(f"reading {file}"):
-        agreed = api.agreement(file, columns=named, level=level, rubric=rubric)
+        agreed = api.agreement(file, columns=named, level=level, rubrics=rubric or (), disputes=disputes, settled=settled)
     if as_json:
-        print(json.dumps(freeze(agreed.found), ensure_ascii=False, indent=2))
+        print(json.dumps({"rubrics": freeze(agreed.found), "changes": freeze(agreed.changes)}, ensure_ascii=False, indent=2))
         return
-    for note in _left_out(agreed.read):
+    for note in left_out(agreed.read):
         talk.print(note, markup=False)
     page = Console(highlight=False, soft_wrap=True)
     for number, each in enumerate(agreed.found):
         if number:
             page.print()
-        _show_agreement(page, each, show)
+        for part in agreement_page(each, show=show):
+            page.print(part)
+    for change in agreed.changes:
+        page.print(f"\n{change_line(change)}", markup=False)
+    if disputes:
+        talk.print(f"written to {disputes}: fill its columns `right` and `why`, and hand it in with --settled", markup=False)
+
+
+@app.command()
+def pairs(
+    file: Judgements,
+    items: Annotated[
+        str, typer.Argument(metavar="ITEMS", help="What was judged: item, prompt, and answers by the names that judgements use.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the JSON lines go.")] = Path("pairs.jsonl"),
+    column: Columns = None,
+    criterion: Annotated[
+        str, typer.Option("--criterion", metavar="NAME", help="Which criterion's judgements, where there are several.")
+    ] = "",
+    scores: Annotated[bool, typer.Option("--scores", help="The answers with their mean scores, and not as pairs.")] = False,
+    at_least: Annotated[
+        float, typer.Option("--at-least", metavar="X", min=0, help="How far apart two scores are, or else they are tied.")
+    ] = 0.0,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="LABELER", help="Whose judgements do not count (may be given again).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn judgements into what is learned: the chosen of two answers with its weight and margin, or answers with their scores."""
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+    from tuneladder.ladder.agreed import pairs_line
+
+    if scores and at_least:
+        raise BadInput("--at-least is given with --scores", "only pairs are so far apart")
+    named, left = _columns(column), without or ()
+    with talk.status(f"reading {file}"):
+        if scores:
+            rated = api.scores(file, items, out, columns=named, criterion=criterion, leave_out=left)
+            facts, line = {"answers": len(rated)}, say.count(len(rated), "answer")
+        else:
+            found = api.pairs(file, items, out, columns=named, criterion=criterion, at_least=at_least, leave_out=left)
+            facts = {"comparisons": len(found.comparisons), "tied": found.tied, "failed": found.failed, "alike": found.alike}
+            line = pairs_line(found)
+    if as_json:
+        print(json.dumps({"file": str(out), **facts}, ensure_ascii=False, indent=2))
+    else:
+        Console(highlight=False, soft_wrap=True).print(f"{out}: {line}", markup=False)
 
 
 @app.command()
@@ -752,74 +806,10 @@ def _compare_all(variants: list[str], as_json: bool) -> None:
     )
 
 
-def _left_out(read: Judged) -> Iterator[str]:
-    if read.tool:
-        yield f"read as an export from {read.tool}"
-    if read.empty:
-        yield f"{read.empty:,} rows without a value were left out"
-    if read.unread:
-        yield f"columns left unread: {', '.join(read.unread)[:200]}"
-
-
-def _show_agreement(page: Console, found: Agreement, show: int) -> None:
-    from rich.table import Table
-
-    from tuneladder.feedback.alpha import RELIABLE, TENTATIVE
-    from tuneladder.ladder import words as say
-
-    under = f" under {found.rubric}" if found.rubric else ""
-    people = say.count(len(found.labelers), "labeler")
-    whole = f"{say.count(found.judgements, 'judgement')} of {say.count(found.items, 'item')} by {people}{under}"
-    page.print(whole, markup=False, style="bold")
-    on = " on pairs of the ranked" if found.unit == "pair" else ""
-    for level, score in found.alphas.items():
-        mark = "*" if len(found.alphas) > 1 and level == found.level else " "
-        page.print(f"{mark} alpha, {level:<9} {_interval(score)}{on}", markup=False)
-    kappas = {"Fleiss' kappa": found.fleiss, "Cohen's kappa, mean of pairs": found.cohen}
-    for name, value in kappas.items():
-        if value is not None:
-            page.print(f"  {name} {value:.3f}", markup=False)
-    page.print(f"  alpha (Krippendorff): from {RELIABLE} to rely on, from {TENTATIVE} for tentative conclusions", style="dim")
-    for way, score in found.gold.items():
-        page.print(f"  right by gold: {way} {_interval(score)}, {score.count:,} items", markup=False)
-    if found.doubtful:
-        tied = f"{say.count(len(found.doubtful), found.unit)} tied by majority: {', '.join(found.doubtful[:show])}"
-        page.print(f"  {tied}{' ...' if len(found.doubtful) > show else ''}", markup=False)
-    for strength in found.strengths:
-        page.print(f"  {strength.name}: {strength.value:+.2f} ({strength.low:+.2f} to {strength.high:+.2f})", markup=False)
-    if found.strengths:
-        page.print("  the ranked by Bradley and Terry's strength, its natural logarithm, 0 their mean", style="dim")
-    # those that stand out first, and then who agrees least
-    order = sorted(found.labelers, key=lambda each: (not each.findings, each.accord.value if each.accord else 1.0))
-    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    columns = {"labeler": True, "judgements": True, "beyond chance": True}
-    columns |= {"severity": found.level != "nominal", "by gold": any(each.right for each in order)}
-    columns |= {"repeats alike": any(each.repeats for each in order)}
-    for name in (name for name, there in columns.items() if there):
-        shown.add_column(name, justify="left" if name == "labeler" else "right", no_wrap=True)
-    for each in order[:show]:
-        cells = {"labeler": escape(each.name), "judgements": f"{each.count:,}"}
-        cells |= {"beyond chance": _interval(each.accord), "severity": _interval(each.severity), "by gold": _interval(each.right)}
-        cells |= {"repeats alike": f"{each.same} of {each.repeats}" if each.repeats else say.NONE}
-        shown.add_row(*(cells[name] for name, there in columns.items() if there))
-    if show:
-        page.print(shown)
-    if len(order) > show:
-        page.print(f"and {len(order) - show:,} more (--show {len(order)}, or --json)", style="dim")
-    if named := [each for each in order if each.findings]:
-        page.print("\nwho stands out", style="bold")
-        for each in named:
-            for finding in each.findings:
-                p = f" (p = {finding.p:.2g})" if finding.p is not None else ""
-                page.print(f"  {each.name} {finding.said}{p}", markup=False)
-    if found.slips and show:
-        page.print(f"\n{say.count(len(found.slips), 'judgement')} to look at again", style="bold")
-        for slip in found.slips[:show]:
-            page.print(f"  {slip.item}: {slip.labeler} {slip.said}", markup=False)
-
-
-def _interval(score: Score | None) -> str:
-    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})" if score else "-"
+def _columns(given: list[str] | None) -> dict[str, str]:
+    if bare := next((each for each in given or [] if "=" not in each), None):
+        raise BadInput(f"--column is {bare!r}", "write --column labeler=worker")
+    return dict(each.partition("=")[::2] for each in given or [])
 
 
 def _plan_base(base: str, batch: Mapping[str, int], as_json: bool) -> None:

@@ -81,13 +81,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one person said of one item; `value` may be a number, a ranking, "tie" or "fail"."""
+    """What one person said of one item; `value` may be a number, a ranking, "tie" or "fail"; `why` is
+    their reason, where they gave one."""
 
     item: str
     labeler: str
     rubric: str
     value: Any
     at: str
+    why: str = ""
 
 
 @dataclass(frozen=True)

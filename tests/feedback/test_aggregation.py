@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.agreement import agreement
 from tuneladder.feedback.aggregate import majority, means
+from tuneladder.feedback.agreement import agreement
 from tuneladder.feedback.bradley_terry import bradley_terry
 from tuneladder.feedback.dawid_skene import dawid_skene, without
 from tuneladder.feedback.judgements import read_judgements
 from tuneladder.feedback.table import table_of
+from tuneladder.feedback.under import by_rubric
 from tuneladder.types import Judgement
 
 SKILLS = (0.9, 0.85, 0.8, 0.6, 1 / 3)
@@ -139,13 +140,14 @@ def test_snow_is_aggregated_better_than_by_majority_and_its_guessers_are_found(s
     if not path.is_file():
         pytest.skip(f"no {path}")
     read = read_judgements(str(path), columns={"labeler": "worker", "value": "response"})
-    (found,) = agreement(read.judgements, read.gold)
+    (under,) = by_rubric(read.judgements)
+    found = agreement(under, read.gold[""])
     assert (found.judgements, found.items, len(found.labelers)) == (8000, 800, 164)
-    assert len(found.doubtful) == 65
+    assert len(found.tied) == 65
     # ties go to the first label, 0; the other way it is 0.875
     assert found.gold["majority"].value == pytest.approx(0.919, abs=5e-4)
     assert found.gold["Dawid-Skene"].value >= 0.925
-    (blind,) = agreement(read.judgements)
+    blind = agreement(under, {})
     named = {each.name for each in blind.labelers if each.out}
     bad = {each.name for each in found.labelers if each.right and each.right.value < 0.6}
     assert len(bad & named) / len(bad) >= 0.85

@@ -14,7 +14,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Combine = Callable[[Array], Array]
 
-_Z = 1.959963984540054  # the normal quantile of 97.5 %
+Z = 1.959963984540054  # the normal quantile of 97.5 %
 _POWER = 0.8416212335729143  # that of 80 %
 _BLOCK = 4_000_000  # weights held at once: 32 MB
 
@@ -24,9 +24,9 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
     if count == 0:
         return 0.0, 1.0
     share = successes / count
-    scale = 1 + _Z**2 / count
-    middle = (share + _Z**2 / (2 * count)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    middle = (share + Z**2 / (2 * count)) / scale
+    half = Z / scale * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     # At the ends the formula gives 0 and 1 up to rounding; the interval must hold its own estimate.
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
@@ -89,7 +89,7 @@ def items_needed(won: int, lost: int, count: int) -> int | None:
     if won == lost:
         return None
     apart, differing = abs(won - lost) / count, (won + lost) / count
-    plain = ((_Z * math.sqrt(differing) + _POWER * math.sqrt(differing - apart**2)) / apart) ** 2
+    plain = ((Z * math.sqrt(differing) + _POWER * math.sqrt(differing - apart**2)) / apart) ** 2
     # whatever they are, fewer than six are no evidence: 2 / 2**5 is 0.06
     return max(6, math.ceil(plain / 4 * (1 + math.sqrt(1 + 2 / (plain * apart))) ** 2))
 

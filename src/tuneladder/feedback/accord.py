@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import Array, wilson
+from tuneladder.evaluate.intervals import Array, Z, wilson
 from tuneladder.feedback.aggregate import Means, means
 from tuneladder.feedback.dawid_skene import DawidSkene, dawid_skene, without
-from tuneladder.feedback.table import Table
+from tuneladder.feedback.table import Table, Whole
 from tuneladder.types import Score
-
-_Z = 1.959963984540054  # the normal quantile of 97.5 %
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def accord(table: Table, heard: Others, labeler: int) -> Score | None:
     return _concordance(table.said[at], heard.mean[at])
 
 
-def _kappa(table: Table, right: Array, at: Array) -> Score | None:
+def _kappa(table: Table, right: Array, at: Whole) -> Score | None:
     own = np.bincount(table.value[at], minlength=len(table.values)) / len(at)
     by_chance = float(own @ right[at].mean(0))
     if by_chance > 1 - 1e-9:
@@ -67,5 +65,5 @@ def _concordance(own: Array, theirs: Array) -> Score | None:
     if spread < 1e-12:
         return None
     value = float(2 * ((own - own.mean()) * (theirs - theirs.mean())).mean() / spread)
-    middle, half = np.arctanh(np.clip(value, -0.9999, 0.9999)), _Z / np.sqrt(len(own) - 3)
-    return Score(value, float(np.tanh(middle - half)), float(np.tanh(middle + half)), len(own), "Fisher's z")
+    middle, half = np.arctanh(np.clip(value, -0.9999, 0.9999)), Z / np.sqrt(len(own) - 3)
+    return Score(value, float(np.tanh(middle - half)), max(value, float(np.tanh(middle + half))), len(own), "Fisher's z")

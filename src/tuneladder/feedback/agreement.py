@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import wilson
 from tuneladder.feedback.accord import Others, others
 from tuneladder.feedback.aggregate import majority
-from tuneladder.feedback.alpha import LEVELS, Level, alpha
+from tuneladder.feedback.alpha import Level, alpha
 from tuneladder.feedback.bradley_terry import bradley_terry
 from tuneladder.feedback.calibration import share_right
+from tuneladder.feedback.disputes import Dispute, disputes
 from tuneladder.feedback.kappa import fleiss, pairwise
 from tuneladder.feedback.labelers import Labeler, labelers, standing_out
-from tuneladder.feedback.rankings import TIED, Pair, as_pairs, is_ranking
+from tuneladder.feedback.rankings import Pair, as_pairs
 from tuneladder.feedback.slips import Slip, slips
-from tuneladder.feedback.table import Table, Whole, table_of
+from tuneladder.feedback.table import Table
+from tuneladder.feedback.under import Under
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement, Score
-
-ALONE = "have some of the items judged by a second labeler"
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,8 @@ class Strength:
 @dataclass(frozen=True)
 class Agreement:
     """What was judged under one rubric. `unit` says what agreement is measured on, `level` how values differ; `alphas` by level;
-    `values` are the items' by the best aggregation there is, `doubtful` the items that a majority leaves tied; `gold` is the share
-    of items that each aggregation has right. Kappas are None where they are not defined."""
+    `values` are the items' by the best aggregation there is, `tied` the items that a majority leaves so; `gold` is the share of
+    items that each aggregation has right. Kappas are None where they are not defined."""
 
     rubric: str
     unit: str
@@ -55,98 +52,46 @@ class Agreement:
     cohen: float | None
     labelers: tuple[Labeler, ...]
     slips: tuple[Slip, ...]
+    disputes: tuple[Dispute, ...]
     values: Mapping[str, Any]
-    doubtful: tuple[str, ...]
+    tied: tuple[str, ...]
     gold: Mapping[str, Score]
     strengths: tuple[Strength, ...] = ()
 
 
-def agreement(
-    judgements: Sequence[Judgement], gold: Mapping[str, Any] | None = None, *, level: str | None = None, seed: int = 0
-) -> tuple[Agreement, ...]:
-    """One for each rubric, in their order by name. `level` says how values differ; left out, words are nominal and so are scores
-    of two values, other scores are interval.
-
-    Raises BadInput for judgements that no agreement can be measured on: of one labeler, of no item twice, all the same.
-    """
-    if level is not None and level not in LEVELS:
-        raise unknown("level", level, LEVELS)
-    by_rubric = groupby(sorted(judgements, key=lambda each: each.rubric), key=lambda each: each.rubric)
-    return tuple(_agreement(rubric, list(own), gold or {}, level, seed) for rubric, own in by_rubric)
-
-
-def _agreement(rubric: str, judgements: list[Judgement], gold: Mapping[str, Any], level: str | None, seed: int) -> Agreement:
-    under = f" under {rubric}" if rubric else ""
-    ranked = [each for each in judgements if is_ranking(each.value)]
-    if ranked and len(ranked) < len(judgements):
-        odd = next(each for each in judgements if not is_ranking(each.value))
-        said = f"some judgements{under} are rankings, and {odd.labeler} says {text_of(odd.value)[:40]!r} of item {odd.item}"
-        raise BadInput(said, "rank with ties and failures: [['a', 'b']] and {ranked: ['a'], failed: ['b']}")
-    whole = judgements
-    pairs: dict[str, Pair] = {}
-    if ranked:
-        judgements, pairs = as_pairs(ranked)
-        gold = _paired(gold)
-    _refuse(judgements, under)
-    table = table_of(judgements)
-    measured = _level(table, level, under)
-    heard = others(table, scored=measured != "nominal")
+def agreement(under: Under, gold: Mapping[str, Any], *, seed: int = 0) -> Agreement:
+    """`gold` are the right values, by item; alpha's intervals are drawn by `seed`. Raises BadInput where none was judged twice."""
+    table, level = under.table, under.level
+    if under.pairs:
+        gold = _paired(gold, under.pairs)
+    scored = level != "nominal"
+    heard = others(table, scored=scored)
     found = labelers(table, heard, gold)
-    group = _groups([pairs[item].item for item in table.items]) if ranked else None
-    levels: tuple[Level, ...] = LEVELS if table.number is not None and len(table.values) > 2 else ("nominal",)
+    out = standing_out(found)
     equal = table.counts.sum(1)
-    values = _values(table, heard)
     return Agreement(
-        rubric=rubric,
-        unit="pair" if ranked else "item",
-        level=measured,
-        judgements=len(whole),
-        items=len({each.item for each in whole}),
-        alphas={each: alpha(table.counts, each, table.number, group=group, seed=seed) for each in levels},
-        fleiss=_finite(fleiss(table.counts)) if measured == "nominal" and equal.min() == equal.max() >= 2 else None,
-        cohen=pairwise(table) if measured == "nominal" else None,
+        rubric=under.rubric,
+        unit="pair" if under.pairs else "item",
+        level=level,
+        judgements=len(under.given),
+        items=len({each.item for each in under.given}),
+        alphas={each: alpha(table.counts, each, table.number, group=under.group, seed=seed) for each in under.levels},
+        fleiss=_finite(fleiss(table.counts)) if not scored and equal.min() == equal.max() >= 2 else None,
+        cohen=None if scored else pairwise(table),
         labelers=found,
-        slips=slips(table, heard, standing_out(found)),
-        values=values,
-        doubtful=majority(table).tied if measured == "nominal" else (),
-        gold=_by_gold(table, heard, gold) if measured == "nominal" else {},
-        strengths=_strengths(table, pairs) if ranked else (),
+        slips=slips(table, heard, out),
+        disputes=disputes(table, heard, under.judgements, out),
+        values=_values(table, heard),
+        tied=() if scored else majority(table).tied,
+        gold={} if scored else _by_gold(table, heard, gold),
+        strengths=_strengths(table, under.pairs) if under.pairs else (),
     )
 
 
-def _refuse(judgements: Sequence[Judgement], under: str) -> None:
-    people = {each.labeler for each in judgements}
-    if len(people) == 1:
-        raise BadInput(f"all {len(judgements):,} judgements{under} are by one labeler, {next(iter(people))}", ALONE)
-    said = Counter(text_of(each.value) for each in judgements)
-    if set(said) == {TIED}:
-        hint = "ask about answers that differ, or define in the rubric what makes one better"
-        raise BadInput(f"all {len(judgements):,} pairs judged{under} are tied: nothing was preferred", hint)
-    if len(said) == 1:
-        hint = "where nothing differs no agreement can be measured: judge items that differ"
-        raise BadInput(f"all {len(judgements):,} judgements{under} are '{next(iter(said))}'", hint)
-
-
-def _level(table: Table, level: str | None, under: str) -> Level:
-    if table.number is None:
-        if level in ("ordinal", "interval"):
-            raise BadInput(f"the values{under} are words, such as '{table.values[0]}', which have no {level} order", "leave it out")
-        return "nominal"
-    if level is not None:
-        return next(each for each in LEVELS if each == level)
-    return "nominal" if len(table.values) == 2 else "interval"
-
-
-def _paired(gold: Mapping[str, Any]) -> dict[str, Any]:
-    """Right rankings as the right values of their pairs."""
-    right, _ = as_pairs([Judgement(item, "gold", "", value, "") for item, value in gold.items()])
-    return {each.item: each.value for each in right}
-
-
-def _groups(sources: Sequence[str]) -> Whole:
-    """(I,): the pairs of one item have one number."""
-    number = {each: n for n, each in enumerate(dict.fromkeys(sources))}
-    return np.array([number[each] for each in sources], dtype=np.int64)
+def _paired(gold: Mapping[str, Any], pairs: Mapping[str, Pair]) -> dict[str, Any]:
+    """Right rankings as the right values of their pairs; a pair may have one of its own."""
+    right, _ = as_pairs([Judgement(item, "gold", "", value, "") for item, value in gold.items() if item not in pairs])
+    return {each.item: each.value for each in right} | {item: value for item, value in gold.items() if item in pairs}
 
 
 def _values(table: Table, heard: Others) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.intervals import Array, bootstrap
+from tuneladder.evaluate.intervals import Array, Combine, bootstrap
 from tuneladder.feedback.table import Whole
 from tuneladder.types import Score
 
@@ -29,7 +29,18 @@ def alpha(
     Ordinal distances are those of the ranks in all items, also where items are drawn. Raises BadInput where no item was judged
     twice, and where all said the same, of which there is no chance to correct for.
     """
-    judged = counts.sum(1) >= 2
+    judged, statistics, combine = sums_of(counts, level, number)
+    value = float(combine(statistics.sum(0, keepdims=True))[0])
+    if group is not None:
+        _, at = np.unique(group[judged], return_inverse=True)
+        statistics = added_up(statistics, at)
+    low, high = bootstrap(statistics, combine, seed=seed, resamples=resamples) if len(statistics) > 1 else (-1.0, 1.0)
+    return Score(value, min(low, value), max(high, value), len(statistics), "bootstrap over items")
+
+
+def sums_of(counts: Array, level: Level, number: Array | None) -> tuple[Whole, Array, Combine]:
+    """The items that two or more judged, what each adds to alpha's sums, and what makes alpha of them. Raises as `alpha`."""
+    judged = np.flatnonzero(counts.sum(1) >= 2)
     paired = counts[judged]
     if not len(paired):
         raise BadInput("no item was judged by two labelers: there is no agreement to measure", "ask two or more of some items")
@@ -37,18 +48,18 @@ def alpha(
     if (whole > 0).sum() < 2:
         raise BadInput(f"all {int(whole.sum()):,} judgements are the same", "where nothing differs no agreement can be measured")
     if level == "nominal":
-        statistics, combine = _nominal(paired), _combine_nominal
-    else:
-        assert number is not None or level == "ordinal"
-        statistics, combine = _metric(paired, _ranks(whole) if number is None or level == "ordinal" else number), _combine_metric
-    value = float(combine(statistics.sum(0, keepdims=True))[0])
-    if group is not None:
-        _, at = np.unique(group[judged], return_inverse=True)
-        together = np.zeros((int(at.max()) + 1, statistics.shape[1]))
-        np.add.at(together, at, statistics)
-        statistics = together
-    low, high = bootstrap(statistics, combine, seed=seed, resamples=resamples) if len(statistics) > 1 else (-1.0, 1.0)
-    return Score(value, min(low, value), max(high, value), len(statistics), "bootstrap over items")
+        return judged, _nominal(paired), _combine_nominal
+    if level == "ordinal":
+        return judged, _metric(paired, _ranks(whole)), _combine_metric
+    assert number is not None
+    return judged, _metric(paired, number), _combine_metric
+
+
+def added_up(statistics: Array, at: Whole, rows: int | None = None) -> Array:
+    """Rows (I, S) added up by their numbers (I,), into so many rows or as many as there are numbers."""
+    found = np.zeros((int(at.max()) + 1 if rows is None else rows, statistics.shape[1]))
+    np.add.at(found, at, statistics)
+    return found
 
 
 def _nominal(paired: Array) -> Array:

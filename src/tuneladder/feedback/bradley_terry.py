@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.intervals import Array
+from tuneladder.evaluate.intervals import Array, Z
 
-Z = 1.959963984540054  # the normal quantile of 97.5 %
 PRIOR = 0.1  # wins and losses that each is lent against an answer of mean strength: whoever never lost is not infinitely strong
 ROUNDS = 10_000
 

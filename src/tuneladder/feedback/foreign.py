@@ -1,8 +1,9 @@
 """What Argilla and Label Studio export, as rows of judgements: item, labeler, value, rubric (the question), at.
 
 Argilla's records have `fields` and `responses`, which is {question: [{value, user_id}]}, or of its first edition
-[{user_id, values: {question: {value}}, status}]; flat, they have a column `question.responses` and its `.users`. Label Studio's tasks have `data` and `annotations`, whose `result` has a region
-for each question. Drafts, discarded responses and skipped tasks are no judgements.
+[{user_id, values: {question: {value}}, status}]; flat, they have a column `question.responses` and its `.users` and `.status`.
+Label Studio's tasks have `data` and `annotations`, whose `result` has a region for each question. Drafts, discarded responses and
+skipped tasks are no judgements. Several labels of one answer are one value, their names in order joined by +.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row]]:
         tool, found = "Argilla", [row for number, record in enumerate(rows, start=1) for row in _flat(record, number)]
     else:
         return "", list(rows)
+    found = [row for row in found if row["value"] not in (None, "", [])]
     if not found:
         raise BadInput(f"nobody judged anything in this export from {tool}", "export submitted annotations, not only the tasks")
     return tool, found
@@ -40,24 +42,17 @@ def _argilla(record: Row, number: int) -> Iterator[Row]:
     item = text_of(record.get("id") or record.get("external_id") or number)
     responses = record.get("responses") or {}
     if isinstance(responses, Mapping):
-        listed = [
-            (question, answer, answer.get("value"))
-            for question, answers in responses.items()
-            for answer in (answers if isinstance(answers, list) else [answers])
-            if isinstance(answer, Mapping)
-        ]
+        said = [(question, answer, answer.get("value")) for question, own in responses.items() for answer in _objects(own)]
     else:
-        listed = [
+        said = [
             (question, answer, held.get("value") if isinstance(held, Mapping) else held)
-            for answer in responses
+            for answer in _objects(responses)
             for question, held in (answer.get("values") or {}).items()
         ]
-    for question, answer, value in listed:
-        if answer.get("status", "submitted") != "submitted" or value is None:
-            continue
-        labeler = text_of(answer.get("user_id")) or UNNAMED
-        at = text_of(answer.get("inserted_at") or "")
-        yield {"item": item, "labeler": labeler, "value": _ranked(value), "rubric": question, "at": at}
+    for question, answer, value in said:
+        if answer.get("status", "submitted") == "submitted":
+            at = text_of(answer.get("inserted_at") or "")
+            yield {"item": item, "labeler": _name(answer.get("user_id")), "value": _plain(value), "rubric": question, "at": at}
 
 
 def _flat(record: Row, number: int) -> Iterator[Row]:
@@ -67,35 +62,52 @@ def _flat(record: Row, number: int) -> Iterator[Row]:
             continue
         users, states = (record.get(f"{column}.{more}") or [None] * len(values) for more in ("users", "status"))
         for value, user, state in zip(values, users, states, strict=False):
-            if value is not None and state in (None, "submitted"):
-                labeler = text_of(user) or UNNAMED
-                yield {"item": item, "labeler": labeler, "value": _ranked(value), "rubric": column.removesuffix(_FLAT), "at": ""}
+            if state in (None, "submitted"):
+                yield {"item": item, "labeler": _name(user), "value": _plain(value), "rubric": column.removesuffix(_FLAT), "at": ""}
 
 
-def _ranked(value: Any) -> Any:
-    """Argilla's rankings are [{value, rank}]: places in order, those of one rank tied."""
-    if not (isinstance(value, list) and value and all(isinstance(each, Mapping) and "rank" in each for each in value)):
+def _plain(value: Any) -> Any:
+    """Argilla's rankings are [{value, rank}]: places in order, those of one rank tied. A list of words are labels together."""
+    if not isinstance(value, list):
         return value
-    ranks = sorted({each["rank"] for each in value if each["rank"] is not None})
-    return [[text_of(each["value"]) for each in value if each["rank"] == rank] for rank in ranks]
+    ranked = [each for each in _objects(value) if each.get("rank") is not None]
+    if ranked:
+        ranks = sorted({each["rank"] for each in ranked})
+        return [[text_of(each["value"]) for each in ranked if each["rank"] == rank] for rank in ranks]
+    return _together(value)
 
 
 def _label_studio(task: Row, number: int) -> Iterator[Row]:
     item = text_of(task.get("id") or number)
-    for annotation in task.get("annotations") or ():
+    for annotation in _objects(task.get("annotations")):
         if annotation.get("was_cancelled"):
             continue
         by = annotation.get("completed_by")
-        labeler = text_of(by.get("email") or by.get("id")) if isinstance(by, Mapping) else text_of(by)
-        for region in annotation.get("result") or ():
-            key = _ANSWERS.get(str(region.get("type")))
-            value = (region.get("value") or {}).get(key) if key else None
-            if value is None:
-                continue
-            if key == "choices" and isinstance(value, list):
-                value = value[0] if len(value) == 1 else " + ".join(sorted(map(text_of, value)))
-            if key == "ranker" and isinstance(value, Mapping):
-                value = next(iter(value.values()), [])
-            at = text_of(annotation.get("created_at") or "")
-            question = text_of(region.get("from_name") or key)
-            yield {"item": item, "labeler": labeler or UNNAMED, "value": value, "rubric": question, "at": at}
+        labeler = _name(by.get("email") or by.get("id") if isinstance(by, Mapping) else by)
+        at = text_of(annotation.get("created_at") or "")
+        for region in _objects(annotation.get("result")):
+            if key := _ANSWERS.get(str(region.get("type"))):
+                value = (region.get("value") or {}).get(key)
+                if key == "choices" and isinstance(value, list):
+                    value = _together(value)
+                if key == "ranker" and isinstance(value, Mapping):
+                    value = next(iter(value.values()), None)
+                yield {
+                    "item": item,
+                    "labeler": labeler,
+                    "value": value,
+                    "rubric": text_of(region.get("from_name") or key),
+                    "at": at,
+                }
+
+
+def _objects(cell: Any) -> Iterator[Mapping[str, Any]]:
+    return (each for each in (cell if isinstance(cell, list) else [cell]) if isinstance(each, Mapping))
+
+
+def _together(labels: Sequence[Any]) -> str:
+    return " + ".join(sorted(map(text_of, labels)))
+
+
+def _name(user: Any) -> str:
+    return text_of(user) or UNNAMED

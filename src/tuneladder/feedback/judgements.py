@@ -12,30 +12,31 @@ from typing import Any
 from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.foreign import foreign_rows
 from tuneladder.feedback.rankings import is_ranking
+from tuneladder.feedback.rubric import unstamped
 from tuneladder.feedback.table import is_number, seconds_of
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import columns_of, read_rows
 from tuneladder.types import Judgement
 
 NEEDED = ("item", "labeler", "value")
-MORE = ("rubric", "at", "gold")
+MORE = ("rubric", "at", "gold", "why")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """`gold` are the right values of the items that have one; `empty` counts rows without a value, where nothing was said; `unread`
-    are columns of the file that mean nothing here; `tool` is what wrote the file, "" where it is plain."""
+    """`gold` are by rubric the right values of the items that have one; `empty` counts rows without a value; `unread` are the
+    columns that mean nothing here; `tool` is what wrote the file, "" where it is plain."""
 
     judgements: tuple[Judgement, ...]
-    gold: Mapping[str, Any]
+    gold: Mapping[str, Mapping[str, Any]]
     empty: int = 0
     unread: tuple[str, ...] = ()
     tool: str = ""
 
 
 def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) -> Judged:
-    """The judgements of a file with the columns item, labeler and value, and where there are any rubric, at and gold; `columns`
-    says what the file calls them. Rankings are lists (rankings.py), also written out as JSON.
+    """The judgements of a file with the columns item, labeler and value, and where there are any rubric, at, gold and why;
+    `columns` says what the file calls them. Rankings are lists (rankings.py), also written out as JSON.
 
     Raises BadInput for a column that is not there, a row without item, labeler or rubric, and two right values of one item.
     """
@@ -43,28 +44,49 @@ def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) 
     tool, rows = foreign_rows(rows)
     has = columns_of(rows)
     called = _called(has, columns or {}, location)
-    numbers = _all_numbers(row.get(called["value"]) for row in rows)
-    judgements, gold, empty = [], {}, 0
-    for number, row in enumerate(rows, start=1):
+    cells = [{name: row.get(column) for name, column in called.items()} for row in rows]
+    scores = _scores(cells)
+    judgements: list[Judgement] = []
+    gold: dict[str, dict[str, Any]] = {}
+    for number, own in enumerate(cells, start=1):
         where = f"{location}, row {number}"
-        own = {name: row.get(column) for name, column in called.items()}
         item, labeler = (_filled(own[name], f"{where}: {called[name]}") for name in ("item", "labeler"))
-        if "gold" in called and (right := _value(own["gold"], numbers)) is not None:
-            if item in gold and gold[item] != right:
-                said = f"{where}: item {item} is {text_of(right)} by {called['gold']}, and was {text_of(gold[item])}"
-                raise BadInput(said, "an item has one right value")
-            gold[item] = right
-        value = _value(own["value"], numbers)
-        if value is None:
-            empty += 1
-            continue
         rubric = _filled(own["rubric"], f"{where}: {called['rubric']}") if "rubric" in called else ""
+        if (right := _value(own.get("gold"), rubric in scores)) is not None:
+            known = gold.setdefault(rubric, {}).setdefault(item, right)
+            if rubric in scores and not is_number(right):
+                raise BadInput(
+                    f"{where}: {called['gold']} is {text_of(right)[:40]!r}, and what was said are numbers", "so is what is right"
+                )
+            if known != right:
+                said = f"{where}: item {item} is {text_of(right)} by {called['gold']}, and was {text_of(known)}"
+                raise BadInput(said, "an item has one right value")
         at = text_of(own.get("at")).strip()
         seconds_of(at)
-        judgements.append(Judgement(item, labeler, rubric, value, at))
+        if (value := _value(own["value"], rubric in scores)) is not None:
+            judgements.append(Judgement(item, labeler, rubric, value, at, text_of(own.get("why")).strip()))
     if not judgements:
         raise BadInput(f"{location} holds no judgement: {called['value']} is empty in all {len(rows):,} rows", "what was said?")
-    return Judged(tuple(judgements), gold, empty, tuple(name for name in has if name not in called.values()), tool)
+    unread = tuple(name for name in has if name not in called.values())
+    return Judged(tuple(judgements), gold, len(rows) - len(judgements), unread, tool)
+
+
+def one_criterion(judgements: Sequence[Judgement], criterion: str = "", leave_out: Sequence[str] = ()) -> list[Judgement]:
+    """Those under a criterion, whatever its version, without those of the labelers left out. Raises BadInput where several have
+    judgements and none is named, for names that are not there, and where nothing is left."""
+    names = sorted({unstamped(each.rubric)[0] for each in judgements})
+    if criterion and criterion not in names:
+        raise unknown("criterion", criterion, names)
+    if not criterion and len(names) > 1:
+        raise BadInput(f"the judgements are under {len(names)} criteria: {', '.join(names)[:200]}", "name one of them")
+    people = {each.labeler for each in judgements}
+    if stranger := next((name for name in leave_out if name not in people), None):
+        raise unknown("labeler", stranger, people)
+    named = criterion or names[0]
+    kept = [each for each in judgements if unstamped(each.rubric)[0] == named and each.labeler not in leave_out]
+    if not kept:
+        raise BadInput("all judgements are by labelers who are left out", "leave out fewer")
+    return kept
 
 
 def _called(has: Sequence[str], columns: Mapping[str, str], location: str) -> dict[str, str]:
@@ -102,13 +124,17 @@ def _value(cell: Any, numbers: bool) -> Any:
     text = text_of(cell).strip()
     if not text:
         return None
-    return float(text) if numbers else text
+    return float(text) if numbers and _is_number(text) else text
 
 
-def _all_numbers(cells: Any) -> bool:
-    """Whether all that was said is numbers, of a CSV too, whose cells are text."""
-    said = [cell for cell in cells if is_ranking(cell) or text_of(cell).strip()]
-    return bool(said) and all(_is_number(cell) for cell in said)
+def _scores(cells: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The rubrics under which all that was said is numbers, of a CSV too, whose cells are text."""
+    words: dict[str, bool] = {}
+    for own in cells:
+        value, rubric = own["value"], text_of(own.get("rubric")).strip()
+        if is_ranking(value) or text_of(value).strip():
+            words[rubric] = words.get(rubric, False) or not _is_number(value)
+    return {rubric for rubric, some in words.items() if not some}
 
 
 def _is_number(cell: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import Array, holm, mcnemar, wilson
+from tuneladder.evaluate.intervals import Array, Z, holm, mcnemar, wilson
 from tuneladder.feedback.accord import Others, accord
 from tuneladder.feedback.calibration import share_right
 from tuneladder.feedback.table import Table, Whole
@@ -91,7 +91,7 @@ def _facts(table: Table, heard: Others, gold: Mapping[str, Any], own: int) -> La
         right = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
     severity = None
     if heard.means is not None:
-        value, half = float(heard.means.severity[own]), 1.96 * float(heard.means.doubt[own])
+        value, half = float(heard.means.severity[own]), Z * float(heard.means.doubt[own])
         severity = Score(value, value - half, value + half, len(at), "normal")
     theirs = _theirs(table, at) if len(set(table.value[at])) == 1 else 1.0
     # had each of the others' been one draw, nobody honest would have drawn the same so often

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.feedback.aggregate import means
+from tuneladder.feedback.items import Item
 from tuneladder.feedback.rankings import FAILED, TIED, Ranking, is_ranking, pairs_said, ranking_of
-from tuneladder.feedback.table import is_number, table_of
+from tuneladder.feedback.table import firsts, is_number
 from tuneladder.store import writing
 from tuneladder.task.comparisons import prompt_of, rows_of
 from tuneladder.task.formats import text_of
+from tuneladder.task.read import Row
 from tuneladder.types import Comparison, Judgement, Turns
 
 ALL_TIED = "learn from the scores as they are, or ask more people of items that differ"
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is judged: what was asked, and the answers by the names that judgements call them by."""
-
-    id: str
-    turns: Turns
-    answers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,22 +45,29 @@ class Exported:
     alike: int = 0
 
 
+def to_pairs(items: Sequence[Item], judgements: Sequence[Judgement], *, at_least: float = 0.0) -> Exported:
+    """Of scores `from_scores`, of all else `from_rankings`, which has no margins to be `at_least`."""
+    if all(is_number(each.value) for each in judgements):
+        return from_scores(items, judgements, at_least=at_least)
+    if at_least:
+        raise BadInput(f"pairs are to be {at_least:g} apart, and these judgements are no scores", "leave at_least out")
+    return from_rankings(items, judgements)
+
+
 def from_rankings(items: Sequence[Item], judgements: Sequence[Judgement]) -> Exported:
     """Of each item its n choose 2 pairs by what most labelers say; a name alone chooses it, `tie` and `fail` are of all answers.
 
-    A comparison's weight is the agreement on it: the share that prefers the chosen less the share that prefers the other. Raises
-    BadInput for names and items that are not known, and where all pairs are tied.
+    What a labeler says of an item again does not count. A comparison's weight is the agreement on it: the share that prefers the
+    chosen less the share that prefers the other. Raises BadInput for names and items that are not known, and where all are tied.
     """
     known = {item.id: item for item in items}
     said: dict[tuple[str, str, str], list[float]] = {}
     asked: set[tuple[str, str, str]] = set()
-    for each in judgements:
-        item = _item(known, each.item, each)
-        ranking = _ranking(each, item)
+    for each in firsts(judgements)[0]:
+        ranking = _ranking(each, _item(known, each))
         for one, other, better in pairs_said(ranking):
-            said.setdefault((item.id, one, other), []).append(better)
-        names = sorted(ranking.names)
-        asked |= {(item.id, one, other) for at, one in enumerate(names) for other in names[at + 1 :]}
+            said.setdefault((each.item, one, other), []).append(better)
+        asked |= {(each.item, one, other) for one, other in combinations(sorted(ranking.names), 2)}
     net = {pair: 2 * float(np.mean(votes)) - 1 for pair, votes in said.items()}
     return _exported(known, net, dict.fromkeys(net, 0.0), failed=len(asked) - len(said))
 
@@ -85,30 +84,23 @@ def from_scores(items: Sequence[Item], judgements: Sequence[Judgement], *, at_le
     net, margins = {}, {}
     for item in items:
         names = sorted(name for name in item.answers if (item.id, name) in by_answer)
-        for at, one in enumerate(names):
-            for other in names[at + 1 :]:
-                mine, theirs = by_answer[item.id, one], by_answer[item.id, other]
-                gap = float(np.mean(list(mine.values())) - np.mean(list(theirs.values())))
-                both = [float(np.sign(mine[who] - theirs[who])) for who in mine if who in theirs]
-                agreed = float(np.mean(both)) if both else float(np.sign(gap))
-                pair = (item.id, one, other)
-                margins[pair] = abs(gap)
-                net[pair] = agreed if abs(gap) > at_least and agreed * gap > 0 else 0.0
+        for one, other in combinations(names, 2):
+            mine, theirs = by_answer[item.id, one], by_answer[item.id, other]
+            gap = float(np.mean(list(mine.values())) - np.mean(list(theirs.values())))
+            both = [float(np.sign(mine[who] - theirs[who])) for who in mine if who in theirs]
+            agreed = float(np.mean(both)) if both else float(np.sign(gap))
+            pair = (item.id, one, other)
+            margins[pair] = abs(gap)
+            net[pair] = agreed if abs(gap) > at_least and agreed * gap > 0 else 0.0
     return _exported(known, net, margins, failed=0)
 
 
-def rated(items: Sequence[Item], judgements: Sequence[Judgement], *, adjusted: bool = False) -> tuple[Rated, ...]:
-    """The scores as they are, of judgements as `from_scores` takes them; `adjusted` takes each labeler's severity away first."""
+def rated(items: Sequence[Item], judgements: Sequence[Judgement]) -> tuple[Rated, ...]:
+    """The scores as they are, of judgements as `from_scores` takes them."""
     known = {item.id: item for item in items}
-    by_answer = _scores(known, judgements)
-    fair: dict[str, float] = {}
-    if adjusted:
-        table = table_of(judgements)
-        fair = dict(zip(table.labelers, means(table).severity.tolist(), strict=True))
     found = []
-    for (id, name), scores in by_answer.items():
-        own = [score - fair.get(who, 0.0) for who, score in scores.items()]
-        item = known[id]
+    for (id, name), scores in _scores(known, judgements).items():
+        own, item = list(scores.values()), known[id]
         found.append(Rated(item.turns, item.answers[name], float(np.mean(own)), len(own), float(np.std(own))))
     return tuple(found)
 
@@ -120,15 +112,15 @@ def write_comparisons(path: Path, comparisons: Iterable[Comparison]) -> int:
 
 def write_rated(path: Path, answers: Iterable[Rated]) -> int:
     """As JSON lines of prompt, completion, score, count and spread. The number of rows."""
-    own = ({"prompt": prompt_of(each.turns), "completion": each.answer} | _figures(each) for each in answers)
-    return _write(path, own)
+    return _write(path, map(_rated_row, answers))
 
 
-def _figures(each: Rated) -> dict[str, Any]:
-    return {"score": each.score, "count": each.count, "spread": each.spread}
+def _rated_row(each: Rated) -> Row:
+    said = {"prompt": prompt_of(each.turns), "completion": each.answer}
+    return said | {"score": each.score, "count": each.count, "spread": each.spread}
 
 
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write(path: Path, rows: Iterable[Row]) -> int:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,18 +177,27 @@ def _ranking(judgement: Judgement, item: Item) -> Ranking:
 def _scores(known: Mapping[str, Item], judgements: Sequence[Judgement]) -> dict[tuple[str, str], dict[str, float]]:
     """What each labeler gave each answer, by item and name; the first where somebody gave several."""
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for each in judgements:
-        id, _, name = each.item.rpartition("/")
-        item = _item(known, id, each)
-        if name not in item.answers:
-            raise unknown(f"answer to item {id}", name, item.answers)
+    for each in firsts(judgements)[0]:
+        id, name = _named(known, each)
         if not is_number(each.value):
             raise BadInput(f"{each.labeler} on item {each.item}: '{text_of(each.value)}' is no score", "scores are numbers")
-        found.setdefault((id, name), {}).setdefault(each.labeler, float(each.value))
+        found.setdefault((id, name), {})[each.labeler] = float(each.value)
     return found
 
 
-def _item(known: Mapping[str, Item], id: str, judgement: Judgement) -> Item:
-    if id not in known:
-        raise unknown(f"item (judged by {judgement.labeler})", id or judgement.item, known, f"{len(known):,} items are known")
-    return known[id]
+def _named(known: Mapping[str, Item], judgement: Judgement) -> tuple[str, str]:
+    """The item and the answer in `ITEM/ANSWER`; either may have strokes in it."""
+    whole = judgement.item
+    ways = [(whole[:at], whole[at + 1 :]) for at, mark in enumerate(whole) if mark == "/"]
+    for id, name in ways:
+        if id in known and name in known[id].answers:
+            return id, name
+    if found := next(((id, name) for id, name in ways if id in known), None):
+        raise unknown(f"answer to item {found[0]} ({judgement.labeler}):", found[1], known[found[0]].answers)
+    raise BadInput(f"{judgement.labeler} scores '{whole}', which is no answer of a known item", "write it as ITEM/ANSWER")
+
+
+def _item(known: Mapping[str, Item], judgement: Judgement) -> Item:
+    if found := known.get(judgement.item):
+        return found
+    raise unknown(f"item (judged by {judgement.labeler})", judgement.item, known, f"{len(known):,} items are known")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +11,8 @@ import yaml
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.rankings import FAILED, TIED, ranking_of
-from tuneladder.store import digest, write_json
+from tuneladder.feedback.table import is_number
+from tuneladder.store import digest, writing
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
@@ -19,6 +20,7 @@ Asks = Literal["score", "choose", "rank", "label"]
 _KEYS = ("name", "criteria")
 _CRITERION = ("name", "asks", "means", "values", "examples")
 _EXAMPLE = ("text", "value", "why")
+QUOTES = "put it in quotes: 'yes'"
 HINT = "for example {name: help, criteria: [{name: correct, asks: score, values: {0: wrong, 1: right}}]}"
 
 
@@ -83,15 +85,27 @@ def stamp(rubric: Rubric, criterion: str) -> str:
     return f"{criterion}@{rubric.version}"
 
 
+def unstamped(stamped: str) -> tuple[str, str]:
+    """The criterion and the version that a judgement keeps, each "" where it does not say."""
+    name, _, version = stamped.partition("@")
+    return name, version
+
+
+def of_version(rubrics: Sequence[Rubric], judgement: Judgement) -> Rubric:
+    """Of a guideline's versions the one that a judgement was made under; the last where it does not say."""
+    _, version = unstamped(judgement.rubric)
+    return next((each for each in rubrics if each.version == version), rubrics[-1])
+
+
 def criterion_of(rubric: Rubric, judgement: Judgement) -> Criterion:
     """The criterion that a judgement was made under; of a rubric with one criterion a judgement need not say.
 
     Raises BadInput for another version of the guideline and for a criterion that it does not have.
     """
-    name, _, version = judgement.rubric.partition("@")
+    name, version = unstamped(judgement.rubric)
     if version and version != rubric.version:
         said = f"{judgement.labeler} judged item {judgement.item} under version {version} of a rubric, and {rubric.name} is"
-        raise BadInput(f"{said} {rubric.version}", "hand in the rubric as it was then")
+        raise BadInput(f"{said} {rubric.version}", "hand in the rubric as it was then, too")
     if not name and len(rubric.criteria) == 1:
         return rubric.criteria[0]
     if found := next((each for each in rubric.criteria if each.name == name), None):
@@ -113,10 +127,12 @@ def check_judgement(rubric: Rubric, judgement: Judgement) -> None:
 
 def keep(rubric: Rubric, folder: Path) -> Path:
     """The rubric as a file named by its version, so that no judgement outlives its guideline; one that is there stays."""
-    path = folder / f"{rubric.name}@{rubric.version}.json"
+    path = folder / f"{rubric.name}@{rubric.version}.yaml"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"name": rubric.name, "criteria": [_content(each) for each in rubric.criteria]})
+        content = {"name": rubric.name, "criteria": [_content(each) for each in rubric.criteria]}
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 
@@ -147,8 +163,10 @@ def _values(given: Any, asks: str, where: str) -> dict[Any, str] | None:
         return None
     if not isinstance(given, dict) or len(given) < 2:
         raise BadInput(f"{where} defines {len(given) if given else 'no'} values", "two or more, as values: {0: wrong, 1: right}")
-    if asks == "score" and (word := next((each for each in given if isinstance(each, str | bool)), None)) is not None:
+    if asks == "score" and (word := next((each for each in given if not is_number(each)), None)) is not None:
         raise BadInput(f"{where} scores by {word!r}, which is no number", "use numbers, or asks: label")
+    if any(isinstance(each, bool) for each in given):
+        raise BadInput(f"{where} has a bare yes, no, on or off, which YAML reads as true or false", QUOTES)
     if bare := [each for each, words in given.items() if not str(words or "").strip()]:
         raise BadInput(f"{where} does not say what {bare[0]!r} means", "define each value in words")
     return {value: str(words) for value, words in given.items()}
@@ -158,13 +176,18 @@ def _worked(given: Any, where: str) -> Worked:
     if not isinstance(given, dict) or "text" not in given or "value" not in given:
         raise BadInput(f"{where} has no text or no value", "write {text: ..., value: ..., why: ...}")
     _known(given, _EXAMPLE, where)
+    if isinstance(given["value"], bool):
+        raise BadInput(f"{where} has a bare yes, no, on or off, which YAML reads as true or false", QUOTES)
     return Worked(str(given["text"]), given["value"], str(given.get("why") or ""))
 
 
 def _content(criterion: Criterion) -> dict[str, Any]:
-    values = {text_of(value): words for value, words in (criterion.values or {}).items()}
-    examples = [{"text": each.text, "value": each.value, "why": each.why} for each in criterion.examples]
-    return {"name": criterion.name, "asks": criterion.asks, "means": criterion.means, "values": values, "examples": examples}
+    """As a file says it."""
+    found: dict[str, Any] = {"name": criterion.name, "asks": criterion.asks, "means": criterion.means}
+    if criterion.values:
+        found["values"] = dict(criterion.values)
+    found["examples"] = [{"text": each.text, "value": each.value, "why": each.why} for each in criterion.examples]
+    return found
 
 
 def _known(given: Mapping[Any, Any], keys: tuple[str, ...], where: str) -> None:

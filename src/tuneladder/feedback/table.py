@@ -64,14 +64,7 @@ class Table:
 
 def table_of(judgements: Sequence[Judgement]) -> Table:
     """The judgements as arrays; of the same labeler and item the earliest counts. Raises BadInput for numbers among words."""
-    judgements = sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
-    firsts: dict[tuple[str, str], Judgement] = {}
-    repeats = []
-    for each in judgements:
-        first = firsts.setdefault((each.item, each.labeler), each)
-        if first is not each:
-            repeats.append(Repeat(each.item, each.labeler, text_of(first.value), text_of(each.value)))
-    kept = list(firsts.values())
+    kept, repeats = firsts(judgements)
     names, number = _values(judgements)
     places = [_place(part) for part in ((each.item for each in kept), (each.labeler for each in kept), names)]
     (items, labelers, values) = (tuple(place) for place in places)
@@ -86,6 +79,18 @@ def table_of(judgements: Sequence[Judgement]) -> Table:
         np.array([seconds_of(each.at) for each in kept]),
         tuple(repeats),
     )
+
+
+def firsts(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[Repeat]]:
+    """What each labeler said first of each item, by time where all judgements say when, and what of it they said again."""
+    ordered = sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
+    found: dict[tuple[str, str], Judgement] = {}
+    repeats = []
+    for each in ordered:
+        first = found.setdefault((each.item, each.labeler), each)
+        if first is not each:
+            repeats.append(Repeat(each.item, each.labeler, text_of(first.value), text_of(each.value)))
+    return list(found.values()), repeats
 
 
 def seconds_of(moment: str) -> float:
