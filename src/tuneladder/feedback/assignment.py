@@ -10,7 +10,7 @@ from typing import Literal
 
 from tuneladder.errors import BadInput
 
-GAP = 5  # asks that lie between an item and its hidden repeat, where a list is so long
+GAP = 5  # asks that lie at least between an item and its hidden repeat
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def assign(
     repeat_share: float = 0.05,
 ) -> dict[str, tuple[Ask, ...]]:
     """For every labeler the asks in their order: all of `calibration` first, then the items, each for `each` labelers, with `gold`
-    items and hidden repeats among them, so many as their shares of a labeler's mean load.
+    items and hidden repeats among them, so many as their shares of a labeler's mean load, as far as there is room to hide them.
 
     Items go to those who have least so far, drawn where several have as little, so that loads differ by one at most and no two
     labelers see the same items throughout.
@@ -55,9 +55,10 @@ def _ordered(
 ) -> tuple[Ask, ...]:
     asks = [Ask(item, "judge") for item in own] + [Ask(item, "gold") for item in draw.sample(list(gold), golds)]
     draw.shuffle(asks)
-    for item in draw.sample(list(own), min(repeats, len(own))):
+    roomy = [ask.item for at, ask in enumerate(asks) if ask.why == "judge" and at + GAP < len(asks)]
+    for item in draw.sample(roomy, min(repeats, len(roomy))):
         first = next(at for at, ask in enumerate(asks) if ask.item == item)
-        asks.insert(draw.randint(min(first + 1 + GAP, len(asks)), len(asks)), Ask(item, "repeat"))
+        asks.insert(draw.randint(first + 1 + GAP, len(asks)), Ask(item, "repeat"))
     return (*(Ask(item, "calibration") for item in _shuffled(calibration, draw)), *asks)
 
 

@@ -200,4 +200,4 @@ def _named(known: Mapping[str, Item], judgement: Judgement) -> tuple[str, str]:
 def _item(known: Mapping[str, Item], judgement: Judgement) -> Item:
     if found := known.get(judgement.item):
         return found
-    raise unknown(f"item (judged by {judgement.labeler})", judgement.item, known, f"{len(known):,} items are known")
+    raise unknown(f"item (judged by {judgement.labeler})", judgement.item, known, "hand in the items that were judged")

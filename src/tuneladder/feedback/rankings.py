@@ -73,8 +73,8 @@ def pairs_said(ranking: Ranking) -> Iterator[tuple[str, str, float]]:
 
 
 def as_pairs(judgements: Sequence[Judgement]) -> tuple[list[Judgement], dict[str, Pair]]:
-    """Each ranking as judgements of its pairs, `yes`, `no` or `tie`, on which agreement is measured, and what pair each of their items
-    is. Which name of a pair is asked for is drawn by its digest, so that neither answer is likelier before anybody has spoken."""
+    """Each ranking as judgements of its pairs, `yes`, `no` or `tie`, on which agreement is measured, and what pair each of their
+    items is. Which name of a pair is asked for is drawn by its digest, so that neither is likelier before anybody has spoken."""
     said: list[Judgement] = []
     pairs: dict[str, Pair] = {}
     for each in judgements:

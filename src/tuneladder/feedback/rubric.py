@@ -120,8 +120,10 @@ def check_judgement(rubric: Rubric, judgement: Judgement) -> None:
     if criterion.asks == "rank":
         ranking_of(judgement.value, where)
         return
-    words = {text_of(each) for each in criterion.values or {}} | ({TIED, FAILED} if criterion.asks == "choose" else set())
-    if words and text_of(judgement.value) not in words:
+    words = {text_of(each) for each in criterion.values or {}}
+    if criterion.asks == "choose":
+        words |= {TIED, FAILED}
+    if criterion.values and text_of(judgement.value) not in words:
         raise unknown(f"value of {criterion.name} ({where})", text_of(judgement.value), words)
 
 

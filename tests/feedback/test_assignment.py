@@ -1,0 +1,100 @@
+"""Who judges what: so many labelers an item, loads alike, the known ones first, repeats out of sight."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tuneladder.errors import BadInput
+from tuneladder.feedback.assignment import GAP, assign, seen
+
+ITEMS = [f"i{n}" for n in range(40)]
+PEOPLE = ["ann", "ben", "cho", "dee", "eva"]
+GOLD = [f"g{n}" for n in range(6)]
+CALIBRATION = ["c1", "c2", "c3"]
+
+
+def assigned(**changed: Any) -> dict[str, list[tuple[str, str]]]:
+    given = {"each": 3, "seed": 0, "calibration": CALIBRATION, "gold": GOLD, "gold_share": 0.125, "repeat_share": 0.25} | changed
+    found = assign(given.pop("items", ITEMS), given.pop("labelers", PEOPLE), **given)
+    return {name: [(ask.item, ask.why) for ask in asks] for name, asks in found.items()}
+
+
+def test_every_item_has_so_many_labelers_and_loads_differ_by_one_at_most() -> None:
+    for each in (1, 3, 5):
+        found = assigned(each=each, labelers=PEOPLE)
+        judged = Counter(item for asks in found.values() for item, why in asks if why == "judge")
+        assert set(judged) == set(ITEMS)
+        assert set(judged.values()) == {each}
+        loads = [sum(why == "judge" for _, why in asks) for asks in found.values()]
+        assert max(loads) - min(loads) <= 1
+        for asks in found.values():
+            own = [item for item, why in asks if why == "judge"]
+            assert len(set(own)) == len(own)
+
+
+def test_calibration_comes_first_and_all_of_it_in_an_order_of_ones_own() -> None:
+    found = assigned(calibration=[f"c{n}" for n in range(8)])
+    orders = {tuple(item for item, _ in asks[:8]) for asks in found.values()}
+    assert {frozenset(order) for order in orders} == {frozenset(f"c{n}" for n in range(8))}
+    assert len(orders) > 1
+    assert all(why != "calibration" for asks in found.values() for _, why in asks[8:])
+
+
+def test_gold_and_hidden_repeats_are_so_many_as_their_shares_of_a_load() -> None:
+    found = assigned()  # a load of 24
+    for asks in found.values():
+        whys = Counter(why for _, why in asks)
+        assert (whys["gold"], whys["repeat"]) == (3, 6)
+        assert {item for item, why in asks if why == "gold"} <= set(GOLD)
+        place = {item: at for at, (item, why) in enumerate(asks) if why == "judge"}
+        assert all(at - place[item] > GAP for at, (item, why) in enumerate(asks) if why == "repeat")
+    none = assigned(gold_share=0.0, repeat_share=0.0)
+    assert {why for asks in none.values() for _, why in asks} == {"calibration", "judge"}
+    whole = assigned(gold_share=1.0)
+    assert all(sum(why == "gold" for _, why in asks) == len(GOLD) for asks in whole.values())
+    # at the end of a list there is no room to hide a repeat
+    all_again = assigned(repeat_share=1.0)["ann"]
+    assert 0 < sum(why == "repeat" for _, why in all_again) < sum(why == "judge" for _, why in all_again)
+
+
+def test_the_seed_alone_says_who_judges_what_and_when() -> None:
+    assert assigned() == assigned()
+    assert assigned() != assigned(seed=1)
+
+
+def test_answers_are_seen_under_letters_in_an_order_of_the_labelers_own() -> None:
+    names = ["base", "dpo", "sft"]
+    shown = seen(names, item="i1", labeler="ann", seed=0)
+    assert list(shown) == ["A", "B", "C"]
+    assert sorted(shown.values()) == names
+    assert shown == seen(names[::-1], item="i1", labeler="ann", seed=0)
+    first = Counter(seen(names, item=item, labeler="ann", seed=0)["A"] for item in ITEMS * 1)
+    assert set(first) == set(names)
+    assert len({tuple(seen(names, item="i1", labeler=name, seed=0).values()) for name in PEOPLE}) > 1
+    assert seen(names, item="i1", labeler="ann", seed=0) != seen(names, item="i1", labeler="ann", seed=3)
+    many = list(seen([f"m{n:02d}" for n in range(30)], item="i", labeler="ann", seed=0))
+    assert (many[25], many[26], many[29]) == ("Z", "AA", "AD")
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"items": []}, "no items"),
+        ({"labelers": []}, "no labelers"),
+        ({"each": 6}, "judged by 6 labelers, and there are 5"),
+        ({"each": 0}, "judged by 0 labelers"),
+        ({"items": ["a", "a"]}, "'a' stands twice among the items"),
+        ({"labelers": ["ann", "ann"]}, "'ann' stands twice among the labelers"),
+        ({"gold": ["i1"]}, "'i1' has a known answer"),
+        ({"calibration": ["i2"]}, "'i2' has a known answer"),
+        ({"calibration": ["g1"]}, "'g1' is both calibration and gold"),
+        ({"gold_share": 1.5}, "gold_share is 1.5"),
+        ({"repeat_share": -0.1}, "repeat_share is -0.1"),
+    ],
+)
+def test_what_cannot_be_assigned_is_refused(changed: dict[str, Any], word: str) -> None:
+    with pytest.raises(BadInput, match=word):
+        assigned(**changed)
