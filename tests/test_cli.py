@@ -618,3 +618,104 @@ def test_the_real_command_refuses_as_the_function_does(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: there is no recipe nowhere.yaml\n  hint: ")
+
+
+# ---- what people judge ----
+
+ODD = {("ben", 0): "b", ("cho", 0): "tie"}
+JUDGED = [
+    {"item": f"i{n}", "labeler": who, "rubric": "better", "why": f"{who} says so"}
+    | {"value": "a" if who == "all-a" else ODD.get((who, n), "ab"[n % 2])}
+    for n in range(12)
+    for who in ("ann", "ben", "cho", "all-a")
+]
+GUIDE = {"criteria": [{"name": "better", "asks": "choose", "means": "Which helps more?", "values": {"a": "one", "b": "other"}}]}
+ITEMS = [{"item": f"i{n}", "prompt": f"Question {n}?", "answers": {"a": f"yes {n}", "b": f"no {n}"}} for n in range(12)]
+
+
+def test_agreement(here: Path, door: Door) -> None:
+    write("said.jsonl", JUDGED)
+    said = door("agreement", "said.jsonl")
+    assert said.code == 0
+    for word in ("48 judgements of 12 items by 4 labelers under better", "alpha, nominal", "all-a always answers 'a'"):
+        assert word in said.out
+    assert "1 item in dispute\n  i0: ann a (ann says so); ben b (ben says so); cho tie" in said.out
+    assert "ann" not in door("agreement", "said.jsonl", "--show", 0).out
+    facts = json.loads(door("agreement", "said.jsonl", "--json").out)
+    (own,) = facts["rubrics"]
+    assert own["alphas"]["nominal"]["low"] <= own["alphas"]["nominal"]["value"]
+    assert [each["name"] for each in own["labelers"] if each["findings"]] == ["all-a"]
+    assert facts["changes"] == []
+    Path("guide.yaml").write_text(yaml.safe_dump(GUIDE))
+    assert door("agreement", "said.jsonl", "--rubric", "guide.yaml").code == 0
+    called = [{"unit": row["item"], "worker": row["labeler"], "said": row["value"], "page": 1} for row in JUDGED]
+    write("called.jsonl", called)
+    columns = ("--column", "item=unit", "--column", "labeler=worker", "--column", "value=said")
+    said = door("agreement", "called.jsonl", *columns)
+    assert "columns left unread: page" in said.err
+    assert "48 judgements" in said.out
+
+
+def test_disputes_are_settled_and_a_guidelines_versions_compared(here: Path, door: Door) -> None:
+    sharper = [row | {"rubric": "better@v2", "value": "ab"[int(row["item"][1:]) % 2]} for row in JUDGED]
+    write("said.jsonl", [*(row | {"rubric": "better@v1"} for row in JUDGED), *sharper])
+    said = door("agreement", "said.jsonl", "--disputes", "new/open.csv")
+    assert "from better@v1 to better@v2: alpha, nominal, after less before: " in said.out
+    assert "fill its columns" in said.err
+    text = Path("new/open.csv").read_text("utf-8")
+    assert text.splitlines()[0] == "rubric,item,right,why,doubt,said"
+    Path("ruled.csv").write_text(re.sub(r"^better@v1,(i\d+),,", r"better@v1,\1,b,by hand", text, flags=re.MULTILINE))
+    facts = json.loads(door("agreement", "said.jsonl", "--settled", "ruled.csv", "--json").out)
+    assert facts["rubrics"][0]["gold"]["majority"]["count"] == text.count("\nbetter@v1,")
+    assert facts["changes"][0]["difference"]["value"] > 0
+    Path("ruled.csv").write_text("rubric,item,right,why\nworse,i1,a,\n")
+    refused(door("agreement", "said.jsonl", "--settled", "ruled.csv"), "settles items of 'worse'")
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "word"),
+    [
+        ([row for row in JUDGED if row["labeler"] == "ann"], (), "are by one labeler, ann"),
+        ([row | {"value": "tie"} for row in JUDGED], (), "are tied: nothing was preferred"),
+        ([row | {"value": "a"} for row in JUDGED], (), "are 'a'"),
+        (JUDGED, ("--level", "interval"), "which have no interval order"),
+        (JUDGED, ("--column", "labeler"), "--column is 'labeler'"),
+        (JUDGED, ("--rubric", "empty.yaml"), "the rubric empty.yaml is empty"),
+        (JUDGED, ("--rubric", "other.yaml"), "no value of better (ann on item i0) 'a'"),
+        (JUDGED, ("--rubric", "nowhere.yaml"), "there is no rubric nowhere.yaml"),
+        (JUDGED, ("--settled", "nowhere.csv"), "nowhere.csv"),
+        (ROWS, (), "no column 'item'"),
+    ],
+)
+def test_judgements_that_cannot_be_measured(
+    here: Path, door: Door, rows: list[dict[str, Any]], options: tuple[str, ...], word: str
+) -> None:
+    write("said.jsonl", rows)
+    Path("empty.yaml").write_text("")
+    criterion = GUIDE["criteria"][0] | {"values": {"b": "one", "c": "other"}}
+    Path("other.yaml").write_text(yaml.safe_dump({"criteria": [criterion]}))
+    refused(door("agreement", "said.jsonl", *options), word)
+
+
+def test_pairs(here: Path, door: Door) -> None:
+    write("said.jsonl", JUDGED)
+    write("items.jsonl", ITEMS)
+    said = door("pairs", "said.jsonl", "items.jsonl", "--out", "new/pairs.jsonl", "--without", "all-a")
+    assert said.out == "new/pairs.jsonl: 11 comparisons; pairs left out: 1 tied\n"
+    rows = [json.loads(line) for line in Path("new/pairs.jsonl").read_text("utf-8").splitlines()]
+    assert rows[2] == {"prompt": "Question 3?", "chosen": "no 3", "rejected": "yes 3", "weight": 1.0, "margin": 0.0, "source": "i3"}
+    assert door("pairs", "said.jsonl", "items.jsonl").out == "pairs.jsonl: 12 comparisons\n"
+    assert json.loads(Path("pairs.jsonl").read_text("utf-8").splitlines()[0])["weight"] == 0.25
+    scores = [{"item": f"i{n}/{name}", "labeler": "ann", "value": n + (name == "a")} for n in range(2) for name in "ab"]
+    write("scores.jsonl", scores)
+    facts = json.loads(door("pairs", "scores.jsonl", "items.jsonl", "--json").out)
+    assert facts == {"file": "pairs.jsonl", "comparisons": 2, "tied": 0, "failed": 0, "alike": 0}
+    assert door("pairs", "scores.jsonl", "items.jsonl", "--scores", "--out", "s.jsonl").out == "s.jsonl: 4 answers\n"
+    refused(door("pairs", "scores.jsonl", "items.jsonl", "--at-least", 2), "they are all tied")
+    refused(door("pairs", "scores.jsonl", "items.jsonl", "--at-least", 2, "--scores"), "--at-least is given with --scores")
+    refused(door("pairs", "said.jsonl", "items.jsonl", "--scores"), "is no answer of a known item")
+    refused(door("pairs", "said.jsonl", "items.jsonl", "--without", "bob"), "no labeler 'bob'")
+    refused(door("pairs", "said.jsonl", "items.jsonl", "--criterion", "beter"), "did you mean 'better'?")
+    write("same.jsonl", [row | {"answers": {"a": "x", "b": "x"}} for row in ITEMS])
+    refused(door("pairs", "said.jsonl", "same.jsonl"), "none can be learned", "equal texts")
+    refused(door("pairs", "said.jsonl", "said.jsonl"), "no column `prompt`")

@@ -13,10 +13,16 @@ from tuneladder.feedback.agreement import agreement
 from tuneladder.feedback.bradley_terry import bradley_terry
 from tuneladder.feedback.dawid_skene import dawid_skene, without
 from tuneladder.feedback.judgements import read_judgements
-from tuneladder.feedback.table import table_of
+from tuneladder.feedback.table import Table, table_of
 from tuneladder.feedback.under import by_rubric
 from tuneladder.types import Judgement
 
+# Dawid and Skene 1979, table 1: 45 patients' fitness by five anaesthetists, of whom the first looked three times
+PATIENTS = (
+    "1111111 3334334 1122122 2223121 2223222 2223322 1222111 3333433 2222223 2322223 4444444 2223343 1111111 2223212 1211111 "
+    "1112111 1111111 1111111 2222221 2221322 2222222 2222221 2223222 2212222 1111111 1111111 2322222 1111111 1111111 1121121 "
+    "1111111 3333233 1111111 2222222 2223232 4334343 2212232 2323233 3333432 1111111 1111111 1212111 2322222 1211111 2222222"
+)
 SKILLS = (0.9, 0.85, 0.8, 0.6, 1 / 3)
 
 
@@ -63,6 +69,18 @@ def test_the_likelihood_never_falls_and_the_prior_holds_the_little_seen_back(pri
     own = fit.taken[table.labelers.index("once")]
     assert (own.max() > 0.99) == (prior == 0)
     assert len(dawid_skene(table, prior=prior, rounds=2).likelihood) == 2
+
+
+def test_dawid_and_skene_find_what_they_published_of_the_anaesthetists() -> None:
+    said = np.array([[int(value) - 1 for value in patient] for patient in PATIENTS.split()])
+    who = np.tile([0, 0, 0, 1, 2, 3, 4], len(said))  # the first looked three times
+    unknown = np.full(said.size, np.nan)
+    item = np.repeat(np.arange(len(said)), 7)
+    table = Table(tuple(map(str, range(1, 46))), tuple("12345"), tuple("1234"), item, who, said.ravel(), None, unknown)
+    fit = dawid_skene(table, prior=0)
+    assert fit.share == pytest.approx([0.40, 0.42, 0.11, 0.07], abs=0.005)
+    first = [[0.89, 0.11, 0, 0], [0.07, 0.88, 0.05, 0], [0, 0.34, 0.66, 0], [0, 0, 0.56, 0.44]]
+    assert fit.taken[0] == pytest.approx(np.array(first), abs=0.005)
 
 
 def test_what_the_others_say_leaves_ones_own_judgement_out() -> None:
@@ -114,6 +132,29 @@ def test_bradley_terry_finds_the_strengths_and_their_doubt() -> None:
     assert (fit.low < log).all()
     assert (log < fit.high).all()
     assert (fit.high - fit.low < 0.2).all()
+
+
+def test_bradley_terry_is_the_maximum_that_scipy_finds() -> None:
+    from scipy.optimize import minimize
+
+    draw = np.random.default_rng(2)
+    wins = draw.integers(0, 12, (5, 5)).astype(np.float64)
+    ties = np.triu(draw.integers(0, 5, (5, 5)), 1).astype(np.float64)
+    ties += ties.T
+    np.fill_diagonal(wins, 0)
+
+    def loss(log: np.ndarray) -> float:
+        """Davidson's, in the logarithms of four strengths beside the first and of the tie."""
+        strength, tie = np.exp([0, *log[:4]]), np.exp(log[4])
+        root = np.sqrt(np.outer(strength, strength))
+        whole = strength[:, None] + strength + tie * root
+        return -float((wins * np.log(strength[:, None] / whole)).sum() + (ties * np.log(tie * root / whole)).sum() / 2)
+
+    best = minimize(loss, np.zeros(5), tol=1e-12)
+    fit = bradley_terry(wins, ties, prior=0.0)
+    assert fit.log - fit.log[0] == pytest.approx([0, *best.x[:4]], abs=1e-3)
+    assert fit.tie == pytest.approx(np.exp(best.x[4]), abs=1e-3)
+    assert fit.likelihood[-1] == pytest.approx(-best.fun, abs=1e-6)
 
 
 def test_of_two_the_strengths_are_the_logarithm_of_the_odds() -> None:

@@ -97,7 +97,7 @@ def test_rows_read_back_as_what_they_were_written_from(read: Any) -> None:
     assert prompt_of((Turn("assistant", "Hi"),)) == [{"role": "assistant", "content": "Hi"}]
 
 
-@pytest.mark.parametrize(("name", "count"), [("dpo_en_demo.jsonl", 300), ("kto_en_demo.jsonl", 1)])
+@pytest.mark.parametrize(("name", "count"), [("dpo_en_demo.jsonl", 300), ("kto_en_demo.jsonl", 1), ("hh_harmless/val.jsonl", 199)])
 def test_published_sets_are_read(shared: Path, name: str, count: int) -> None:
     path = shared / "data" / "preference" / name
     if not path.is_file():

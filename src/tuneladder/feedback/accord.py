@@ -50,7 +50,7 @@ def accord(table: Table, heard: Others, labeler: int) -> Score | None:
 def _kappa(table: Table, right: Array, at: Whole) -> Score | None:
     own = np.bincount(table.value[at], minlength=len(table.values)) / len(at)
     by_chance = float(own @ right[at].mean(0))
-    if by_chance > 1 - 1e-9:
+    if (1 - by_chance) * len(at) < 1:  # chance alone would not have differed once: nothing is beyond it
         return None
     agreed = float(right[at, table.value[at]].sum())
     low, high = wilson(agreed, len(at))

@@ -1,0 +1,113 @@
+"""All that judgements say of themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tuneladder.errors import BadInput
+from tuneladder.feedback.agreement import Agreement, agreement
+from tuneladder.feedback.under import by_rubric
+from tuneladder.types import Judgement
+
+
+def said(by_labeler: dict[str, Any], rubric: str = "") -> list[Judgement]:
+    return [Judgement(f"i{n}", who, rubric, value, "") for who, values in by_labeler.items() for n, value in enumerate(values)]
+
+
+def found(judgements: list[Judgement], gold: dict[str, Any] | None = None, level: str | None = None) -> Agreement:
+    (under,) = by_rubric(judgements, level)
+    return agreement(under, gold or {}, seed=0)
+
+
+WORDS = said({"ann": "xyxyxyxyzz", "ben": "xyxyxyxxzz", "cho": "xyxyyyxxzx"})
+SCORES = said({"ann": [1, 2, 3, 4, 5, 1, 2, 3], "ben": [1, 2, 3, 4, 4, 1, 2, 4], "cho": [2, 3, 3, 5, 5, 1, 3, 4]})
+
+
+def test_words_are_measured_as_words() -> None:
+    own = found(WORDS, {"i0": "x", "i1": "y", "i7": "y"})
+    assert (own.level, own.unit, own.judgements, own.items) == ("nominal", "item", 30, 10)
+    assert set(own.alphas) == {"nominal"}
+    assert own.fleiss is not None
+    assert own.cohen is not None
+    assert own.values["i0"] == "x"
+    assert own.gold["majority"].value == pytest.approx(2 / 3)
+    assert set(own.gold) == {"majority", "Dawid-Skene"}
+    assert own.tied == ()
+    assert own.strengths == ()
+    assert found(WORDS).gold == {}
+    assert found([*WORDS, *said({"dee": "yx"})]).fleiss is None  # not as many judgements on every item
+    assert [each.item for each in found([*WORDS, *said({"dee": "xyxyxyyy"})]).disputes] == ["i7"]
+
+
+def test_scores_are_measured_at_every_level_and_their_means_are_fair() -> None:
+    own = found(SCORES)
+    assert own.level == "interval"
+    assert set(own.alphas) == {"nominal", "ordinal", "interval"}
+    assert own.alphas["interval"].value > own.alphas["nominal"].value
+    assert own.values["i3"] == pytest.approx(13 / 3, abs=0.05)
+    assert (own.fleiss, own.cohen, own.gold) == (None, None, {})
+    severity = {each.name: each.severity.value for each in own.labelers if each.severity}
+    assert severity["cho"] > 0 > severity["ben"]
+    assert found(SCORES, level="nominal").level == "nominal"
+    assert found(SCORES, level="ordinal").level == "ordinal"
+    assert found(said({"ann": [0, 1, 1, 0], "ben": [0, 1, 0, 0]})).level == "nominal"  # two values have no middle
+
+
+def test_rankings_are_measured_on_their_pairs() -> None:
+    draw = np.random.default_rng(0)
+    worth = {"big": 2.0, "mid": 0.7, "small": -1.0}
+    rankings = {
+        who: [sorted(worth, key=lambda name: -(worth[name] + draw.gumbel())) for _ in range(60)] for who in ("ann", "ben", "cho")
+    }
+    own = found(said(rankings), {"i0": ["big", "mid", "small"]})
+    assert (own.unit, own.level, own.judgements, own.items) == ("pair", "nominal", 180, 60)
+    assert own.alphas["nominal"].count == 60  # the pairs of an item are drawn together
+    assert [each.name for each in own.strengths] == ["big", "mid", "small"]
+    # a ranking by worth and Gumbel noise is Luce's, whose pairs are Bradley's and Terry's
+    gaps = [own.strengths[0].value - own.strengths[1].value, own.strengths[1].value - own.strengths[2].value]
+    assert gaps == pytest.approx([1.3, 1.7], abs=0.5)
+    assert all(each.low < each.value < each.high for each in own.strengths)
+    assert own.gold["majority"].count == 3
+    pair = next(iter(own.values))
+    settled = found(said(rankings), {pair: own.values[pair]})
+    assert (settled.gold["Dawid-Skene"].value, settled.gold["Dawid-Skene"].count) == (1.0, 1)
+
+
+def test_strengths_are_of_names_that_stand_for_the_same_throughout() -> None:
+    once = [Judgement(f"i{n}", who, "", [f"a{n}", f"b{n}"][:: 1 if n % 3 else -1], "") for n in range(9) for who in "xy"]
+    assert found(once).strengths == ()
+
+
+def test_every_rubric_is_measured_for_itself() -> None:
+    both = by_rubric([*said({"ann": "xyxy", "ben": "xyyy"}, "tone"), *said({"ann": [1, 2, 3], "ben": [1, 2, 4]}, "stars")])
+    assert [(each.rubric, each.level) for each in both] == [("tone", "nominal"), ("stars", "interval")]
+
+
+@pytest.mark.parametrize(
+    ("judgements", "level", "word"),
+    [
+        (said({"ann": "xyxy"}), None, "all 4 judgements are by one labeler, ann"),
+        (said({"ann": "xx", "ben": "xx"}), None, "all 4 judgements are 'x'"),
+        (said({"ann": ["tie", "tie"], "ben": ["tie", "tie"]}), None, "all 4 pairs judged are tied: nothing was preferred"),
+        (said({"ann": [[["a", "b"]]], "ben": [[["a", "b"]]]}), None, "all 2 pairs judged are tied"),
+        (said({"ann": [{"failed": ["a", "b"]}], "ben": [{"failed": ["a", "b"]}]}), None, "every answer judged failed"),
+        (
+            said({"ann": [["a", "b"], "a"], "ben": [["a", "b"], "b"]}),
+            None,
+            "some judgements are rankings, and ann says 'a' of item i1",
+        ),
+        (said({"ann": [1, "good"], "ben": [2, "bad"]}), None, "some judgements are numbers and others words"),
+        (WORDS, "interval", "the values are words, such as 'x', which have no interval order"),
+        (WORDS, "ordinl", "did you mean 'ordinal'?"),
+        ([Judgement(f"i{who}", who, "", "xy"[who == "ben"], "") for who in ("ann", "ben")], None, "no item was judged by two"),
+        (said({"ann": "xyxy"}, "tone"), None, "judgements under tone are by one labeler"),
+    ],
+)
+def test_what_nothing_can_be_measured_on_is_refused(judgements: list[Judgement], level: str | None, word: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        found(judgements, level=level)
+    assert word in str(refused.value)
+    assert refused.value.hint
