@@ -83,6 +83,16 @@ def test_dawid_and_skene_find_what_they_published_of_the_anaesthetists() -> None
     assert fit.taken[0] == pytest.approx(np.array(first), abs=0.005)
 
 
+def test_of_what_one_alone_judged_their_word_is_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    said = [Judgement(f"i{n}", f"w{n // 5}", "", "ab"[int(draw.random() < 0.4)], "") for n in range(300)]
+    table, own = table_of(said), [each.value for each in said]
+    assert [table.values[k] for k in dawid_skene(table).value] == own
+    # without trust nothing holds a value and its name together, and the commonest takes all
+    monkeypatch.setattr("tuneladder.feedback.dawid_skene.TRUST", 0)
+    assert [table.values[k] for k in dawid_skene(table).value] != own
+
+
 def test_what_the_others_say_leaves_ones_own_judgement_out() -> None:
     said = [Judgement("1", who, "", "a" if who == "x" else "b", "") for who in "xyz"]
     said += [Judgement(str(n), who, "", "ab"[n % 2], "") for n in range(2, 22) for who in "xyz"]
