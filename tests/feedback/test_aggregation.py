@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,14 +84,26 @@ def test_dawid_and_skene_find_what_they_published_of_the_anaesthetists() -> None
     assert fit.taken[0] == pytest.approx(np.array(first), abs=0.005)
 
 
-def test_of_what_one_alone_judged_their_word_is_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_labels_an_item_are_worth_what_their_majority_is(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(0)
-    said = [Judgement(f"i{n}", f"w{n // 5}", "", "ab"[int(draw.random() < 0.4)], "") for n in range(300)]
-    table, own = table_of(said), [each.value for each in said]
-    assert [table.values[k] for k in dawid_skene(table).value] == own
-    # without trust nothing holds a value and its name together, and the commonest takes all
+    skill, right = draw.uniform(0.5, 1.0, 80), draw.integers(0, 2, 400)
+    said = [
+        Judgement(f"i{n}", f"w{who}", "", "ab"[right[n] if draw.random() < skill[who] else 1 - right[n]], "")
+        for n in range(400)
+        for who in draw.choice(80, 2, replace=False)
+    ]
+    table = table_of(said)
+    truth = np.array(["ab"[k] for k in right])
+
+    def share(value: Sequence[str]) -> float:
+        return float((np.array(value) == truth).mean())
+
+    def modelled() -> float:
+        return share([table.values[k] for k in dawid_skene(table).value])
+
+    assert modelled() > share(majority(table).value)
     monkeypatch.setattr("tuneladder.feedback.dawid_skene.TRUST", 0)
-    assert [table.values[k] for k in dawid_skene(table).value] != own
+    assert modelled() < share(majority(table).value)
 
 
 def test_what_the_others_say_leaves_ones_own_judgement_out() -> None:

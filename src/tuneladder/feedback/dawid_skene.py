@@ -11,7 +11,7 @@ from tuneladder.evaluate.intervals import Array
 from tuneladder.feedback.table import Table
 
 PRIOR = 0.5  # judgements of every kind that each labeler is lent: whoever judged little is sure of nothing
-TRUST = 4  # times as many more that are right: of an item that one alone judged, what was said is likeliest
+TRUST = 4  # times as many more that are right: nobody is taken to err before the others say so
 ROUNDS = 500
 
 
