@@ -11,12 +11,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
 import doubts
+import labelers
 import sharing
 import train_step
 from pairs import alternating, interval, ratio
 from works import Work, seconds_of, useful_flops
 
 import ladder
+from tuneladder.feedback.table import table_of
+from tuneladder.types import Judgement
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -72,3 +75,23 @@ def test_a_share_of_the_labels_is_changed_to_others():
     assert wrong.sum() == 20
     assert [own["label"] != row["label"] for own, row in zip(given, rows, strict=True)] == wrong.tolist()
     assert doubts.changed(rows, 0)[0] == given != doubts.changed(rows, 1)[0]
+
+
+def test_labelers_named_are_set_beside_those_who_are_poor_by_gold():
+    right = {f"i{n}": "01"[n % 2] for n in range(10)}
+    skill = {"good": 10, "half": 5, "named": 8}
+    said = [
+        Judgement(item, who, "", float(int(right[item]) if n < skill[who] else 1 - int(right[item])), "")
+        for who in skill
+        for n, item in enumerate(right)
+    ]
+    found = labelers.finding(said, right, {"half", "named"})
+    assert (found["poor"], found["both"], found["missed"]) == (1, 1, {})
+    assert (found["precision"]["value"], found["recall"]["value"]) == (0.5, 1.0)
+    assert found["named wrongly"] == {"named": [10, 0.8]}
+    table = table_of([each for each in said if each.labeler != "named"])
+    shares = labelers.shares(table, right)
+    assert (shares["items"], shares["tied"]) == (10, 5)  # where the two differ
+    assert shares["majority, ties by half"]["value"] == 0.75
+    ends = [shares[f"majority, ties to the {end}"]["value"] for end in ("first", "last")]
+    assert sorted(ends) == [0.7, 0.8]

@@ -660,10 +660,16 @@ def test_disputes_are_settled_and_a_guidelines_versions_compared(here: Path, doo
     sharper = [row | {"rubric": "better@v2", "value": "ab"[int(row["item"][1:]) % 2]} for row in JUDGED]
     write("said.jsonl", [*(row | {"rubric": "better@v1"} for row in JUDGED), *sharper])
     said = door("agreement", "said.jsonl", "--disputes", "new/open.csv")
+    other = [row | {"rubric": "worse@v1"} for row in JUDGED[:4]]
+    write("more.jsonl", [*sharper, *other])
+    facts = json.loads(door("agreement", "more.jsonl", "--criterion", "worse", "--json").out)
+    assert [each["rubric"] for each in facts["rubrics"]] == ["worse@v1"]
     assert "from better@v1 to better@v2: alpha, nominal, after less before: " in said.out
     assert "fill its columns" in said.err
     text = Path("new/open.csv").read_text("utf-8")
     assert text.splitlines()[0] == "rubric,item,right,why,doubt,said"
+    refused(door("agreement", "said.jsonl", "--disputes", "new/open.csv"), "would be written over")
+    assert Path("new/open.csv").read_text("utf-8") == text
     Path("ruled.csv").write_text(re.sub(r"^better@v1,(i\d+),,", r"better@v1,\1,b,by hand", text, flags=re.MULTILINE))
     facts = json.loads(door("agreement", "said.jsonl", "--settled", "ruled.csv", "--json").out)
     assert facts["rubrics"][0]["gold"]["majority"]["count"] == text.count("\nbetter@v1,")

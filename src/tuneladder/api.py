@@ -32,7 +32,7 @@ from tuneladder.evaluate.text import measure_text
 from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
 from tuneladder.feedback.changes import Change, changes
-from tuneladder.feedback.disputes import read_settled, write_disputes
+from tuneladder.feedback.disputes import read_settled, refuse_to_lose_settled, write_disputes
 from tuneladder.feedback.items import read_items
 from tuneladder.feedback.judgements import Judged, one_criterion, read_judgements
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
@@ -368,6 +368,7 @@ def agreement(
     file: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    criterion: str = "",
     level: str | None = None,
     rubrics: Sequence[str | Path] = (),
     settled: str | Path | None = None,
@@ -377,17 +378,19 @@ def agreement(
     """How far labelers agree, who stands out and why, and what their judgements come to.
 
     The file has the columns item, labeler and value, and where there are any rubric, at, gold and why, or is an export from Argilla
-    or Label Studio; `columns` says what it calls them, `level` how values differ (nominal, ordinal, interval). What the `rubrics`,
-    versions of one guideline, do not define is refused. Items in dispute are written to `disputes`, a CSV; settled there and handed
-    in as `settled` they are items whose right value is known."""
+    or Label Studio; `columns` says what it calls them, `criterion` which alone is measured, `level` how values differ (nominal,
+    ordinal, interval). What the `rubrics`, versions of one guideline, do not define is refused. Items in dispute are written to
+    `disputes`, a new CSV; settled there and handed in as `settled` they are items whose right value is known."""
+    if disputes is not None:
+        refuse_to_lose_settled(Path(disputes))
     read = read_judgements(str(file), columns=columns)
     if guides := [read_rubric(Path(each)) for each in rubrics]:
         for said in read.judgements:
             check_judgement(of_version(guides, said), said)
     known = read_settled(str(settled)) if settled is not None else {}
-    under = by_rubric(read.judgements, level)
-    if strays := sorted(set(known) - {unstamped(each.rubric)[0] for each in under}):
+    if strays := sorted(set(known) - {unstamped(each.rubric)[0] for each in read.judgements}):
         raise BadInput(f"{settled} settles items of '{strays[0]}', under which {file} has no judgement", "hand in both of one task")
+    under = by_rubric(one_criterion(read.judgements, criterion) if criterion else read.judgements, level)
     found = []
     for each in under:
         right = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}

@@ -55,6 +55,7 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="NAME=COL", help="What the file calls a column: labeler=worker (may be given again)."),
 ]
+Criterion = Annotated[str, typer.Option("--criterion", metavar="NAME", help="Only the judgements under this criterion.")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -452,6 +453,7 @@ def disagreements(
 def agreement(
     file: Judgements,
     column: Columns = None,
+    criterion: Criterion = "",
     level: Annotated[
         str | None,
         typer.Option("--level", metavar="L", help="How values differ: nominal, ordinal or interval [interval where numbers]."),
@@ -478,7 +480,15 @@ def agreement(
 
     named = _columns(column)
     with talk.status(f"reading {file}"):
-        agreed = api.agreement(file, columns=named, level=level, rubrics=rubric or (), disputes=disputes, settled=settled)
+        agreed = api.agreement(
+            file,
+            columns=named,
+            criterion=criterion,
+            level=level,
+            rubrics=rubric or (),
+            disputes=disputes,
+            settled=settled,
+        )
     if as_json:
         print(json.dumps({"rubrics": freeze(agreed.found), "changes": freeze(agreed.changes)}, ensure_ascii=False, indent=2))
         return
@@ -504,9 +514,7 @@ def pairs(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the JSON lines go.")] = Path("pairs.jsonl"),
     column: Columns = None,
-    criterion: Annotated[
-        str, typer.Option("--criterion", metavar="NAME", help="Which criterion's judgements, where there are several.")
-    ] = "",
+    criterion: Criterion = "",
     scores: Annotated[bool, typer.Option("--scores", help="The answers with their mean scores, and not as pairs.")] = False,
     at_least: Annotated[
         float, typer.Option("--at-least", metavar="X", min=0, help="How far apart two scores are, or else they are tied.")

@@ -70,6 +70,9 @@ class Lesson(Document):
 
 @dataclass(frozen=True)
 class Comparison:
+    """Two answers to the same turns. `weight` is how much it counts, `margin` by how much the chosen is better where both have a
+    score, `source` the item it came from."""
+
     id: str
     turns: Turns
     chosen: str

@@ -103,6 +103,7 @@ def test_every_rubric_is_measured_for_itself() -> None:
         (WORDS, "interval", "the values are words, such as 'x', which have no interval order"),
         (WORDS, "ordinl", "did you mean 'ordinal'?"),
         ([Judgement(f"i{who}", who, "", "xy"[who == "ben"], "") for who in ("ann", "ben")], None, "no item was judged by two"),
+        (said({who: [f"{who} writes {n}" for n in range(2000)] for who in "xyzuvw"}), None, "12,000 different things"),
         (said({"ann": "xyxy"}, "tone"), None, "judgements under tone are by one labeler"),
     ],
 )

@@ -71,6 +71,12 @@ def _spread(table: Table, heard: Others, kept: Whole) -> Array:
     return np.asarray(own / (fair.var() or 1.0))
 
 
+def refuse_to_lose_settled(path: Path) -> None:
+    """Raises BadInput for a file that is there: somebody may have settled disputes in it."""
+    if path.exists():
+        raise BadInput(f"{path} is there, and what was settled in it would be written over", "name a new file for the disputes")
+
+
 def write_disputes(path: Path, found: Mapping[str, Sequence[Dispute]]) -> int:
     """A CSV of the disputes under each rubric, in whose columns `right` and `why` a person settles them. The number of rows."""
     file = io.StringIO(newline="")

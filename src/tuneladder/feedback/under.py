@@ -15,6 +15,7 @@ from tuneladder.feedback.table import Table, Whole, table_of
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
+CELLS = 20_000_000  # of all labelers' tables of what they take for what: 160 MB
 ALONE = "have some of the items judged by a second labeler"
 
 
@@ -56,8 +57,14 @@ def _under(rubric: str, given: tuple[Judgement, ...], level: str | None) -> Unde
     judgements, pairs = _measurable(given, under)
     _refuse(judgements, under)
     table = table_of(judgements)
+    measured = _level(table, level, under)
+    if measured == "nominal" and len(table.labelers) * len(table.values) ** 2 > CELLS:
+        said = (
+            f"{len(table.labelers):,} labelers say {len(table.values):,} different things{under}, such as '{table.values[0][:40]}'"
+        )
+        raise BadInput(f"{said}: these are no labels", "measure another criterion, or make scores or labels of them")
     group = _groups([pairs[item].item for item in table.items]) if pairs else None
-    return Under(rubric, given, judgements, table, _level(table, level, under), pairs, group)
+    return Under(rubric, given, judgements, table, measured, pairs, group)
 
 
 def _measurable(given: tuple[Judgement, ...], under: str) -> tuple[tuple[Judgement, ...], dict[str, Pair]]:
