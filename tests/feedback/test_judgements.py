@@ -112,7 +112,7 @@ def test_argillas_first_edition_and_its_flat_rows(read: Read) -> None:
     assert brief(found) == [("e1", "ann", "tone", "warm"), ("e1", "ann", "stars", 3.0)]
     flat = {"id": "f1", "tone.responses": ["warm", "cold", "cold"], "tone.responses.users": ["ann", "ben", None]}
     found = read(flat | {"tone.responses.status": ["submitted", "draft", "submitted"]})
-    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed", "tone", "cold")])
+    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed 3", "tone", "cold")])
 
 
 def test_label_studios_tasks(read: Read) -> None:

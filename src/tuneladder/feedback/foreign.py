@@ -61,9 +61,16 @@ def _flat(record: Row, number: int) -> Iterator[Row]:
         if not column.endswith(_FLAT) or not isinstance(values, list):
             continue
         users, states = (record.get(f"{column}.{more}") or [None] * len(values) for more in ("users", "status"))
-        for value, user, state in zip(values, users, states, strict=False):
+        for at, (value, user, state) in enumerate(zip(values, users, states, strict=False), start=1):
             if state in (None, "submitted"):
-                yield {"item": item, "labeler": _name(user), "value": _plain(value), "rubric": column.removesuffix(_FLAT), "at": ""}
+                # two whom nobody names are not one who judged twice
+                yield {
+                    "item": item,
+                    "labeler": text_of(user) or f"{UNNAMED} {at}",
+                    "value": _plain(value),
+                    "rubric": column.removesuffix(_FLAT),
+                    "at": "",
+                }
 
 
 def _plain(value: Any) -> Any:
