@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -32,6 +33,7 @@ from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
 from tuneladder.train.batches import (
+    COMMON,
     OVERHEAD,
     WHOLE_OVERHEAD,
     Cut,
@@ -119,8 +121,6 @@ def foretell(
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     epoch = _epoch(task)
     mean, length, learned = _lengths(variant, epoch, limit, soft)
-    tokens = lessons.epochs * len(epoch) * mean
-    seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
     shape: dict[str, Any] = {
@@ -138,13 +138,18 @@ def foretell(
     if lessons.learning_rate == PROBE:
         if not task.examples.dev:
             raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
-        steps = max(1, round(lessons.epochs * len(epoch) / wanted))
-        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
         beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
     lanes, rows = _in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
+    steps = max(1, round(lessons.epochs * len(epoch) / wanted))
+    # of packed rows each pass computes what all begin with once
+    once = _beginning(variant, epoch) if variant.base.family == "decoder" and device() == "cpu" and length <= PACKED_BELOW else 0
+    tokens = steps * (wanted * mean - max(0, wanted - lanes * -(-wanted // rows)) * min(once, mean))
+    seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
+    if lessons.learning_rate == PROBE:
+        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     return Cost(seconds, need.peak + beside, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
 
@@ -220,6 +225,13 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: in
     sizes = [min(float(limit), max(8.0, size)) for size in sizes]
     place = 9 * len(some) // 10
     return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
+
+
+def _beginning(variant: Variant, examples: Sequence[Example]) -> float:
+    """Tokens that all rows begin with, guessed from characters as `_lengths` does; 0 where they would not be computed once."""
+    some = examples[:: max(1, len(examples) // 200)]
+    same = os.path.commonprefix(["\n\n".join(turn.text for turn in turns) for turns in turns_of_all(variant.prompt, some)])
+    return len(same) / 4 if len(some) > 1 and len(same) / 4 >= COMMON else 0.0
 
 
 def refuse_over(variant: Variant, step: str) -> None:
