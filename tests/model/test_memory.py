@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_training_has_its_parts(base: Base) -> None:
     full = memory.training(base, trainable=n, rows=8, length=128, learned_rows=16)
     assert (full.weights, full.gradients, full.optimizer) == (4 * n, 4 * n, 8 * n)
     assert full.total == full.weights + full.gradients + full.optimizer + full.activations + full.logits
-    assert full.peak == full.total + memory.PROCESS
+    assert full.peak == full.total + memory.PROCESS + memory.FIRST
     lora = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16, dtype="bfloat16")
     assert lora.weights == 2 * n + 4 * 65536
     assert lora.gradients == 4 * 65536
@@ -74,6 +75,42 @@ def test_training_has_its_parts(base: Base) -> None:
     assert gpu.activations < full.activations
     quantised = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16, dtype="bfloat16", held=n)
     assert quantised == replace(lora, weights=n + 4 * 65536)
+
+
+def test_layers_that_are_one_function_keep_less(base: Base) -> None:
+    assert memory.fuses(base, length=128, device="cpu")
+    assert not memory.fuses(base, length=memory.PACKED_BELOW + 1, device="cpu")
+    assert not memory.fuses(base, length=128, device="cuda")
+    other = replace(base, settings={**base.settings, "architecture": "gpt2"})
+    assert not memory.fuses(other, length=128, device="cpu")
+    given: dict[str, Any] = {"rows": 8, "length": 128, "learned_rows": 16, "dtype": "bfloat16"}
+    plain = memory.training(base, trainable=base.parameters, **given)
+    fused = memory.training(base, trainable=base.parameters, fused=True, **given)
+    assert fused.activations < plain.activations / 2
+    assert plain.weights - fused.weights == 2 * base.parameters  # autocast's copy
+    # x and what stands between the halves, the MLP's three, q, k, v and the weights of attention in stretches of 64 queries
+    adapter = memory.training(base, trainable=65536, fused=True, **given)
+    layer = 8 * 128 * 2 * (2 * 256 + 3 * 1024 + 3 * 256) + 2 * 8 * 8 * 128 * (64 + 128) // 2
+    assert adapter.activations == int(8 * layer * memory.FUSED)
+
+
+def test_of_the_last_layers_nothing_below_is_kept(base: Base) -> None:
+    given: dict[str, Any] = {"rows": 8, "length": 128, "learned_rows": 16, "dtype": "bfloat16", "method": "full", "fused": True}
+    some, every = (memory.training(base, trainable=1_000_000, top=top, **given) for top in (2, 0))
+    assert every.activations == pytest.approx(4 * some.activations, rel=1e-6)
+    assert some.weights == 6 * base.parameters
+    part = memory.training(base, trainable=1_000_000, **(given | {"method": "part"}))
+    assert part.weights == some.weights
+    assert part.activations < every.activations
+
+
+def test_a_lane_of_one_pass_has_one_gradient(base: Base) -> None:
+    def gradients(rows: int, batch: int, **given: Any) -> int:
+        return memory.training(base, trainable=1_000_000, rows=rows, length=64, learned_rows=8, batch=batch, **given).gradients
+
+    assert gradients(8, 8, lanes=2) == 8_000_000
+    assert gradients(8, 16, lanes=2) == gradients(8, 0, lanes=2) == 16_000_000
+    assert gradients(8, 16) == gradients(8, 8) == 4_000_000
 
 
 def test_the_cache_is_keys_and_values(base: Base) -> None:

@@ -9,25 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from tuneladder.errors import Refused
 from tuneladder.model import recurrent
 from tuneladder.types import Base
 
-Method = Literal["full", "adapter"]
+Method = Literal["full", "part", "adapter"]
 Attention = Literal["sdpa", "eager"]
+
+PACKED_BELOW = 512  # up to this length rows are packed on a CPU: what attention keeps of longer ones is more than all else
+STRETCH = 64  # queries that packed attention looks at together
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT (395 MB measured), and what
-# the first step loads of them (20 MB). On a GPU the allocator's own peak counts, and this is no part of it.
-PROCESS = 415_000_000
+# What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT (440 to 520 MB measured), and
+# what its first step makes: kernels, and what the allocator keeps for each lane. On a GPU the allocator's own peak counts, and
+# these are no part of it.
+PROCESS = 460_000_000
+FIRST = 75_000_000
 
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
-# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux. CUDA's allocator rounds to blocks.
+# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5, and next to nothing where a
+# layer is one function and makes few of them. CUDA's allocator rounds to blocks.
 HEAP = 1.9
 BLOCKS = 1.1
+HEAPS = {"encoder": 1.5}
+FUSED = 1.1
+
+# bases of whose layers a CPU's training makes one function each (model/trunk.py, model/sublayers.py)
+WRITTEN = ("llama", "mistral", "qwen2", "t5", "umt5", "mt5")
 
 
 @dataclass(frozen=True)
@@ -114,35 +126,47 @@ def training(
     lanes: int = 1,
     answer: int = 0,
     held: int | None = None,
+    fused: bool = False,
+    top: int = 0,
+    batch: int = 0,
 ) -> Memory:
     """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head; a
     seq2seq's rows have `answer` tokens besides, which its decoder reads.
 
-    With several `lanes`, `rows` are those of all together; each has its own sums of the gradients, and those of its last pass.
+    With several `lanes`, `rows` are those of all together. Each has its own sums of the gradients, and those of its last pass,
+    unless it has but one: a step of `batch` rows, where they are no more.
 
-    `method` is full where every weight learns, adapter where the base is frozen; by default what `trainable` says. Weights that
-    learn, their gradients and AdamW's two moments are fp32; frozen weights are `dtype`, or take `held` bytes where they are
-    quantised and `dtype` is what is computed in. With bfloat16, full tuning runs under autocast and keeps a bfloat16 copy of the
-    weights besides.
+    `method` is full where every weight learns, part where some of the base's do, adapter where the base is frozen; by default full
+    or adapter, as `trainable` says. Weights that learn, their gradients and AdamW's two moments are fp32; frozen weights are
+    `dtype`, or take `held` bytes where they are quantised and `dtype` is what is computed in. With bfloat16, weights that learn
+    within the base run under autocast, which keeps a bfloat16 copy of them besides; `fused` layers make theirs as they need them.
+    `top`: only so many of the last layers learn, and nothing is kept of those below.
     """
     method = method or ("full" if trainable >= base.parameters else "adapter")
     size = BYTES[dtype]
-    if method == "full":
-        weights = hold(base.parameters) + (hold(base.parameters, 16) if size == 2 else 0)
+    if method != "adapter":
+        copied = size == 2 and (top or method == "part" or not fused)
+        weights = hold(base.parameters) + (hold(base.parameters, 16) if copied else 0)
     else:
         weights = (hold(base.parameters, 8 * size) if held is None else held) + hold(trainable)
-    kept = base.layers * _layer(base, rows, length, size, method, attention)
+    layer = partial(_fused if fused else _layer, base, rows, size=size, method=method)
     if base.family == "seq2seq":
         # its bias of relative positions is added to a grid of weights, whichever attention computes it
-        decoder = _layer(base, rows, answer, size, method, "eager") + _cross(base, rows, length, answer, size, method)
-        kept = base.layers * _layer(base, rows, length, size, method, "eager") + _decoder_layers(base) * decoder
+        decoder = layer(answer, attention="eager") + _cross(base, rows, length, answer, size, method)
+        below = 0 if top else base.layers * layer(length, attention="eager")
+        kept = below + (top or _decoder_layers(base)) * decoder
+    else:
+        kept = (top or base.layers) * layer(length, attention=attention)
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
+    # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head
+    table = base.vocabulary * base.width if base.family == "encoder" and method == "full" and not top else 0
+    once = lanes == 1 or (0 < batch <= rows and base.family != "seq2seq")
     return Memory(
         weights=weights,
-        gradients=hold(trainable) * (2 * lanes if lanes > 1 else 1),
+        gradients=hold(trainable - table) * (lanes if once else 2 * lanes),
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * (HEAP if device == "cpu" else BLOCKS)),
+        activations=int(kept * _holes(base, device, fused)),
         logits=logits,
         process=_process(device),
     )
@@ -163,10 +187,10 @@ def inference(
     head: by default one of each prompt. Quantised weights take `held` bytes."""
     size = BYTES[dtype]
     read = rows if read_rows is None else read_rows
-    one_layer = _layer(base, rows, length, size, "adapter", attention)
+    one_layer = _layer(base, rows, length, size=size, method="adapter", attention=attention)
     return Memory(
         weights=hold(base.parameters, 8 * size) if held is None else held,
-        activations=int(one_layer * (HEAP if device == "cpu" else BLOCKS)),  # a layer's are gone before the next begins
+        activations=int(one_layer * _holes(base, device, False)),  # a layer's are gone before the next begins
         logits=read * base.vocabulary * (4 + size),
         cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
         process=_process(device),
@@ -199,6 +223,9 @@ def micro_batch(
     lanes: int = 1,
     answer: int = 0,
     held: int | None = None,
+    fused: bool = False,
+    top: int = 0,
+    batch: int = 0,
 ) -> int:
     """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
     to say. `learned` positions of a row reach the head, by default all."""
@@ -219,13 +246,45 @@ def micro_batch(
             lanes=lanes,
             answer=answer,
             held=held,
+            fused=fused,
+            top=top,
+            batch=batch,
         )
         if need.peak <= allowed:
             return rows
     return 1
 
 
-def _layer(base: Base, rows: int, length: int, size: int, method: Method, attention: Attention) -> int:
+def fuses(base: Base, *, length: int, device: str) -> bool:
+    """Whether training makes one function of each layer, as it most likely does: it tries."""
+    return device == "cpu" and length <= PACKED_BELOW and base.settings.get("architecture") in WRITTEN
+
+
+def _holes(base: Base, device: str, fused: bool) -> float:
+    """What tensors that come and go take, over their bytes."""
+    if device != "cpu":
+        return BLOCKS
+    return FUSED if fused else HEAPS.get(base.family, HEAP)
+
+
+def _fused(base: Base, rows: int, length: int, *, size: int, method: Method, attention: Attention) -> int:
+    """Bytes that a layer keeps which is one function: what comes in and stands between its halves, in fp32 where weights learn; the
+    gated MLP's three; keys, values and queries, the weights of attention, which a decoder's packed rows compute in stretches of
+    what each sees, and where weights learn its output."""
+    tokens = rows * length
+    heads, kv_heads, head_width, mlp = _sizes(base)
+    q, kv = heads * head_width, kv_heads * head_width
+    full = method == "full"
+    scores = rows * heads * length * length
+    if base.family == "decoder" and length > STRETCH:
+        scores = scores * (length + STRETCH) // (2 * length)
+    return (
+        tokens * (2 * base.width * (size if method == "adapter" else 4) + size * (3 * mlp + q * (2 if full else 1) + 2 * kv))
+        + size * scores
+    )
+
+
+def _layer(base: Base, rows: int, length: int, *, size: int, method: Method, attention: Attention) -> int:
     """Bytes that one layer keeps for its backward pass, `size` bytes a number.
 
     The two norms keep their input in fp32, and where weights learn what they scaled; the projections keep what they read only
@@ -278,4 +337,4 @@ def _sizes(base: Base) -> tuple[int, int, int, int]:
 
 
 def _process(device: str) -> int:
-    return PROCESS if device == "cpu" else 0
+    return PROCESS + FIRST if device == "cpu" else 0

@@ -32,6 +32,7 @@ from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
 from tuneladder.task.tagging import words_of
 from tuneladder.train.batches import (
+    COMMON,
     OVERHEAD,
     WHOLE_OVERHEAD,
     Cut,
@@ -55,7 +56,6 @@ from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Promp
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
-PACKED_BELOW = 512  # and up to it rows are packed on a CPU: what attention keeps of longer ones is more than all else
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
@@ -92,11 +92,21 @@ def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[
 
 
 def foretell(
-    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool, soft: int = 0
+    lessons: Lessons,
+    variant: Variant,
+    task: Task,
+    pace: Pace,
+    *,
+    step: str,
+    trainable: int,
+    method: memory.Method,
+    soft: int = 0,
+    top: int = 0,
 ) -> Cost:
     """Seconds and bytes that training on the task's rows will take; `soft` tokens stand before each.
 
-    A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6.
+    A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6. Where
+    only the `top` layers learn, those below cost 2, once.
     """
     refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
@@ -119,8 +129,6 @@ def foretell(
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     epoch = _epoch(task)
     mean, length, learned = _lengths(variant, epoch, limit, soft)
-    tokens = lessons.epochs * len(epoch) * mean
-    seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
     shape: dict[str, Any] = {
@@ -128,23 +136,34 @@ def foretell(
         "length": max(TILE, length - answer),
         "answer": answer,
         "dtype": "bfloat16" if has_bf16(device()) else "float32",
-        "method": "adapter" if frozen else "full",
+        "method": method,
         "attention": attention,
         "device": device(),
         "held": _held(variant),
+        "fused": _fuses(variant, length, soft),
+        "top": top,
     }
-    wanted = min(lessons.batch_size, len(epoch))
+    wanted = shape["batch"] = min(lessons.batch_size, len(epoch))
     beside = 0
     if lessons.learning_rate == PROBE:
         if not task.examples.dev:
             raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
-        steps = max(1, round(lessons.epochs * len(epoch) / wanted))
-        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
         beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
     lanes, rows = _in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
+    steps = max(1, round(lessons.epochs * len(epoch) / wanted))
+    # of packed rows each pass computes what all begin with once
+    packs_them = variant.base.family == "decoder" and device() == "cpu" and length <= memory.PACKED_BELOW
+    once = _beginning(variant, epoch) if packs_them else 0
+    tokens = steps * (wanted * mean - max(0, wanted - lanes * -(-wanted // rows)) * min(once, mean))
+    seconds = (6 if method == "full" else 4) * variant.base.active * tokens / pace.flops
+    if top:
+        share = min(1.0, trainable / variant.base.active)
+        seconds = (6 * share * tokens + 2 * (1 - share) * len(epoch) * mean) * variant.base.active / pace.flops
+    if lessons.learning_rate == PROBE:
+        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     return Cost(seconds, need.peak + beside, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
 
@@ -181,6 +200,13 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
     return count, rows
 
 
+def _fuses(variant: Variant, length: int, soft: int = 0) -> bool:
+    """Whether each layer will be one function: quantised ones are not, and a decoder's rows behind soft tokens are not packed."""
+    if _held(variant) or (soft and variant.base.family == "decoder"):
+        return False
+    return memory.fuses(variant.base, length=length, device=device())
+
+
 def _held(variant: Variant) -> int | None:
     """Bytes of weights that are held in fewer bits."""
     found = [form for form in precision.QUANTISED if form == variant.format]
@@ -204,7 +230,7 @@ def pad_attention(model: Any, length: int, device: str, *, family: Family = "enc
 
 def packs(model: Any, length: int, device: str) -> bool:
     """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
-    return device == "cpu" and length <= PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
+    return device == "cpu" and length <= memory.PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
 def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
@@ -220,6 +246,15 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: in
     sizes = [min(float(limit), max(8.0, size)) for size in sizes]
     place = 9 * len(some) // 10
     return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
+
+
+def _beginning(variant: Variant, examples: Sequence[Example]) -> float:
+    """Tokens that all rows begin with, guessed from characters as `_lengths` does; 0 where they would not be computed once."""
+    some = examples[:: max(1, len(examples) // 200)]
+    texts = ["\n\n".join(turn.text for turn in turns) for turns in turns_of_all(variant.prompt, some)]
+    least, most = min(texts), max(texts)  # what these begin with, all do
+    same = next((at for at, (one, other) in enumerate(zip(least, most, strict=False)) if one != other), len(least))
+    return same / 4 if len(some) > 1 and same / 4 >= COMMON else 0.0
 
 
 def refuse_over(variant: Variant, step: str) -> None:
@@ -269,7 +304,7 @@ def plan_adapter(
     lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, soft: int = 0
 ) -> tuple[Variant, Cost]:
     """The variant with an adapter of `trainable` weights that is foretold, and what it costs. Raises Refused."""
-    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, frozen=True, soft=soft)
+    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, method="adapter", soft=soft)
     return replace(lent_head(variant, task), steps=(*variant.steps, step), adapter="foretold"), cost
 
 
@@ -297,10 +332,11 @@ def learn_adapter(
 
 
 def plan_weights(
-    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, frozen: bool
+    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, method: memory.Method, top: int = 0
 ) -> tuple[Variant, Cost]:
-    """The variant with new weights that are foretold, and what they cost; `frozen`: most of the base's stay. Raises Refused."""
-    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, frozen=frozen)
+    """The variant with new weights that are foretold, and what they cost; `top`: only those of so many last layers learn. Raises
+    Refused."""
+    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, method=method, top=top)
     return with_weights(lent_head(variant, task), step, None), replace(
         cost, disk=memory.hold(variant.base.parameters, 16 if has_bf16(device()) else 32)
     )
@@ -315,7 +351,7 @@ def learn_weights(
     step: str,
     course: Course,
     choose: Callable[[Any, Sequence[str]], None],
-    whole: bool = False,
+    method: memory.Method,
     top: int = 0,
 ) -> Variant:
     """The variant with weights that learned from the task's rows, an adapter below merged first. `choose` says which learn: it is
@@ -326,7 +362,7 @@ def learn_weights(
         choose(model, head_modules(model, live.fresh) if wanted.head else ())
         if variant.base.family == "seq2seq":  # rates that a T5's weights bear, as in its pretraining
             course = replace(course, times=times_of(model))
-        ticks = fit(lessons, model, live, variant, task, kit, course=course, whole=whole, top=top)
+        ticks = fit(lessons, model, live, variant, task, kit, course=course, method=method, top=top)
         save_weights(model, live.tokenizer, kit, ticks)
     return with_weights(wanted, step, kit.folder)
 
@@ -349,16 +385,16 @@ def fit(
     kit: Kit,
     *,
     course: Course,
-    whole: bool = False,
+    method: memory.Method = "adapter",
     top: int = 0,
 ) -> list[Tick]:
     """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
-    stands in the step's `rows.json`, and of a mixture what its experts were sent in `routing.json`. `whole`: all weights learn,
-    and no adapter beside them. `top`: only so many of the last layers learn, and what is below them is computed once."""
+    stands in the step's `rows.json`, and of a mixture what its experts were sent in `routing.json`. `method` is how the
+    memory estimate sees it. `top`: only so many of the last layers learn, and what is below them is computed once."""
     from transformers import PreTrainedModel
 
     limit = min(lessons.max_length or live.context, live.context)
-    family = variant.base.family
+    family, whole = variant.base.family, method == "full" and not top
     kinds: dict[Family, tuple[Any, Loss]] = {
         "decoder": (_encode, next_token),
         "encoder": (_label, labels_of if task.multi_label else label_of),
@@ -390,8 +426,7 @@ def fit(
     elif family == "decoder" and bare_head(core):
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
-    if side:
-        fuse(core)
+    fused = fuse(core) if side else family == "seq2seq" and _fuses(variant, longest)
     lanes, most = _in_hand(
         variant.base,
         most_lanes,
@@ -402,10 +437,13 @@ def fit(
         wanted=lessons.batch_size,
         learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
         dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
-        method="full" if whole else "adapter",
+        method=method,
         attention=attention,
         device=kit.device,
-        held=None if whole else _held(variant),
+        held=_held(variant) if method == "adapter" else None,
+        fused=fused,
+        top=top,
+        batch=lessons.batch_size,
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)

@@ -36,7 +36,7 @@ class Full:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "full")
-        return plan_weights(self, variant, task, pace, step="full", trainable=variant.base.parameters, frozen=False)
+        return plan_weights(self, variant, task, pace, step="full", trainable=variant.base.parameters, method="full")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         course = Course(5e-5 * 1024 / variant.base.width, warmup=self.warmup, weight_decay=self.weight_decay)
@@ -44,4 +44,4 @@ class Full:
         def choose(model: Any, head: Sequence[str]) -> None:
             model.requires_grad_(True)
 
-        return learn_weights(self, variant, task, kit, step="full", course=course, choose=choose, whole=True)
+        return learn_weights(self, variant, task, kit, step="full", course=course, choose=choose, method="full")

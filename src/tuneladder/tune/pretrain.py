@@ -32,7 +32,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weight
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import PACKED_BELOW, attention_for, check, packs, pad_attention, refuse_unmerged
+from tuneladder.train.supervised import attention_for, check, packs, pad_attention, refuse_unmerged
 from tuneladder.train.tokens import end_of, spread, token_files
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
@@ -110,7 +110,7 @@ class Pretrain:
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
-        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on" and length <= PACKED_BELOW
+        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on" and length <= memory.PACKED_BELOW
         rows = lanes * self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.training(
@@ -123,6 +123,7 @@ class Pretrain:
             dtype=dtype,
             device=device(),
             lanes=lanes,
+            fused=memory.fuses(base, length=length, device=device()) and (fused or base.family == "seq2seq"),
         )
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
         seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from tuneladder.errors import Refused, unknown
 from tuneladder.model.frozen import stack_of
-from tuneladder.model.memory import skeleton_of
+from tuneladder.model.memory import Method, skeleton_of
 from tuneladder.train.loop import Course
 from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, learn_weights, plan_weights, refuse_unmerged
@@ -57,10 +57,19 @@ class Selective:
     def _top(self) -> int:
         return self.top or int(not self._parts)
 
+    @property
+    def _only(self) -> int:
+        """How many layers learn where nothing else does."""
+        return 0 if self._parts else self._top
+
+    @property
+    def _method(self) -> Method:
+        return "full" if self._only else "part"
+
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "selective")
         trainable = sum(count for _, count in self._chosen(skeleton_of(variant.base), variant.base.family))
-        return plan_weights(self, variant, task, pace, step="selective", trainable=trainable, frozen=True)
+        return plan_weights(self, variant, task, pace, step="selective", trainable=trainable, method=self._method, top=self._only)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         light = not self._top and "embeddings" not in self._parts
@@ -74,8 +83,9 @@ class Selective:
             for name in head:
                 model.get_submodule(name).requires_grad_(True)
 
-        top = 0 if self._parts else self._top
-        return learn_weights(self, variant, task, kit, step="selective", course=course, choose=choose, top=top)
+        return learn_weights(
+            self, variant, task, kit, step="selective", course=course, choose=choose, method=self._method, top=self._only
+        )
 
     def _chosen(self, model: Any, family: Family) -> list[tuple[str, int]]:
         """Names of the base's weights that learn, and their sizes. Raises Refused where there are none."""
