@@ -1044,6 +1044,11 @@ def test_metrics_may_have_settings(folder: Path) -> None:
     )
     assert [find_metric(name).name for name in found.task.also] == list(found.task.also)
     assert load(yaml.safe_load(resolved_yaml(found))).task.also == found.task.also
+    full = "bert_score {encoder: pocket-encoder, layer: 3}"  # one that is called by all of them
+    for named in ("bert_score", {"bert_score": {"layer": 3}}):
+        found = read(recipe(task__metric=named, bar={"bert_score": 0.9}), folder)
+        assert (found.task.metric, found.bar.metric) == (full, full)
+        assert load(yaml.safe_load(resolved_yaml(found))).bar == found.bar
     for wrong, said in (
         ({"length": {"at_mots": 3}}, "no setting of length 'at_mots': did you mean 'at_most'?"),
         ({"length": 3}, "is no metric"),

@@ -84,7 +84,7 @@ REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "references", "separator", "normalise", "tests", "metric", "instruction", "system", "template"),
+        ("input", "references", "separator", "normalise", "tests", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
@@ -97,6 +97,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "options": ((str, list), "the column that lists a row's options, or a list of columns with one each"),
     "schema": ((str, dict), "a JSON schema of an object, or the path of one"),
     "constrain": (bool, "true holds what is written to the schema, false parses it, and repairs it once"),
+    "metric": ((str, dict), "a metric's name, or name: {setting: value}"),
     "also": (list, "a list of metrics, for example [bleu, length: {at_most: 40}]"),
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
     "class_weights": ((str, dict), "balanced, or label: weight"),
@@ -150,7 +151,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     also = keys["task"]["also"]
     for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
         if metric is not None:
-            find_metric(metric_named(metric))
+            _metric(metric)
     bar = _bar(keys["bar"])
     task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
     bar = _bar_of(bar, task)
@@ -423,8 +424,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         normalise=keys["normalise"],
         schema=_place(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
         tests=keys["tests"],
-        metric=keys["metric"],
-        also=[metric_named(metric) for metric in keys["also"] or ()],
+        metric=keys["metric"] and _metric(keys["metric"]),
+        also=[_metric(each) for each in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         template=keys["template"],
@@ -441,6 +442,11 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
         task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
     return task, findings, where
+
+
+def _metric(given: Any) -> str:
+    """What a metric is called in full."""
+    return find_metric(metric_named(given)).name
 
 
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
@@ -479,8 +485,8 @@ def _mixed_task(
         mixing,
         name=name,
         kind=keys["kind"],
-        metric=keys["metric"],
-        also=[metric_named(metric) for metric in keys["also"] or ()],
+        metric=keys["metric"] and _metric(keys["metric"]),
+        also=[_metric(each) for each in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         decoding=decoding,
@@ -753,15 +759,14 @@ def _bar(wanted: Any) -> Bar:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
     metric = metrics[0] if metrics else ""
-    if metric:
-        found = find_metric(metric)
-        if (wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best):
-            never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
-            raise BadInput(never, "a share is written 0.85, not 85")
+    found = find_metric(metric) if metric else None
+    if found and ((wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best)):
+        never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
+        raise BadInput(never, "a share is written 0.85, not 85")
     volume = wanted.get("volume", Bar().volume)
     if volume < 0 or volume != int(volume):
         raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
-    return Bar(metric, wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
+    return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
 
 
 def _bar_of(bar: Bar, task: Task) -> Bar:

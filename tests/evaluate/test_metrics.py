@@ -187,6 +187,7 @@ def test_bits_per_byte_counts_utf8() -> None:
 
 
 SETTINGS = {
+    "bert_score": "bert_score {encoder: pocket-encoder, layer: 3}",
     "length": "length {at_most: 40}",
     "format": "format {of: json}",
     "forbidden_words": "forbidden_words {words: [never]}",

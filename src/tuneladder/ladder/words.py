@@ -24,6 +24,7 @@ METRICS = {
     "rouge_lsum": "ROUGE-Lsum",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "bert_score": "BERTScore",
     "nist": "NIST",
     "meteor": "METEOR",
     "cider": "CIDEr",
