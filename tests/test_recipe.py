@@ -901,6 +901,12 @@ def sub(key: str, value: Any) -> Given:
         (sub("task", "news.csv"), "'task' is 'news.csv', not a set of keys"),
         (recipe(task={"kind": "text", "data": "rows.jsonl", "system": "Hi"}), "'system' means nothing for plain text"),
         (recipe(task={"kind": "text", "data": "rows.jsonl", "metric": "accuracy"}), "plain text is not measured by accuracy"),
+        (recipe(task__metric="perplexity"), "perplexity is of plain text, and this task is of kind classify"),
+        (recipe(task__also=["bits_per_byte"]), "bits_per_byte is of plain text"),
+        (
+            recipe(task={"kind": "text", "data": "rows.jsonl"}, base=None, bases=["base", "twin"], bar={"perplexity": 20}),
+            "the bar is set on perplexity, which is per token",
+        ),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weigth": 2}]}), "did you mean 'weight'?"),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weight": -2}]}), "weight -2"),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "episode": 0}]}), "episode"),

@@ -151,7 +151,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     also = keys["task"]["also"]
     for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
         if metric is not None:
-            _metric(metric)
+            _suits(find_metric(metric_named(metric)), keys["task"]["kind"])
     bar = _bar(keys["bar"])
     task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
     bar = _bar_of(bar, task)
@@ -159,6 +159,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
     task = _constrained(task, keys["task"]["constrain"], bases)
+    if bar.metric == "perplexity" and len(bases) > 1:
+        said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
+        raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
     if limit.money and (free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None)):
         hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
         raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
@@ -447,6 +450,12 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
 def _metric(given: Any) -> str:
     """What a metric is called in full."""
     return find_metric(metric_named(given)).name
+
+
+def _suits(metric: Metric, kind: Any) -> None:
+    """Raises BadInput for a metric of plain text where answers are marked."""
+    if kind != "text" and metric.kinds == ("text",):
+        raise BadInput(f"{metric.name} is of plain text, and this task is of kind {kind}", "kind: text, or another metric")
 
 
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:

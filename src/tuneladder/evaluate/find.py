@@ -18,6 +18,13 @@ from tuneladder.evaluate.intervals import Array
 from tuneladder.own import own_code
 from tuneladder.types import Answer, Example
 
+HINTS = {  # what people call the metrics elsewhere
+    "token_f1": "squad_f1 is the F1 of the tokens of an answer",
+    "f1": "macro_f1 and micro_f1 of labels, squad_f1 of the tokens of an answer",
+    "em": "exact_match, or squad_exact without articles and punctuation",
+    "ppl": "perplexity of plain text",
+}
+
 References = Sequence[Sequence[str]]
 Outcomes = Callable[[Sequence[Example], Sequence[Answer]], Sequence[str]]
 Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
@@ -70,7 +77,9 @@ def find_metric(name: str) -> Metric:
         return _users(name)
     known = names()
     if bare not in known:
-        raise unknown("metric", bare, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+        raise unknown(
+            "metric", bare, known, HINTS.get(bare, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+        )
     module = _module(bare)
     more: dict[str, Any] = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
     if "Settings" in vars(module):

@@ -235,6 +235,10 @@ class MaskedEngine(EncoderEngine):
         self.calls.read_tokens += sum(len(each.ids) for each in asked)
         return totals
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Of each text the tokens whose log-probabilities `read` adds up."""
+        return [len(ids) for ids in self.coder.encode_plain(texts)]
+
     def _asked(self, text: int, plain: list[int]) -> Iterator[_Asked]:
         """What is asked of one text, in windows of the context."""
         assert self.coder.mask is not None
