@@ -263,6 +263,19 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
     assert "the limit is 0.001 GB" in tight["lora"]
 
 
+def test_plan_foretells_what_an_endpoint_is_paid(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    prices = {"input": 1.0, "output": 2.0}
+    path = recipe(
+        base={"url": "http://localhost:9/v1", "model": "m", "prices": prices}, rungs=["zero_shot", {"few_shot": {"shots": 4}}]
+    )
+    plain, shown = json.loads(door("plan", path, "--json").out)
+    assert 0 < plain["asking"]["money"] < shown["asking"]["money"]
+    said = door("plan", path)
+    assert "money" in said.out
+    assert "4 characters a token" in " ".join(said.err.split())
+
+
 def test_plan_of_a_base(door: Door, here: Path) -> None:
     found = json.loads(door("plan", "--base", "base", "--json").out)
     assert found["base"]["layers"] == 2

@@ -272,7 +272,8 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
     """Where a rung's kept answers and the references of its labels differ, and which of the two to doubt; `adjudicated` is the CSV
     of an earlier call, ruled on. A page and a CSV are written into the run's folder `disagreements`, unless `out` says otherwise.
 
-    Raises BadInput for a task of another kind, or whose rows bring options of their own, rows that are no longer those that were answered, and rulings that cannot be.
+    Raises BadInput for a task of another kind, or whose rows bring options of their own, rows that are no longer those that were
+    answered, and rulings that cannot be.
     """
     run, rung = split_variant(variant)
     answers = answers_of(variant)
