@@ -34,6 +34,7 @@ from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
+from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
@@ -79,7 +80,7 @@ HINTS = {  # what people call the steps elsewhere
     "icl": "few_shot shows examples in the prompt",
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
-MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding")  # and one of several data sets
+MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
 REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -185,7 +186,11 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         as_given["task"] = {**given["task"], "data": _sources(given["task"]["data"])}
     elif isinstance(data, dict) and "mixture" in data:
         own = given["task"]["data"]
-        as_given["task"] = {**given["task"], "data": {**own, "mixture": _sources(own["mixture"])}}
+        sets = [
+            {**each, "schema": read["schema"]} if isinstance(each.get("schema"), str) else each
+            for each, read in zip(_sources(own["mixture"]), data["mixture"], strict=True)
+        ]
+        as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
     origins = _origins(resolved, as_given, set(overridden))
     return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins)
 
@@ -440,11 +445,16 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
     )
     for name in filter(None, (task.metric, *task.also)):
         _check_tried(find_metric(name), task, keys["tests"])
-    if (task.multi_label or task.prompt.schema) and "max_new_tokens" not in (keys["decoding"] or {"max_new_tokens": None}):
-        # the default of one label is too short for several, and for an object
-        decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
-        task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
-    return task, findings, where
+    return _roomy(task, keys["decoding"]), findings, where
+
+
+def _roomy(task: Task, given: Mapping[str, Any] | None) -> Task:
+    """The task with room for an answer of several labels, or for an object, where the `decoding` that is given does not say how
+    much: the default of one label is too short."""
+    if not (task.multi_label or task.prompt.schema) or "max_new_tokens" in (given or {"max_new_tokens": None}):
+        return task
+    decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
+    return dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
 
 
 def _metric(given: Any) -> str:
@@ -487,6 +497,8 @@ def _mixed_task(
         raise BadInput(f"mixture is {keys['data']['mixture']!r}", "a list of sets, each with its `data`")
     sets = []
     for each in _sources(keys["data"]["mixture"]):
+        if isinstance(each, dict) and isinstance(each.get("schema"), str):
+            each = {**each, "schema": read_schema(_place(each["schema"], folder))}
         own: Set = _settings(Set, each, "a set of the mixture")
         sets.append(dataclasses.replace(own, data=_placed_data(own.data, folder)))
     task, findings = mix(
@@ -501,7 +513,7 @@ def _mixed_task(
         decoding=decoding,
         seed=seed,
     )
-    return task, findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
+    return _roomy(task, keys["decoding"]), findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
 
 
 def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
@@ -558,7 +570,7 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         "also": list(task.also),
         "instruction": prompt.instruction,
         "template": None if mixed or keys["templates"] is not None else prompt.template,
-        "schema": json.loads(prompt.schema) if prompt.schema else None,
+        "schema": json.loads(prompt.schema) if prompt.schema and not mixed else None,
         "constrain": bool(prompt.decoding.schema) if prompt.schema else None,
         "decoding": {key: value for key, value in _plain(prompt.decoding).items() if key != "schema"},
     }

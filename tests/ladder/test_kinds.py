@@ -47,7 +47,7 @@ def test_objects_are_climbed(tiny_base: Base, tiny_task: Task, tiny_encoder: Bas
     assert [result.failure for result in ladder.results] == ["", "", ""]
     for result in ladder.results:
         assert result.test
-        assert set(result.test.quality) == {"entity_f1", "exact_match", "parse_rate", *ladder.task.also}
+        assert set(result.test.quality) == {"entity_f1", "exact_match", "parse_rate", "cut_rate", *ladder.task.also}
         assert all(row.answer.raw and row.answer.text == "" for row in result.test.answers if not row.answer.text.startswith("{"))
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "parse rate" in page

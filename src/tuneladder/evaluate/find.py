@@ -92,6 +92,7 @@ def find_metric(name: str) -> Metric:
         return replace(made, **more, content=checked.content if "content" in own else "")
     if given:
         raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
+    more["outcomes"] = vars(module).get("outcomes")
     if "items" in vars(module):
         return replace(mean_metric(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)

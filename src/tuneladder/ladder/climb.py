@@ -48,7 +48,7 @@ from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
-EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 PLACES = ("weights", "adapter", "probe", "made")
 
 

@@ -17,6 +17,7 @@ METRICS = {
     "exact_match": "exact match",
     "entity_f1": "entity F1",
     "parse_rate": "parse rate",
+    "cut_rate": "cut off",
     "pass_at_k": "pass@k",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
