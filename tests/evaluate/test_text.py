@@ -122,6 +122,7 @@ def test_perplexity_is_per_token_of_whoever_reads() -> None:
     assert measured.quality["perplexity[codes]"].value == pytest.approx(math.exp(-logs[-1] / 3))
     tales = measured.quality["perplexity[tales]"]
     assert tales.low < tales.value < tales.high < measured.quality["perplexity"].value
+    assert find_metric("perplexity").score(["0.0 0"], [[" "]]) == 1  # a text that the tokenizer drops
     # by hand: four tokens of a quarter each, and two of a half
     perplexity = find_metric("perplexity")
     assert perplexity.score([f"{-4 * math.log(4)} 4"], [["any"]]) == pytest.approx(4)

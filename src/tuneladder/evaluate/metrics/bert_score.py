@@ -2,7 +2,7 @@
 nearest to it, by cosine; F1 of the two means, the best over a row's references, and its mean over the rows.
 
 As in its authors' code, the marks around a text weigh nothing but may be taken, and nothing is rescaled: of texts that have nothing
-to do with each other it is far above 0. White space is a single blank, and a text longer than the encoder's context loses its
+to do with each other it is well above 0. White space is a single blank, and a text longer than the encoder's context loses its
 middle. A text against itself is 1; where either has no tokens else, it is 0. Shapes: S tokens of the answer, T of the reference.
 """
 

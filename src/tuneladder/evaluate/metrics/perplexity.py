@@ -27,4 +27,6 @@ def statistics(answers: Sequence[str], references: Sequence[Sequence[str]], labe
 
 
 def combine(sums: Array) -> Array:
-    return np.asarray(np.exp(sums[:, 0] / sums[:, 1]))
+    nats, tokens = sums.T
+    # a tokenizer may drop all of a text: what has no tokens surprises nobody
+    return np.asarray(np.exp(np.divide(nats, tokens, out=np.zeros_like(nats), where=tokens > 0)))
