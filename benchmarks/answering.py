@@ -21,14 +21,31 @@ import argparse
 import json
 import random
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pairs import Figures, alternating, contestant, llama_135m, load_saved, machine, matmul_peak, peak, ratio, save_in_both, write
+from pairs import (
+    Figures,
+    answered,
+    as_child,
+    both,
+    contestant,
+    engine_of,
+    halves,
+    llama_135m,
+    load_saved,
+    machine,
+    matmul_peak,
+    now,
+    options,
+    race,
+    same_scores,
+    save_in_both,
+    since,
+    tell,
+)
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "answering.json"
@@ -38,7 +55,6 @@ VOCABULARY, WIDTH, LAYERS, HEADS, KEYS, INNER = 49152, 576, 30, 9, 3, 1536
 SHOTS, ITEMS = 8, 500
 PROMPTS, NEW = 64, 64
 WARM_UP = 4  # items, or prompts, of the call that is not timed
-MARGIN = 1e-4  # answers whose margin is smaller may differ
 END, UNKNOWN, ANSWER = "<|end|>", "<|unknown|>", "Answer:"
 LABELS = ["w11", "w22", "w33 w34", "w44 w45 w46"]
 
@@ -59,7 +75,7 @@ def prompts() -> list[str]:
     return [words(draw, 16, 128) for _ in range(PROMPTS)]
 
 
-def build(folder: Path) -> None:
+def build(run: argparse.Namespace) -> Figures:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word."""
     names = [UNKNOWN, END, ANSWER, *(f"w{i}" for i in range(VOCABULARY - 3))]
     model, fast = llama_135m(names, context=1024, seed=SEED)
@@ -67,7 +83,8 @@ def build(folder: Path) -> None:
         # attention that looks at something: else a random model says one word again and again
         for module in (layer.self_attn.q_proj, layer.self_attn.k_proj):
             module.weight.data.mul_(3)
-    save_in_both(model, fast, folder)
+    save_in_both(model, fast, run.folder)
+    return {}
 
 
 def rank_theirs(run: argparse.Namespace) -> Figures:
@@ -132,7 +149,7 @@ def rank_theirs(run: argparse.Namespace) -> Figures:
     samples = sorted(found["samples"][f"bench{len(items)}"], key=lambda sample: sample["doc_id"])
     scores = [[pair[0] for pair in sample["filtered_resps"]] for sample in samples]
     ids = [lm.tok_encode(before) + lm.tok_encode(after) for before, after in asked[-1][: len(LABELS)]]
-    return figures(len(items), seconds, tokens=ids, answers=scores)
+    return answered(len(items), seconds, tokens=ids, answers=scores)
 
 
 def rank_ours(run: argparse.Namespace) -> Figures:
@@ -150,7 +167,7 @@ def rank_ours(run: argparse.Namespace) -> Figures:
     scores = engine.score(asks, [LABELS] * len(asks))
     seconds = since(begun)
     ids = [engine.coder.encode(asks[0], label, close=False).ids for label in LABELS]
-    return figures(len(items), seconds, tokens=ids, answers=scores)
+    return answered(len(items), seconds, tokens=ids, answers=scores)
 
 
 def write_theirs(run: argparse.Namespace) -> Figures:
@@ -176,7 +193,7 @@ def write_theirs(run: argparse.Namespace) -> Figures:
         answer(order[start : start + run.batch], NEW)
     seconds = since(begun)
     ids = [tokenizer(text)["input_ids"] for text in texts]
-    return figures(PROMPTS * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
+    return answered(PROMPTS * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
 
 
 def write_ours(run: argparse.Namespace) -> Figures:
@@ -191,39 +208,7 @@ def write_ours(run: argparse.Namespace) -> Figures:
     seconds = since(begun)
     assert engine.calls.new_tokens == PROMPTS * NEW, "a text ended early: the two sides do not do the same work"
     ids = [engine.coder.encode(turns).ids for turns in asks]
-    return figures(PROMPTS * NEW, seconds, tokens=ids, answers=[samples[0] for samples in written])
-
-
-def engine_of(run: argparse.Namespace) -> Any:
-    """The engine as the shelf makes it, with attention as a checkpoint opens."""
-    from tuneladder.model.local import LocalEngine
-    from tuneladder.task.encode import Coder
-
-    model, tokenizer = load_saved(run.folder, run.dtype, "sdpa")
-    return LocalEngine(model, Coder(tokenizer, 1024), name="ours")
-
-
-def now() -> tuple[float, float]:
-    """Wall-clock seconds, and processor seconds of this process, which a busy machine stretches less."""
-    return time.perf_counter(), time.process_time()
-
-
-def since(begun: tuple[float, float]) -> tuple[float, float]:
-    wall, processor = now()
-    return wall - begun[0], processor - begun[1]
-
-
-def figures(count: int, seconds: tuple[float, float], *, tokens: list[list[int]], answers: list[Any]) -> Figures:
-    """`count` items or new tokens; `tokens` of the first asks, which must be the other side's too."""
-    wall, processor = seconds
-    return {
-        "per_second": count / wall,
-        "seconds": wall,
-        "processor_seconds": processor,
-        "peak_bytes": peak(),
-        "tokens": tokens,
-        "answers": answers,
-    }
+    return answered(PROMPTS * NEW, seconds, tokens=ids, answers=[samples[0] for samples in written])
 
 
 def useful(work: str, items: int) -> float:
@@ -251,138 +236,71 @@ def useful(work: str, items: int) -> float:
 
 
 def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> Figures:
-    """How many answers agree; of scores, those that differ with a margin that counts and the largest difference."""
     if work == "writing":
         return {"count": len(ours), "alike": sum(a == b for a, b in zip(theirs, ours, strict=True))}
-    picks = [
-        (max(range(len(a)), key=a.__getitem__), max(range(len(b)), key=b.__getitem__)) for a, b in zip(theirs, ours, strict=True)
-    ]
-    margins = [sorted(a)[-1] - sorted(a)[-2] for a in theirs]
-    differ = [margin for (a, b), margin in zip(picks, margins, strict=True) if a != b]
-    return {
-        "count": len(ours),
-        "alike": sum(a == b for a, b in picks),
-        "differ_beyond_margin": sum(margin >= MARGIN for margin in differ),
-        "margins_below": sum(margin < MARGIN for margin in margins),
-        "largest_difference": max(abs(x - y) for a, b in zip(theirs, ours, strict=True) for x, y in zip(a, b, strict=True)),
-    }
+    return same_scores(theirs, ours)
 
 
 def compare(work: str, folder: Path, run: argparse.Namespace) -> Figures:
-    theirs, ours = (
-        contestant(HERE, side, work=work, folder=folder, dtype="float32", items=run.compared) for side in ("theirs", "ours")
-    )
+    theirs, ours = both(HERE, work, folder, run.compared)
     count = min(len(theirs["tokens"]), len(ours["tokens"]))
     assert theirs["tokens"][:count] == ours["tokens"][:count], "the two sides do not read the same tokens"
     found = same_answers(work, theirs["answers"], ours["answers"])
-    print(f"{work}: {found}", file=sys.stderr, flush=True)
+    tell(work, found)
     return found | {"theirs_per_second": theirs["per_second"], "ours_per_second": ours["per_second"]}
 
 
-def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings: Any) -> Figures:
-    found = contestant(HERE, side, work=work, folder=folder, dtype=dtype, items=items, **settings)
-    told = " ".join(str(value) for value in settings.values())
-    unit = "tokens" if work == "writing" else "items"
-    print(
-        f"{work:10}{side:7}{told:12}{found['per_second']:9.2f} {unit}/s  {found['peak_bytes'] / 1e9:.2f} GB",
-        file=sys.stderr,
-        flush=True,
-    )
-    kept = ("per_second", "seconds", "processor_seconds", "peak_bytes")
-    return {**settings, **{name: found[name] for name in kept}}
-
-
-def climb(work: str, folder: Path, dtype: str, peak_rate: float, run: argparse.Namespace) -> Figures:
-    grid: list[Figures] = [
-        timed("theirs", work, folder, dtype, run.grid, batch=batch, attention=attention)
-        for batch in ((8, 16, 32, 64) if work == "writing" else (1, 4, 8, 16, 32))
-        for attention in ("sdpa", "eager")
-    ]
-    best = max(grid, key=lambda row: row["per_second"])
-    settings = {name: best[name] for name in ("batch", "attention")}
-    contestants: dict[str, Callable[[], Figures]] = {
-        "theirs": lambda: timed("theirs", work, folder, dtype, run.theirs, **settings),
-        "ours": lambda: timed("ours", work, folder, dtype, run.items),
-    }
-    runs = alternating(run.pairs, contestants)
-    per = useful(work, run.items) / (PROMPTS * NEW if work == "writing" else run.items)
-    return {
-        "summary": {
-            "theirs_best": settings,
-            "speed_ratio": ratio(runs, "per_second"),
-            "memory_ratio": ratio(runs, "peak_bytes"),
-            **{
-                name: {
-                    "per_second": (rate := statistics.median(row["per_second"] for row in own)),
-                    "peak_bytes": max(row["peak_bytes"] for row in own),
-                    "share_of_matmul_peak": rate * per / peak_rate,
-                }
-                for name in contestants
-                for own in [[row for row in runs if row["contestant"] == name]]
-            },
-            "useful_flops_each": per,
-            "pairs": run.pairs,
-        },
-        "grid": grid,
-        "runs": runs,
-    }
+def climb(work: str, folder: Path, top: Figures, run: argparse.Namespace) -> Figures:
+    """The race, with what share of the machine's peak each side uses."""
+    writing = work == "writing"
+    batches, unit = ((8, 16, 32, 64), "tokens") if writing else ((1, 4, 8, 16, 32), "items")
+    found = race(HERE, work, folder, top["dtype"], run, batches=batches, unit=unit)
+    per = useful(work, run.items) / (PROMPTS * NEW if writing else run.items)
+    found["summary"]["useful_flops_each"] = per
+    for name in ("theirs", "ours"):
+        own = [row for row in found["runs"] if row["contestant"] == name]
+        rate = statistics.median(row["per_second"] for row in own)
+        found["summary"][name] = {
+            "per_second": rate,
+            "peak_bytes": max(row["peak_bytes"] for row in own),
+            "share_of_matmul_peak": rate * per / top["matmul_flops"],
+        }
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--items", type=int, default=ITEMS, help="items to rank")
+    parser = options(__doc__, works=WORKS, items=ITEMS, results=RESULTS)
     parser.add_argument(
-        "--compared", type=int, default=ITEMS, help="those of them on which both sides' answers in fp32 are compared"
+        "--compared", type=int, default=ITEMS, help="those of the items on which both sides' answers in fp32 are compared"
     )
-    parser.add_argument("--theirs", type=int, default=24, help="those of them on which lm-eval is timed")
-    parser.add_argument("--grid", type=int, default=8, help="those of them on which its settings are tried")
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
-    parser.add_argument("--only", choices=("answers", "speed"), help="one half: the comparison in fp32, or the timing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="what it holds of other works and halves is kept")
-    parser.add_argument("--child", choices=("build", "matmul", "theirs", "ours"), help=argparse.SUPPRESS)
-    parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
-    if run.child:
-        own = {"attention": "sdpa", "batch": 8, **run.settings}
-        if "folder" in own:
-            own["folder"] = Path(own["folder"])
-        print(json.dumps(answer_child(run.child, argparse.Namespace(**own))))
+    if as_child(run, CHILDREN):
         return
-    found: dict[str, Any] = json.loads(run.out.read_text("utf-8")) if run.out.exists() else {}
-
-    def keep(section: str, **entries: Any) -> None:
-        found.setdefault(section, {}).update(entries)
-        write(run.out, found)
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         contestant(HERE, "build", folder=folder)
-        if run.only != "answers":
-            top = contestant(HERE, "matmul")
-            keep("machine", **machine("torch", "transformers", "lm_eval"), **top)
-        for work in run.works:
-            if run.only != "speed":
-                keep("answers", **{work: compare(work, folder, run)})
-            if run.only != "answers":
-                own = climb(work, folder, top["dtype"], top["matmul_flops"], run)
-                keep("summary", **{work: own.pop("summary")})
-                keep("speed", **{work: own})
-    print(json.dumps({name: found.get(name) for name in ("summary", "answers")}, indent=1))
+        top: Figures = {} if run.only == "answers" else contestant(HERE, "matmul")
+        halves(
+            run,
+            lambda: {**machine("torch", "transformers", "lm_eval"), **top},
+            lambda work: compare(work, folder, run),
+            lambda work: climb(work, folder, top, run),
+        )
 
 
-def answer_child(what: str, run: argparse.Namespace) -> Figures:
-    """What a child process does."""
-    if what == "build":
-        build(run.folder)
-        return {}
-    if what == "matmul":
-        from tuneladder.model.hardware import has_bf16
+def multiply(run: argparse.Namespace) -> Figures:
+    from tuneladder.model.hardware import has_bf16
 
-        dtype = "bfloat16" if has_bf16("cpu") else "float32"
-        return {"dtype": dtype, "matmul_flops": matmul_peak(dtype)}
-    sides = {"theirs": (rank_theirs, write_theirs), "ours": (rank_ours, write_ours)}
-    return sides[what][run.work == "writing"](run)
+    dtype = "bfloat16" if has_bf16("cpu") else "float32"
+    return {"dtype": dtype, "matmul_flops": matmul_peak(dtype)}
+
+
+CHILDREN: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "build": build,
+    "matmul": multiply,
+    "theirs": lambda run: (write_theirs if run.work == "writing" else rank_theirs)(run),
+    "ours": lambda run: (write_ours if run.work == "writing" else rank_ours)(run),
+}
 
 
 if __name__ == "__main__":

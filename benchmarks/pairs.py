@@ -4,6 +4,7 @@
     runs = alternating(5, {"theirs": run_theirs, "ours": run_ours}) five of each in turn, each marked with its pair
     ratio(runs, "tokens_per_second")                                ours over theirs, with its 95 % interval
     matmul_peak()                                                   what this machine can multiply at most, in FLOP/s
+    race(__file__, work, folder, dtype, run, batches=(8, 16))       the other side's grid, then its best and ours in turn
 
 A script that calls `contestant` answers `--child WHAT --settings JSON` by printing its figures as the last line of its output.
 """
@@ -17,6 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import argparse
 import json
 import math
 import platform
@@ -31,6 +33,9 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
+Seconds = tuple[float, float]
+
+MARGIN = 1e-4  # answers whose margin is smaller may differ
 
 
 def contestant(script: str | Path, what: str, **settings: Any) -> Figures:
@@ -171,3 +176,146 @@ def load_saved(folder: Path, dtype: str, attention: str) -> tuple[Any, Any]:
     (architecture,) = transformers.AutoConfig.from_pretrained(place).architectures
     model = getattr(transformers, architecture).from_pretrained(place, dtype=getattr(torch, dtype), attn_implementation=attention)
     return model, transformers.AutoTokenizer.from_pretrained(place)
+
+
+def engine_of(run: argparse.Namespace) -> Any:
+    """Our engine as the shelf makes it, with attention as a checkpoint opens."""
+    from tuneladder.model.local import LocalEngine
+    from tuneladder.task.encode import Coder
+
+    model, tokenizer = load_saved(run.folder, run.dtype, "sdpa")
+    return LocalEngine(model, Coder(tokenizer, 1024), name="ours")
+
+
+def now() -> Seconds:
+    """Wall-clock seconds, and processor seconds of this process, which a busy machine stretches less."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(begun: Seconds) -> Seconds:
+    wall, processor = now()
+    return wall - begun[0], processor - begun[1]
+
+
+def answered(count: int, seconds: Seconds, *, tokens: list[list[int]], answers: list[Any]) -> Figures:
+    """What a contestant says of `count` items or new tokens; `tokens` of the first asks, which must be the other side's too."""
+    wall, processor = seconds
+    return {
+        "per_second": count / wall,
+        "seconds": wall,
+        "processor_seconds": processor,
+        "peak_bytes": peak(),
+        "tokens": tokens,
+        "answers": answers,
+    }
+
+
+def same_scores(theirs: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Figures:
+    """How many items have the same likeliest option, how many differ with a margin that counts, and the largest difference."""
+    picks = [
+        (max(range(len(a)), key=a.__getitem__), max(range(len(b)), key=b.__getitem__)) for a, b in zip(theirs, ours, strict=True)
+    ]
+    margins = [sorted(a)[-1] - sorted(a)[-2] for a in theirs]
+    differ = [margin for (a, b), margin in zip(picks, margins, strict=True) if a != b]
+    return {
+        "count": len(ours),
+        "alike": sum(a == b for a, b in picks),
+        "differ_beyond_margin": sum(margin >= MARGIN for margin in differ),
+        "margins_below": sum(margin < MARGIN for margin in margins),
+        "largest_difference": max(abs(x - y) for a, b in zip(theirs, ours, strict=True) for x, y in zip(a, b, strict=True)),
+    }
+
+
+def both(script: Path, work: str, folder: Path, items: int) -> tuple[Figures, Figures]:
+    """Theirs and ours in fp32, whose answers are to be compared."""
+    theirs, ours = (contestant(script, side, work=work, folder=folder, dtype="float32", items=items) for side in ("theirs", "ours"))
+    return theirs, ours
+
+
+def tell(work: str, said: object) -> None:
+    print(f"{work}: {said}", file=sys.stderr, flush=True)
+
+
+def timed(
+    script: Path, side: str, work: str, folder: Path, dtype: str, items: int, *, unit: str = "items", **settings: Any
+) -> Figures:
+    """One run in a process of its own, told as it ends; without its answers."""
+    found = contestant(script, side, work=work, folder=folder, dtype=dtype, items=items, **settings)
+    told = " ".join(map(str, settings.values()))
+    tell(work, f"{side:7}{told:12}{found['per_second']:9.2f} {unit}/s  {found['peak_bytes'] / 1e9:.2f} GB")
+    return {**settings, **{name: found[name] for name in ("per_second", "seconds", "processor_seconds", "peak_bytes")}}
+
+
+def race(
+    script: Path, work: str, folder: Path, dtype: str, run: argparse.Namespace, *, batches: Sequence[int], unit: str = "items"
+) -> Figures:
+    """Their `grid` of batch sizes and attentions on `run.grid` items, and the `runs` of the best of it and ours in turn, with a
+    `summary` of their ratios."""
+    grid: list[Figures] = [
+        timed(script, "theirs", work, folder, dtype, run.grid, unit=unit, batch=batch, attention=attention)
+        for batch in batches
+        for attention in ("sdpa", "eager")
+    ]
+    best = max(grid, key=lambda row: row["per_second"])
+    settings = {name: best[name] for name in ("batch", "attention")}
+    runs = alternating(
+        run.pairs,
+        {
+            "theirs": lambda: timed(script, "theirs", work, folder, dtype, run.theirs, unit=unit, **settings),
+            "ours": lambda: timed(script, "ours", work, folder, dtype, run.items, unit=unit),
+        },
+    )
+    ratios = {name: ratio(runs, figure) for name, figure in (("speed_ratio", "per_second"), ("memory_ratio", "peak_bytes"))}
+    return {"summary": {"theirs_best": settings, "pairs": run.pairs, **ratios}, "grid": grid, "runs": runs}
+
+
+def options(doc: str | None, *, works: Sequence[str], items: int, results: Path) -> argparse.ArgumentParser:
+    """What a benchmark of answers is told: how many pairs and items, which works and halves, and where to write."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--items", type=int, default=items, help="items that we answer")
+    parser.add_argument("--theirs", type=int, default=24, help="those of them on which lm-eval is timed")
+    parser.add_argument("--grid", type=int, default=8, help="those of them on which its settings are tried")
+    parser.add_argument("--works", nargs="+", choices=works, default=works)
+    parser.add_argument("--only", choices=("answers", "speed"), help="one half: the comparison in fp32, or the timing")
+    parser.add_argument("--out", type=Path, default=results, help="what it holds of other works and halves is kept")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
+    return parser
+
+
+def as_child(run: argparse.Namespace, children: Mapping[str, Callable[[argparse.Namespace], Figures]]) -> bool:
+    """Whether this is a child process, which then does what it is asked for and prints its figures."""
+    if run.child is None:
+        return False
+    own = {"attention": "sdpa", "batch": 8, **run.settings}
+    if "folder" in own:
+        own["folder"] = Path(own["folder"])
+    print(json.dumps(children[run.child](argparse.Namespace(**own))))
+    return True
+
+
+def halves(
+    run: argparse.Namespace,
+    about: Callable[[], Figures],
+    compare: Callable[[str], Figures],
+    timing: Callable[[str], Figures],
+) -> None:
+    """Both halves of every work, written as they are measured: `answers` compared, and `speed` with its `summary` apart; `about` is
+    what is said of the machine."""
+    found: Figures = json.loads(run.out.read_text("utf-8")) if run.out.exists() else {}
+
+    def keep(section: str, entries: Figures) -> None:
+        found.setdefault(section, {}).update(entries)
+        write(run.out, found)
+
+    if run.only != "answers":
+        keep("machine", about())
+    for work in run.works:
+        if run.only != "speed":
+            keep("answers", {work: compare(work)})
+        if run.only != "answers":
+            own = timing(work)
+            keep("summary", {work: own.pop("summary")})
+            keep("speed", {work: own})
+    print(json.dumps({name: found.get(name) for name in ("summary", "answers")}, indent=1))

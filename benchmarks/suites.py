@@ -22,14 +22,30 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from answering import engine_of, figures, now, same_answers, since
-from pairs import Figures, alternating, contestant, llama_135m, load_saved, machine, ratio, save_in_both, write
+from pairs import (
+    Figures,
+    answered,
+    as_child,
+    both,
+    contestant,
+    engine_of,
+    halves,
+    llama_135m,
+    load_saved,
+    machine,
+    now,
+    options,
+    race,
+    same_scores,
+    save_in_both,
+    since,
+    tell,
+)
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "suites.json"
@@ -71,7 +87,7 @@ def rows(work: str, count: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     return shots, [exam(SUBJECTS[number % len(SUBJECTS)]) for number in range(count)]
 
 
-def build(run: argparse.Namespace) -> None:
+def build(run: argparse.Namespace) -> Figures:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word."""
     names = ["<|unknown|>", "<|end|>", *SAID, *(f"w{at}" for at in range(VOCABULARY - len(SAID) - 2))]
     model, fast = llama_135m(names, context=CONTEXT)
@@ -84,6 +100,7 @@ def build(run: argparse.Namespace) -> None:
         for module in (layer.self_attn.q_proj, layer.self_attn.k_proj):
             module.weight.data.mul_(3)
     save_in_both(model, fast, run.folder)
+    return {}
 
 
 def narrow(config: Any) -> Any:
@@ -137,7 +154,7 @@ def theirs(run: argparse.Namespace) -> Figures:
         spent.clear()
         scores = evaluate(run.items)
     wall, processor = (sum(each) for each in zip(*spent, strict=True))
-    return figures(run.items, (wall, processor), tokens=[], answers=scores)
+    return answered(run.items, (wall, processor), tokens=[], answers=scores)
 
 
 def subjects(work: str) -> tuple[str | None, ...]:
@@ -193,95 +210,51 @@ def ours(run: argparse.Namespace) -> Figures:
     examined(sitting)
     seconds = since(begun)
     assert not any(sitting.dropped), "a prompt did not fit: the two sides do not do the same work"
-    return figures(run.items, seconds, tokens=[], answers=[list(said.scores) for said in sitting.said])
+    return answered(run.items, seconds, tokens=[], answers=[list(said.scores) for said in sitting.said])
 
 
 def compare(work: str, folder: Path, run: argparse.Namespace) -> Figures:
     """In fp32, item by item."""
-    theirs, ours = (
-        contestant(HERE, side, work=work, folder=folder, dtype="float32", items=run.theirs) for side in ("theirs", "ours")
-    )
-    found = same_answers(work, theirs["answers"], ours["answers"])
-    print(f"{work}: {found}", file=sys.stderr, flush=True)
+    theirs, ours = both(HERE, work, folder, run.theirs)
+    found = same_scores(theirs["answers"], ours["answers"])
+    tell(work, found)
     return found
 
 
-def timed(side: str, work: str, folder: Path, dtype: str, items: int, **settings: Any) -> Figures:
-    found = contestant(HERE, side, work=work, folder=folder, dtype=dtype, items=items, **settings)
-    told = " ".join(str(value) for value in settings.values())
-    print(f"{work:10}{side:7}{told:12}{found['per_second']:9.2f} items/s", file=sys.stderr, flush=True)
-    return {**settings, **{name: found[name] for name in ("per_second", "seconds", "processor_seconds", "peak_bytes")}}
-
-
-def race(work: str, folder: Path, dtype: str, run: argparse.Namespace) -> Figures:
-    grid: list[Figures] = [
-        timed("theirs", work, folder, dtype, run.grid, batch=batch, attention=attention)
-        for batch in (1, 4, 8, 16)
-        for attention in ("sdpa", "eager")
-    ]
-    best = max(grid, key=lambda row: row["per_second"])
-    settings = {name: best[name] for name in ("batch", "attention")}
-    contestants: dict[str, Callable[[], Figures]] = {
-        "theirs": lambda: timed("theirs", work, folder, dtype, run.theirs, **settings),
-        "ours": lambda: timed("ours", work, folder, dtype, run.items),
-    }
-    runs = alternating(run.pairs, contestants)
-    ratios = {name: ratio(runs, figure) for name, figure in (("speed_ratio", "per_second"), ("memory_ratio", "peak_bytes"))}
-    return {"summary": {"theirs_best": settings, "wanted": WANTED, "pairs": run.pairs, **ratios}, "grid": grid, "runs": runs}
+def race_of(work: str, folder: Path, dtype: str, run: argparse.Namespace) -> Figures:
+    found = race(HERE, work, folder, dtype, run, batches=(1, 4, 8, 16))
+    found["summary"]["wanted"] = WANTED
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--items", type=int, default=240, help="items that we answer")
-    parser.add_argument("--theirs", type=int, default=24, help="those of them on which lm-eval is timed")
-    parser.add_argument("--grid", type=int, default=8, help="those of them on which its settings are tried")
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
-    parser.add_argument("--only", choices=("answers", "speed"), help="one half: the comparison in fp32, or the timing")
+    parser = options(__doc__, works=WORKS, items=240, results=RESULTS)
     parser.add_argument("--tiny", action="store_true", help="two layers, for a rehearsal")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="what it holds of other works and halves is kept")
-    parser.add_argument("--child", choices=("build", "dtype", "theirs", "ours"), help=argparse.SUPPRESS)
-    parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
-    if run.child:
-        own = {"attention": "sdpa", "batch": 8, **run.settings}
-        if "folder" in own:
-            own["folder"] = Path(own["folder"])
-        print(json.dumps(answer_child(run.child, argparse.Namespace(**own))))
+    if as_child(run, CHILDREN):
         return
     if min(run.items, run.theirs, run.grid) <= WARM_UP:
         parser.error(f"--items, --theirs and --grid are more than the {WARM_UP} that are not timed")
-    found: dict[str, Any] = json.loads(run.out.read_text("utf-8")) if run.out.exists() else {}
-
-    def keep(section: str, **entries: Any) -> None:
-        found.setdefault(section, {}).update(entries)
-        write(run.out, found)
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         contestant(HERE, "build", folder=folder, tiny=run.tiny)
         dtype = contestant(HERE, "dtype")["dtype"]
-        keep("machine", **machine("torch", "transformers", "lm_eval"), dtype=dtype, tiny=run.tiny)
-        for work in run.works:
-            if run.only != "speed":
-                keep("answers", **{work: compare(work, folder, run)})
-            if run.only != "answers":
-                own = race(work, folder, dtype, run)
-                keep("summary", **{work: own.pop("summary")})
-                keep("speed", **{work: own})
-    print(json.dumps({name: found.get(name) for name in ("summary", "answers")}, indent=1))
+        halves(
+            run,
+            lambda: {**machine("torch", "transformers", "lm_eval"), "dtype": dtype, "tiny": run.tiny},
+            lambda work: compare(work, folder, run),
+            lambda work: race_of(work, folder, dtype, run),
+        )
 
 
-def answer_child(what: str, run: argparse.Namespace) -> Figures:
-    """What a child process does."""
-    if what == "build":
-        build(run)
-        return {}
-    if what == "dtype":
-        from tuneladder.model.hardware import has_bf16
+def chosen(run: argparse.Namespace) -> Figures:
+    """The dtype that we choose here."""
+    from tuneladder.model.hardware import has_bf16
 
-        return {"dtype": "bfloat16" if has_bf16("cpu") else "float32"}
-    return {"theirs": theirs, "ours": ours}[what](run)
+    return {"dtype": "bfloat16" if has_bf16("cpu") else "float32"}
+
+
+CHILDREN: dict[str, Callable[[argparse.Namespace], Figures]] = {"build": build, "dtype": chosen, "theirs": theirs, "ours": ours}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import doubts
 import labelers
 import sharing
 import train_step
-from pairs import alternating, interval, ratio
+from pairs import alternating, as_child, halves, interval, options, ratio, same_scores
 from works import Work, seconds_of, useful_flops
 
 import ladder
@@ -35,6 +35,41 @@ def test_pairs_alternate_and_their_ratio_has_an_interval():
     assert found["value"] == pytest.approx((4 * 3 * 4) ** (1 / 3))
     assert found["low"] < found["value"] < found["high"]
     assert interval([2.0]) == {"value": pytest.approx(2.0), "low": None, "high": None}
+
+
+def test_answers_may_differ_only_where_their_margin_is_nothing():
+    theirs = [[-1.0, -2.0], [-1.0, -1.00005], [-3.0, -1.0]]
+    ours = [[-1.0, -2.25], [-1.0, -0.9999], [-1.0, -3.0]]
+    found = same_scores(theirs, ours)
+    assert {name: found[name] for name in ("count", "alike", "differ_beyond_margin", "margins_below")} == {
+        "count": 3, "alike": 1, "differ_beyond_margin": 1, "margins_below": 1,
+    }  # fmt: skip
+    assert found["largest_difference"] == pytest.approx(2)
+
+
+def test_halves_are_written_as_they_are_measured(tmp_path, capsys):
+    out = tmp_path / "r.json"
+    parser = options("doc", works=("a", "b"), items=7, results=out)
+    calls = []
+
+    def timing(work):
+        calls.append(work)
+        return {"summary": {"speed": 2}, "runs": [1]}
+
+    halves(parser.parse_args(["--works", "a"]), lambda: {"cores": 2}, lambda work: {"alike": 3}, timing)
+    halves(parser.parse_args(["--works", "b", "--only", "answers"]), lambda: {"cores": 9}, lambda work: {"alike": 4}, timing)
+    assert calls == ["a"]
+    assert json.loads(out.read_text()) == {
+        "machine": {"cores": 2},
+        "answers": {"a": {"alike": 3}, "b": {"alike": 4}},
+        "summary": {"a": {"speed": 2}},
+        "speed": {"a": {"runs": [1]}},
+    }
+    run = parser.parse_args(["--child", "ours", "--settings", '{"folder": "here", "batch": 1}'])
+    capsys.readouterr()
+    assert as_child(run, {"ours": lambda own: {"batch": own.batch, "attention": own.attention, "folder": str(own.folder)}})
+    assert json.loads(capsys.readouterr().out) == {"batch": 1, "attention": "sdpa", "folder": "here"}
+    assert not as_child(parser.parse_args([]), {})
 
 
 def test_useful_operations_are_those_of_the_matrices_and_half_the_square():

@@ -263,6 +263,19 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
     assert "the limit is 0.001 GB" in tight["lora"]
 
 
+def test_plan_foretells_what_an_endpoint_is_paid(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    prices = {"input": 1.0, "output": 2.0}
+    path = recipe(
+        base={"url": "http://localhost:9/v1", "model": "m", "prices": prices}, rungs=["zero_shot", {"few_shot": {"shots": 4}}]
+    )
+    plain, shown = json.loads(door("plan", path, "--json").out)
+    assert 0 < plain["asking"]["money"] < shown["asking"]["money"]
+    said = door("plan", path)
+    assert "money" in said.out
+    assert "4 characters a token" in " ".join(said.err.split())
+
+
 def test_plan_of_a_base(door: Door, here: Path) -> None:
     found = json.loads(door("plan", "--base", "base", "--json").out)
     assert found["base"]["layers"] == 2
@@ -550,11 +563,24 @@ def test_disagreements(run: Path, door: Door) -> None:
     refused(door("disagreements", "nowhere"), "'nowhere' is no run")
 
 
+def test_disagreements_of_a_choice_among_labels(run: Path, door: Door) -> None:
+    shutil.copytree(run, "runs/choice", dirs_exist_ok=True)
+    for name in ("results.json", "recipe.yaml"):
+        path = Path("runs/choice") / name
+        text = re.sub(r"\n *multi_label: false[^\n]*", "", path.read_text("utf-8"))  # which is of classifications alone
+        path.write_text(re.sub(r'("?kind"?: "?)classify', r"\1choose", text))
+    found = json.loads(door("disagreements", "choice:zero_shot", "--json").out)
+    assert found["rows"]
+    assert {"TF-IDF", "encoder"} <= {own["name"] for own in found["rows"][0]["witnesses"]}
+
+
 def test_disagreements_of_what_is_no_longer_so(run: Path, door: Door) -> None:
     shutil.copytree(run, "runs/other", dirs_exist_ok=True)
     path = Path("runs/other/results.json")
     path.write_text(path.read_text("utf-8").replace('"kind": "classify"', '"kind": "generate"'))
     refused(door("disagreements", "other:zero_shot"), "a task of kind generate")
+    path.write_text(re.sub('"labels": \\[[^]]*\\]', '"labels": []', path.read_text("utf-8").replace('"generate"', '"choose"')))
+    refused(door("disagreements", "other:zero_shot"), "no row of other has another's options")
     shutil.copytree(run, "runs/changed", dirs_exist_ok=True)
     answers = Path("runs/changed/answers/zero_shot.jsonl")
     answers.write_text(re.sub('"reference": "[a-z ]+"', '"reference": "sport"', answers.read_text("utf-8")))

@@ -323,6 +323,7 @@ SETS: dict[str, Any] = {
     "template": "Note: {{ input }}",
     "templates": ["Note: {{ input }}", "{{ input }}?"],
     "where": "number == 1",
+    "schema": {"type": "object", "properties": {"other": {"type": "string"}, "label": {"type": "string"}}},
     "weight": 3.0,
     "rows": {"train": 9},
 }
@@ -339,8 +340,32 @@ def mixed(own: Given | None = None, **mixing: Any) -> Given:
 
 @pytest.mark.parametrize("key", [*(field.name for field in dataclasses.fields(Set)), *MIXING])
 def test_every_setting_of_a_mixture_changes_the_task(key: str, folder: Path) -> None:
-    changed = mixed({key: SETS[key]}) if key in SETS else mixed(**{key: MIXING[key]})
-    assert facts(read(mixed(), folder))["task"] != facts(read(changed, folder))["task"]
+    plain, changed = mixed(), mixed({key: SETS[key]}) if key in SETS else mixed(**{key: MIXING[key]})
+    if key == "schema":
+        plain, changed = of_objects(), of_objects({key: SETS[key]})
+    assert facts(read(plain, folder))["task"] != facts(read(changed, folder))["task"]
+
+
+def of_objects(own: Given | None = None) -> Given:
+    """A mixture of two sets that are extracted from, each with fields of its own."""
+    given = mixed({"target": ["other", "label"], **(own or {})})
+    given["task"]["kind"] = "extract"
+    given["task"]["data"]["mixture"][1]["target"] = ["text", "label"]
+    return given
+
+
+def test_a_mixture_of_objects_is_read_again_as_it_was(folder: Path) -> None:
+    (folder / "shape.json").write_text(json.dumps(SETS["schema"], sort_keys=True))  # as the recipe's YAML is written here
+    found = read(of_objects({"schema": "shape.json"}), folder)
+    assert facts(found)["task"] == facts(read(of_objects({"schema": SETS["schema"]}), folder))["task"]
+    again = load(yaml.safe_load(resolved_yaml(found)))
+    assert facts(again)["task"] == facts(found)["task"]
+    assert found.origins["task.data.mixture.0.schema.type"] == "recipe"
+    free, held = ({**of_objects(), "base": REMOTE} for _ in range(2))
+    free["task"]["constrain"] = False
+    assert not read(free, folder).task.prompt.decoding.schema
+    assert read(held, folder).task.prompt.decoding.schema
+    assert load(yaml.safe_load(resolved_yaml(read(free, folder)))).resolved["task"]["constrain"] is False
 
 
 def test_no_setting_of_a_mixture_is_forgotten_here() -> None:
@@ -901,6 +926,12 @@ def sub(key: str, value: Any) -> Given:
         (sub("task", "news.csv"), "'task' is 'news.csv', not a set of keys"),
         (recipe(task={"kind": "text", "data": "rows.jsonl", "system": "Hi"}), "'system' means nothing for plain text"),
         (recipe(task={"kind": "text", "data": "rows.jsonl", "metric": "accuracy"}), "plain text is not measured by accuracy"),
+        (recipe(task__metric="perplexity"), "perplexity is of plain text, and this task is of kind classify"),
+        (recipe(task__also=["bits_per_byte"]), "bits_per_byte is of plain text"),
+        (
+            recipe(task={"kind": "text", "data": "rows.jsonl"}, base=None, bases=["base", "twin"], bar={"perplexity": 20}),
+            "the bar is set on perplexity, which is per token",
+        ),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weigth": 2}]}), "did you mean 'weight'?"),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "weight": -2}]}), "weight -2"),
         (recipe(task={"kind": "text", "data": [{"data": "rows.jsonl", "episode": 0}]}), "episode"),
@@ -1044,6 +1075,11 @@ def test_metrics_may_have_settings(folder: Path) -> None:
     )
     assert [find_metric(name).name for name in found.task.also] == list(found.task.also)
     assert load(yaml.safe_load(resolved_yaml(found))).task.also == found.task.also
+    full = "bert_score {encoder: pocket-encoder, layer: 3}"  # one that is called by all of them
+    for named in ("bert_score", {"bert_score": {"layer": 3}}):
+        found = read(recipe(task__metric=named, bar={"bert_score": 0.9}), folder)
+        assert (found.task.metric, found.bar.metric) == (full, full)
+        assert load(yaml.safe_load(resolved_yaml(found))).bar == found.bar
     for wrong, said in (
         ({"length": {"at_mots": 3}}, "no setting of length 'at_mots': did you mean 'at_most'?"),
         ({"length": 3}, "is no metric"),

@@ -282,12 +282,19 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
     """Where a rung's kept answers and the references of its labels differ, and which of the two to doubt; `adjudicated` is the CSV
     of an earlier call, ruled on. A page and a CSV are written into the run's folder `disagreements`, unless `out` says otherwise.
 
-    Raises BadInput for a task of another kind, rows that are no longer those that were answered, and rulings that cannot be.
+    Raises BadInput for a task of another kind, or whose rows bring options of their own, rows that are no longer those that were
+    answered, and rulings that cannot be.
     """
     run, rung = split_variant(variant)
     answers = answers_of(variant)
-    kind = _results(run)["task"]["kind"]
-    if kind != "classify":
+    kind, common = (_results(run)["task"][key] for key in ("kind", "labels"))
+    if kind == "choose" and not common:
+        # of a row's own options other rows say nothing, and rungs that share a base share its errors
+        said = (
+            f"no row of {run.name} has another's options: neither a classifier nor its neighbours can say which of its own is right"
+        )
+        raise BadInput(said, "`tuneladder compare` pairs its rungs; a choice among `labels` that all rows share has its witnesses")
+    if kind not in ("classify", "choose"):
         raise BadInput(f"disagreements are of labels, and {run.name} is a task of kind {kind}", "`tuneladder compare` knows it")
     read = recipes.load(run / "recipe.yaml")
     if read.task.multi_label:
@@ -300,7 +307,7 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
     others = _other_rungs(run, rung, answers)
     seen = _witnessed(read, answers, run)
     anew = corrected(answers, ruled)
-    names = dict.fromkeys([read.task.metric, *read.task.also, *(metric.name for metric in metrics_of("classify"))])
+    names = dict.fromkeys([read.task.metric, *read.task.also, *(metric.name for metric in metrics_of(kind))])
     metrics = rulings(answers, anew, [*names], labels, seed=read.seed) if ruled else ()
     rungs = {rung: metrics[0]} if ruled else {}
     if ruled:

@@ -226,22 +226,41 @@ def plan(
     if as_json:
         print(
             json.dumps(
-                [{"rung": each.rung.name, "predicted": freeze(each.cost), "refused": each.refused} for each in foretold], indent=2
+                [
+                    {
+                        "rung": each.rung.name,
+                        "predicted": freeze(each.cost),
+                        "asking": freeze(each.asking),
+                        "refused": each.refused,
+                    }
+                    for each in foretold
+                ],
+                indent=2,
             )
         )
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
-    for name in ("to climb", "memory", "disk", "labelled rows"):
+    billed = any(each.asking.tokens for each in foretold)
+    for name in ("to climb", "memory", "disk", "labelled rows", *(("tokens", "money") if billed else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:
         cost = each.cost
-        cells = (say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}")
+        cells = [say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}"]
+        if billed:
+            paid, asked = cost.money + each.asking.money, cost.tokens + each.asking.tokens
+            cells += [say.amount(asked) if asked else say.NONE, say.money(paid) if paid else say.NONE]
         if each.refused:
             shown.add_row(Text(f"{each.rung.name}\nrefused: {each.refused}", style="yellow"), *[say.NONE] * len(cells))
         else:
             shown.add_row(each.rung.name, *cells)
     Console(highlight=False).print(shown)
+    if billed:
+        talk.print(
+            "tokens and money of an endpoint are about, to climb and to answer dev and test once: 4 characters a token, an answer "
+            "as long as its reference, reasoning as long as it may be, labels written and not ranked",
+            style="dim",
+        )
 
 
 @app.command("eval")

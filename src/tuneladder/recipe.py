@@ -34,6 +34,7 @@ from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
+from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
@@ -79,12 +80,12 @@ HINTS = {  # what people call the steps elsewhere
     "icl": "few_shot shows examples in the prompt",
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
-MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding")  # and one of several data sets
+MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
 REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "references", "separator", "normalise", "tests", "metric", "instruction", "system", "template"),
+        ("input", "references", "separator", "normalise", "tests", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
@@ -97,6 +98,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "options": ((str, list), "the column that lists a row's options, or a list of columns with one each"),
     "schema": ((str, dict), "a JSON schema of an object, or the path of one"),
     "constrain": (bool, "true holds what is written to the schema, false parses it, and repairs it once"),
+    "metric": ((str, dict), "a metric's name, or name: {setting: value}"),
     "also": (list, "a list of metrics, for example [bleu, length: {at_most: 40}]"),
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
     "class_weights": ((str, dict), "balanced, or label: weight"),
@@ -150,7 +152,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     also = keys["task"]["also"]
     for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
         if metric is not None:
-            find_metric(metric_named(metric))
+            _suits(find_metric(metric_named(metric)), keys["task"]["kind"])
     bar = _bar(keys["bar"])
     task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
     bar = _bar_of(bar, task)
@@ -158,6 +160,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
     task = _constrained(task, keys["task"]["constrain"], bases)
+    if bar.metric == "perplexity" and len(bases) > 1:
+        said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
+        raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
     if limit.money and (free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None)):
         hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
         raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
@@ -181,7 +186,11 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         as_given["task"] = {**given["task"], "data": _sources(given["task"]["data"])}
     elif isinstance(data, dict) and "mixture" in data:
         own = given["task"]["data"]
-        as_given["task"] = {**given["task"], "data": {**own, "mixture": _sources(own["mixture"])}}
+        sets = [
+            {**each, "schema": read["schema"]} if isinstance(each.get("schema"), str) else each
+            for each, read in zip(_sources(own["mixture"]), data["mixture"], strict=True)
+        ]
+        as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
     origins = _origins(resolved, as_given, set(overridden))
     return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins)
 
@@ -423,8 +432,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         normalise=keys["normalise"],
         schema=_place(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
         tests=keys["tests"],
-        metric=keys["metric"],
-        also=[metric_named(metric) for metric in keys["also"] or ()],
+        metric=keys["metric"] and _metric(keys["metric"]),
+        also=[_metric(each) for each in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         template=keys["template"],
@@ -436,11 +445,27 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
     )
     for name in filter(None, (task.metric, *task.also)):
         _check_tried(find_metric(name), task, keys["tests"])
-    if (task.multi_label or task.prompt.schema) and "max_new_tokens" not in (keys["decoding"] or {"max_new_tokens": None}):
-        # the default of one label is too short for several, and for an object
-        decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
-        task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
-    return task, findings, where
+    return _roomy(task, keys["decoding"]), findings, where
+
+
+def _roomy(task: Task, given: Mapping[str, Any] | None) -> Task:
+    """The task with room for an answer of several labels, or for an object, where the `decoding` that is given does not say how
+    much: the default of one label is too short."""
+    if not (task.multi_label or task.prompt.schema) or "max_new_tokens" in (given or {"max_new_tokens": None}):
+        return task
+    decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
+    return dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
+
+
+def _metric(given: Any) -> str:
+    """What a metric is called in full."""
+    return find_metric(metric_named(given)).name
+
+
+def _suits(metric: Metric, kind: Any) -> None:
+    """Raises BadInput for a metric of plain text where answers are marked."""
+    if kind != "text" and metric.kinds == ("text",):
+        raise BadInput(f"{metric.name} is of plain text, and this task is of kind {kind}", "kind: text, or another metric")
 
 
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
@@ -472,6 +497,8 @@ def _mixed_task(
         raise BadInput(f"mixture is {keys['data']['mixture']!r}", "a list of sets, each with its `data`")
     sets = []
     for each in _sources(keys["data"]["mixture"]):
+        if isinstance(each, dict) and isinstance(each.get("schema"), str):
+            each = {**each, "schema": read_schema(_place(each["schema"], folder))}
         own: Set = _settings(Set, each, "a set of the mixture")
         sets.append(dataclasses.replace(own, data=_placed_data(own.data, folder)))
     task, findings = mix(
@@ -479,14 +506,14 @@ def _mixed_task(
         mixing,
         name=name,
         kind=keys["kind"],
-        metric=keys["metric"],
-        also=[metric_named(metric) for metric in keys["also"] or ()],
+        metric=keys["metric"] and _metric(keys["metric"]),
+        also=[_metric(each) for each in keys["also"] or ()],
         instruction=keys["instruction"],
         system=keys["system"],
         decoding=decoding,
         seed=seed,
     )
-    return task, findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
+    return _roomy(task, keys["decoding"]), findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
 
 
 def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
@@ -543,7 +570,7 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         "also": list(task.also),
         "instruction": prompt.instruction,
         "template": None if mixed or keys["templates"] is not None else prompt.template,
-        "schema": json.loads(prompt.schema) if prompt.schema else None,
+        "schema": json.loads(prompt.schema) if prompt.schema and not mixed else None,
         "constrain": bool(prompt.decoding.schema) if prompt.schema else None,
         "decoding": {key: value for key, value in _plain(prompt.decoding).items() if key != "schema"},
     }
@@ -753,15 +780,14 @@ def _bar(wanted: Any) -> Bar:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
     metric = metrics[0] if metrics else ""
-    if metric:
-        found = find_metric(metric)
-        if (wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best):
-            never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
-            raise BadInput(never, "a share is written 0.85, not 85")
+    found = find_metric(metric) if metric else None
+    if found and ((wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best)):
+        never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
+        raise BadInput(never, "a share is written 0.85, not 85")
     volume = wanted.get("volume", Bar().volume)
     if volume < 0 or volume != int(volume):
         raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
-    return Bar(metric, wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
+    return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
 
 
 def _bar_of(bar: Bar, task: Task) -> Bar:

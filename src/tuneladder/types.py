@@ -38,7 +38,8 @@ Turns = tuple[Turn, ...]
 class Example:
     """One row. `turns` is what is read, `references[0]` what is learned, `source` the row it came from: no split cuts a source.
 
-    `options` are the possible answers of this row where they differ by row (kind `choose`); `meta` keeps other columns. `template`
+    `options` are the possible answers of this row where they differ by row (kind `choose`); `meta` keeps what few rows have: the
+    `tests` that try an answer, the `schema` of its own data set. `template`
     makes its user turns where the prompt's does not; `set` names the data set that it is of, where a task mixes several.
     """
 

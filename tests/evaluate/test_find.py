@@ -27,6 +27,16 @@ def test_unknown_name_is_guessed() -> None:
         find_metric("macrof1")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("token_f1", "squad_f1"), ("f1", "macro_f1"), ("em", "exact_match"), ("ppl", "perplexity")]
+)
+def test_names_of_others_lead_to_ours(name: str, meant: str) -> None:
+    with pytest.raises(BadInput, match=f"no metric '{name}'") as error:
+        find_metric(name)
+    assert error.value.hint.startswith(meant)
+    assert find_metric(meant).name == meant
+
+
 def test_users_metric_is_the_mean_of_the_best_reference(here: Path) -> None:
     write(here, "def near(answer, reference):\n    return 1.0 if answer == reference else 0.25\n")
     metric = find_metric("my_marks:near")

@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score, hamming_loss, matthews_cor
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import find_metric, metrics_of, names
 from tuneladder.evaluate.measure import rate
+from tuneladder.evaluate.rouge import longest_common
 from tuneladder.evaluate.suite import f1_of
 from tuneladder.task.multi_label import joined
 
@@ -119,6 +120,37 @@ def test_rouge_is_rouge_scores(name: str, kind: str) -> None:
     assert find_metric(name).score(answers, references) == pytest.approx(want)
 
 
+def f_measure(recall: float, precision: float) -> float:
+    return 2 * recall * precision / (recall + precision)
+
+
+def test_the_lectures_rouge() -> None:
+    said, true = ["It is very cold outside."], [["It is cold outside."]]
+    assert find_metric("rouge_1").score(said, true) == pytest.approx(f_measure(4 / 4, 4 / 5)) == pytest.approx(0.89, abs=5e-3)
+    assert find_metric("rouge_2").score(said, true) == pytest.approx(f_measure(2 / 3, 2 / 4)) == pytest.approx(0.57, abs=5e-3)
+    # the lecture counts words in a row, `cold outside`, and has a recall of 2/4; a subsequence may have gaps, and is all four
+    assert longest_common(["it", "is", "very", "cold", "outside"], ["it", "is", "cold", "outside"]) == 4
+    assert find_metric("rouge_l").score(said, true) == pytest.approx(f_measure(4 / 4, 4 / 5))
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("I am very happy that I am drinking a cup of tea", 0.495),
+        ("I am very happy that I am drinking a warm cup of tea", 0.730),
+        ("I am very happy to say that I am drinking a warm tea", 0.798),
+        ("I am very happy to say that I am drinking a warm cup of tea", 1.000),
+    ],
+)
+def test_the_lectures_bleu(answer: str, value: float) -> None:
+    # words between blanks, the geometric mean of four orders, no smoothing: what ours is where the full stop, which it would part,
+    # is left out, and every order has a match
+    true = "I am very happy to say that I am drinking a warm cup of tea"
+    assert find_metric("bleu").score([answer], [[true]]) / 100 == pytest.approx(value, abs=5e-4)
+    plain = BLEU(tokenize="none", smooth_method="none")
+    assert plain.corpus_score([f"{answer}."], [[f"{true}."]]).score / 100 == pytest.approx(value, abs=5e-4)
+
+
 @pytest.mark.parametrize(("seed", "longest"), [(0, 14), (1, 14), (2, 3), (3, 5)])
 def test_bleu_and_chrf_are_sacrebleus(seed: int, longest: int) -> None:
     answers, references = sentences(seed, longest=longest)
@@ -187,6 +219,7 @@ def test_bits_per_byte_counts_utf8() -> None:
 
 
 SETTINGS = {
+    "bert_score": "bert_score {encoder: pocket-encoder, layer: 3}",
     "length": "length {at_most: 40}",
     "format": "format {of: json}",
     "forbidden_words": "forbidden_words {words: [never]}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,11 +77,40 @@ def test_answers_are_parsed_repaired_or_counted_as_failures() -> None:
         "entity_f1": pytest.approx(2 * 2 / (4 + 2)),
         "exact_match": 0.5,
         "parse_rate": 0.5,
+        "cut_rate": 0.0,
     }
     assert [row.answer.text for row in found.answers] == ['{"name": "Cy", "age": 3}', ""]
     assert found.answers[1].answer.raw == "Di, who is five."  # the failure stands there
     assert [row.correct for row in found.answers] == [True, False]
-    assert {metric.name for metric in metrics_of("record")} == {"entity_f1", "exact_match", "parse_rate"}
+    assert {metric.name for metric in metrics_of("record")} == {"entity_f1", "exact_match", "parse_rate", "cut_rate"}
+
+
+def test_what_was_cut_off_is_counted_under_its_own_name() -> None:
+    strict = SCHEMA[:-1] + ',"required":["name","age"]}'
+    prompt = replace(TASK.prompt, schema=strict)
+    said = {"Cy is 3.": '{"name": "Cy", "ag', "Di is 5.": '{"name": "Di", "age": 5'}
+    found = measure(FakeEngine(said), prompt, replace(TASK, prompt=prompt), TASK.examples.test, seed=0)
+    assert [row.answer.text for row in found.answers] == ["", '{"name": "Di", "age": 5}']  # the end of the second is known
+    assert found.quality["parse_rate"].value == 0.5
+    assert (found.quality["cut_rate"].value, found.quality["cut_rate"].interval) == (1.0, "wilson")
+    assert found.quality["entity_f1"].value == pytest.approx(2 * 2 / (4 + 2))
+    loose = measure(FakeEngine(said), TASK.prompt, TASK, TASK.examples.test, seed=0)  # nothing is required
+    assert (loose.quality["parse_rate"].value, loose.quality["cut_rate"].value) == (1.0, 1.0)
+    whole = {"Cy is 3.": 'So: {"name": "Cy"}', "Di is 5.": "five, {no"}
+    free = measure(FakeEngine(whole), prompt, replace(TASK, prompt=prompt), TASK.examples.test, seed=0)
+    assert free.quality["cut_rate"].value == 0.5  # one was ended, and lacks its age; the other began and did not end
+
+
+def test_rows_of_two_schemas_have_baselines_of_their_own() -> None:
+    def of(name: str, field: str, value: int) -> Example:
+        schema = f'{{"type":"object","properties":{{"{field}":{{"type":"integer"}}}}}}'
+        return Example(name, (Turn("user", name),), (f'{{"{field}": {value}}}',), source=name, meta={"schema": schema}, set=field)
+
+    train = (of("1", "age", 3), of("2", "age", 3), of("3", "sum", 8))
+    task = replace(TASK, examples=Split(train, (), (of("4", "sum", 8), of("5", "age", 4))))
+    found = baselines(task, "test", seed=0)["frequent_values"]
+    assert [row.answer.text for row in found.answers] == ['{"sum": 8}', '{"age": 3}']
+    assert set(found.quality) >= {"entity_f1[age]", "entity_f1[sum]"}
 
 
 def test_the_prompt_shows_the_schema_whatever_the_instruction() -> None:
@@ -88,7 +118,7 @@ def test_the_prompt_shows_the_schema_whatever_the_instruction() -> None:
 
 
 def test_gold_and_baseline() -> None:
-    for metric in ("entity_f1", "parse_rate", "exact_match"):
+    for metric in ("entity_f1", "parse_rate", "exact_match", "cut_rate"):
         check_gold(metric, TASK)
     found = baselines(TASK, "test", seed=0)["frequent_values"]
     assert {row.answer.text for row in found.answers} <= {'{"name": "Ann", "age": 3}', '{"name": "Bo", "age": 3}'}

@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tuneladder.errors import BadInput
+from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import forgetting, probe
 from tuneladder.evaluate.ngram import ByteModel
 from tuneladder.evaluate.text import measure_text, text_baselines
@@ -101,6 +102,31 @@ def test_text_is_measured_by_source_beside_xz_and_ngram() -> None:
     assert others["ngram"].quality["bits_per_byte[tales]"].value < others["xz"].quality["bits_per_byte[tales]"].value
     with pytest.raises(BadInput, match="no held-out text"):
         measure_text(Reading(TALE), [Document("")], seed=0)
+
+
+class Words(Reading):
+    """One that takes words for its tokens."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+
+def test_perplexity_is_per_token_of_whoever_reads() -> None:
+    held = [Document(text, "tales") for text in TALE[::3]] + [Document("", "codes"), Document("zyxw 0123 vuts", "codes")]
+    plain, measured = measure_text(Reading(TALE), held, seed=0), measure_text(Words(TALE), held, seed=0)
+    assert {name: score for name, score in measured.quality.items() if "perplexity" not in name} == plain.quality
+    assert [name for name in measured.quality if "perplexity" in name] == ["perplexity", "perplexity[codes]", "perplexity[tales]"]
+    logs = [float(marked.answer.text) for marked in measured.answers]
+    words = sum(len(document.text.split()) for document in held)
+    assert measured.quality["perplexity"].value == pytest.approx(math.exp(-sum(logs) / words))
+    assert measured.quality["perplexity[codes]"].value == pytest.approx(math.exp(-logs[-1] / 3))
+    tales = measured.quality["perplexity[tales]"]
+    assert tales.low < tales.value < tales.high < measured.quality["perplexity"].value
+    assert find_metric("perplexity").score(["0.0 0"], [[" "]]) == 1  # a text that the tokenizer drops
+    # by hand: four tokens of a quarter each, and two of a half
+    perplexity = find_metric("perplexity")
+    assert perplexity.score([f"{-4 * math.log(4)} 4"], [["any"]]) == pytest.approx(4)
+    assert perplexity.score([f"{-4 * math.log(4)} 4", f"{-2 * math.log(2)} 2"], [["a"], ["b"]]) == pytest.approx(2 ** (10 / 6))
 
 
 def test_probe_reads_the_shipped_texts_and_forgetting_is_the_relative_rise() -> None:

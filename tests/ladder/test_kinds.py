@@ -40,12 +40,15 @@ def test_a_choice_is_climbed(tiny_base: Base, tiny_task: Task, tmp_path: Path) -
     assert "the longest option" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
-def test_objects_are_climbed(tiny_base: Base, tiny_task: Task, tmp_path: Path) -> None:
+def test_objects_are_climbed(tiny_base: Base, tiny_task: Task, tiny_encoder: Base, tmp_path: Path) -> None:
     rows = [{"text": row.turns[0].text, "what": {"desk": row.references[0]}} for row in tiny_task.examples.train]
-    ladder = climbed({"kind": "extract", "target": "what", "constrain": False}, rows, tiny_base, tmp_path)
+    also: list[Any] = [{"length": {"at_most": 40}}, {"bert_score": {"encoder": tiny_encoder.location}}]
+    ladder = climbed({"kind": "extract", "target": "what", "constrain": False, "also": also}, rows, tiny_base, tmp_path)
     assert [result.failure for result in ladder.results] == ["", "", ""]
     for result in ladder.results:
         assert result.test
-        assert set(result.test.quality) == {"entity_f1", "exact_match", "parse_rate"}
+        assert set(result.test.quality) == {"entity_f1", "exact_match", "parse_rate", "cut_rate", *ladder.task.also}
         assert all(row.answer.raw and row.answer.text == "" for row in result.test.answers if not row.answer.text.startswith("{"))
-    assert "parse rate" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "parse rate" in page
+    assert f"BERTScore (encoder: {Path(tiny_encoder.location).resolve()}, layer: 2)" in page

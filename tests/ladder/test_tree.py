@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
+from tuneladder.prompt.search import Search
 from tuneladder.prompt.zero_shot import ZeroShot
+from tuneladder.recipe import remote
 from tuneladder.tune.full import Full
 from tuneladder.tune.lora import Lora
 from tuneladder.types import Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
@@ -31,6 +34,27 @@ TASK = Task(
 
 
 LORA = Lora()
+
+
+def test_a_remote_rung_is_foretold_in_money():
+    prices = {"input": 1, "output": 2}
+    there = remote({"url": "http://localhost/v1", "model": "m", "prices": prices})
+    limit, splits = Cost(), splits_digest(TASK)
+
+    def foretold(*steps, base=there):
+        return foretell(Rung("r", base.name, steps), base, TASK, PACE, limit, splits, 0)
+
+    plain, shown = foretold(ZeroShot()), foretold(FewShot(shots=4))
+    # 12 rows: `row 20` and what stands around it, and a label with its end
+    assert plain.asking.tokens == pytest.approx(12 * (6 / 4 + 4 + 1.25))
+    assert plain.asking.money == pytest.approx(12 * ((6 / 4 + 4) * 1 + 1.25 * 2) / 1e6)
+    assert shown.asking.money > 3 * plain.asking.money
+    assert (plain.cost.money, shown.cost.money) == (0, 0)
+    thought, searched = foretold(ChainOfThought(shots=1)), foretold(Search(candidates=2, shown=2, rows=3))
+    assert thought.cost.money > 0  # rows that the model reasons about to show them
+    assert searched.cost.money > 0
+    assert searched.asking.money == plain.asking.money
+    assert foretold(ZeroShot(), base=BASE).asking == Cost()
 
 
 def key(step=LORA, *, task=TASK, base=BASE, seed=0):

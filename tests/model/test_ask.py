@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,24 @@ LABELS = ("sports", "politics")
 
 def example(text: str, reference: str = "sports", options: tuple[str, ...] = ()) -> Example:
     return Example(text, (Turn("user", text),), (reference,), options)
+
+
+class Held(FakeEngine):
+    """Says of each ask what schema it is held to."""
+
+    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+        field = next(iter(json.loads(decoding.schema)["properties"])) if decoding.schema else "free"
+        return [[f'{{"{field}": "{turns[-1].text}"}}'] for turns in asks]
+
+
+def test_each_row_is_held_to_its_own_schema() -> None:
+    schemas = [json.dumps({"type": "object", "properties": {name: {"type": "string"}}}) for name in ("a", "b")]
+    rows = [replace(example(f"row {n}"), meta={"schema": schemas[n % 2]}) for n in range(5)] + [example("row 5")]
+    prompt = Prompt(parse="json", schema=json.dumps({"properties": {"any": {}}}))
+    free = [answer.text for answer in ask(Held({}), prompt, rows)]
+    assert free == [f'{{"free": "row {n}"}}' for n in range(6)]
+    held = ask(Held({}), replace(prompt, decoding=Decoding(schema=prompt.schema)), rows)
+    assert [answer.text for answer in held] == [f'{{"{"ab"[n % 2] if n < 5 else "any"}": "row {n}"}}' for n in range(6)]
 
 
 class Biased(FakeEngine):

@@ -115,6 +115,7 @@ def test_a_short_text_is_read_with_each_token_hidden_once(shelf, root):
             total += float(torch.log_softmax(model(hidden).logits[0, place], -1)[ids[place]])
     with shelf.engine(root) as engine:
         assert engine.read(["Hi", ""]) == pytest.approx([total, 0.0], rel=1e-4)
+        assert engine.lengths(["Hi", ""]) == [len(ids) - 2, 0]
 
 
 def test_a_long_text_counts_as_all_of_its_tokens(shelf, root, monkeypatch):

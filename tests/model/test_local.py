@@ -243,9 +243,10 @@ def test_writing_never_leaves_the_context(tiny_folder: Path) -> None:
 def test_read_is_the_log_probability_of_the_whole_text(engine: LocalEngine) -> None:
     texts = ["The river runs past the mill.", "", "x", "漢字 and é", "<|end|> is only text here"]
     found = engine.read(texts)
-    for text, score in zip(texts, found, strict=True):
+    for text, score, length in zip(texts, found, engine.lengths(texts), strict=True):
         ids = [engine.coder.tokenizer.eos_token_id, *engine.coder.encode((), text, close=False).ids]
         assert score == pytest.approx(naive(engine._model, ids, [True] * len(ids)), abs=1e-4)
+        assert length == len(ids) - 1
 
 
 def test_long_texts_are_read_in_windows_each_token_once(tiny_folder: Path) -> None:

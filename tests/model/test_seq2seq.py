@@ -156,6 +156,7 @@ def test_reading_takes_each_token_out_once(shelf, root, plain, monkeypatch):
             taken += [target[place] for place in places]
         assert sorted(taken) == sorted(ids)
         assert engine.read([text, ""]) == pytest.approx([total, 0.0], rel=1e-4)
+        assert engine.lengths([text, ""]) == [len(ids), 0]
         long = " ".join(TEXTS) * 6
         (sampled,) = engine.read([long])
         monkeypatch.setattr(seq2seq, "SHORT", 10**6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,38 @@ def test_each_set_is_split_and_asked_for_itself(sets: list[Set]) -> None:
     assert {row.template for row in task.examples.train} == {"A {{ input }}", "B {{ input }}", "L {{ input }}"}
     assert {row.template for row in task.examples.test} == {"A {{ input }}", "L {{ input }}"}
     assert turns_of(task.prompt, task.examples.test[0])[-1].text == f"A {task.examples.test[0].turns[0].text}"
+
+
+def test_each_set_may_have_a_schema(sets: list[Set]) -> None:
+    own = {"type": "object", "properties": {"short": {"type": "string"}}, "required": ["short"]}
+    two = [replace(sets[0], target=("short", "even")), replace(sets[1], target=("short",), schema=own)]
+    task, _ = made(two, kind="extract")
+    assert (task.metric, task.prompt.parse) == ("entity_f1", "json")
+    assert "JSON object" in task.prompt.instruction
+    assert task.prompt.decoding.max_new_tokens > 20
+    by_set = {row.set: row for row in task.examples.test}
+    assert json.loads(by_set["large"].meta["schema"]) == own
+    assert list(json.loads(by_set["small"].meta["schema"])["properties"]) == ["short", "even"]  # made from the rows
+    assert set(json.loads(by_set["small"].references[0])) == {"short", "even"}
+    shown = {name: turns_of(task.prompt, row)[0].text for name, row in by_set.items()}
+    assert all(shown[name].endswith(f"JSON schema: {by_set[name].meta['schema']}") for name in shown)
+    assert [json.loads(by_set[name].meta["schema"]) for name in ("small", "large")] == json.loads(task.prompt.schema)["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "said"),
+    [
+        ("extract", {"target": ("short",)}, "set 'small' extracts objects, and set 'large' texts"),
+        ("extract", {"target": ("short",), "schema": {"type": "array"}}, "set 'small': the schema is of 'array'"),
+        ("generate", {"target": ("short",)}, "target of set 'small' is of objects that are extracted"),
+        ("generate", {"schema": {"type": "object"}}, "schema of set 'small' is of objects that are extracted"),
+    ],
+)
+def test_schemas_that_cannot_be(sets: list[Set], kind: str, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        made([replace(sets[0], **changed), sets[1]], kind=kind)
+    assert said in refused.value.message
+    assert refused.value.hint
 
 
 def test_what_is_drawn(sets: list[Set]) -> None:

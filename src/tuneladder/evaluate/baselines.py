@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tuneladder.evaluate.measure import mark
+from tuneladder.model.ask import schema_of
 from tuneladder.task.multi_label import joined, labels_of
 from tuneladder.task.record import written
 from tuneladder.task.tagging import words_of
@@ -59,12 +60,16 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
 
 def _valued(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement:
     start = time.perf_counter()
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, dict[str, Counter[str]]] = {}  # of each schema
     for example in train:
+        own = counts.setdefault(schema_of(task.prompt, example), {})
         for field, value in json.loads(example.references[0]).items():
-            counts.setdefault(field, Counter())[json.dumps(value, ensure_ascii=False)] += 1
-    said = {field: json.loads(_commonest(own)) for field, own in counts.items()}
-    answers = [Answer(written(said, json.loads(task.prompt.schema)))] * len(examples)
+            own.setdefault(field, Counter())[json.dumps(value, ensure_ascii=False)] += 1
+    said = {
+        schema: written({field: json.loads(_commonest(values)) for field, values in own.items()}, json.loads(schema))
+        for schema, own in counts.items()
+    }
+    answers = [Answer(said.get(schema_of(task.prompt, example), "")) for example in examples]
     return mark(task, examples, answers, seconds=time.perf_counter() - start, engine="most frequent values", seed=seed)
 
 

@@ -18,6 +18,13 @@ from tuneladder.evaluate.intervals import Array
 from tuneladder.own import own_code
 from tuneladder.types import Answer, Example
 
+HINTS = {  # what people call the metrics elsewhere
+    "token_f1": "squad_f1 is the F1 of the tokens of an answer",
+    "f1": "macro_f1 and micro_f1 of labels, squad_f1 of the tokens of an answer",
+    "em": "exact_match, or squad_exact without articles and punctuation",
+    "ppl": "perplexity of plain text",
+}
+
 References = Sequence[Sequence[str]]
 Outcomes = Callable[[Sequence[Example], Sequence[Answer]], Sequence[str]]
 Items = Callable[[Sequence[str], References, Sequence[str]], Sequence[float]]
@@ -30,7 +37,8 @@ class Metric:
     `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
     rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none. `worst` is the
     value that nothing passes, inf where there is none, of a metric that is better the lower. `outcomes` makes what such a metric
-    marks in place of the answers' texts, where these have to be tried; it takes `samples` of each.
+    marks in place of the answers' texts, where these have to be tried; it takes `samples` of each. `content` is the digest of what
+    it reads beside the texts, such as an encoder.
     """
 
     name: str
@@ -45,6 +53,7 @@ class Metric:
     worst: float = math.inf
     outcomes: Outcomes | None = None
     samples: int = 1
+    content: str = ""
 
     def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
         """The metric over all rows."""
@@ -57,7 +66,8 @@ def names() -> list[str]:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called `name`, with its settings where it takes some: `length {at_most: 40}`.
+    """The metric called `name`, with its settings where it takes some: `length {at_most: 40}`. One whose values mean nothing
+    without its settings is called by all of them, also by those that were not given.
 
     Raises BadInput for a name that is neither in the folder nor an importable `module:function`, and for settings that it does not
     take.
@@ -67,18 +77,22 @@ def find_metric(name: str) -> Metric:
         return _users(name)
     known = names()
     if bare not in known:
-        raise unknown("metric", bare, known, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+        raise unknown(
+            "metric", bare, known, HINTS.get(bare, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
+        )
     module = _module(bare)
-    more = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
+    more: dict[str, Any] = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
     if "Settings" in vars(module):
-        # a check of style asks nothing of the references: they may break it, and not all of them will
         checked = _set(module.Settings, given, bare)
-        made = mean_metric(name, module.better, module.best, module.kinds, module.interval, checked.items)
-        if "outcomes" in vars(module.Settings):
-            return replace(made, outcomes=checked.outcomes, samples=checked.k)
-        return replace(made, relative=True)
+        own = vars(module.Settings)
+        called = metric_named({bare: checked.full}) if "full" in own else name
+        made = mean_metric(called, module.better, module.best, module.kinds, module.interval, checked.items)
+        if "outcomes" in own:
+            more |= {"outcomes": checked.outcomes, "samples": checked.k}
+        return replace(made, **more, content=checked.content if "content" in own else "")
     if given:
         raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
+    more["outcomes"] = vars(module).get("outcomes")
     if "items" in vars(module):
         return replace(mean_metric(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)

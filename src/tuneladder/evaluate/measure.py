@@ -53,10 +53,11 @@ def mark(
     told = {name: metric.outcomes(examples, answers) if metric.outcomes else texts for name, metric in metrics.items()}
     quality = {name: rate(metric, told[name], references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
+        first = own[0]
         for name in sets:
             own_rows = [at for at, example in enumerate(examples) if example.set == name]
-            given, wanted = [told[task.metric][at] for at in own_rows], [references[at] for at in own_rows]
-            quality[f"{task.metric}[{name}]"] = rate(metrics[task.metric], given, wanted, task.labels, seed=seed)
+            given, wanted = [told[first.name][at] for at in own_rows], [references[at] for at in own_rows]
+            quality[f"{first.name}[{name}]"] = rate(first, given, wanted, task.labels, seed=seed)
     right = rights(task, texts, references)
     marked = tuple(
         Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:])

@@ -1,4 +1,5 @@
-"""How well a model knows plain text: bits per byte of held-out documents, by source, beside xz and an n-gram model."""
+"""How well a model knows plain text: bits per byte and perplexity of held-out documents, by source, beside xz and an
+n-gram model."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import lzma
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from tuneladder.errors import BadInput
@@ -16,6 +18,7 @@ from tuneladder.task.corpus import sampled
 from tuneladder.types import Answer, Cost, Document, Marked, Measurement, Score
 
 _METRIC = "bits_per_byte"
+_BY_TOKEN = "perplexity"
 
 
 @runtime_checkable
@@ -29,12 +32,28 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class Tokenized(Protocol):
+    """An engine that also says how many tokens what it reads has."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Of each text the tokens whose log-probabilities `read` adds up."""
+        ...
+
+
 def measure_text(reader: Reader, documents: Sequence[Document], *, seed: int) -> Measurement:
-    """Bits per byte of all documents as `bits_per_byte`, and of each source as `bits_per_byte[source]` where there are several.
+    """Bits per byte of all documents as `bits_per_byte`, and of each source as `bits_per_byte[source]` where there are several; and
+    `perplexity` likewise, of a reader that says what its tokens are.
 
     An answer kept is the document's natural log-probability; its `input` is the source, its `reference` how the document begins.
     """
-    return _read(reader.name, reader.read, documents, seed)
+    measured = _read(reader.name, reader.read, documents, seed)
+    if not isinstance(reader, Tokenized):
+        return measured
+    read = [document for document in documents if document.text]
+    sizes = reader.lengths([document.text for document in read])
+    answers = [f"{marked.answer.text} {size}" for marked, size in zip(measured.answers, sizes, strict=True)]
+    return replace(measured, quality={**measured.quality, **_rated(_BY_TOKEN, answers, read, seed)})
 
 
 def text_baselines(train: Sequence[Document], held_out: Sequence[Document], *, seed: int) -> dict[str, Measurement]:
@@ -56,10 +75,7 @@ def _read(
     start = time.perf_counter()
     answers = [f"{value:.6f}" for value in read([document.text for document in documents])]
     seconds = time.perf_counter() - start
-    quality = {}
-    for name_of, rows in _by_source(documents).items():
-        references = [(documents[row].text,) for row in rows]
-        quality[name_of] = rate(find_metric(_METRIC), [answers[row] for row in rows], references, seed=seed)
+    quality = _rated(_METRIC, answers, documents, seed)
     marked = tuple(
         Marked(str(row), document.source, document.text[:160], Answer(answer), None)
         for row, (document, answer) in enumerate(zip(documents, answers, strict=True))
@@ -67,12 +83,21 @@ def _read(
     return Measurement(quality, {}, None, Cost(seconds=before + seconds), Cost(seconds=seconds / len(documents)), name, marked)
 
 
-def _by_source(documents: Sequence[Document]) -> dict[str, list[int]]:
+def _rated(name: str, answers: Sequence[str], documents: Sequence[Document], seed: int) -> dict[str, Score]:
+    """The metric of all documents, and of each source."""
+    metric = find_metric(name)
+    return {
+        called: rate(metric, [answers[row] for row in rows], [(documents[row].text,) for row in rows], seed=seed)
+        for called, rows in _by_source(name, documents).items()
+    }
+
+
+def _by_source(name: str, documents: Sequence[Document]) -> dict[str, list[int]]:
     sources = sorted({document.source for document in documents})
-    rows = {_METRIC: list(range(len(documents)))}
+    rows = {name: list(range(len(documents)))}
     if len(sources) > 1:
         for source in sources:
-            rows[f"{_METRIC}[{source}]"] = [row for row, document in enumerate(documents) if document.source == source]
+            rows[f"{name}[{source}]"] = [row for row, document in enumerate(documents) if document.source == source]
     return rows
 
 
@@ -80,7 +105,7 @@ def _xz(documents: Sequence[Document]) -> Measurement:
     start = time.perf_counter()
     documents = [document for document in documents if document.text]
     quality = {}
-    for name, rows in _by_source(documents).items():
+    for name, rows in _by_source(_METRIC, documents).items():
         data = b"".join(documents[row].text.encode("utf-8", "surrogatepass") for row in rows)
         value = 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
         # The size of a compressed file is a fact of these bytes: documents share one dictionary and cannot be drawn again.

@@ -16,6 +16,7 @@ import torch
 
 from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
 from tuneladder.evaluate.baselines import baselines
+from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
@@ -47,7 +48,7 @@ from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
-EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 PLACES = ("weights", "adapter", "probe", "made")
 
 
@@ -93,7 +94,9 @@ class Climb:
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
         self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
         named = (task.metric, *task.also)
-        self._metric = (*named, *(source_of(name.partition(":")[0]) for name in named if ":" in name))
+        sources = [source_of(name.partition(":")[0]) for name in named if ":" in name and "{" not in name]
+        read = [found.content for name in named if name and (found := find_metric(name)).content]
+        self._metric = (*named, *sources, *read)
         self.now.at("preparing the base")
         self.bases = {base.name: root_base(base, task, self.store, seed=seed) for base in bases}
         self.notes: list[str] = []

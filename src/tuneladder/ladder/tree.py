@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tuneladder.errors import BadInput, Refused
+from tuneladder.model.fees import fee, tokens_of
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
@@ -32,12 +33,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Foretold:
-    """A rung with its nodes and its predicted cost; `refused` is the reason it cannot be climbed, or ""."""
+    """A rung with its nodes and its predicted cost; `refused` is the reason it cannot be climbed, or "". `asking` is what an
+    endpoint will be paid beside that, for its answers to dev and test."""
 
     rung: Rung
     nodes: tuple[Node, ...]
     cost: Cost
     refused: str = ""
+    asking: Cost = field(default_factory=Cost)
 
 
 def root_of(base: Base, task: Task) -> Variant:
@@ -83,7 +86,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     """The rung's nodes with their costs, or the reason why it is refused: before any work."""
     variant = root_of(base, task)
     nodes: list[Node] = []
-    seconds, memory, disk, annotations = 0.0, 0, 0, 0
+    seconds, memory, disk, annotations, money, tokens = 0.0, 0, 0, 0, 0.0, 0.0
     for step in rung.steps:
         try:
             _suits(step, variant)
@@ -105,12 +108,21 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         nodes.append(Node(step, step_name(step), key, variant, cost))
         seconds, memory = seconds + cost.seconds, max(memory, cost.memory)
         disk, annotations = disk + cost.disk, max(annotations, cost.annotations)
+        money, tokens = money + cost.money, tokens + cost.tokens
     memory = max(memory, answering(base))
-    total = Cost(seconds, memory, disk, annotations)
+    total = Cost(seconds, memory, disk, annotations, money, tokens)
     if limit.memory and memory > limit.memory:
         need = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB"
         return Foretold(rung, tuple(nodes), total, f"{need} (raise `limit: memory`)")
-    return Foretold(rung, tuple(nodes), total)
+    return Foretold(rung, tuple(nodes), total, asking=_asking(variant, task))
+
+
+def _asking(variant: Variant, task: Task) -> Cost:
+    """What an endpoint is paid to answer every row of dev and test once; nothing where the model is here."""
+    rows = (*task.examples.dev, *task.examples.test)
+    if variant.base.source != "url" or not rows:
+        return Cost()
+    return fee(variant.base, tokens_of(variant.prompt, rows), len(rows))
 
 
 def answering(base: Base) -> int:

@@ -21,7 +21,7 @@ from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
 from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
-from tuneladder.types import Answer, Engine, Example, Prompt, Sizer, Turn, Turns
+from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns
 
 
 def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | None = None, reason: str | None = None) -> Turns:
@@ -52,10 +52,16 @@ def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | Non
         turns += [*asked, Turn("assistant", said)]
     own_turns = _filled(prompt, template, example)
     turns += _thinking(prompt, own_turns, reason) if prompt.think else own_turns
-    shape = f"JSON schema: {prompt.schema}" if prompt.schema else ""
+    schema = schema_of(prompt, example)
+    shape = f"JSON schema: {schema}" if schema else ""
     said_first = [prompt.system, prompt.instruction, shape, *(turn.text for turn in example.turns if turn.role == "system")]
     system = "\n\n".join(text for text in said_first if text)
     return (*((Turn("system", system),) if system else ()), *turns)
+
+
+def schema_of(prompt: Prompt, example: Example) -> str:
+    """What an answer to the example is held to: of several data sets each has a schema of its own."""
+    return str(example.meta.get("schema", prompt.schema))
 
 
 def turns_of_all(prompt: Prompt, examples: Sequence[Example]) -> list[Turns]:
@@ -221,12 +227,24 @@ def _written(
     decoding = replace(prompt.decoding, samples=prompt.vote) if prompt.vote > 1 else prompt.decoding
     sizes = [len(words_of(example.turns[-1].text)) if prompt.parse == "tags" else 0 for example in examples]
     found = []
-    for texts, own, words in zip(engine.generate(asks, decoding), options, sizes, strict=True):
-        elected = _elected(
-            [Answer(parse(text, prompt.parse, own, words=words, schema=prompt.schema), None, text) for text in texts]
-        )
+    schemas = [schema_of(prompt, example) for example in examples]
+    said = _said(engine, decoding, asks, schemas)
+    for texts, own, words, schema in zip(said, options, sizes, schemas, strict=True):
+        elected = _elected([Answer(parse(text, prompt.parse, own, words=words, schema=schema), None, text) for text in texts])
         several = tuple(texts) if len(texts) > 1 else ()
         found.append(elected if prompt.vote > 1 else replace(elected, confidence=None, samples=several))
+    return found
+
+
+def _said(engine: Engine, decoding: Decoding, asks: Sequence[Turns], schemas: Sequence[str]) -> list[list[str]]:
+    """What the engine writes to each ask; where it is held to a schema, to that of its row, those of one asked together."""
+    if not decoding.schema:
+        return engine.generate(asks, decoding)
+    found: list[list[str]] = [[]] * len(asks)
+    for schema in dict.fromkeys(schemas):
+        own = [at for at, each in enumerate(schemas) if each == schema]
+        for at, texts in zip(own, engine.generate([asks[at] for at in own], replace(decoding, schema=schema)), strict=True):
+            found[at] = texts
     return found
 
 

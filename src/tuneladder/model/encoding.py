@@ -114,6 +114,15 @@ class EncoderEngine:
         """(N, width) float32: the mean of the last layer over a text's tokens, its marks included."""
         return self._embedded([said(ask) for ask in asks])
 
+    def states(self, texts: Sequence[str], layer: int) -> list[np.ndarray[Any, Any]]:
+        """What the encoder's layer of that number, from 1, makes of each text's tokens, its marks included: (T, width) float32."""
+
+        def of_layer(inputs: Inputs) -> torch.Tensor:
+            return self._core.base_model(**inputs, output_hidden_states=True).hidden_states[layer]  # type: ignore[no-any-return]
+
+        rows = self._encode(texts)
+        return [own[: len(row.ids)] for row, own in zip(rows, self._pass(rows, of_layer), strict=True)]
+
     def pieces(self, text: str) -> list[Piece]:
         """See `pieces.Cuts`: of a pair, with the mark between its parts."""
         return pieces_of(self.coder.tokenizer, self.coder.encode_plain([text])[0])
@@ -225,6 +234,10 @@ class MaskedEngine(EncoderEngine):
         self.calls.prompts += len(texts)
         self.calls.read_tokens += sum(len(each.ids) for each in asked)
         return totals
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Of each text the tokens whose log-probabilities `read` adds up."""
+        return [len(ids) for ids in self.coder.encode_plain(texts)]
 
     def _asked(self, text: int, plain: list[int]) -> Iterator[_Asked]:
         """What is asked of one text, in windows of the context."""

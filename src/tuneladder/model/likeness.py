@@ -17,11 +17,12 @@ import numpy as np
 from tuneladder.errors import BadInput
 from tuneladder.model import memory
 from tuneladder.model.batching import unit
+from tuneladder.model.encoding import EncoderEngine
 from tuneladder.model.inspect import inspect
 from tuneladder.model.shelf import Shelf
 from tuneladder.task.bm25 import Bm25
 from tuneladder.task.shots import source_of
-from tuneladder.types import Embedder, Example, Prompt, Shots, Turn, Variant
+from tuneladder.types import Base, Example, Prompt, Shots, Turn, Variant
 
 Array = np.ndarray[Any, Any]
 Similarity = Literal["minilm", "bm25"]
@@ -84,6 +85,20 @@ def choosing(shots: Shots | None) -> Iterator[Pick]:
             return found
 
         yield pick
+
+
+@contextlib.contextmanager
+def opened(encoder: Base) -> Iterator[EncoderEngine]:
+    """An untouched encoder on a shelf of its own: the ladder's lends the model that answers."""
+    import torch
+
+    shelf = Shelf("cpu", dtype=torch.float32)
+    try:
+        with shelf.engine(Variant(encoder, Prompt())) as engine:
+            assert isinstance(engine, EncoderEngine)
+            yield engine
+    finally:
+        shelf.close()
 
 
 def prepare(shots: Shots) -> None:
@@ -152,13 +167,6 @@ def _embedded(texts: tuple[str, ...]) -> Array:
 
 @contextlib.contextmanager
 def _encoder() -> Iterator[Embed]:
-    """The encoder on a shelf of its own: the ladder's lends the model that answers. Raises BadInput where it is not installed."""
-    import torch
-
-    shelf = Shelf("cpu", dtype=torch.float32)
-    try:
-        with shelf.engine(Variant(inspect(ENCODER), Prompt())) as engine:
-            assert isinstance(engine, Embedder)
-            yield lambda texts: np.asarray(unit(engine.embed([(Turn("user", text),) for text in texts])))
-    finally:
-        shelf.close()
+    """Raises BadInput where the encoder is not installed."""
+    with opened(inspect(ENCODER)) as engine:
+        yield lambda texts: np.asarray(unit(engine.embed([(Turn("user", text),) for text in texts])))

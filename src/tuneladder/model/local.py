@@ -170,13 +170,9 @@ class LocalEngine:
 
         A text longer than the context is read in windows that overlap by half, each token once, after at least half a context.
         """
-        start = self.coder.bos if self.coder.bos is not None else self.coder.tokenizer.eos_token_id
         windows: list[tuple[int, Item]] = []
         for number, text in enumerate(texts):
-            ids = self.coder.encode_whole(text)
-            if start is not None and ids[:1] != [start]:
-                ids = [start, *ids]
-            windows += [(number, window) for window in _windows(ids, self.coder.context, self.coder.soft)]
+            windows += [(number, window) for window in _windows(self._started(text), self.coder.context, self.coder.soft)]
         totals = [0.0] * len(texts)
         with self._running() as lanes:
             scores, tokens = self._pass([window for _, window in windows], lanes, share=False)
@@ -185,6 +181,16 @@ class LocalEngine:
         self.calls.prompts += len(texts)
         self.calls.read_tokens += tokens
         return totals
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Of each text the tokens whose log-probabilities `read` adds up."""
+        return [max(0, len(self._started(text)) - 1) for text in texts]
+
+    def _started(self, text: str) -> list[int]:
+        """A whole text's tokens, after what it is read after."""
+        start = self.coder.bos if self.coder.bos is not None else self.coder.tokenizer.eos_token_id
+        ids = self.coder.encode_whole(text)
+        return ids if start is None or ids[:1] == [start] else [start, *ids]
 
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         """(N, width) float32: the mean of the last layer over the tokens of each ask, rendered as for an answer."""

@@ -19,7 +19,7 @@ class Prices:
     input: float
     output: float
 
-    def of(self, read: int, written: int) -> float:
+    def of(self, read: float, written: float) -> float:
         """Money for tokens read and written."""
         return (read * self.input + written * self.output) / 1e6
 

@@ -318,6 +318,10 @@ class SpanEngine(Seq2seqEngine):
         self.calls.read_tokens += sum(len(each.source) + len(each.target) for each in asked)
         return totals
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Of each text the tokens whose log-probabilities `read` adds up."""
+        return [len(ids) for ids in self.coder.plain(texts)]
+
     def _asked(self, text: int, plain: list[int]) -> Iterator[_Asked]:
         """What is asked of one text, in windows of the context."""
         coder = self.coder

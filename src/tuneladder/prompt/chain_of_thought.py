@@ -9,6 +9,7 @@ from typing import ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.measure import has_rights, rights
 from tuneladder.model.ask import ask, turns_of_all
+from tuneladder.model.fees import fee, tokens_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
 from tuneladder.types import Answer, Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
@@ -82,9 +83,11 @@ class ChainOfThought:
         if not self.shots:
             return found, Cost(annotations=len(self.examples))
         tried = min(TRIES * self.shots, different(task.examples.train))
-        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, task.examples.train[:tried]) for turn in turns) / 4
+        rows = task.examples.train[:tried]
+        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, rows) for turn in turns) / 4
         seconds = 2 * variant.base.active * (2 * read + 2 * tried * self.tokens) / pace.flops
-        return found, Cost(seconds, annotations=len(self.examples) + tried)
+        asked = fee(variant.base, tokens_of(found.prompt, rows), tried)
+        return found, replace(asked, seconds=seconds, annotations=len(self.examples) + tried)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         given = self._given()

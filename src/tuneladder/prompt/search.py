@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
 from tuneladder.model.ask import ask, turns_of_all
+from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
 from tuneladder.model.inspect import inspect
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
@@ -70,14 +71,19 @@ class Search:
         proposer = self._proposer() or variant.base
         shown = min(self.shown, different(task.examples.train))
         texts = [text_of(row) + row.references[0] for row in task.examples.train]
-        proposing = self.candidates * (shown * sum(map(len, texts)) / len(texts) / 4 + self.tokens)
+        proposal = Tokens(shown * sum(map(len, texts)) / len(texts) / CHARACTERS, self.tokens)
+        proposing = self.candidates * (proposal.read + proposal.written)
         some = task.examples.dev[:200]
         read = sum(len(turn.text) for turns in turns_of_all(variant.prompt, some) for turn in turns) / len(some) / 4
         thinking = 2 * variant.prompt.think.tokens + read if variant.prompt.think else 0
-        scoring = _asked(self.candidates + 1, self.rows, len(task.examples.dev)) * variant.prompt.vote * (read + thinking)
+        asked = _asked(self.candidates + 1, self.rows, len(task.examples.dev))
+        scoring = asked * variant.prompt.vote * (read + thinking)
         seconds = 2 * (proposer.active * proposing + variant.base.active * scoring) / pace.flops
         annotations = min(len(task.examples.train), self.candidates * shown) + len(task.examples.dev)
-        return self._with(variant, task.prompt.instruction), Cost(seconds, annotations=annotations)
+        fees = (fee(proposer, proposal, self.candidates), fee(variant.base, tokens_of(variant.prompt, task.examples.dev), asked))
+        money, tokens = sum(each.money for each in fees), sum(each.tokens for each in fees)
+        cost = Cost(seconds, annotations=annotations, money=money, tokens=tokens)
+        return self._with(variant, task.prompt.instruction), cost
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         asks = [_proposal(rows) for rows in self._drawn(task, kit.seed)]

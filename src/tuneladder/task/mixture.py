@@ -6,14 +6,28 @@ out, and how many rows of each an epoch draws is decided. A set smaller than wha
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.build import METRICS, SPLITS, Findings, Read, check_asked, prompt_of, read_examples
+from tuneladder.task.build import (
+    METRICS,
+    RECORD,
+    RECORD_METRIC,
+    SPLITS,
+    Findings,
+    Read,
+    check_asked,
+    longest_of,
+    prompt_of,
+    read_examples,
+)
 from tuneladder.task.leaks import Leak, find_leaks
+from tuneladder.task.schema import compact, read_schema
 from tuneladder.task.split import draw, make_splits, share_sources
 from tuneladder.task.wordings import templates_of, with_labels, worded
 from tuneladder.types import Decoding, Example, Split, Task
@@ -23,13 +37,15 @@ KINDS = ("generate", "extract", "chat")  # whose answers are text: rows of all s
 
 @dataclass(frozen=True)
 class Set:
-    """A data set of a mixture. `data`, `input`, `target`, `template`, `templates` and `rows` are what a task of its own would say;
-    `where`: a Jinja expression that a row must satisfy; `weight`: how many times as often its rows are drawn as its size says."""
+    """A data set of a mixture. `data`, `input`, `target`, `schema`, `template`, `templates` and `rows` are what a task of its own
+    would say; `where`: a Jinja expression that a row must satisfy; `weight`: how many times as often its rows are drawn as its size
+    says."""
 
     data: str | dict[str, str]
     name: str = ""
     input: str | None = None
-    target: str | None = None
+    target: str | tuple[str, ...] | None = None
+    schema: dict[str, Any] | None = None
     template: str | None = None
     templates: str | tuple[str, ...] | None = None
     where: str = ""
@@ -78,7 +94,8 @@ def mix(
     _check(sets, mixing, kind)
     read: dict[str, Read] = {}
     for own in sets:
-        read[own.title] = read_examples(own.data, kind=kind, input=own.input, target=own.target, where=own.where, name=own.title)
+        read[own.title] = _read(own, kind)
+    schemas = _schemas(read)
     pooled = share_sources({(title, part): rows for title, each in read.items() for part, rows in each.examples.items()})
     splits: dict[str, Split[Example]] = {}
     leaks: list[Leak] = []
@@ -99,14 +116,22 @@ def mix(
             f"{title}: {drawn[title]:,} of the {sum(drawn.values()):,} rows of an epoch "
             f"({drawn[title] / sum(drawn.values()):.1%}), so that each of its {size:,} is read {drawn[title] / size:.2f} times"
         )
-    asked = {own.title: _asked(own, splits[own.title], seed) for own in sets}
+    asked = {own.title: _asked(own, splits[own.title], seed, schemas.get(own.title, "")) for own in sets}
     joined = Split(*(tuple(row for split in asked.values() for row in getattr(split, part)) for part in SPLITS))
+    if schemas and decoding is None:  # what was never taught to end should not write on and on
+        longest = max(len(example.references[0]) for example in joined.train)
+        decoding = Decoding(max_new_tokens=min(longest_of(schemas), 8 + longest), seed=seed)
+    prompt = prompt_of(kind, (), RECORD if schemas and instruction is None else instruction, system, None, decoding, seed)
+    if schemas:  # a row is held to its own set's
+        prompt = replace(
+            prompt, parse="json", schema=compact({"anyOf": [json.loads(each) for each in dict.fromkeys(schemas.values())]})
+        )
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of KINDS
         examples=joined,
-        prompt=prompt_of(kind, (), instruction, system, None, decoding, seed),
-        metric=metric or METRICS[kind],
+        prompt=prompt,
+        metric=metric or (RECORD_METRIC if schemas else METRICS[kind]),
         also=tuple(also),
         mixture=drawn,
     )
@@ -115,6 +140,32 @@ def mix(
     empty = sum(each.empty for each in read.values())
     weights = {own.title: own.weight for own in sets}
     return task, Findings("mixture", counts, (*leaks, *across), repeated, 0, empty, tuple(notes), weights)
+
+
+def _read(own: Set, kind: str) -> Read:
+    try:
+        schema = read_schema(own.schema) if own.schema is not None else None
+        return read_examples(
+            own.data,
+            kind=kind,
+            input=own.input,
+            target=own.target,
+            where=own.where,
+            name=own.title,
+            schema=schema,
+            guess_schema=True,
+        )
+    except BadInput as error:
+        raise BadInput(f"set '{own.title}': {error.message}", error.hint) from error
+
+
+def _schemas(read: Mapping[str, Read]) -> dict[str, str]:
+    """The schema of each set's objects; none where the answers are texts. Raises BadInput where both are mixed."""
+    found = {title: compact(each.schema) for title, each in read.items() if each.schema}
+    if found and (bare := next((title for title in read if title not in found), "")):
+        said = f"set '{next(iter(found))}' extracts objects, and set '{bare}' texts: no metric marks both"
+        raise BadInput(said, "give both objects, or make a task of each")
+    return found
 
 
 def rates(sizes: Sequence[int], weights: Sequence[float], *, temperature: float, at_most: int = 0) -> list[float]:
@@ -145,6 +196,11 @@ def _check(sets: Sequence[Set], mixing: Mixing, kind: str) -> None:
             raise BadInput(f"two sets are called '{own.title}'", "give one of them a `name`")
         if not own.title or any(mark in own.title for mark in ":[]"):
             raise BadInput(f"a set cannot be called '{own.title}'", "give it a `name` without colons and brackets")
+        if kind != "extract" and (own.schema is not None or isinstance(own.target, tuple)):
+            key = "schema" if own.schema is not None else "target"
+            raise BadInput(
+                f"{key} of set '{own.title}' is of objects that are extracted, and this task is of kind {kind}", "kind: extract"
+            )
         if not 0 < own.weight < math.inf:
             raise BadInput(f"weight {own.weight} of set '{own.title}' is not above 0", "leave the set out instead")
         try:
@@ -191,9 +247,13 @@ def _apart(splits: Mapping[str, Split[Example]]) -> tuple[dict[str, Split[Exampl
     return kept, leaks
 
 
-def _asked(own: Set, split: Split[Example], seed: int) -> Split[Example]:
-    """The set's rows with its name and its templates: for a training row one is drawn, dev and test have the first."""
+def _asked(own: Set, split: Split[Example], seed: int, schema: str) -> Split[Example]:
+    """The set's rows with its name, its schema and its templates: for a training row one is drawn, dev and test have the first."""
     several = (own.template,) if own.template else with_labels(templates_of(own.templates), ()) if own.templates else ()
     first = several[0] if several else ""
-    train, dev, test = (tuple(replace(row, set=own.title, template=first) for row in getattr(split, part)) for part in SPLITS)
+    more = {"schema": schema} if schema else {}
+    train, dev, test = (
+        tuple(replace(row, set=own.title, template=first, meta={**row.meta, **more}) for row in getattr(split, part))
+        for part in SPLITS
+    )
     return Split(worded(train, several, seed=seed) if several else train, dev, test)

@@ -2,7 +2,7 @@
 
 A text is parsed; if it is no JSON object it is repaired, once: what stands around the outermost object goes (fences, talk), and the
 object is read with single or missing quotes, quotes inside quotes, trailing commas, Python's words, and ends that were never
-written.
+written. One that was cut off, and for that lacks what its schema requires, is none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +73,13 @@ def written(record: Mapping[str, Any], schema: Schema) -> str:
 
 
 def read_record(text: str, schema: Schema) -> str:
-    """The object in a model's text, as `written`; "" where there is none, and repairing it made none."""
+    """The object in a model's text, as `written`; "" where there is none, repairing it made none, or what was made of one that was
+    cut off does not fit the schema."""
     record = _parsed(text)
     if record is None:
         record = repaired(text)
+        if record is not None and cut_off(text) and misfit(record, schema):
+            return ""
     return "" if record is None else written(record, schema)
 
 
@@ -88,6 +92,17 @@ def repaired(text: str) -> dict[str, Any] | None:
         return _Reader(text, start).object(0)
     except _Broken:
         return None
+
+
+def cut_off(text: str) -> bool:
+    """Whether a text ends before the object that it begins: what `max_new_tokens` cuts has no end, even where a schema held it."""
+    start = text.find("{")
+    if start < 0 or _parsed(text) is not None:
+        return False
+    reader = _Reader(text, start)
+    with suppress(_Broken):
+        reader.object(0)
+    return reader.short
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
@@ -119,10 +134,11 @@ class _Broken(Exception):
 
 @dataclass
 class _Reader:
-    """Reads JSON from `at` on that was not written quite as it should be."""
+    """Reads JSON from `at` on that was not written quite as it should be; `short` once the text has ended before what it opened."""
 
     text: str
     at: int
+    short: bool = False
 
     def object(self, depth: int) -> dict[str, Any]:
         """An object, its end or the text's reached; a field without a value is left out."""
@@ -209,4 +225,5 @@ class _Reader:
         """Whether the end is here, which is passed."""
         here = self._next()
         self.at += here == mark
+        self.short |= not here
         return here in (mark, "")

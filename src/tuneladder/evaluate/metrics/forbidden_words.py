@@ -10,6 +10,7 @@ from tuneladder.errors import BadInput
 
 better = "higher"
 best = 1.0
+relative = True  # references may break it, though not all of them will
 kinds = ()
 interval = "wilson"
 
