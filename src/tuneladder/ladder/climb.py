@@ -16,11 +16,14 @@ import torch
 
 from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
 from tuneladder.evaluate.baselines import baselines
+from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
+from tuneladder.ladder.hearing import with_judge
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import (
     Foretold,
@@ -44,7 +47,7 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
-from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
+from tuneladder.types import Bar, Base, Cost, Ladder, Marked, Measurement, Pace, Result, Rung, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
@@ -83,16 +86,19 @@ class Climb:
         device: str,
         dtype: torch.dtype | None = None,
         now: Now | None = None,
+        judges: Mapping[str, Base] | None = None,
     ) -> None:
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
         self.store = Store(folder.parent / ".store")
         purse = Purse(limit.money)
         self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None, store=self.store, purse=purse)
         self.now = now or Now()
+        self.judges = dict(judges or {})
+        self._given: dict[tuple[str, str], tuple[Marked, ...]] = {}
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
         self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
-        named = (task.metric, *task.also)
+        named = [name for name in (task.metric, *task.also) if name not in self.judges]  # these come after what is measured
         self._metric = (*named, *(source_of(name.partition(":")[0]) for name in named if ":" in name))
         self.now.at("preparing the base")
         self.bases = {base.name: root_base(base, task, self.store, seed=seed) for base in bases}
@@ -122,7 +128,9 @@ class Climb:
         results = self.now.results
         while waiting:
             # by what this ladder has not paid yet, whoever paid it before: the second run goes the same way as the first
-            waiting.sort(key=lambda each: (not self._is_root(each.rung), self._unpaid(each)))
+            # what others are judged against goes before them
+            rivals = {self._rival(name, rung.base) for name in self.judges for rung in self.rungs}
+            waiting.sort(key=lambda each: (not self._is_root(each.rung), each.rung.name not in rivals, self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
             result = self._climb(waiting.pop(0))
@@ -145,6 +153,8 @@ class Climb:
                 except Exception as error:
                     result = replace(result, failure=failure_of(error))
             tested.append(result)
+        # by judges last: what they set a rung against has to be answered
+        tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
         self.now.at("measuring what costs no model")
         ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
         if chosen:
@@ -162,6 +172,9 @@ class Climb:
                 raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
             wanted.add(starts[0])
         bases = {rung.base for rung in self.rungs if rung.name in wanted}
+        wanted |= {
+            rung.name for rung in self.rungs for base in bases for name in self.judges if rung.name == self._rival(name, base)
+        }
         return wanted | {rung.name for rung in self.rungs if self._is_root(rung) and rung.base in bases}
 
     @staticmethod
@@ -194,7 +207,7 @@ class Climb:
                 curve = tuple(read_log(folder)) or curve
                 routing = read_shares(folder) or routing
                 self._say_rows(rung, folder)
-            dev = self._measure(rung, variant, "dev")
+            dev = self._judged(rung, self._measure(rung, variant, "dev"), "dev")
             dev = self._with_forgetting(rung, variant, dev)
         except NoRoom:
             raise
@@ -295,7 +308,42 @@ class Climb:
             )
         found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
         self.shelf.purse.pay(key, found.spent)
+        self._given[rung.name, split] = found.answers
         return found
+
+    def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
+        """The measurement with what the judges say of its answers. A judge that cannot be had is no failure of the rung's: that is
+        noted, and its figure is missing."""
+        for name, base in self.judges.items():
+            rival = self._rival(name, rung.base)
+            if rival == rung.name:
+                continue
+            self.now.at(f"judging on {split}", rung.name)
+            try:
+                rivals = self._answers_of(rival, split) if rival else None
+                measurement = with_judge(measurement, name, base, rivals, self.shelf, self.store, seed=self.seed)
+            except NoRoom:
+                raise
+            except TuneladderError as error:
+                self._note(f"{words.metric_name(name)}: {failure_of(error)}")
+                continue
+            if cut := measurement.judged[name].cut:
+                self._note(
+                    f"{words.metric_name(name)}: {words.count(cut, 'prompt')} of {rung.name} on {split} were cut to its context"
+                )
+        return measurement
+
+    def _rival(self, judge: str, base: str) -> str:
+        """The rung that a judge sets the others on a base against, "" where there is none."""
+        rules = find_metric(judge).judge
+        assert rules
+        own = f"{base}/{rules.against}"
+        return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
+
+    def _answers_of(self, rung: str, split: str) -> Mapping[str, str]:
+        if (rung, split) not in self._given:
+            raise Failed(f"{rung} has no answers on {split} to set others against", "the report says why it was not climbed")
+        return {marked.id: marked.answer.text for marked in self._given[rung, split]}
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""

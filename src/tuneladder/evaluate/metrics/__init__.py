@@ -9,5 +9,8 @@ that no answers pass. The file holds either
     statistics(answers, references, labels) -> (rows, S)   numbers that add up over rows, and
     combine(sums: (R, S)) -> (R,)                          the metric of each of R sums, so that a bootstrap is one matrix product.
 
+What has to look at more than an answer's text has `outcomes(examples, answers) -> list[str]`, and marks those. Of what takes
+settings, the dataclass `Settings` has these functions.
+
 `references` holds, for each row, every acceptable answer, first the one that is learned.
 """
