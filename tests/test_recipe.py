@@ -422,6 +422,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "invitation": "Think.",
         "conclusion": "So it is",
     },
+    "explain": {"question": "What for?", "tokens": 3},
     "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
     "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
     "lora": {

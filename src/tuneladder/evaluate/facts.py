@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _LISTED = re.compile(r"^\s*\(?\d+[.)]\s|\b(?:step|reason|point|premise)\s+\d+\b", re.IGNORECASE | re.MULTILINE)
 _SPELT = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NAME = re.compile(r"[^\W\d_][\w-]*(?:['’][^\W\d_]+)?")
-_OPENS = re.compile(r"(?:^|[.!?:;…]|\n|[-*•–]\s)[\s\"'“”„«(\[*_]*$|[\"“„«(]$")
+_OPENS = re.compile(r"(?:^|[.!?:…]|\n|[-*•–]\s)[\s\"'“”„«(\[*_]*$|[\"“„«(]$")
 _QUOTED = re.compile(r"\"([^\"\n]{1,300})\"|[“„]([^“”„\n]{1,300})[”“]|«([^«»\n]{1,300})»")
 _WORD = re.compile(r"[^\W_]+")
 

@@ -64,8 +64,8 @@ def asks_of(case: Case, rules: Judge) -> list[Turns]:
     """One ask of an answer by itself, two of a pair: as it is, and with the two swapped."""
     if case.other is None:
         shown = [("Answer", case.answer)]
-        end = "Say in a sentence or two what is good and bad about it, and end with a mark from 1 (useless) to 10 (could not be "
-        end += "better) in double brackets, like this: [[5]]"
+        end = "Say in a sentence or two what is good and bad about it, and end with its mark, a number from 1 (useless) to 10 (could "
+        end += "not be better), in double brackets: [[mark]]"
         if rules.rank:
             end = "What mark from 1 (useless) to 10 (could not be better) does it deserve? Reply with the number alone."
         return [_ask("Judge this answer.", case.question, shown, end, rules)]
@@ -88,17 +88,21 @@ def _ask(task: str, question: str, answers: Sequence[tuple[str, str]], end: str,
 
 
 def read_mark(reply: str) -> str:
-    """The mark from 1 to 10 that a reply ends in, "" where it has none: in double brackets, the last of several, or all of it."""
-    bracketed = _BRACKETED.findall(reply)
-    match = _MARK.fullmatch((bracketed[-1] if bracketed else reply).strip().strip(".*"))
+    """The mark from 1 to 10 that a reply holds, "" where it has none: in double brackets, or all of it. One with several, as where
+    the question is repeated, has none."""
+    match = _MARK.fullmatch(_said(reply))
     return f"{float(match[1]):g}" if match and 1 <= float(match[1]) <= 10 else ""
 
 
 def read_side(reply: str) -> str:
-    """A, B or tie as a reply ends in it, "" where it does in none: in double brackets, the last of several, or all of it."""
-    bracketed = _BRACKETED.findall(reply)
-    said = (bracketed[-1] if bracketed else reply).strip().strip(".*").casefold()
+    """A, B or tie as a reply says it, "" where it says none or several: in double brackets, or all of it."""
+    said = _said(reply).casefold()
     return next((side for side in SIDES if said in (side.casefold(), f"answer {side.casefold()}")), "")
+
+
+def _said(reply: str) -> str:
+    bracketed = set(_BRACKETED.findall(reply)) or {reply}
+    return bracketed.pop().strip().strip(".*") if len(bracketed) == 1 else ""
 
 
 def worth(outcome: str) -> float:
