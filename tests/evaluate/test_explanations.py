@@ -47,7 +47,7 @@ def test_the_last_sentence_that_names_a_label_decides(reason: str, answer: str, 
         ("She scored 4 goals in 1200 seconds.", ("4",)),
         ("The coach of Ajax praised Messi's pace.", ("Messi's",)),
         ("Messi scored.", ()),  # begins a sentence: the rule cannot tell
-        ("The text says \"Nobody  saw it\" and “she won the cup”.", ("she won the cup",)),
+        ('The text says "Nobody  saw it" and “she won the cup”.', ("she won the cup",)),
         ("1. Keane scored.\n2. Ajax lost. Step 9 follows.", ()),
         ("I think I'm right, and so is NASA. NASA knows.", ("NASA",)),
         ("Ajax's coach said so; Keane-like play.", ("Keane-like",)),
@@ -111,14 +111,18 @@ def ungrounded(*answers: str) -> list[str]:
 
 
 def test_an_answer_is_grounded_in_the_words_and_numbers_of_its_row() -> None:
-    said = ungrounded("188 km", "It is 188.0 km long.", "193 km", "Fishing for salmon", "In Wales", "", "longest-fished", "a rivers' 12")
+    said = ungrounded(
+        "188 km", "It is 188.0 km long.", "193 km", "Fishing for salmon", "In Wales", "", "longest-fished", "a rivers' 12"
+    )
     assert said == ["", "", "193", "", "wales", "", "", "12"]
 
 
 def test_ungrounded_is_a_share_of_answers() -> None:
     rows = tuple(Example(str(n), (Turn("user", CONTEXT),), ("188 km",), source=str(n)) for n in range(4))
     task = Task("qa", "choose", examples=Split(test=rows), metric="ungrounded")
-    found = mark(task, rows, [Answer(text) for text in ("188 km", "193 km", "in Wales", "the Tay")], seconds=1.0, engine="x", seed=0)
+    found = mark(
+        task, rows, [Answer(text) for text in ("188 km", "193 km", "in Wales", "the Tay")], seconds=1.0, engine="x", seed=0
+    )
     score = found.quality["ungrounded"]
     assert (score.value, score.count, score.interval) == (0.5, 4, "wilson")
     assert find_metric("ungrounded").better == "lower"

@@ -56,7 +56,9 @@ def test_a_judge_is_asked_in_both_orders() -> None:
     assert found.bias is not None
     assert (found.flips.value, found.bias.value) == (0.0, 0.0)
     assert found.bias.low < 0 < found.bias.high
-    assert {verdict.outcome for verdict in hear(better(lambda a, b: "B" if a.startswith("good") else "A"), cases(3)).verdicts} == {"loss"}
+    assert {verdict.outcome for verdict in hear(better(lambda a, b: "B" if a.startswith("good") else "A"), cases(3)).verdicts} == {
+        "loss"
+    }
     assert {verdict.outcome for verdict in hear(better(lambda a, b: "tie"), cases(3)).verdicts} == {"tie"}
 
 
@@ -114,7 +116,15 @@ def test_sides_are_read_by_a_rule(reply: str, side: str) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "value"),
-    [("Well made. [[8]]", "8"), ("[[7/10]]", "7"), ("[[7.5]]", "7.5"), ("9", "9"), ("[[11]]", ""), ("[[0]]", ""), ("8 of 9 facts", "")],
+    [
+        ("Well made. [[8]]", "8"),
+        ("[[7/10]]", "7"),
+        ("[[7.5]]", "7.5"),
+        ("9", "9"),
+        ("[[11]]", ""),
+        ("[[0]]", ""),
+        ("8 of 9 facts", ""),
+    ],
 )
 def test_marks_are_read_by_a_rule(reply: str, value: str) -> None:
     assert read_mark(reply) == value
@@ -248,7 +258,7 @@ def test_what_holds_no_opinions_is_refused(tmp_path: Path) -> None:
         read_people(rated(tmp_path, [{"text": "a"}]))
     with pytest.raises(BadInput, match="row 1 is rated 'good'"):
         read_people(rated(tmp_path, [{"response": "a", "rating": "good", "worker": "1"}]))
-    with pytest.raises(BadInput, match="no two answers in .* were rated by one person"):
+    with pytest.raises(BadInput, match=r"no two answers in .* were rated by one person"):
         read_people(rated(tmp_path, [{"response": "a", "rating": 1, "worker": 1}, {"response": "b", "rating": 2, "worker": 2}]))
 
 

@@ -64,7 +64,9 @@ def asks_of(case: Case, rules: Judge) -> list[Turns]:
     """One ask of an answer by itself, two of a pair: as it is, and with the two swapped."""
     if case.other is None:
         shown = [("Answer", case.answer)]
-        end = "Say in a sentence or two what is good and bad about it, and end with its mark, a number from 1 (useless) to 10 (could "
+        end = (
+            "Say in a sentence or two what is good and bad about it, and end with its mark, a number from 1 (useless) to 10 (could "
+        )
         end += "not be better), in double brackets: [[mark]]"
         if rules.rank:
             end = "What mark from 1 (useless) to 10 (could not be better) does it deserve? Reply with the number alone."

@@ -266,18 +266,14 @@ def verdicts(ladder: Ladder) -> list[dict[str, Any]]:
                 "rows": [
                     {
                         "name": name,
-                        "strip": plots.strip(
-                            own.score.value, own.score.low, own.score.high, scale, even, picked=_is_pick(ladder, name)
-                        ),
+                        "picked": (own_pick := _is_pick(ladder, name)),
+                        "strip": plots.strip(own.score.value, own.score.low, own.score.high, scale, even, picked=own_pick),
                         "value": words.figure(own.score.value),
-                        "under": "; ".join(_counts(own)),
+                        "span": words.span(own.score),
+                        "cells": _counts(own),
+                        "unread": sum(not verdict.outcome for verdict in own.verdicts),
                     }
                     for name, own in found
-                ],
-                "order": [
-                    (name, f"{words.percent(own.flips.value)}, bias toward the first {words.scored(own.bias)}")
-                    for name, own in found
-                    if own.flips and own.bias
                 ],
                 "cost": words.cost(_together([own.spent for _, own in found])),
             }
@@ -285,13 +281,19 @@ def verdicts(ladder: Ladder) -> list[dict[str, Any]]:
     return shown
 
 
-def _counts(own: Judged) -> list[str]:
-    """How the verdicts fell."""
+def _counts(own: Judged) -> list[dict[str, str]]:
+    """Of pairs how the verdicts fell, and what the order made of them."""
+    if not own.against:
+        return []
     counts = Counter(verdict.outcome for verdict in own.verdicts)
-    said = [words.span(own.score)]
-    if own.against:
-        said.append(f"{counts['win']:,} won, {counts['tie']:,} tied, {counts['loss']:,} lost")
-    return said + ([f"{counts['']:,} without a verdict"] if counts[""] else [])
+    cells = [{"value": f"{counts[outcome]:,}", "span": ""} for outcome in ("win", "tie", "loss")]
+    if own.flips is None or own.bias is None:  # all pairs were of equal answers
+        return [*cells, {"value": words.NONE, "span": ""}, {"value": words.NONE, "span": ""}]
+    changed = {
+        "value": words.percent(own.flips.value),
+        "span": f"{words.percent(own.flips.low)} to {words.percent(own.flips.high)}",
+    }
+    return [*cells, changed, {"value": words.figure(own.bias.value), "span": words.span(own.bias)}]
 
 
 def _together(costs: Sequence[Cost]) -> Cost:
