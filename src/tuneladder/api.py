@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tuneladder import recipe as recipes
 from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Failed, unknown
@@ -429,7 +431,8 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
     for name, base in read.judges.items():
         assert store
-        measured = with_judge(measured, name, base, _rivals(variant, name), shelf, store, seed=read.seed)
+        rivals = _rivals(variant, name)
+        measured = with_judge(measured, name, base, rivals, read.task.prompt, shelf, store, seed=read.seed)
     return measured
 
 
@@ -507,9 +510,15 @@ def judge(
     if second:
         refuse_other_rows(first, second)
     rivals = {marked.id: marked.answer.text for marked in second} if second else None
-    cases = cases_of(first, rivals)[: rows or None]
+    cases = cases_of(first, rivals, None if asked else _prompt_of(a))[: rows or None]
     judged = heard(rules, found, cases, opinions, shelf, store, seed=seed)
     return Hearing(a, b, found.base.name, judged, judged.agreement)
+
+
+def _prompt_of(variant: str) -> Prompt:
+    """What a run's task says around its rows."""
+    said = yaml.safe_load((split_variant(variant)[0] / "recipe.yaml").read_text("utf-8"))["task"]
+    return Prompt(said["template"] or Prompt.template, said["instruction"] or "", said["system"] or "")
 
 
 def _to_judge(variant: str, questions: Sequence[Question], shelf: Shelf, store: Store) -> tuple[Marked, ...]:

@@ -178,6 +178,8 @@ def test_two_rungs_are_judged_by_their_kept_answers(run: Path, server: Server, p
     assert len(server.seen) == asked  # kept
     assert "agreement with people not measured: nobody knows what these verdicts are worth" in said
     assert "share of wins by m: 0.500" in said
+    # the question holds the task's own instruction, and not the row alone
+    assert any("[Question]\nWhich of these fits the text" in body["messages"][0]["content"] for _, body, _ in server.seen)
     app(["judge", "--by", server.url, "--model", "m", "--people", str(people), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["judged"] is None
 

@@ -321,7 +321,8 @@ class Climb:
             self.now.at(f"judging on {split}", rung.name)
             try:
                 rivals = self._answers_of(rival, split) if rival else None
-                measurement = with_judge(measurement, name, base, rivals, self.shelf, self.store, seed=self.seed)
+                prompt = self.task.prompt
+                measurement = with_judge(measurement, name, base, rivals, prompt, self.shelf, self.store, seed=self.seed)
             except NoRoom:
                 raise
             except TuneladderError as error:

@@ -12,32 +12,48 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.judge import judged
 from tuneladder.evaluate.people import Opinion, agreement, drawn, read_people
 from tuneladder.evaluate.verdicts import REFERENCE, Case, Judge
+from tuneladder.model.ask import turns_of
 from tuneladder.model.kept import Kept
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, thaw, write_json
-from tuneladder.types import Agreement, Base, Cost, Judged, Marked, Measurement, Prompt, Variant
+from tuneladder.types import Agreement, Base, Cost, Example, Judged, Marked, Measurement, Prompt, Turn, Variant
 
 
 def with_judge(
-    measurement: Measurement, name: str, base: Base, rivals: Mapping[str, str] | None, shelf: Shelf, store: Store, *, seed: int
+    measurement: Measurement,
+    name: str,
+    base: Base,
+    rivals: Mapping[str, str] | None,
+    prompt: Prompt,
+    shelf: Shelf,
+    store: Store,
+    *,
+    seed: int,
 ) -> Measurement:
-    """The measurement with what the judge of metric `name` says of its answers. `rivals` are the answers, by row, that they are set
-    against, where they are those of a rung; a judge that reads the reference knows them. Raises as `heard` does."""
+    """The measurement with what the judge of metric `name` says of its answers to the task's `prompt`. `rivals` are the answers, by
+    row, that they are set against, where they are those of a rung; a judge that reads the reference knows them. Raises as `heard`
+    does."""
     rules = find_metric(name).judge
     assert rules
     if rules.against == REFERENCE:
         rivals = {marked.id: marked.reference for marked in measurement.answers}
     opinions = drawn(read_people(rules.people), rules.pairs, seed=seed) if rules.people else []
-    found = heard(rules, Variant(base, Prompt()), cases_of(measurement.answers, rivals), opinions, shelf, store, seed=seed)
+    found = heard(rules, Variant(base, Prompt()), cases_of(measurement.answers, rivals, prompt), opinions, shelf, store, seed=seed)
     quality = {**measurement.quality, name: found.score}
     return replace(measurement, quality=quality, judged={**measurement.judged, name: found})
 
 
-def cases_of(answers: Sequence[Marked], rivals: Mapping[str, str] | None = None) -> list[Case]:
-    """What a judge is asked about: the answers by themselves, or against the rivals' where these answered too."""
-    if rivals is None:
-        return [Case(marked.id, marked.input, marked.answer.text) for marked in answers]
-    return [Case(each.id, each.input, each.answer.text, rivals[each.id]) for each in answers if each.id in rivals]
+def cases_of(answers: Sequence[Marked], rivals: Mapping[str, str] | None = None, prompt: Prompt | None = None) -> list[Case]:
+    """What a judge is asked about: the answers by themselves, or against the rivals' where these answered too. A question is the
+    row as the task asks it: with its instruction, its system's turn and its template, and without any shots."""
+    plain = Prompt(prompt.template, prompt.instruction, prompt.system) if prompt else Prompt()
+    cases = []
+    for marked in answers:
+        if rivals is None or marked.id in rivals:
+            turns = turns_of(plain, Example(marked.id, (Turn("user", marked.input),), ("",)))
+            question = "\n\n".join(turn.text for turn in turns)
+            cases.append(Case(marked.id, question, marked.answer.text, rivals[marked.id] if rivals is not None else None))
+    return cases
 
 
 def heard(
