@@ -15,15 +15,19 @@ from tests.endpoint import Fault, Server, serving
 from tuneladder import api
 from tuneladder.cli import app
 from tuneladder.errors import BadInput, Failed
-from tuneladder.evaluate import forgetting
+from tuneladder.ladder.climb import Climb
 from tuneladder.ladder.results import results
 from tuneladder.recipe import load, resolved_yaml
+from tuneladder.types import Pace
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    rows, before = forgetting._rows, torch.get_num_threads()
-    monkeypatch.setattr(forgetting, "_rows", lambda name: rows(name)[:2])  # the probes are not what is tested
+def quick(monkeypatch: pytest.MonkeyPatch, settled: None) -> Iterator[None]:
+    """Without what is not tested here: the pace of this machine, what was forgotten, and what needs no model."""
+    monkeypatch.setattr("tuneladder.ladder.climb.measured_pace", lambda base, shelf: Pace(1e9))
+    monkeypatch.setattr(Climb, "_with_forgetting", lambda self, rung, variant, dev: dev)
+    monkeypatch.setattr(Climb, "_baselines", lambda self: {})
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
@@ -71,20 +75,21 @@ def test_a_climb_is_judged_once_when_its_answers_are_given(
     read = load(written(recipe, *judges))
     assert load(yaml.safe_load(resolved_yaml(read))).judges == read.judges
     against, marks = read.judges
+    read = load({**written(recipe, *judges), "bar": {against: 0.9}})
     ladder = api.climb(read, out=tmp_path / "run")
     own = {result.rung.name: result for result in ladder.results}
-    for split in ("dev", "test"):
-        shown = getattr(own["shown"], split)
-        assert set(shown.judged) == {against, marks}
-        assert set(getattr(own["explained"], split).judged) == {marks}  # nobody is judged against itself
-        assert shown.quality[against].count == len(shown.answers)
-        assert shown.judged[against].against == "explained"
-        assert shown.quality[marks].value == pytest.approx(6 / 9)
-        agreed = shown.judged[marks].agreement
-        assert agreed is not None
-        assert (agreed.judge.value, agreed.judge.count, agreed.source) == (0.0, 4, "people.jsonl")  # marks that are all the same
-        assert shown.judged[marks].spent.money == pytest.approx(len(shown.answers) * 120e-6)
-        assert shown.judged[against].agreement is None
+    assert (set(own["shown"].dev.judged), set(own["explained"].dev.judged)) == ({against}, set())  # what is chosen by, on dev
+    shown = own["shown"].test
+    assert set(shown.judged) == {against, marks}
+    assert set(own["explained"].test.judged) == {marks}  # nobody is judged against itself
+    assert shown.quality[against].count == len(shown.answers)
+    assert shown.judged[against].against == "explained"
+    assert shown.quality[marks].value == pytest.approx(6 / 9)
+    agreed = shown.judged[marks].agreement
+    assert agreed is not None
+    assert (agreed.judge.value, agreed.judge.count, agreed.source) == (0.0, 4, "people.jsonl")  # marks that are all the same
+    assert shown.judged[marks].spent.money == pytest.approx(len(shown.answers) * 120e-6)
+    assert shown.judged[against].agreement is None
     assert own["zero_shot"].test.answers[0].answer.reason == ""
     assert own["explained"].test.answers[0].answer.reason
     assert api.answers_of(f"{tmp_path / 'run'}:explained")[0].answer.reason == own["explained"].test.answers[0].answer.reason
@@ -105,13 +110,14 @@ def test_a_climb_is_judged_once_when_its_answers_are_given(
 def test_a_judge_of_nonsense_costs_a_figure_and_no_rung(recipe: Path, server: Server, tmp_path: Path) -> None:
     server.always = reply("What a nice day.")
     read = load(written(recipe, {"by": {"url": server.url, "model": "m"}}))
-    ladder = api.climb(read, rungs=["zero_shot"], out=tmp_path / "run")
-    (result,) = ladder.results
-    assert result.failure == ""
-    assert result.test is not None
-    assert result.test.judged == {}
+    ladder = api.climb(read, rungs=["shown"], out=tmp_path / "run")
+    for result in ladder.results:
+        assert result.failure == ""
+        assert result.test is not None
+        assert result.test.judged == {}
+    assert len(server.seen) == len(ladder.results[0].test.answers)  # one rung's, and then it is asked no more
     assert "remote m is no judge" in (tmp_path / "run" / "report.html").read_text()
-    assert not any("judge" in name for name in result.test.quality)
+    assert not any("judge" in name for name in ladder.results[0].test.quality)
 
 
 def test_only_what_is_wanted_and_what_it_is_judged_against_is_climbed(recipe: Path, server: Server, tmp_path: Path) -> None:

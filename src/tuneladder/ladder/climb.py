@@ -312,26 +312,28 @@ class Climb:
         return found
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
-        """The measurement with what the judges say of its answers. A judge that cannot be had is no failure of the rung's: that is
-        noted, and its figure is missing."""
-        for name, base in self.judges.items():
-            rival = self._rival(name, rung.base)
-            if rival == rung.name:
+        """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that
+        cannot be had is no failure of the rung's: that is noted, its figure is missing, and it is asked no more in this climb."""
+        for name, base in list(self.judges.items()):
+            rival, said = self._rival(name, rung.base), words.metric_name(name)
+            if rival == rung.name or (split == "dev" and name != self.bar.metric):
+                continue
+            if rival and (rival, split) not in self._given:
+                self._note(f"{said}: {rung.name} has nothing to be set against, for {rival} has no answers on {split}")
                 continue
             self.now.at(f"judging on {split}", rung.name)
+            rivals = {marked.id: marked.answer.text for marked in self._given[rival, split]} if rival else None
             try:
-                rivals = self._answers_of(rival, split) if rival else None
                 prompt = self.task.prompt
                 measurement = with_judge(measurement, name, base, rivals, prompt, self.shelf, self.store, seed=self.seed)
             except NoRoom:
                 raise
             except TuneladderError as error:
-                self._note(f"{words.metric_name(name)}: {failure_of(error)}")
+                self._note(f"{said}: {failure_of(error)}")
+                del self.judges[name]
                 continue
             if cut := measurement.judged[name].cut:
-                self._note(
-                    f"{words.metric_name(name)}: {words.count(cut, 'prompt')} of {rung.name} on {split} were cut to its context"
-                )
+                self._note(f"{said}: {words.count(cut, 'prompt')} of {rung.name} on {split} were cut to its context")
         return measurement
 
     def _rival(self, judge: str, base: str) -> str:
@@ -340,11 +342,6 @@ class Climb:
         assert rules
         own = f"{base}/{rules.against}"
         return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
-
-    def _answers_of(self, rung: str, split: str) -> Mapping[str, str]:
-        if (rung, split) not in self._given:
-            raise Failed(f"{rung} has no answers on {split} to set others against", "the report says why it was not climbed")
-        return {marked.id: marked.answer.text for marked in self._given[rung, split]}
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
