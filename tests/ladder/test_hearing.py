@@ -79,6 +79,7 @@ def test_a_climb_is_judged_once_when_its_answers_are_given(
     ladder = api.climb(read, out=tmp_path / "run")
     own = {result.rung.name: result for result in ladder.results}
     assert (set(own["shown"].dev.judged), set(own["explained"].dev.judged)) == ({against}, set())  # what is chosen by, on dev
+    assert own["explained"].dev.quality[against].value == own["explained"].test.quality[against].value == 0.5
     shown = own["shown"].test
     assert set(shown.judged) == {against, marks}
     assert set(own["explained"].test.judged) == {marks}  # nobody is judged against itself
@@ -129,6 +130,22 @@ def test_only_what_is_wanted_and_what_it_is_judged_against_is_climbed(recipe: Pa
     asked = [own for own in judged.verdicts if own.said]
     assert all(own.flipped and own.outcome == "tie" for own in asked)
     assert judged.bias is None or judged.bias.value == 1.0
+
+
+def test_a_figure_that_only_some_rungs_have_is_left_out(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rung that others are set against ties with itself; where no other can be judged, that says nothing."""
+
+    def ill(*given: Any, **named: Any) -> None:
+        raise Failed("the judge is ill")
+
+    monkeypatch.setattr("tuneladder.ladder.climb.with_judge", ill)
+    made = written(recipe, {"by": "pocket-decoder", "against": "shown"})
+    (name,) = load(made).judges
+    ladder = api.climb({**made, "bar": {name: 0.4}}, rungs=["shown"], out=tmp_path / "run")
+    assert [result.failure for result in ladder.results] == ["", ""]
+    assert all(name not in each.quality for result in ladder.results for each in (result.dev, result.test) if each)
+    assert ladder.pick is None
+    assert "the judge is ill" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -184,8 +201,10 @@ def test_two_rungs_are_judged_by_their_kept_answers(run: Path, server: Server, p
     assert len(server.seen) == asked  # kept
     assert "agreement with people not measured: nobody knows what these verdicts are worth" in said
     assert "share of wins by m: 0.500" in said
+    server.always = reply("[[7]]")
+    assert api.judge(pair[0], by=server.url, model="m", rows=1).judged is not None
     # the question holds the task's own instruction, and not the row alone
-    assert any("[Question]\nWhich of these fits the text" in body["messages"][0]["content"] for _, body, _ in server.seen)
+    assert "[Question]\nWhich of these fits the text" in server.seen[-1][1]["messages"][0]["content"]
     app(["judge", "--by", server.url, "--model", "m", "--people", str(people), "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["judged"] is None
 

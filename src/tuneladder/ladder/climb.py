@@ -47,7 +47,7 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
-from tuneladder.types import Bar, Base, Cost, Ladder, Marked, Measurement, Pace, Result, Rung, Task, Tick, Variant
+from tuneladder.types import Bar, Base, Cost, Ladder, Marked, Measurement, Pace, Result, Rung, Score, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 1  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
@@ -140,7 +140,7 @@ class Climb:
     def finish(self) -> Ladder:
         """Freeze the pick on dev, measure every rung on test once, and say whether test agrees."""
         order = {rung.name: at for at, rung in enumerate(self.rungs)}
-        results = sorted(self.now.results, key=lambda result: order[result.rung.name])
+        results = self._without_lost(sorted(self.now.results, key=lambda result: order[result.rung.name]))
         ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder)
         chosen = pick(ladder)
         tested = []
@@ -155,6 +155,7 @@ class Climb:
             tested.append(result)
         # by judges last: what they set a rung against has to be answered
         tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
+        tested = self._without_lost(tested)
         self.now.at("measuring what costs no model")
         ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
         if chosen:
@@ -316,7 +317,11 @@ class Climb:
         cannot be had is no failure of the rung's: that is noted, its figure is missing, and it is asked no more in this climb."""
         for name, base in list(self.judges.items()):
             rival, said = self._rival(name, rung.base), words.metric_name(name)
-            if rival == rung.name or (split == "dev" and name != self.bar.metric):
+            if split == "dev" and name != self.bar.metric:
+                continue
+            if rival == rung.name:
+                even = Score(0.5, 0.5, 0.5, len(measurement.answers), "exact")  # it ties with itself, whoever judges
+                measurement = replace(measurement, quality={**measurement.quality, name: even})
                 continue
             if rival and (rival, split) not in self._given:
                 self._note(f"{said}: {rung.name} has nothing to be set against, for {rival} has no answers on {split}")
@@ -335,6 +340,18 @@ class Climb:
             if cut := measurement.judged[name].cut:
                 self._note(f"{said}: {words.count(cut, 'prompt')} of {rung.name} on {split} were cut to its context")
         return measurement
+
+    def _without_lost(self, results: Sequence[Result]) -> list[Result]:
+        """The results without the figures of judges that could be had for some rungs only: they would stand alone."""
+        lost = [name for name in self.task.also if find_metric(name).judge and name not in self.judges]
+
+        def kept(own: Measurement) -> Measurement:
+            quality = {name: score for name, score in own.quality.items() if name not in lost}
+            return replace(own, quality=quality, judged={name: each for name, each in own.judged.items() if name not in lost})
+
+        return [
+            replace(each, dev=kept(each.dev) if each.dev else None, test=kept(each.test) if each.test else None) for each in results
+        ]
 
     def _rival(self, judge: str, base: str) -> str:
         """The rung that a judge sets the others on a base against, "" where there is none."""

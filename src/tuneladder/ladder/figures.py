@@ -307,7 +307,7 @@ def _is_pick(ladder: Ladder, name: str) -> bool:
 def reasons(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     """How often each rung's reasons contradict its answers or name what is not there, and some to judge: of the pick, or else of
     the last rung that gives any."""
-    found = {result.rung.name: own for result in measured(ladder) if (own := explained(result, ladder.task))}
+    found = {result.rung.name: own for result in ladder.results if (own := explained(result, ladder.task))}
     if not found:
         return None
     name = pick.rung.name if pick and pick.rung.name in found else list(found)[-1]
