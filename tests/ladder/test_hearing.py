@@ -185,7 +185,10 @@ def run(recipe: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_two_rungs_are_judged_by_their_kept_answers(run: Path, server: Server, people: Path, capsys: Any) -> None:
+def test_two_rungs_are_judged_by_their_kept_answers(
+    run: Path, server: Server, people: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
     server.always = reply("The first is better. [[A]]")
     pair = f"{run}:zero_shot", f"{run}:shown"
     found = api.judge(*pair, by=server.url, model="m", people=str(people), rows=8)
@@ -201,12 +204,12 @@ def test_two_rungs_are_judged_by_their_kept_answers(run: Path, server: Server, p
     assert len(server.seen) == asked  # kept
     assert "agreement with people not measured: nobody knows what these verdicts are worth" in said
     assert "share of wins by m: 0.500" in said
+    app(["judge", "--by", server.url, "--model", "m", "--people", str(people), "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["judged"] is None
     server.always = reply("[[7]]")
     assert api.judge(pair[0], by=server.url, model="m", rows=1).judged is not None
     # the question holds the task's own instruction, and not the row alone
     assert "[Question]\nWhich of these fits the text" in server.seen[-1][1]["messages"][0]["content"]
-    app(["judge", "--by", server.url, "--model", "m", "--people", str(people), "--json"], standalone_mode=False)
-    assert json.loads(capsys.readouterr().out)["judged"] is None
 
 
 def test_variants_are_asked_questions_and_judged(tiny_folder: Path, server: Server, tmp_path: Path, monkeypatch: Any) -> None:

@@ -128,9 +128,7 @@ class Climb:
         results = self.now.results
         while waiting:
             # by what this ladder has not paid yet, whoever paid it before: the second run goes the same way as the first
-            # what others are judged against goes before them
-            rivals = {self._rival(name, rung.base) for name in self.judges for rung in self.rungs}
-            waiting.sort(key=lambda each: (not self._is_root(each.rung), each.rung.name not in rivals, self._unpaid(each)))
+            waiting.sort(key=lambda each: (not self._is_root(each.rung), self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
             result = self._climb(waiting.pop(0))
@@ -140,7 +138,10 @@ class Climb:
     def finish(self) -> Ladder:
         """Freeze the pick on dev, measure every rung on test once, and say whether test agrees."""
         order = {rung.name: at for at, rung in enumerate(self.rungs)}
-        results = self._without_lost(sorted(self.now.results, key=lambda result: order[result.rung.name]))
+        results = sorted(self.now.results, key=lambda result: order[result.rung.name])
+        # by judges when all have answered: what they set a rung against is another's answers
+        results = [replace(each, dev=self._judged(each.rung, each.dev, "dev")) if each.dev else each for each in results]
+        results = self._without_lost(results)
         ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder)
         chosen = pick(ladder)
         tested = []
@@ -153,7 +154,6 @@ class Climb:
                 except Exception as error:
                     result = replace(result, failure=failure_of(error))
             tested.append(result)
-        # by judges last: what they set a rung against has to be answered
         tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
         tested = self._without_lost(tested)
         self.now.at("measuring what costs no model")
@@ -208,7 +208,7 @@ class Climb:
                 curve = tuple(read_log(folder)) or curve
                 routing = read_shares(folder) or routing
                 self._say_rows(rung, folder)
-            dev = self._judged(rung, self._measure(rung, variant, "dev"), "dev")
+            dev = self._measure(rung, variant, "dev")
             dev = self._with_forgetting(rung, variant, dev)
         except NoRoom:
             raise
