@@ -69,7 +69,8 @@ def judge_name(name: str, *, short: bool = False) -> str:
     """Whose verdicts a figure is made of and, unless `short`, that they were not set beside those of people where they were not."""
     rules = find_metric(name).judge
     assert rules
-    who = rules.by if isinstance(rules.by, str) else str(rules.by.get("model") or rules.by.get("id") or "a judge")
+    named = rules.by if isinstance(rules.by, str) else str(rules.by.get("model") or rules.by.get("id") or "a judge")
+    who = named.rstrip("/").rpartition("/")[2]  # of a folder or a hub id
     said = f"wins over {rules.against}, judged by {who}" if rules.against else f"mark by {who}"
     if rules.rubric != Judge.rubric:
         said += f" for {clip(rules.rubric, 40)!r}"
