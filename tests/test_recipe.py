@@ -447,6 +447,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "invitation": "Think.",
         "conclusion": "So it is",
     },
+    "explain": {"question": "What for?", "tokens": 3},
     "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
     "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
     "lora": {
@@ -507,6 +508,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup": 0.9,
         "looks": 1,
         "replay": 0.5,
+        "answers": 9.0,
         "compile": "on",
     },
 }
@@ -557,7 +559,8 @@ class Bench:
         self.shelf = Shelf()
 
     def task(self, step: str) -> tuple[Task, Base]:
-        text = {"kind": "text", "data": [{"data": "rows.jsonl", "held_out": 0.1}, {"data": "more.jsonl", "replay": True}]}
+        asked = {"data": "rows.jsonl", "text": "{{ text }}\nAnswer: {{ label }}", "held_out": 0.1}
+        text = {"kind": "text", "data": [asked, {"data": "more.jsonl", "replay": True}]}
         given = recipe(task=text) if step == "pretrain" else recipe(task__rows={"train": 12, "dev": 6, "test": 6})
         found = read(given, self.folder)
         return found.task, found.bases[0]

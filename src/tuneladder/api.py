@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tuneladder import recipe as recipes
 from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Failed, unknown
@@ -25,20 +27,24 @@ from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.people import drawn, read_people
 from tuneladder.evaluate.questions import questions_of
 from tuneladder.evaluate.sitting import sit
 from tuneladder.evaluate.suite import find_suites, is_averaged
+from tuneladder.evaluate.talks import Question, answered, read_questions
 from tuneladder.evaluate.text import measure_text
+from tuneladder.evaluate.verdicts import REFERENCE, Judge
 from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
 from tuneladder.feedback.changes import Change, changes
 from tuneladder.feedback.disputes import read_settled, refuse_to_lose_settled, write_disputes
 from tuneladder.feedback.items import read_items
-from tuneladder.feedback.judgements import Judged, one_criterion, read_judgements
+from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
 from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
 from tuneladder.ladder.climb import Climb, Now, environment, read_variant
+from tuneladder.ladder.hearing import agreed_with, cases_of, heard, with_judge
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
@@ -52,10 +58,11 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.precision import Precision
+from tuneladder.model.purse import Purse
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
-from tuneladder.store import Store, digest, write_json, writing
+from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
@@ -70,6 +77,7 @@ from tuneladder.types import (
     Engine,
     Example,
     Family,
+    Judged,
     Judgement,
     Ladder,
     Marked,
@@ -80,6 +88,7 @@ from tuneladder.types import (
     Task,
     Text,
     Variant,
+    WithPeople,
 )
 
 SAID = 256  # the most tokens that a base says at once in a talk
@@ -270,7 +279,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
             row["id"],
             row["input"],
             row["reference"],
-            Answer(row["answer"], row["confidence"]),
+            Answer(row["answer"], row["confidence"], reason=row.get("reason", "")),
             row["correct"],
             tuple(row.get("others", ())),
         )
@@ -368,7 +377,7 @@ class Agreed:
 
     found: tuple[Agreement, ...]
     changes: tuple[Change, ...]
-    read: Judged
+    read: JudgementFile
 
 
 def agreement(
@@ -476,7 +485,16 @@ def _results(folder: Path) -> dict[str, Any]:
 def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     return Climb(
-        read.task, read.bases, read.rungs, bar=read.bar, limit=read.limit, seed=read.seed, folder=folder, device=device(), now=now
+        read.task,
+        read.bases,
+        read.rungs,
+        bar=read.bar,
+        limit=read.limit,
+        seed=read.seed,
+        folder=folder,
+        device=device(),
+        now=now,
+        judges=read.judges,
     )
 
 
@@ -505,11 +523,119 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     examples = read.task.examples.test[: rows or None]
     found = open_variant(variant, read)
     # what an endpoint was asked in the climb is not paid for again
-    store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
-    with Shelf(device(), store=store).engine(found) as engine:
+    store = _store_of(variant) if found.base.source == "url" or read.judges else None
+    shelf = Shelf(device(), store=store, purse=Purse(read.limit.money))
+    with shelf.engine(found) as engine:
         if read.task.kind == "text":
             return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
-        return measure(engine, found.prompt, read.task, examples, seed=read.seed)
+        measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
+    for name, base in read.judges.items():
+        assert store
+        rivals = _rivals(variant, name)
+        measured = with_judge(measured, name, base, rivals, read.task.prompt, shelf, store, seed=read.seed)
+    return measured
+
+
+def _rivals(variant: str, judge: str) -> dict[str, str] | None:
+    """The kept answers of the rung that a judge sets a variant against, None where it is none's."""
+    rules = find_metric(judge).judge
+    if rules is None or rules.against in ("", REFERENCE):
+        return None
+    if not _is_run(variant):
+        hint = "name RUN:RUNG, or judge `against: reference`"
+        raise BadInput(f"'{variant}' is no run, and has no rung {rules.against} to be judged against", hint)
+    run, rung = split_variant(variant)
+    names = [f"{rung.rpartition('/')[0]}/{rules.against}", rules.against]
+    kept = next((name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()), rules.against)
+    return {marked.id: marked.answer.text for marked in answers_of(f"{run}:{kept}")}
+
+
+def _store_of(*variants: str) -> Store:
+    """The store beside the first run that is named, else that of the runs here."""
+    run = next((split_variant(each)[0] for each in variants if each and _is_run(each)), Path("runs") / "none")
+    return Store(run.parent / ".store")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What a judge says of a variant's answers, by themselves or against another's, and how often it says what people said; None
+    where it was not asked."""
+
+    a: str
+    b: str
+    judge: str
+    judged: Judged | None
+    agreement: WithPeople | None
+
+
+def judge(
+    a: str = "",
+    b: str = "",
+    *,
+    by: str,
+    model: str = "",
+    key_env: str = "",
+    questions: str = "",
+    people: str = "",
+    pairs: int = Judge.pairs,
+    rubric: str = Judge.rubric,
+    rank: bool = False,
+    tokens: int = Judge.tokens,
+    rows: int = 0,
+    seed: int = 0,
+) -> Hearing:
+    """The kept answers of a variant, `RUN:RUNG` or RUN for its pick, judged by another: each by a mark or, with `b`, against that
+    one's, in both orders. With `questions` both are asked those of a file. `people` is a file of opinions, on which it is measured
+    how often the judge says the same. `by` is named as `chat` names who is talked to. The replies are kept: what a killed call was
+    told is not asked again.
+
+    Raises BadInput for what cannot be judged, and Failed for a judge whose replies cannot be read.
+    """
+    if not a and not people:
+        raise BadInput("nothing is named to judge", "a variant, as RUN:RUNG, or a file of opinions with --people")
+    if rows < 0:
+        raise BadInput(f"rows is {rows}", "0 or more")
+    rules = Judge(by=by, rubric=rubric, against=b or ("" if a else "another"), people=people, pairs=pairs, rank=rank, tokens=tokens)
+    opinions = drawn(read_people(people), pairs, seed=seed) if people else []
+    asked = read_questions(questions)[: rows or None] if questions else []
+    found = _talked_to(by, model, key_env)
+    _refuse_mute(by, found)
+    store = _store_of(a, b, by)
+    shelf = Shelf(device(), store=store)
+    if not a:
+        agreed = agreed_with(rules, found, opinions, shelf, store, seed=seed)
+        return Hearing(a, b, found.base.name, None, agreed)
+    first, second = (_to_judge(each, asked, shelf, store) if each else None for each in (a, b))
+    assert first
+    if second:
+        refuse_other_rows(first, second)
+    rivals = {marked.id: marked.answer.text for marked in second} if second else None
+    cases = cases_of(first, rivals, None if asked else _prompt_of(a))[: rows or None]
+    judged = heard(rules, found, cases, opinions, shelf, store, seed=seed)
+    return Hearing(a, b, found.base.name, judged, judged.agreement)
+
+
+def _prompt_of(variant: str) -> Prompt:
+    """What a run's task says around its rows."""
+    said = yaml.safe_load((split_variant(variant)[0] / "recipe.yaml").read_text("utf-8"))["task"]
+    return Prompt(said["template"] or Prompt.template, said["instruction"] or "", said["system"] or "")
+
+
+def _to_judge(variant: str, questions: Sequence[Question], shelf: Shelf, store: Store) -> tuple[Marked, ...]:
+    """A variant's kept answers, or those that it gives to the questions, in plain talk: the prompt that it was made with is left
+    aside. They are kept, too."""
+    if not questions:
+        return answers_of(variant)
+    found, decoding = _unprompted(variant), Decoding(max_new_tokens=SAID)
+    own = (found.base.content, found.stamp, shelf.device, str(shelf.dtype))
+
+    def make(part: Path) -> Mapping[str, Any]:
+        with shelf.engine(found) as engine:
+            write_json(part / "answers.json", [freeze(marked) for marked in answered(engine, questions, decoding)])
+        return {"variant": variant}
+
+    folder = store.once(f"talks-{digest(*own, [vars(each) for each in questions], decoding)}", make)
+    return tuple(thaw(Marked, each) for each in json.loads((folder / "answers.json").read_text("utf-8")))
 
 
 @dataclass(frozen=True)
@@ -565,10 +691,16 @@ def examine(
 def _unprompted(variant: str) -> Variant:
     """The variant, whose own prompt no suite asks for. Raises BadInput for one that answers by labels, not by text."""
     found = _rung_of(variant) if _is_run(variant) else Variant(inspect(variant), Prompt())
+    _refuse_mute(variant, found)
+    return found
+
+
+def _refuse_mute(variant: str, found: Variant) -> None:
     if found.base.family == "encoder" or found.head or found.probe:
         what = "is an encoder" if found.base.family == "encoder" else "answers by a head that knows its own labels only"
-        raise BadInput(f"{variant} {what}, and a suite is asked of what writes", "name a decoder or a seq2seq, or a rung of one")
-    return found
+        raise BadInput(
+            f"{variant} {what}, and what is asked here is to be written", "name a decoder or a seq2seq, or a rung of one"
+        )
 
 
 def _chat_template(base: Base, engine: Engine, chat: bool) -> str:

@@ -566,6 +566,66 @@ def pairs(
 
 
 @app.command()
+def judge(
+    a: Annotated[str, typer.Argument(metavar="[A]", help="RUN:RUNG, or RUN for its pick: each of its answers gets a mark.")] = "",
+    b: Annotated[str, typer.Argument(metavar="[B]", help="Another, to say of each answer which of the two is better.")] = "",
+    by: Annotated[
+        str, typer.Option("--by", metavar="JUDGE", help="Who judges: a variant as `chat` names one, a base, or an address.")
+    ] = "",
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The model, where JUDGE is an address.")] = "",
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="The environment variable with the address's key [OPENAI_API_KEY].")
+    ] = "",
+    questions: Annotated[
+        str, typer.Option("--questions", metavar="FILE", help="Ask A and B these, instead of reading their kept answers.")
+    ] = "",
+    people: Annotated[
+        str, typer.Option("--people", metavar="FILE", help="What people said of answers: how often does the judge say the same?")
+    ] = "",
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=1, help="The most pairs of FILE to judge.")] = 100,
+    rubric: Annotated[str | None, typer.Option("--rubric", metavar="TEXT", help="What makes an answer good.")] = None,
+    rank: Annotated[
+        bool, typer.Option("--rank", help="Rank the verdicts instead of writing them: for judges that write badly.")
+    ] = False,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="The most tokens of a reply.")] = 512,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="The first so many answers; 0 is all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Answers judged by a model, in both orders, and how often it agrees with people."""
+    from tuneladder import api
+    from tuneladder.evaluate.verdicts import Judge
+    from tuneladder.ladder import words as say
+    from tuneladder.store import freeze
+
+    if not by:
+        raise BadInput("nobody is named to judge", "--by VARIANT, or an address with --model NAME")
+    with talk.status(f"{by} judges"):
+        found = api.judge(
+            a,
+            b,
+            by=by,
+            model=model,
+            key_env=key_env,
+            questions=questions,
+            people=people,
+            pairs=pairs,
+            rank=rank,
+            tokens=tokens,
+            rows=rows,
+            rubric=Judge.rubric if rubric is None else rubric,
+        )
+    if as_json:
+        print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
+        return
+    page = Console(highlight=False, soft_wrap=True)
+    for line in say.verdicts(found.judged, a) if found.judged else ():
+        page.print(line, markup=False)
+    page.print(say.agreement(found.agreement), markup=False)
+    if found.judged and (cost := say.cost(found.judged.spent)):
+        page.print(cost, markup=False, style="dim")
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine and installation can do."""
     from tuneladder.model.doctor import examine
@@ -740,8 +800,9 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
 
     page = Console(highlight=False)
     for name, score in measurement.quality.items():
+        shown = say.metric_name(name) if name in measurement.judged else name
         page.print(
-            f"{name:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
+            f"{shown:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
             markup=False,
         )
     money = measurement.per_answer.money

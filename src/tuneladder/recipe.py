@@ -23,6 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.find import names as metric_names
+from tuneladder.evaluate.people import read_people
+from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
 from tuneladder.model.constrained import HINT as NO_GUIDE
@@ -111,7 +113,8 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**
 class Recipe:
     """What to climb. `notes` are the sentences that reading the data gave; `resolved` is the recipe with every default filled
     in and files by their whole path, so that it can be climbed from anywhere; `origins` says where each of its values came from
-    (`task.metric`, `rungs.lora.0.lora.r`): recipe, command line or default."""
+    (`task.metric`, `rungs.lora.0.lora.r`): recipe, command line or default. `judges` are the bases that judge, by the name of the
+    metric that asks them."""
 
     name: str
     task: Task
@@ -124,6 +127,7 @@ class Recipe:
     findings: Findings
     resolved: Mapping[str, Any]
     origins: Mapping[str, str]
+    judges: Mapping[str, Base]
 
 
 def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -149,7 +153,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     written = _rungs(keys["rungs"])
     specs = {rung: tuple(_step(one) for one in rung_steps) for rung, rung_steps in written.items()}
     limit = _limit(keys["limit"])
-    also = keys["task"]["also"]
+    also = keys["task"]["also"] = _placed_judges(keys["task"]["also"], folder)
     for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
         if metric is not None:
             _suits(find_metric(metric_named(metric)), keys["task"]["kind"])
@@ -163,7 +167,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     if bar.metric == "perplexity" and len(bases) > 1:
         said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
         raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
-    if limit.money and (free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None)):
+    judges = _judges(task, specs, trust=keys["trust_remote_code"])
+    asked = (*bases, *judges.values())
+    if limit.money and (free := next((base for base in asked if base.source == "url" and "prices" not in base.settings), None)):
         hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
         raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
     rungs = [
@@ -192,7 +198,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         ]
         as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
     origins = _origins(resolved, as_given, set(overridden))
-    return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins)
+    return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges)
 
 
 def embedded() -> Path:
@@ -471,7 +477,7 @@ def _suits(metric: Metric, kind: Any) -> None:
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
     """Raises BadInput for a metric that tries answers, where the task says not how or writes too few."""
     samples = task.prompt.decoding.samples
-    if metric.outcomes and tests is None:
+    if metric.samples and tests is None:
         raise BadInput(f"{metric.name} runs answers with a row's tests, and the task names none", "task: tests: a column, or Jinja")
     if metric.samples > samples:
         hint = f"decoding: {{samples: {metric.samples}, temperature: 0.8}}, or more samples"
@@ -627,6 +633,40 @@ def _bases(wanted: list[Any], *, trust: bool) -> tuple[Base, ...]:
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise BadInput(f"two bases are called '{twice}'", "a ladder climbs each base once: leave one out, or rename its folder")
     return tuple(bases)
+
+
+def _placed_judges(also: Any, folder: Path) -> Any:
+    """The metrics with the files and folders that a judge names found beside the recipe."""
+    if not isinstance(also, list):
+        return also
+    placed = []
+    for each in also:
+        own = each.get("judge") if isinstance(each, dict) else None
+        if isinstance(own, dict):
+            there = {key: _place(own[key], folder) for key in ("by", "people") if isinstance(own.get(key), str)}
+            each = {"judge": own | there}
+        placed.append(each)
+    return placed
+
+
+def _judges(task: Task, rungs: Mapping[str, Any], *, trust: bool) -> dict[str, Base]:
+    """The base of each judge that the task names. Raises BadInput for one that cannot judge, before any work is spent."""
+    if task.metric and find_metric(task.metric).judge:
+        raise BadInput("a judge is asked when all answers are given: it cannot be the task's own metric", "also: [judge: {...}]")
+    found = {}
+    for name in task.also:
+        rules = find_metric(name).judge
+        if rules is None:
+            continue
+        found[name] = base = _base(rules.by, trust=trust)
+        if base.family == "encoder":
+            raise BadInput(f"{base.name} is an encoder, which writes no verdicts", "name a decoder, a seq2seq or an endpoint")
+        bare = rules.against.rpartition("/")[2]
+        if rules.against and rules.against != REFERENCE and rules.against not in rungs and bare not in rungs:
+            raise unknown("rung to judge against", rules.against, [*rungs, REFERENCE])
+        if rules.people:
+            read_people(rules.people)
+    return found
 
 
 def _base(wanted: Any, *, trust: bool) -> Base:

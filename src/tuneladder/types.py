@@ -137,6 +137,14 @@ class Thought:
 
 
 @dataclass(frozen=True)
+class Why:
+    """A reason that is asked for once the answer is given: in what words, and the most tokens that it takes."""
+
+    question: str = "Why? Answer in one sentence."
+    tokens: int = 64
+
+
+@dataclass(frozen=True)
 class Decoding:
     """How text is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off; repetition is the penalty of arXiv:1909.05858.
     `schema` is JSON schema as text: nothing but what fits it can be written."""
@@ -160,9 +168,9 @@ class Prompt:
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking on
     an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag for
     each word of the row, `labels` a set of labels, `json` an object of the `schema`, which the system's turn shows; with `think`
-    the model reasons before it answers; of `vote` samples the answer that most give counts. Options that each row brings are ranked
-    by their log-probability for each character, byte or token of theirs, as `normalise` says, and are shown where an answer is
-    written or thought about: a template may use `options` too.
+    the model reasons before it answers, with `why` it says after it what for; of `vote` samples the answer that most give counts.
+    Options that each row brings are ranked by their log-probability for each character, byte or token of theirs, as `normalise`
+    says, and are shown where an answer is written or thought about: a template may use `options` too.
     """
 
     template: str = "{{ input }}"
@@ -175,6 +183,7 @@ class Prompt:
     vote: int = 1
     calibrate: bool = False
     think: Thought | None = None
+    why: Why | None = None
     normalise: Literal["none", "characters", "bytes", "tokens"] = "none"
     schema: str = ""
 
@@ -205,12 +214,13 @@ class Task:
 @dataclass(frozen=True)
 class Answer:
     """`confidence` is the probability of the answer among its options, or the share of votes; `raw` what the model wrote; `samples`
-    is all of it, where several were asked for and none voted."""
+    is all of it, where several were asked for and none voted; `reason` what it says led to the answer, where the prompt asks."""
 
     text: str
     confidence: float | None = None
     raw: str = ""
     samples: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -312,8 +322,54 @@ class Marked:
 
 
 @dataclass(frozen=True)
+class WithPeople:
+    """Of how many pairs of answers a judge said what most people had said: which is better, or neither. Beside it stands how often
+    one person said what most of the others had, and how often the longer answer was the one that people preferred. Of `unread`
+    pairs the judge's verdict could not be read, and they count nowhere. `source` names the file."""
+
+    judge: Score
+    people: Score | None
+    longer: float
+    unread: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge made of one answer: a mark from 1 to 10, or `win`, `tie` or `loss` against another's; "" where its reply could
+    not be read. `said` are its replies: of a pair one for each order. `decided` is the place, first or second, whose answer won in
+    both orders, so that the order alone decided; `flipped` where the two orders differ in any way."""
+
+    id: str
+    outcome: str
+    said: tuple[str, ...]
+    flipped: bool = False
+    decided: Literal["", "first", "second"] = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a `judge` made of a variant's answers, by themselves or `against` another's. `score` is of the verdicts that could be
+    read: the mean mark, 0 the lowest and 1 the highest, or the share of wins, a tie being half of one. `flips` is the share of
+    pairs whose verdict changed with the order, and counted as ties; `bias` the share that the first place decided less that which
+    the second did. `agreement` with people is None where nobody measured it. `cut` replies were to prompts longer than the
+    judge's context."""
+
+    judge: str
+    against: str
+    score: Score
+    verdicts: tuple[Verdict, ...]
+    flips: Score | None
+    bias: Score | None
+    agreement: WithPeople | None
+    spent: Cost
+    cut: int = 0
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it."""
+    """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it. `judged` is what judges made of the
+    answers, by the name of their metric."""
 
     quality: Mapping[str, Score]
     probes: Mapping[str, Score]
@@ -322,6 +378,7 @@ class Measurement:
     per_answer: Cost
     engine: str
     answers: tuple[Marked, ...] = ()
+    judged: Mapping[str, Judged] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

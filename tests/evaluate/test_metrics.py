@@ -224,6 +224,7 @@ SETTINGS = {
     "format": "format {of: json}",
     "forbidden_words": "forbidden_words {words: [never]}",
     "reading_level": "reading_level {at_most: 8}",
+    "judge": "judge {by: pocket-decoder}",
 }
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.judgements import Judged, one_criterion, read_judgements
+from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
 from tuneladder.types import Judgement
 
-Read = Callable[..., Judged]
+Read = Callable[..., JudgementFile]
 PLAIN = {"item": "1", "labeler": "ann", "value": "x"}
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    def call(*rows: dict[str, Any], **options: Any) -> Judged:
+    def call(*rows: dict[str, Any], **options: Any) -> JudgementFile:
         path = tmp_path / "said.json"
         path.write_text(json.dumps(rows), "utf-8")
         return read_judgements(str(path), **options)
@@ -27,7 +27,7 @@ def read(tmp_path: Path) -> Read:
     return call
 
 
-def brief(read: Judged) -> list[tuple[Any, ...]]:
+def brief(read: JudgementFile) -> list[tuple[Any, ...]]:
     return [(each.item, each.labeler, each.rubric, each.value) for each in read.judgements]
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +17,8 @@ import yaml
 from rich.console import Console
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.measure import mark
+from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.measure import mark, rate
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
 from tuneladder.ladder.results import below, cut_short, file_name, total
@@ -29,7 +30,9 @@ from tuneladder.types import (
     Decoding,
     Document,
     Example,
+    Judged,
     Ladder,
+    Marked,
     Measurement,
     Pick,
     Prompt,
@@ -44,6 +47,8 @@ from tuneladder.types import (
     Tick,
     Turn,
     Variant,
+    Verdict,
+    WithPeople,
 )
 
 MESSAGES = {
@@ -262,6 +267,8 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "probes",
         "forgetting",
         "calibration",
+        "explanations",
+        "judged",
         "cost_alone",
         "cost_here",
         "predicted",
@@ -282,6 +289,94 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
     failed = next(rung for rung in found["rungs"] if rung["name"] == "full(learning_rate=0.5)")
     assert failed["test"] is None
     assert "no number" in failed["failure"]
+
+
+JUDGE = "judge {by: some-model, against: zero_shot}"
+MEASURED = "judge {by: some-model, rubric: Only rhymes count., people: people.jsonl}"
+
+
+def judged(name: str, marked: Sequence[Marked], seed: int) -> Judged:
+    """Verdicts of a judge who cannot be read now and then, and half of whose ties are the order's."""
+    chance, rules = random.Random(seed), find_metric(name).judge
+    assert rules
+    found = []
+    for own in marked:
+        outcome = chance.choice(["win", "win", "tie", "loss", ""] if rules.against else ["3", "7", "9"])
+        flipped = outcome == "tie" and chance.random() < 0.5
+        found.append(Verdict(own.id, outcome, ("",) * (2 if rules.against else 1), flipped, "first" if flipped else ""))
+    read = [own.outcome for own in found if own.outcome]
+    score = rate(find_metric(name), read, [()] * len(read), seed=0)
+    pairs = Score(0.12, 0.08, 0.17, len(read), "wilson") if rules.against else None
+    people = WithPeople(
+        Score(0.71, 0.62, 0.79, 100, "bootstrap over questions"), Score(0.78, 0.7, 0.85, 300), 0.55, 2, "people.jsonl"
+    )
+    spent = Cost(seconds=12.5, tokens=81_000, money=0.31)
+    return Judged("some-model", rules.against, score, tuple(found), pairs, pairs, people if rules.people else None, spent)
+
+
+REASONS = (
+    "The message speaks of {label}, so it is {label}.",
+    "The customer wrote 12 times to Priya Nair <b>already</b>; it is {label}.",
+    "It is about returns rather than {label}.",
+    "Something was charged, which is a matter of money.",
+)
+
+
+@pytest.fixture(scope="module")
+def heard(ladder: Ladder) -> Ladder:
+    """The ladder with reasons for the pick's answers, and two judges of every rung but the root."""
+    results = []
+    for number, result in enumerate(ladder.results):
+        test = result.test
+        if test and result.rung.name != "zero_shot":
+            both = {name: judged(name, test.answers, number) for name in (JUDGE, MEASURED)}
+            quality = {**test.quality, **{name: own.score for name, own in both.items()}}
+            answers = test.answers
+            if result.rung.name in ("lora(r=8)", "few_shot(shots=8)"):
+                said = [REASONS[at % len(REASONS)].format(label=own.answer.text) for at, own in enumerate(answers)]
+                pairs = zip(answers, said, strict=True)
+                answers = tuple(replace(own, answer=replace(own.answer, reason=reason)) for own, reason in pairs)
+            result = replace(result, test=replace(test, quality=quality, judged=both, answers=answers))
+        results.append(result)
+    return replace(ladder, results=tuple(results))
+
+
+def test_judges_and_reasons_are_shown_and_a_judge_nobody_measured_is_marked(heard: Ladder, tmp_path: Path) -> None:
+    page = read(write_report(heard, tmp_path)).text
+    assert "wins over zero_shot, judged by some-model" in page
+    assert page.count("! not set beside people") == 1
+    assert "agreement with people 0.710 (0.620 to 0.790) on 100 pairs of people.jsonl" in page
+    assert "wins over zero_shot, judged by some-model (agreement with people not measured)" in page  # in the table of all metrics
+    assert "mark by some-model for 'Only rhymes count.'" in page
+    assert "No verdict" in page
+    assert page.count("12.0 %8.0 % to 17.0 %") == 4
+    assert "The reasons that lora(r=8) gives" in page
+    assert "comes to returns" in page
+    assert "<mark>Nair</mark>" in (tmp_path / "report.html").read_text("utf-8")
+    assert "&lt;b&gt;already" in (tmp_path / "report.html").read_text("utf-8")
+    found = json.loads(json.dumps(results(heard), allow_nan=False))
+    lora = next(rung for rung in found["rungs"] if rung["name"] == "lora(r=8)")
+    assert lora["test"][JUDGE]["agreement"] == lora["judged"][JUDGE]["agreement"] == "agreement with people not measured"
+    assert "agreement" not in lora["test"][MEASURED]
+    assert lora["judged"][MEASURED]["agreement"]["judge"]["value"] == 0.71
+    assert lora["judged"][JUDGE]["unread"] > 0
+    assert sum(lora["judged"][JUDGE][name] for name in ("win", "tie", "loss", "unread")) == 300
+    assert lora["explanations"]["inventing"]["value"] == 0.25
+    assert 0 < lora["explanations"]["contradicting"]["value"] < 0.3
+    card = write_card(heard, tmp_path)
+    assert card is not None
+    said = card.read_text("utf-8")
+    assert "judge {by" not in said
+    assert "judged by some-model (agreement with people not measured)" in said
+    path = write_answers(heard.results[2], tmp_path)
+    assert path is not None
+    assert "reason" in json.loads(path.read_text("utf-8").splitlines()[0])
+
+
+def test_without_judges_or_reasons_the_page_says_nothing_of_them(ladder: Ladder, tmp_path: Path) -> None:
+    page = read(write_report(ladder, tmp_path)).text
+    assert "What a judge says" not in page
+    assert "The reasons that" not in page
 
 
 def test_numbers_that_json_does_not_have_become_null(ladder: Ladder) -> None:

@@ -19,6 +19,7 @@ from tuneladder.train.loop import read_log
 GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (1, 29.00134, (6.52733, 6.77376, 6.52976)),
     "chain_of_thought": (1, 30.19209, ()),
+    "explain": (1, 31.00617, ()),
     "few_shot": (1, 29.98003, ()),
     "full": (6, 21.51596, (6.52733, 5.43503, 4.63268)),
     "ia3": (1, 27.86801, (6.52733, 6.46434, 6.06918)),
@@ -53,6 +54,7 @@ ENCODER: dict[str, tuple[int, float, tuple[float, ...]]] = {
 SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (1, 26.44561, (6.79793, 6.1081, 5.72247)),
     "chain_of_thought": (1, 31.52187, ()),
+    "explain": (1, 31.06663, ()),
     "few_shot": (1, 30.8764, ()),
     "full": (6, 16.63971, (6.79793, 4.31389, 3.62052)),
     "ia3": (1, 22.81137, (6.79793, 5.54444, 5.05645)),

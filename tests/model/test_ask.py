@@ -214,7 +214,8 @@ def test_the_answer_after_a_thought_is_read_by_the_tasks_own_rule() -> None:
         return "1,234 or so" if turns[-1].text.endswith("So it is") else "17 and 3 make something"
 
     (answer,) = ask(FakeEngine(write), Prompt(parse="number", think=THINK), [example("how many?")])
-    assert answer == Answer("1234", None, "17 and 3 make something\nSo it is 1,234 or so")
+    thought = "17 and 3 make something"
+    assert answer == Answer("1234", None, f"{thought}\nSo it is 1,234 or so", reason=thought)
     (answer,) = ask(Mute(reasoning), Prompt(ask="score", think=THINK), [example("a goal")], LABELS)
     assert answer.text == "sports"
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import Array
+from tuneladder.evaluate.verdicts import Judge
 from tuneladder.own import own_code
 from tuneladder.types import Answer, Example
 
@@ -37,8 +38,9 @@ class Metric:
     `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
     rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none. `worst` is the
     value that nothing passes, inf where there is none, of a metric that is better the lower. `outcomes` makes what such a metric
-    marks in place of the answers' texts, where these have to be tried; it takes `samples` of each. `content` is the digest of what
-    it reads beside the texts, such as an encoder.
+    marks in place of the answers' texts, where these have to be run or their rows read; `samples` of each are run, 0 where none is.
+    `content` is the digest of what it reads beside the texts, such as an encoder. What a `judge` has to be asked for is not marked
+    with the rest (evaluate/judge.py).
     """
 
     name: str
@@ -52,8 +54,9 @@ class Metric:
     relative: bool = False
     worst: float = math.inf
     outcomes: Outcomes | None = None
-    samples: int = 1
+    samples: int = 0
     content: str = ""
+    judge: Judge | None = None
 
     def score(self, answers: Sequence[str], references: References, labels: Sequence[str] = ()) -> float:
         """The metric over all rows."""
@@ -81,18 +84,20 @@ def find_metric(name: str) -> Metric:
             "metric", bare, known, HINTS.get(bare, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
         )
     module = _module(bare)
-    more: dict[str, Any] = {"relative": vars(module).get("relative", False), "worst": vars(module).get("worst", math.inf)}
+    more: dict[str, Any] = {"relative": False, "worst": math.inf, "outcomes": None}
+    more |= {fact: vars(module)[fact] for fact in more if fact in vars(module)}
     if "Settings" in vars(module):
         checked = _set(module.Settings, given, bare)
         own = vars(module.Settings)
         called = metric_named({bare: checked.full}) if "full" in own else name
         made = mean_metric(called, module.better, module.best, module.kinds, module.interval, checked.items)
+        if isinstance(checked, Judge):
+            return replace(made, judge=checked)
         if "outcomes" in own:
             more |= {"outcomes": checked.outcomes, "samples": checked.k}
         return replace(made, **more, content=checked.content if "content" in own else "")
     if given:
         raise BadInput(f"{bare} takes no settings, and {given} are given", f"write {bare} alone")
-    more["outcomes"] = vars(module).get("outcomes")
     if "items" in vars(module):
         return replace(mean_metric(name, module.better, module.best, module.kinds, module.interval, module.items), **more)
     facts = (module.better, module.best, module.kinds, module.interval)

@@ -14,27 +14,31 @@ _ROWS = 1000
 def check_gold(metric: str, task: Task) -> None:
     """Score the task's own references as answers, on at most 1,000 rows of dev and test, else of train.
 
-    Raises BadInput unless that is the metric's best, or above 0 where the metric is relative. Tasks of kind `text` have no answers
-    and are let through.
+    Raises BadInput unless that is the metric's best or, where the metric is relative, above 0 (below the worst where less is
+    better). Tasks of kind `text` have no answers and are let through; a judge is not asked about them.
     """
     rows = (*task.examples.dev, *task.examples.test) or task.examples.train
     rows = rows[:_ROWS]
     if not rows:
         return
     found = find_metric(metric)
+    if found.judge:
+        return
     answers: Sequence[str] = [example.references[0] for example in rows]
     if found.outcomes:
         answers = found.outcomes(rows, [Answer(answer) for answer in answers])
     references = [example.references for example in rows]
     value = found.score(answers, references, task.labels)
-    if value > 0 if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
+    enough = value > 0 if found.better == "higher" else value < found.worst
+    if enough if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
         return
     where = ""
     if found.items is not None and not found.relative:
         off = [abs(item - found.best) for item in found.items(answers, references, task.labels)]
         worst = off.index(max(off))
         where = f"; row {rows[worst].id} ({answers[worst][:60]!r}) is off by {off[worst]:.4g}"
-    wanted = "more" if found.relative else f"{found.best:g}"
+    better = "more" if found.better == "higher" else "less"
+    wanted = better if found.relative else f"{found.best:g}"
     raise BadInput(f"{metric} scores the gold answers of {task.name} {value:.4g}, not {wanted}{where}", _hint(metric))
 
 
@@ -51,6 +55,8 @@ def _hint(metric: str) -> str:
         return "METEOR reads only letters and digits: use chrf or exact_match"
     if metric in ("nist", "cider"):
         return f"{metric} weighs words by how few rows have them: it needs several rows, and references that differ"
+    if metric == "ungrounded":
+        return "it is for answers in the words of what was read, and no reference is one: use another"
     if metric == "pearson":
         return "Pearson needs references that differ"
     return "choose a metric that fits the task's answers"

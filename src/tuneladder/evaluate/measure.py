@@ -49,7 +49,7 @@ def mark(
     texts = [answer.text for answer in answers]
     references = [example.references for example in examples]
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
-    metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))]}
+    metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))] if metric.judge is None}
     told = {name: metric.outcomes(examples, answers) if metric.outcomes else texts for name, metric in metrics.items()}
     quality = {name: rate(metric, told[name], references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:

@@ -23,7 +23,7 @@ MORE = ("rubric", "at", "gold", "why")
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgementFile:
     """`gold` are by rubric the right values of the items that have one; `empty` counts rows without a value; `unread` are the
     columns that mean nothing here; `tool` is what wrote the file, "" where it is plain."""
 
@@ -34,7 +34,7 @@ class Judged:
     tool: str = ""
 
 
-def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) -> Judged:
+def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) -> JudgementFile:
     """The judgements of a file with the columns item, labeler and value, and where there are any rubric, at, gold and why;
     `columns` says what the file calls them. Rankings are lists (rankings.py), also written out as JSON.
 
@@ -68,7 +68,7 @@ def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) 
     if not judgements:
         raise BadInput(f"{location} holds no judgement: {called['value']} is empty in all {len(rows):,} rows", "what was said?")
     unread = tuple(name for name in has if name not in called.values())
-    return Judged(tuple(judgements), gold, len(rows) - len(judgements), unread, tool)
+    return JudgementFile(tuple(judgements), gold, len(rows) - len(judgements), unread, tool)
 
 
 def one_criterion(judgements: Sequence[Judgement], criterion: str = "", leave_out: Sequence[str] = ()) -> list[Judgement]:

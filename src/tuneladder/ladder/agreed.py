@@ -12,7 +12,7 @@ from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.alpha import RELIABLE, TENTATIVE
 from tuneladder.feedback.changes import Change
 from tuneladder.feedback.disputes import Dispute
-from tuneladder.feedback.judgements import Judged
+from tuneladder.feedback.judgements import JudgementFile
 from tuneladder.feedback.labelers import Labeler
 from tuneladder.feedback.pairs import Exported
 from tuneladder.ladder import words as say
@@ -20,7 +20,7 @@ from tuneladder.task.formats import text_of
 from tuneladder.types import Score
 
 
-def left_out(read: Judged) -> Iterator[str]:
+def left_out(read: JudgementFile) -> Iterator[str]:
     """What of a file of judgements was not taken as it stands."""
     if read.tool:
         yield f"read as an export from {read.tool}"

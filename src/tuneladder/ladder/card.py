@@ -44,7 +44,8 @@ def write_card(ladder: Ladder, folder: Path) -> Path:
 
 def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     base, examined = variant.base, pick.test or pick.dev
-    quality = examined.quality if examined else {}
+    # of a judge's figure the hub cannot say that nobody has set it beside people; the table below does
+    quality = {name: score for name, score in examined.quality.items() if name not in examined.judged} if examined else {}
     kinds = {"decoder": "text-generation", "encoder": "feature-extraction", "seq2seq": "text2text-generation"}
     return {
         "license": base.licence.lower() or "unknown",
@@ -192,6 +193,8 @@ def _asked(prompt: Prompt) -> tuple[Turns, str]:
     if prompt.think:
         note += "This writes the reasoning. The answer is asked for with the reasoning at the end of the same message, and then "
         note += f"`{prompt.think.conclusion}`.\n"
+    if prompt.why:
+        note += f"After its answer it was asked `{prompt.why.question}`, which moves no figure above.\n"
     if prompt.vote > 1:
         note += f"The figures above are of {prompt.vote} samples at temperature {prompt.decoding.temperature:g}, and their vote.\n"
     return turns, note

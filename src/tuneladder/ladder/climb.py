@@ -20,8 +20,10 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
+from tuneladder.ladder.hearing import with_judge
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import (
     Foretold,
@@ -45,7 +47,7 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
-from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
+from tuneladder.types import Bar, Base, Cost, Ladder, Marked, Measurement, Pace, Result, Rung, Score, Task, Tick, Variant
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
@@ -84,16 +86,19 @@ class Climb:
         device: str,
         dtype: torch.dtype | None = None,
         now: Now | None = None,
+        judges: Mapping[str, Base] | None = None,
     ) -> None:
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
         self.store = Store(folder.parent / ".store")
         purse = Purse(limit.money)
         self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None, store=self.store, purse=purse)
         self.now = now or Now()
+        self.judges = dict(judges or {})
+        self._given: dict[tuple[str, str], tuple[Marked, ...]] = {}
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
         self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
-        named = (task.metric, *task.also)
+        named = [name for name in (task.metric, *task.also) if name not in self.judges]  # these come after what is measured
         sources = [source_of(name.partition(":")[0]) for name in named if ":" in name and "{" not in name]
         read = [found.content for name in named if name and (found := find_metric(name)).content]
         self._metric = (*named, *sources, *read)
@@ -136,6 +141,9 @@ class Climb:
         """Freeze the pick on dev, measure every rung on test once, and say whether test agrees."""
         order = {rung.name: at for at, rung in enumerate(self.rungs)}
         results = sorted(self.now.results, key=lambda result: order[result.rung.name])
+        # by judges when all have answered: what they set a rung against is another's answers
+        results = [replace(each, dev=self._judged(each.rung, each.dev, "dev")) if each.dev else each for each in results]
+        results = self._without_lost(results)
         ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder)
         chosen = pick(ladder)
         tested = []
@@ -148,6 +156,8 @@ class Climb:
                 except Exception as error:
                     result = replace(result, failure=failure_of(error))
             tested.append(result)
+        tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
+        tested = self._without_lost(tested)
         self.now.at("measuring what costs no model")
         ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
         if chosen:
@@ -165,6 +175,9 @@ class Climb:
                 raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
             wanted.add(starts[0])
         bases = {rung.base for rung in self.rungs if rung.name in wanted}
+        wanted |= {
+            rung.name for rung in self.rungs for base in bases for name in self.judges if rung.name == self._rival(name, base)
+        }
         return wanted | {rung.name for rung in self.rungs if self._is_root(rung) and rung.base in bases}
 
     @staticmethod
@@ -298,7 +311,56 @@ class Climb:
             )
         found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
         self.shelf.purse.pay(key, found.spent)
+        self._given[rung.name, split] = found.answers
         return found
+
+    def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
+        """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that
+        cannot be had is no failure of the rung's: that is noted, its figure is missing, and it is asked no more in this climb."""
+        for name, base in list(self.judges.items()):
+            rival, said = self._rival(name, rung.base), words.metric_name(name)
+            if split == "dev" and name != self.bar.metric:
+                continue
+            if rival == rung.name:
+                even = Score(0.5, 0.5, 0.5, len(measurement.answers), "exact")  # it ties with itself, whoever judges
+                measurement = replace(measurement, quality={**measurement.quality, name: even})
+                continue
+            if rival and (rival, split) not in self._given:
+                self._note(f"{said}: {rung.name} has nothing to be set against, for {rival} has no answers on {split}")
+                continue
+            self.now.at(f"judging on {split}", rung.name)
+            rivals = {marked.id: marked.answer.text for marked in self._given[rival, split]} if rival else None
+            try:
+                prompt = self.task.prompt
+                measurement = with_judge(measurement, name, base, rivals, prompt, self.shelf, self.store, seed=self.seed)
+            except NoRoom:
+                raise
+            except TuneladderError as error:
+                self._note(f"{said}: {failure_of(error)}")
+                del self.judges[name]
+                continue
+            if cut := measurement.judged[name].cut:
+                self._note(f"{said}: {words.count(cut, 'prompt')} of {rung.name} on {split} were cut to its context")
+        return measurement
+
+    def _without_lost(self, results: Sequence[Result]) -> list[Result]:
+        """The results without the figures of judges that could be had for some rungs only: they would stand alone."""
+        lost = [name for name in self.task.also if find_metric(name).judge and name not in self.judges]
+
+        def kept(own: Measurement) -> Measurement:
+            quality = {name: score for name, score in own.quality.items() if name not in lost}
+            return replace(own, quality=quality, judged={name: each for name, each in own.judged.items() if name not in lost})
+
+        return [
+            replace(each, dev=kept(each.dev) if each.dev else None, test=kept(each.test) if each.test else None) for each in results
+        ]
+
+    def _rival(self, judge: str, base: str) -> str:
+        """The rung that a judge sets the others on a base against, "" where there is none."""
+        rules = find_metric(judge).judge
+        assert rules
+        own = f"{base}/{rules.against}"
+        return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""

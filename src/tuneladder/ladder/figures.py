@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tuneladder.evaluate.compare import compare
+from tuneladder.evaluate.explanations import Reason
 from tuneladder.evaluate.labels import tally
 from tuneladder.evaluate.measure import confusion
 from tuneladder.ladder import plots, words
@@ -18,6 +20,7 @@ from tuneladder.ladder.results import (
     below,
     calibrated,
     dearness,
+    explained,
     forgetting,
     measured,
     metric_of,
@@ -27,7 +30,7 @@ from tuneladder.ladder.results import (
     score_of,
     total,
 )
-from tuneladder.types import Ladder, Marked, Measurement, Result
+from tuneladder.types import Cost, Judged, Ladder, Marked, Measurement, Result
 
 MOST_LABELS = 24  # a larger confusion matrix cannot be read: the most confused pairs stand for it
 SHAPES: Mapping[str, plots.Shape] = {"prompt": "circle", "adapter": "square", "weights": "diamond"}
@@ -242,6 +245,124 @@ def samples(ladder: Ladder, pick: Result | None) -> list[dict[str, str]]:
         }
         for row in examined.answers[::every][:4]
     ]
+
+
+def verdicts(ladder: Ladder) -> list[dict[str, Any]]:
+    """What each judge says of every rung, whether its verdicts hold when the order changes, and how often people say the same."""
+    rungs = [(result.rung.name, examined) for result in ladder.results if (examined := result.test or result.dev)]
+    shown = []
+    for judge in dict.fromkeys(name for _, examined in rungs for name in examined.judged):
+        found = [(name, examined.judged[judge]) for name, examined in rungs if judge in examined.judged]
+        scores = [own.score for _, own in found]
+        even = 0.5 if found[0][1].against else None  # as good as what it is set against
+        scale = (min([0.5, *(score.low for score in scores)]), max([0.5, *(score.high for score in scores)]))
+        agreed = found[0][1].agreement
+        shown.append(
+            {
+                "name": words.judge_name(judge, short=True),
+                "against": found[0][1].against,
+                "agreement": words.agreement(agreed),
+                "measured": agreed is not None,
+                "rows": [
+                    {
+                        "name": name,
+                        "picked": (own_pick := _is_pick(ladder, name)),
+                        "strip": plots.strip(own.score.value, own.score.low, own.score.high, scale, even, picked=own_pick),
+                        "value": words.figure(own.score.value),
+                        "span": words.span(own.score),
+                        "cells": _counts(own),
+                        "unread": sum(not verdict.outcome for verdict in own.verdicts),
+                    }
+                    for name, own in found
+                ],
+                "cost": words.cost(_together([own.spent for _, own in found])),
+            }
+        )
+    return shown
+
+
+def _counts(own: Judged) -> list[dict[str, str]]:
+    """Of pairs how the verdicts fell, and what the order made of them."""
+    if not own.against:
+        return []
+    counts = Counter(verdict.outcome for verdict in own.verdicts)
+    cells = [{"value": f"{counts[outcome]:,}", "span": ""} for outcome in ("win", "tie", "loss")]
+    if own.flips is None or own.bias is None:  # all pairs were of equal answers
+        return [*cells, {"value": words.NONE, "span": ""}, {"value": words.NONE, "span": ""}]
+    changed = {
+        "value": words.percent(own.flips.value),
+        "span": f"{words.percent(own.flips.low)} to {words.percent(own.flips.high)}",
+    }
+    return [*cells, changed, {"value": words.figure(own.bias.value), "span": words.span(own.bias)}]
+
+
+def _together(costs: Sequence[Cost]) -> Cost:
+    return Cost(sum(own.seconds for own in costs), money=sum(own.money for own in costs), tokens=sum(own.tokens for own in costs))
+
+
+def _is_pick(ladder: Ladder, name: str) -> bool:
+    return ladder.pick is not None and ladder.pick.rung == name
+
+
+def reasons(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """How often each rung's reasons contradict its answers or name what is not there, and some to judge: of the pick, or else of
+    the last rung that gives any."""
+    found = {result.rung.name: own for result in ladder.results if (own := explained(result, ladder.task))}
+    if not found:
+        return None
+    name = pick.rung.name if pick and pick.rung.name in found else list(found)[-1]
+    groups = []
+    for title, said in (
+        ("Come to another answer", {rung: own.contradicting for rung, own in found.items()}),
+        ("Name what is not in the row", {rung: own.inventing for rung, own in found.items()}),
+    ):
+        scores = {rung: score for rung, score in said.items() if score}
+        scale = (0.0, max((score.high for score in scores.values()), default=1.0))
+        rows = [
+            {
+                "name": rung,
+                "strip": plots.strip(score.value, score.low, score.high, scale, None, picked=rung == name),
+                "value": words.percent(score.value),
+                "under": f"{words.percent(score.low)} to {words.percent(score.high)} of {score.count:,}",
+            }
+            for rung, score in scores.items()
+        ]
+        if rows:
+            groups.append({"title": title, "rows": rows})
+    return {"name": name, "groups": groups, "items": [_reason(own) for own in _to_judge(found[name].reasons)]}
+
+
+def _to_judge(found: Sequence[Reason]) -> list[Reason]:
+    """Two that contradict their answer, two that name what is not there, and others up to six: those may be wrong in other ways."""
+    contradicting = [own for own in found if own.concluded][:2]
+    inventing = [own for own in found if own.invented and own not in contradicting][:2]
+    rest = [own for own in found if not own.concluded and not own.invented]
+    return [*contradicting, *inventing, *rest][:6]
+
+
+def _reason(own: Reason) -> dict[str, Any]:
+    marked = own.marked
+    return {
+        "input": words.clip(marked.input, 260),
+        "answer": words.clip(marked.answer.text, 120) or words.NONE,
+        "reference": words.clip(marked.reference, 120),
+        "right": marked.correct,
+        "reason": highlighted(words.clip(marked.answer.reason, 420), own.invented),
+        "concluded": own.concluded,
+        "invented": ", ".join(own.invented),
+    }
+
+
+def highlighted(text: str, parts: Sequence[str]) -> Markup:
+    """The text with each of the parts marked, as whole words."""
+    if not parts:
+        return escape(text)
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(part)}(?!\w)" for part in sorted(parts, key=len, reverse=True)))
+    shown, at = Markup(""), 0
+    for match in pattern.finditer(text):
+        shown += Markup("{}<mark>{}</mark>").format(text[at : match.start()], match[0])
+        at = match.end()
+    return shown + text[at:]
 
 
 def duels(ladder: Ladder) -> dict[str, Any]:

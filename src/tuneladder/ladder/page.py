@@ -23,10 +23,12 @@ from tuneladder.ladder.figures import (
     foretold,
     forgot_too_much,
     forgotten,
+    reasons,
     samples,
     scatter,
     sureness,
     told,
+    verdicts,
 )
 from tuneladder.ladder.results import (
     baseline_split,
@@ -74,6 +76,8 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         confusion=confused(ladder, pick),
         told=told(ladder, pick),
         sureness=sureness(ladder, pick),
+        verdicts=verdicts(ladder),
+        explained=reasons(ladder, pick),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",
         duels=duels(ladder),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from tuneladder.evaluate.calibration import Calibration, calibration
+from tuneladder.evaluate.explanations import Explanations, explanations
 from tuneladder.evaluate.find import find_metric
+from tuneladder.ladder import words
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Cost, Ladder, Measurement, Result, Score, Step
+from tuneladder.types import Cost, Judged, Ladder, Measurement, Result, Score, Step, Task
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
                 }
                 for name, each in ladder.baselines.items()
             ],
-            "rungs": [_rung(result) for result in ladder.results],
+            "rungs": [_rung(result, task) for result in ladder.results],
             "pick": pick
             and {
                 "rung": pick.rung,
@@ -57,7 +60,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
     return found
 
 
-def _rung(result: Result) -> dict[str, Any]:
+def _rung(result: Result, task: Task) -> dict[str, Any]:
     examined = result.test or result.dev
     return {
         "name": result.rung.name,
@@ -67,6 +70,8 @@ def _rung(result: Result) -> dict[str, Any]:
         "probes": _scores(probes(result)),
         "forgetting": forgetting(result),
         "calibration": _calibration(result),
+        "explanations": _explanations(explained(result, task)),
+        "judged": {name: _judged(own) for name, own in examined.judged.items()} if examined else {},
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
@@ -86,12 +91,40 @@ def _calibration(result: Result) -> dict[str, Any] | None:
     return {"error": _score(found.error), "by_chance": found.chance, "surer_half": _score(found.surest), "bins": bins}
 
 
+def _explanations(found: Explanations | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    own = found.contradicting
+    return {"contradicting": _score(own) if own else None, "inventing": _score(found.inventing)}
+
+
+def _judged(found: Judged) -> dict[str, Any]:
+    counts = Counter(verdict.outcome or "unread" for verdict in found.verdicts)
+    pairs = {name: counts[name] for name in ("win", "tie", "loss")} if found.against else {}
+    agreed = found.agreement
+    return {
+        "judge": found.judge,
+        "against": found.against,
+        "score": _score(found.score),
+        **pairs,
+        "unread": counts["unread"],
+        "flips": _score(found.flips) if found.flips else None,
+        "bias": _score(found.bias) if found.bias else None,
+        "agreement": {**asdict(agreed), "judge": _score(agreed.judge), "people": agreed.people and _score(agreed.people)}
+        if agreed
+        else words.UNMEASURED,
+        "spent": asdict(found.spent),
+    }
+
+
 def _score(score: Score) -> dict[str, Any]:
     return {"value": score.value, "low": score.low, "high": score.high, "count": score.count}
 
 
 def _scores(quality: Mapping[str, Score]) -> dict[str, Any]:
-    return {name: _score(score) for name, score in quality.items()}
+    return {
+        name: _score(score) | ({"agreement": words.UNMEASURED} if words.unmeasured(name) else {}) for name, score in quality.items()
+    }
 
 
 def _finite(value: Any) -> Any:
@@ -120,6 +153,7 @@ def write_answers(result: Result, folder: Path) -> Path | None:
                     "answer": row.answer.text,
                     "confidence": row.answer.confidence,
                     "correct": row.correct,
+                    **({"reason": row.answer.reason} if row.answer.reason else {}),
                 }
                 file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
     return path
@@ -191,6 +225,16 @@ def calibrated(result: Result) -> Calibration | None:
     """Of the answers that the rung is confirmed by, test's or else dev's."""
     examined = result.test or result.dev
     return calibration(examined.answers, seed=0) if examined else None
+
+
+def explained(result: Result, task: Task) -> Explanations | None:
+    """Of the answers that the rung is confirmed by: what is wrong with their reasons."""
+    examined = result.test or result.dev
+    if examined is None:
+        return None
+    labels = task.labels if task.kind in ("classify", "choose") and not task.multi_label else ()
+    prompt = result.variant.prompt if result.variant else task.prompt
+    return explanations(examined.answers, labels, asked=f"{prompt.system}\n{prompt.instruction}")
 
 
 def probes(result: Result) -> Mapping[str, Score]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
-from tuneladder.types import Score
+from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.verdicts import Judge
+from tuneladder.types import Cost, Judged, Score, WithPeople
+
+UNMEASURED = "agreement with people not measured"
 
 METRICS = {
     "accuracy": "accuracy",
@@ -31,6 +36,7 @@ METRICS = {
     "cider": "CIDEr",
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
+    "ungrounded": "ungrounded answers",
 }
 BASELINES = {
     "majority": "the majority class",
@@ -51,12 +57,73 @@ def metric_name(name: str) -> str:
     """As people write it, with its settings, and in brackets the set or source that it is of; a user's `my_module:fn` is called by
     its function."""
     bare, brace, rest = name.partition(" {")
+    if bare == "judge":
+        return judge_name(name)
     if brace:
         settings, _, part = rest.rpartition("}")
         return f"{metric_name(bare)} ({settings})" + (f" {part}" if part else "")
     metric, _, part = name.partition("[")
     said = METRICS.get(metric, metric.rpartition(":")[2].replace("_", " "))
     return f"{said} [{part}" if part else said
+
+
+def judge_name(name: str, *, short: bool = False) -> str:
+    """Whose verdicts a figure is made of and, unless `short`, that they were not set beside those of people where they were not."""
+    rules = find_metric(name).judge
+    assert rules
+    named = rules.by if isinstance(rules.by, str) else str(rules.by.get("model") or rules.by.get("id") or "a judge")
+    who = named.rstrip("/").rpartition("/")[2]  # of a folder or a hub id
+    said = f"wins over {rules.against}, judged by {who}" if rules.against else f"mark by {who}"
+    if rules.rubric != Judge.rubric:
+        said += f" for {clip(rules.rubric, 40)!r}"
+    return said if short or rules.people else f"{said} ({UNMEASURED})"
+
+
+def unmeasured(name: str) -> bool:
+    """Whether a metric is a judge's that nobody has set beside people."""
+    rules = find_metric(name).judge if name.startswith("judge {") else None
+    return rules is not None and not rules.people
+
+
+def verdicts(found: Judged, variant: str) -> list[str]:
+    """What a judge made of a variant's answers, in sentences."""
+    counts, read = Counter(verdict.outcome for verdict in found.verdicts), [each for each in found.verdicts if each.outcome]
+    asked, lost = f"{count(len(read), 'answer')}, {found.score.interval}", len(found.verdicts) - len(read)
+    if not found.against:
+        lines = [f"{variant}, mark by {found.judge} (0 the lowest, 1 the highest): {scored(found.score)}, {asked}"]
+    else:
+        lines = [f"{variant} against {found.against}, share of wins by {found.judge}: {scored(found.score)}, {asked}"]
+        lines.append(f"won {counts['win']:,}, lost {counts['loss']:,}, tied {counts['tie']:,}")
+    if found.flips and found.bias:
+        lines.append(
+            f"the verdict changed with the order in {percent(found.flips.value)} of pairs ({percent(found.flips.low)} to "
+            f"{percent(found.flips.high)}): these are ties; bias toward the answer shown first {scored(found.bias)}"
+        )
+    if lost:
+        lines.append(f"no verdict could be read of {count(lost, 'answer')}: they count nowhere")
+    if found.cut:
+        lines.append(f"{count(found.cut, 'prompt')} were longer than the judge's context, and were cut")
+    return lines
+
+
+def agreement(found: WithPeople | None) -> str:
+    """How often a judge agrees with people, or that nobody knows."""
+    if found is None:
+        return f"{UNMEASURED}: nobody knows what these verdicts are worth"
+    among = f"one person with the others {scored(found.people)}, " if found.people else ""
+    lost = f"; {count(found.unread, 'pair')} without a verdict" if found.unread else ""
+    return (
+        f"agreement with people {scored(found.judge)} on {count(found.judge.count, 'pair')} of {found.source}; {among}"
+        f"the longer answer {figure(found.longer)}{lost}"
+    )
+
+
+def cost(found: Cost) -> str:
+    """What asking cost, as far as it cost anything."""
+    parts = [duration(found.seconds)] if found.seconds else []
+    parts += [count(round(found.tokens), "token")] if found.tokens else []
+    parts += [f"{money(found.money)} of money"] if found.money else []
+    return f"asking took {', '.join(parts)}" if parts else ""
 
 
 def baseline_name(name: str) -> str:

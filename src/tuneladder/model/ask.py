@@ -21,7 +21,7 @@ from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
 from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
-from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns
+from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns, Why
 
 
 def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | None = None, reason: str | None = None) -> Turns:
@@ -77,7 +77,8 @@ def ask(
 
     The options of an example are its own or, where it has none, `labels`. A prompt that ranks them is asked by generating
     where the engine cannot score. An answer that names no option, or no number, has an empty text; `raw` keeps what was written.
-    `pick` is what `choosing` gave for the prompt's shots, where whoever asks more than once keeps it open.
+    `pick` is what `choosing` gave for the prompt's shots, where whoever asks more than once keeps it open. A prompt that thinks, or
+    asks `why`, has the answers' reasons too.
     """
     if pick is None:
         with choosing(prompt.shots) as opened:
@@ -94,12 +95,14 @@ def ask(
         if prompt.calibrate:  # arXiv:2102.09690: divide by what the model says of an empty input
             blank = [turns_of(prompt, _emptied(example), shots=own) for example, own in zip(examples, shots, strict=True)]
         try:
-            return _ranked(engine, asks, options, blank, prompt.normalise)
+            answers = _ranked(engine, asks, options, blank, prompt.normalise)
+            return _explained(engine, prompt.why, asks, answers) if prompt.why else answers
         except CannotScore:
             prompt = replace(prompt, ask="generate", parse="label")
             if any(example.options for example in examples):  # which are now to be shown
                 asks = [turns_of(prompt, example, shots=own) for example, own in zip(examples, shots, strict=True)]
-    return _written(engine, prompt, examples, asks, options)
+    answers = _written(engine, prompt, examples, asks, options)
+    return _explained(engine, prompt.why, asks, answers) if prompt.why else answers
 
 
 def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, schema: str = "") -> str:
@@ -169,7 +172,7 @@ def _thought(
     if concluded is None:
         concluded = _written(engine, once, [example for (example, _, _), _ in reasons], asks, own_options)
     whole = [
-        replace(answer, raw=f"{text}\n{prompt.think.conclusion} {answer.raw}".strip())
+        replace(answer, raw=f"{text}\n{prompt.think.conclusion} {answer.raw}".strip(), reason=text)
         for answer, (_, text) in zip(concluded, reasons, strict=True)
     ]
     groups = regroup(whole, [prompt.vote] * len(rows))
@@ -248,12 +251,20 @@ def _said(engine: Engine, decoding: Decoding, asks: Sequence[Turns], schemas: Se
     return found
 
 
+def _explained(engine: Engine, why: Why, asks: Sequence[Turns], answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, each with the reason that the engine gives for it; one that says nothing has none."""
+    said = [at for at, answer in enumerate(answers) if answer.text]
+    more = [(*asks[at], Turn("assistant", answers[at].text), Turn("user", why.question)) for at in said]
+    reasons = dict(zip(said, engine.generate(more, Decoding(max_new_tokens=why.tokens)), strict=True))
+    return [replace(answer, reason=reasons[at][0].strip() if at in reasons else "") for at, answer in enumerate(answers)]
+
+
 def _elected(samples: Sequence[Answer]) -> Answer:
     """The answer that most samples gave, the earliest of equals, and its share of them all; samples without one do not vote."""
     votes = Counter(sample.text for sample in samples if sample.text)
     winner = votes.most_common(1)[0][0] if votes else ""
     first = next(sample for sample in samples if sample.text == winner)
-    return Answer(winner, votes[winner] / len(samples), first.raw)
+    return Answer(winner, votes[winner] / len(samples), first.raw, reason=first.reason)
 
 
 def _thinking(prompt: Prompt, turns: Sequence[Turn], reason: str | None) -> list[Turn]:

@@ -12,7 +12,7 @@ from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import fee, tokens_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
-from tuneladder.types import Answer, Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
+from tuneladder.types import Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
 
 TRIES = 8  # rows that the model reasons about for each that is shown
 
@@ -102,7 +102,7 @@ class ChainOfThought:
                 answers = ask(engine, prompt, rows, task.labels)
                 tried += len(rows)
                 right = rights(task, [answer.text for answer in answers], [row.references for row in rows])
-                reasoned = [(row, self._reason(answer)) for row, answer in zip(rows, answers, strict=True)]
+                reasoned = [(row, answer.reason) for row, answer in zip(rows, answers, strict=True)]
                 found += [own for own, correct in zip(reasoned, right, strict=True) if correct and own[1]]
                 if len(found) >= self.shots:
                     break
@@ -130,7 +130,3 @@ class ChainOfThought:
         count = min(TRIES * self.shots, different(task.examples.train))
         drawn = choose(task.examples.train, count=count, seed=seed, labels=labels)
         return (drawn[start : start + self.shots] for start in range(0, count, self.shots))
-
-    def _reason(self, answer: Answer) -> str:
-        """The reasoning alone, without the answer after it."""
-        return answer.raw.partition(f"\n{self.conclusion}")[0].strip()

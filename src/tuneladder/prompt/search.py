@@ -130,6 +130,7 @@ class Search:
         metric = find_metric(task.metric)
         up = 1 if metric.better == "higher" else -1
         dev = random.Random(f"{seed} rows").sample(task.examples.dev, len(task.examples.dev))
+        prompt = replace(prompt, why=None)  # reasons move no score
         said: dict[str, list[str]] = {instruction: [] for instruction in found}
         left, size = list(found), min(self.rows, len(dev))
         rounds: list[dict[str, Any]] = []

@@ -273,6 +273,8 @@ def refuse_asking(variant: Variant, step: str) -> None:
     """Raises Refused where the prompt asks for more than the answer that a row teaches."""
     if variant.prompt.think:
         raise Refused(f"{step} learns answers, and the prompt asks for reasoning first", f"put {step} before chain_of_thought")
+    if variant.prompt.why:
+        raise Refused(f"{step} learns answers, and the prompt asks for a reason too", f"put {step} before explain")
     if variant.prompt.vote > 1:
         raise Refused(f"{step} learns one answer a row, and the prompt asks for {variant.prompt.vote}", f"put {step} first")
 

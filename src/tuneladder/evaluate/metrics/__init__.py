@@ -9,11 +9,11 @@ that no answers pass. The file holds either
     statistics(answers, references, labels) -> (rows, S)   numbers that add up over rows, and
     combine(sums: (R, S)) -> (R,)                          the metric of each of R sums, so that a bootstrap is one matrix product.
 
-It may hold `outcomes`, which makes what is marked in place of the answers' texts, where these do not say all.
+What has to look at more than an answer's text has `outcomes(examples, answers) -> list[str]`, and marks those.
 
-Where a metric takes settings, they are the fields of its dataclass `Settings`, whose method `items` is. It may have `full`: all of
-them, for a metric that is called by them even where they were not given; `content`: a digest of what it reads beside the texts;
-and `outcomes`.
+Where a metric takes settings, they are the fields of its dataclass `Settings`, which has these functions. It may have `full`: all
+of them, for a metric that is called by them even where they were not given; and `content`: a digest of what it reads beside the
+texts.
 
 `references` holds, for each row, every acceptable answer, first the one that is learned.
 """

@@ -1,0 +1,161 @@
+"""How often a judge says of two answers what people said. Without it nobody knows what its verdicts are worth."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuneladder.errors import BadInput
+from tuneladder.evaluate.intervals import bootstrap, wilson
+from tuneladder.evaluate.judge import hear
+from tuneladder.evaluate.verdicts import Case, Judge
+from tuneladder.model.kept import Kept
+from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.types import Cost, Engine, Score, WithPeople
+
+QUESTIONS = ("question", "prompt", "input", "conversations", "messages")
+ANSWERS = ("response", "answer", "output")
+RATINGS = ("rating", "overall-rating", "overall_rating", "score")
+PEOPLE = ("worker", "labeler", "annotator", "person")
+OTHERS = ("passage", "item", "id")  # what beside the question tells one item from another
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Two answers to one question, and what each person said of them: 1 where the first is better, -1 the second, 0 neither.
+    Opinions of one `group` are of one question, and not independent."""
+
+    group: str
+    question: str
+    first: str
+    second: str
+    votes: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """What most said."""
+        return _sign(sum(self.votes))
+
+
+def read_people(location: str) -> list[Opinion]:
+    """Opinions from a file: rows of one person's rating of one answer (`response`, `rating` or `overall-rating`, `worker`,
+    `question`, and `passage` where questions are numbered within one), or pairs (`chosen`, `rejected` and a `question`, `prompt`,
+    `conversations` or `messages`). Raises BadInput for another file, and where no two answers were rated by one person."""
+    rows = read_rows(location)
+    columns = columns_of(rows)
+    if {"chosen", "rejected"} <= set(columns):
+        question = _first(columns, QUESTIONS)
+        found = [
+            Opinion(f"{at}", _text(row.get(question, "")), _text(row["chosen"]), _text(row["rejected"]), (1,))
+            for at, row in enumerate(rows)
+        ]
+        # that the chosen answer stands first everywhere would tell nobody anything
+        return [each if at % 2 else _turned(each) for at, each in enumerate(found)]
+    answer, rating, person = (_first(columns, names) for names in (ANSWERS, RATINGS, PEOPLE))
+    if not answer or not rating:
+        raise BadInput(
+            f"{location} holds no opinions of people: its columns are {', '.join(columns)}",
+            "rows with `response`, `rating` and `worker`, or with `chosen` and `rejected`",
+        )
+    found = _rated(rows, answer, rating, person, [name for name in (*OTHERS, _first(columns, QUESTIONS)) if name in columns])
+    if not found:
+        raise BadInput(f"no two answers in {location} were rated by one person", "a judge is compared on such pairs")
+    return found
+
+
+def _rated(rows: Sequence[Row], answer: str, rating: str, person: str, item: Sequence[str]) -> list[Opinion]:
+    ratings: dict[tuple[str, ...], dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for at, row in enumerate(rows):
+        try:
+            value = float(row[rating])
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(f"row {at + 1} is rated {row.get(rating)!r}", f"`{rating}` is a number") from None
+        ratings[tuple(str(row.get(name, "")) for name in item)][_text(row[answer])][str(row.get(person, ""))] = value
+    found = []
+    for key, own in ratings.items():
+        # a number is no question: what was asked then stands elsewhere
+        question = key[-1] if key and any(letter.isalpha() for letter in key[-1]) and item[-1] in QUESTIONS else ""
+        for (first, a), (second, b) in itertools.combinations(own.items(), 2):
+            votes = tuple(_sign(a[who] - b[who]) for who in a if who in b)
+            if votes:
+                found.append(Opinion("|".join(key), question, first, second, votes))
+    return found
+
+
+def drawn(opinions: Sequence[Opinion], count: int, *, seed: int) -> list[Opinion]:
+    """At most so many, of whole questions as far as they go."""
+    groups: dict[str, list[Opinion]] = defaultdict(list)
+    for each in opinions:
+        groups[each.group].append(each)
+    order = random.Random(f"{seed} opinions").sample(sorted(groups), len(groups))
+    return [each for group in order for each in groups[group]][:count]
+
+
+def agreement(
+    engine: Engine, rules: Judge, opinions: Sequence[Opinion], *, kept: Kept | None = None, source: str, seed: int
+) -> tuple[WithPeople, Cost]:
+    """How often the judge says what most people said of each pair, and what asking cost. A judge that gives marks prefers the
+    answer with the higher one."""
+    if rules.against:
+        cases = [Case(str(at), each.question, each.first, each.second) for at, each in enumerate(opinions)]
+        verdicts, spent = hear(engine, rules, cases, kept=kept)
+        said = [{"win": 1, "tie": 0, "loss": -1}.get(verdict.outcome) for verdict in verdicts]
+    else:
+        alone = list(dict.fromkeys((each.question, text) for each in opinions for text in (each.first, each.second)))
+        cases = [Case(str(at), question, text) for at, (question, text) in enumerate(alone)]
+        verdicts, spent = hear(engine, rules, cases, kept=kept)
+        marks = {key: float(verdict.outcome) for key, verdict in zip(alone, verdicts, strict=True) if verdict.outcome}
+        said = [_apart(marks, each) for each in opinions]
+    read = [(each, own) for each, own in zip(opinions, said, strict=True) if own is not None]
+    judge = _clustered([(each.group, float(own == each.most)) for each, own in read], seed)
+    several = [each for each in opinions if len(each.votes) > 1]
+    among = [(each.group, float(vote == _sign(sum(each.votes) - vote))) for each in several for vote in each.votes]
+    longer = [float(_sign(len(each.first) - len(each.second)) == each.most) for each, _ in read]
+    people = _clustered(among, seed) if among else None
+    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source), spent
+
+
+def _apart(marks: Mapping[tuple[str, str], float], each: Opinion) -> int | None:
+    one, other = (marks.get((each.question, text)) for text in (each.first, each.second))
+    return None if one is None or other is None else _sign(one - other)
+
+
+def _clustered(values: Sequence[tuple[str, float]], seed: int) -> Score:
+    """The mean, with the interval that drawing whole questions gives."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for group, value in values:
+        sums[group][0] += value
+        sums[group][1] += 1
+    statistics = np.array(list(sums.values()))
+    total, count = statistics.sum(0)
+    low, high = bootstrap(statistics, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed)
+    if high - low < 1e-9:  # all alike: the bootstrap has nothing to vary
+        return Score(total / count, *wilson(total, int(count)), len(values), "wilson")
+    return Score(float(total / count), low, high, len(values), "bootstrap over questions")
+
+
+def _turned(each: Opinion) -> Opinion:
+    return Opinion(each.group, each.question, each.second, each.first, tuple(-vote for vote in each.votes))
+
+
+def _first(columns: Sequence[str], names: Sequence[str]) -> str:
+    return next((name for name in names if name in columns), "")
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _text(value: Any) -> str:
+    """What a cell says: a text, one turn of a talk, or all of them."""
+    if isinstance(value, Mapping):
+        return str(value.get("content", value.get("value", "")))
+    if isinstance(value, list):
+        return "\n\n".join(map(_text, value))
+    return str(value)
