@@ -376,7 +376,16 @@ def _results(folder: Path) -> dict[str, Any]:
 def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     return Climb(
-        read.task, read.bases, read.rungs, bar=read.bar, limit=read.limit, seed=read.seed, folder=folder, device=device(), now=now
+        read.task,
+        read.bases,
+        read.rungs,
+        bar=read.bar,
+        limit=read.limit,
+        seed=read.seed,
+        folder=folder,
+        device=device(),
+        now=now,
+        axes=read.axes,
     )
 
 
