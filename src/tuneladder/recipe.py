@@ -637,8 +637,9 @@ def _axes(beside: Beside, metric: Metric, *, folder: Path, seed: int) -> Axes:
         hint = "leave it out, or set the bar and the task on another metric"
         raise BadInput(f"evaluate: {said} is by the task's metric, and {metric.name} has to run what was written", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
-    least = beside.fairness.least if beside.fairness else Axes().least
-    return Axes(beside.robustness, detector, least, beside.energy.intensity, beside.energy.watts)
+    axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts)
+    fairness = beside.fairness
+    return dataclasses.replace(axes, group=fairness.by, least=fairness.least) if fairness else axes
 
 
 def _detector(wanted: Toxic, folder: Path, seed: int) -> Detector:

@@ -354,12 +354,13 @@ class Detector:
 
 @dataclass(frozen=True)
 class Axes:
-    """What is measured beside quality. `robustness` and `detector` where they are asked for; a group of the task's with fewer than
-    `least` rows is not compared. `intensity` is grams of CO2 for a kWh, the world's in 2024 by Ember's Global Electricity Review
-    2025; `watts` what is drawn by all that no meter reads, None for an estimate."""
+    """What is measured beside quality. `robustness` and `detector` where they are asked for; `group` is the column that the task's
+    groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a kWh: the world's in
+    2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None for an estimate."""
 
     robustness: Robustness | None = None
     detector: Detector | None = None
+    group: str = ""
     least: int = 20
     intensity: float = 473.0
     watts: float | None = None

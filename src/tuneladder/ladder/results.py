@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.evaluate.calibration import Calibration, calibration
+from tuneladder.evaluate.fairness import Fairness, fairness
 from tuneladder.evaluate.find import find_metric
+from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Cost, Ladder, Measurement, Result, Score, Step
+from tuneladder.types import Axes, Cost, Drop, Ladder, Measurement, Result, Score, Step, Toxicity
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
                 }
                 for name, each in ladder.baselines.items()
             ],
-            "rungs": [_rung(result) for result in ladder.results],
+            "rungs": [_rung(result, ladder) for result in ladder.results],
             "pick": pick
             and {
                 "rung": pick.rung,
@@ -57,7 +59,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
     return found
 
 
-def _rung(result: Result) -> dict[str, Any]:
+def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
     examined = result.test or result.dev
     return {
         "name": result.rung.name,
@@ -67,6 +69,10 @@ def _rung(result: Result) -> dict[str, Any]:
         "probes": _scores(probes(result)),
         "forgetting": forgetting(result),
         "calibration": _calibration(result),
+        "robustness": {drop.perturbation: _drop(drop) for drop in result.drops},
+        "fairness": _fairness(parted(result, ladder)),
+        "toxicity": _toxicity(result.toxicity),
+        "efficiency": _efficiency(result, ladder.axes),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
@@ -84,6 +90,54 @@ def _calibration(result: Result) -> dict[str, Any] | None:
         return None
     bins = [{"confidence": own.confidence, "right": _score(own.right)} for own in found.bins]
     return {"error": _score(found.error), "by_chance": found.chance, "surer_half": _score(found.surest), "bins": bins}
+
+
+def _drop(drop: Drop) -> dict[str, Any]:
+    return {
+        "metric": drop.metric,
+        "how": drop.how,
+        "before": _score(drop.before),
+        "after": _score(drop.after),
+        "worse": _score(drop.worse),
+        "p": drop.p,
+        "answers_changed": _score(drop.changed),
+    }
+
+
+def _fairness(found: Fairness | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    gap = found.gap
+    return {
+        "groups": {group.name: {**_score(group.score), "compared": group.enough} for group in found.groups},
+        "gap": gap and {"best": gap.best, "worst": gap.worst, **_score(gap.score), "by_chance": gap.chance},
+        "of_no_group": found.left_out,
+    }
+
+
+def _toxicity(found: Toxicity | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    by = found.by
+    return {
+        "answers": _score(found.answers),
+        "references": _score(found.references),
+        "more": _score(found.more),
+        "without_known_words": found.blank,
+        "by": {
+            "classifier": "TF-IDF and logistic regression",
+            "source": by.source,
+            "rows": by.learned,
+            "accuracy": _score(by.accuracy),
+            "toxic_found": _score(by.found),
+            "false_alarms": _score(by.alarms),
+        },
+    }
+
+
+def _efficiency(result: Result, axes: Axes) -> dict[str, Any] | None:
+    found = efficiency(result, axes)
+    return found and {**asdict(found), "intensity": axes.intensity}
 
 
 def _score(score: Score) -> dict[str, Any]:
@@ -191,6 +245,14 @@ def calibrated(result: Result) -> Calibration | None:
     """Of the answers that the rung is confirmed by, test's or else dev's."""
     examined = result.test or result.dev
     return calibration(examined.answers, seed=0) if examined else None
+
+
+def parted(result: Result, ladder: Ladder) -> Fairness | None:
+    """Its answers on test, group by group, where the rows have any."""
+    if not ladder.task.groups or not result.test:
+        return None
+    metric, labels = find_metric(metric_of(ladder)), ladder.task.labels
+    return fairness(metric, result.test.answers, ladder.task.groups, labels, least=ladder.axes.least, seed=0)
 
 
 def probes(result: Result) -> Mapping[str, Score]:
