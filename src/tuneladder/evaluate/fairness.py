@@ -76,11 +76,11 @@ def _read(part: Sequence[Marked]) -> Read:
 
 
 def _gap(metric: Metric, parts: Mapping[str, Read], scores: Mapping[str, Score], labels: Sequence[str], seed: int) -> Gap:
-    low, high = (min(scores, key=lambda name: scores[name].value), max(scores, key=lambda name: scores[name].value))
+    low, *_, high = sorted(scores, key=lambda name: scores[name].value)
     value = scores[high].value - scores[low].value
     statistics = {name: metric.statistics(*parts[name], labels) for name in scores}
     ends = independent_bootstrap(statistics[low], statistics[high], metric.combine, seed=seed)
-    if any((statistics[name] == statistics[name][0]).all() for name in (low, high)):
+    if any(_alike(metric, statistics[name], scores[name]) for name in (low, high)):
         # A group whose rows are all alike leaves the bootstrap nothing to vary: the two intervals are put together instead
         # (Zou and Donner 2008), as Newcombe does for two shares.
         up = math.hypot(scores[high].high - scores[high].value, scores[low].value - scores[low].low)
@@ -90,6 +90,11 @@ def _gap(metric: Metric, parts: Mapping[str, Read], scores: Mapping[str, Score],
     best, worst = (high, low) if metric.better == "higher" else (low, high)
     chance = _by_chance(np.concatenate([*statistics.values()]), [len(own) for own in statistics.values()], metric, seed)
     return Gap(best, worst, Score(value, *ends, count, "independent bootstrap"), chance)
+
+
+def _alike(metric: Metric, statistics: Array, score: Score) -> bool:
+    """Whether the bootstrap has nothing to vary: `rate` then gives Wilson's interval in its place."""
+    return bool((statistics == statistics[0]).all()) or (score.interval == "wilson" and metric.interval == "bootstrap")
 
 
 def _by_chance(statistics: Array, sizes: Sequence[int], metric: Metric, seed: int) -> float:

@@ -46,7 +46,8 @@ def said(task: Task, variant: Variant, asked: Robustness, way: str) -> str:
     if way == "spacing":
         return "one to three blanks for each"
     count = len(asked_with(task, variant, asked))
-    return f"{count} instructions of the recipe's" if asked.instructions else f"{count} rewordings by rule"
+    one, after = ("instruction", "of the recipe's") if asked.instructions else ("rewording", "by rule")
+    return f"{count} {one}{'' if count == 1 else 's'} {after}"
 
 
 def measure_perturbed(engine: Engine, variant: Variant, task: Task, way: str, asked: Robustness, *, seed: int) -> Measurement:

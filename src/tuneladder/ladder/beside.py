@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuneladder.evaluate.fairness import Fairness, Gap
+from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.robustness import PERTURBED
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.results import measured, metric_of, parted
+from tuneladder.task.formats import is_template
 from tuneladder.types import Drop, Ladder, Marked, Result, Score
 
 MOST_GROUPS = 24  # that are drawn: of more, the worst
@@ -23,10 +25,12 @@ def careless(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
         return None
     ends = [0.0] + [end for result in asked for drop in result.drops for end in (drop.worse.low, drop.worse.high)]
     scale = (min(ends), max(ends))
+    whole = [(result.rung.name, drop) for result in asked for drop in result.drops]
+    corrected = dict(zip(((name, drop.perturbation) for name, drop in whole), holm([drop.p for _, drop in whole]), strict=True))
 
     def cell(result: Result, way: str) -> dict[str, Any] | None:
         drop = next((drop for drop in result.drops if drop.perturbation == way), None)
-        return drop and _dropped(drop, scale, picked=result is pick)
+        return drop and _dropped(drop, corrected[result.rung.name, way], scale, picked=result is pick)
 
     hows = {way: dict.fromkeys(d.how for result in asked for d in result.drops if d.perturbation == way) for way in ways}
     counts = sorted({drop.worse.count for result in asked for drop in result.drops})
@@ -34,6 +38,7 @@ def careless(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
         "metric": words.metric_name(asked[0].drops[0].metric),
         "heads": [PERTURBED[way].capitalize() for way in ways],
         "hows": "; ".join(f"{PERTURBED[way]}: {' or '.join(own)}" for way, own in hows.items()).capitalize(),
+        "tests": words.count(len(whole), "comparison"),
         "counts": " or ".join(f"{count:,}" for count in counts),
         "rows": [
             {"name": result.rung.name, "picked": result is pick, "cells": [cell(result, way) for way in ways]} for result in asked
@@ -46,15 +51,15 @@ def careless(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     }
 
 
-def _dropped(drop: Drop, scale: tuple[float, float], *, picked: bool) -> dict[str, Any]:
+def _dropped(drop: Drop, p: float, scale: tuple[float, float], *, picked: bool) -> dict[str, Any]:
     worse = drop.worse
     said = "worse" if worse.value > 0 else "better" if worse.value < 0 else "the same"
     return {
         "value": f"{words.figure(abs(worse.value))} {said}" if worse.value else said,
         "span": words.span(worse),
         "strip": plots.strip(worse.value, worse.low, worse.high, scale, 0.0, picked=picked),
-        "sure": drop.p < 0.05,
-        "under": f"{words.plausible(drop.p)}, {'hardly chance' if drop.p < 0.05 else 'could be chance'}",
+        "sure": p < 0.05,
+        "under": f"{words.plausible(p)}, {'hardly chance' if p < 0.05 else 'could be chance'}",
         "changed": f"{words.percent(drop.changed.value)} of answers changed",
     }
 
@@ -76,7 +81,7 @@ def grouped(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     left = max(each.left_out for each in found.values())
     small = [group for group in next(iter(found.values())).groups if not group.enough]
     return {
-        "by": ladder.axes.group,
+        "by": "" if is_template(ladder.axes.group) else ladder.axes.group,
         "metric": words.metric_name(metric_of(ladder)),
         "groups": _groups(own) if own else [],
         "more": len(own.groups) - MOST_GROUPS if own and len(own.groups) > MOST_GROUPS else 0,

@@ -51,12 +51,15 @@ def efficiency(result: Result, axes: Axes) -> Efficiency | None:
 
 
 def by(energy: Energy, axes: Axes) -> str:
-    """What the joules come from: `RAPL`, `24.7 W that are estimated, not metered`, `NVML, and 24.7 W that are estimated`."""
+    """Where the joules come from, in words."""
+    read = f"read by {energy.meter}" if energy.meter else ""
     if not energy.watts:
-        return energy.meter
-    watts = f"{energy.watts if axes.watts is None else axes.watts:.3g} W"
-    said = "estimated" if axes.watts is None else "set"
-    return f"{energy.meter}, and {watts} that are {said}" if energy.meter else f"{watts} that are {said}, not metered"
+        return read
+    if axes.watts is not None:
+        rest = f"{axes.watts:.3g} W as the recipe says"
+    else:
+        rest = f"{energy.watts:.3g} W by makers' figures, an estimate"
+    return f"{read}, and for the rest {rest}" if read else f"{rest}: no meter could be read"
 
 
 def _spent(energy: Energy | None, axes: Axes) -> Spent | None:
