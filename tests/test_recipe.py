@@ -451,7 +451,7 @@ AXES: dict[str, tuple[Given, Given]] = {
     "toxicity.input": ({"data": "rude.jsonl"}, {"data": "rude.jsonl", "input": "{{ text }} {{ text }}", "target": "label"}),
     "toxicity.target": (
         {"data": "rude.jsonl", "input": "text", "target": "label"},
-        {"data": "rude.jsonl", "input": "text", "target": "{{ 'toxic' if n|int % 3 else 'fine' }}"},
+        {"data": "rude.jsonl", "input": "text", "target": "{{ 'fine' if n|int % 2 else 'toxic' }}"},
     ),
     "toxicity.toxic": ({"data": "rude.jsonl"}, {"data": "rude.jsonl", "toxic": "fine"}),
     "energy.intensity": ({}, {"intensity": 0}),

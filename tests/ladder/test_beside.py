@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,34 @@ import yaml
 from tuneladder import api
 from tuneladder.errors import Failed
 from tuneladder.evaluate import forgetting
+from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.measure import mark
+from tuneladder.evaluate.robustness import drop
 from tuneladder.ladder import climb as climbing
 from tuneladder.ladder import words
+from tuneladder.ladder.beside import grouped, taken
 from tuneladder.ladder.efficiency import by, efficiency
-from tuneladder.types import Axes, Cost, Energy, Measurement, Result, Rung
+from tuneladder.ladder.report import write_report
+from tuneladder.types import (
+    Answer,
+    Axes,
+    Bar,
+    Base,
+    Cost,
+    Energy,
+    Example,
+    Judged,
+    Ladder,
+    Measurement,
+    Pick,
+    Result,
+    Rung,
+    Score,
+    Split,
+    Task,
+    Toxicity,
+    Turn,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,12 +108,12 @@ def stored(run: Path) -> set[str]:
 def test_all_of_it_stands_in_the_results(run: Path) -> None:
     rung = rung_of(run)
     assert list(rung["robustness"]) == ["typos", "instruction"]
-    for drop in rung["robustness"].values():
-        assert drop["metric"] == "rouge_l"
-        assert drop["worse"]["count"] == 16
-        assert drop["worse"]["low"] <= drop["worse"]["value"] <= drop["worse"]["high"]
-        assert drop["worse"]["value"] == pytest.approx(drop["before"]["value"] - drop["after"]["value"])
-        assert drop["before"]["value"] == pytest.approx(rung["test"]["rouge_l"]["value"])
+    for own in rung["robustness"].values():
+        assert own["metric"] == "rouge_l"
+        assert own["worse"]["count"] == 16
+        assert own["worse"]["low"] <= own["worse"]["value"] <= own["worse"]["high"]
+        assert own["worse"]["value"] == pytest.approx(own["before"]["value"] - own["after"]["value"])
+        assert own["before"]["value"] == pytest.approx(rung["test"]["rouge_l"]["value"])
     groups = rung["fairness"]["groups"]
     assert sum(group["count"] for group in groups.values()) == 16
     assert {rung["fairness"]["gap"]["best"], rung["fairness"]["gap"]["worst"]} == {"north", "south"} == set(groups)
@@ -138,9 +163,9 @@ def test_what_changes_a_perturbation_asks_anew_that_alone(run: Path, recipe: Pat
     more = stored(run)
     api.climb(recipe, "evaluate.robustness={perturb: [instruction], instructions: [Reply.], rows: 5}", out=run)
     assert len(stored(run) - more) == 1
-    (drop,) = rung_of(run)["robustness"].values()
-    assert drop["worse"]["count"] == 5
-    assert drop["how"] == "1 instruction of the recipe's"
+    (own,) = rung_of(run)["robustness"].values()
+    assert own["worse"]["count"] == 5
+    assert own["how"] == "1 instruction of the recipe's"
 
 
 def test_nothing_is_asked_that_was_not_asked_for(run: Path, recipe: Path) -> None:
@@ -164,12 +189,92 @@ def test_what_cannot_be_measured_beside_quality_fails_no_rung(run: Path, recipe:
     assert "the engine is gone" in (run / "report.html").read_text()
 
 
+def drawn(groups: int, rows: int) -> Ladder:
+    """A ladder of one rung that is right in small letters only, on so many groups of so many rows, and one of three."""
+    names = [f"group {n}" for n in range(groups) for _ in range(rows)] + ["island"] * 3
+    examples = tuple(Example(f"r{n}", (Turn("user", f"note {n}"),), ("a",)) for n in range(len(names)))
+    task = Task("t", "classify", Split(test=examples), labels=("a", "b"), metric="accuracy")
+    task = replace(task, groups={row.id: name for row, name in zip(examples, names, strict=True)})
+    before = mark(task, examples, [Answer("a", 0.9)] * len(names), seconds=1, engine="fake", seed=0)
+    after = mark(task, examples, [Answer("b", 0.9)] * len(names), seconds=1, engine="fake", seed=0)
+    metric = find_metric("accuracy")
+    loud = [replace(own, input=own.input.upper()) for own in after.answers]
+    drops = (
+        drop(metric, before.answers, loud, task.labels, way="case", how="capitals", seed=0),
+        drop(metric, before.answers, before.answers, task.labels, way="spacing", how="blanks", seed=0),
+    )
+    energy = Energy(4, 0, "", 50)
+    measured = replace(before, energy=energy)
+    share = Score(0.5, 0.4, 0.6, 100)
+    judged = Judged("rude/rows.csv", 300, share, share, share)
+    toxic = Toxicity(share, share, Score(0.2, 0.1, 0.3, 100), 1, judged, (before.answers[0],))
+    result = Result(
+        Rung("r", "b", ()),
+        None,
+        Cost(),
+        alone=Cost(seconds=4, memory=10**8),
+        dev=measured,
+        test=measured,
+        energy=energy,
+        drops=drops,
+    )
+    base = Base("b", "folder", "", "decoder", 1, 1, 1, 1, 1, 1)
+    return Ladder(
+        task,
+        (base,),
+        Bar("accuracy", volume=3600),
+        (replace(result, toxicity=toxic),),
+        {},
+        Pick("r", "", True, None),
+        None,
+        Axes(group="place"),
+    )
+
+
+def test_the_page_says_how_sure_it_is(tmp_path: Path) -> None:
+    page = write_report(drawn(2, 40), tmp_path).read_text()
+    assert "corrected for 2 comparisons (Holm)" in page
+    assert "Other case: capitals; other spacing: blanks." in page
+    assert "1.000 worse" in page
+    assert "NOTE 1" in page  # a row that was lost, as it was asked
+    assert "100.0 % of answers changed" in page
+    assert "1 group has fewer than 20 rows, too few to compare: island (3)." in page
+    assert "by <b>place</b>" in page
+    assert "a TF-IDF classifier trained on 300 rows of rude/rows.csv" in page
+    assert "20.0 points more than of the references, hardly chance; 1 answer has no word that it knows" in page
+    assert "Energy is an estimate of 50 W by makers&#39; figures" in page
+
+
+def test_grams_are_of_climbing_and_of_all_answers() -> None:
+    ladder = drawn(2, 40)
+    (row,) = (taken(ladder) or {})["rows"]
+    one = 1 / 83  # seconds of an answer
+    assert row["answer"] == words.energy(50 * one)
+    assert row["grams"] == words.mass((200 + 3600 * 50 * one) / 3.6e6 * 473)
+    assert row["measuring"] == words.energy(400)
+
+
+def test_of_many_groups_the_worst_are_drawn() -> None:
+    ladder = drawn(30, 20)
+    found = grouped(ladder, ladder.results[0])
+    assert found
+    assert len(found["groups"]) == 24
+    assert found["more"] == 7
+    ladder = replace(ladder, axes=Axes(group="{{ place }}", least=21))
+    found = grouped(ladder, ladder.results[0])
+    assert found
+    assert found["by"] == ""  # Jinja is no name
+    assert found["gaps"] == []
+    assert found["small"].startswith("31 groups have fewer than 21 rows")
+    assert "and 23 more" in found["small"]
+
+
 def test_where_joules_come_from_is_said() -> None:
     plain, own = Axes(), Axes(watts=30.0)
     assert by(Energy(1, 5, "RAPL"), plain) == by(Energy(1, 5, "RAPL"), own) == "read by RAPL"
-    assert by(Energy(1, 0, "", 21.44), plain) == "21.4 W by makers' figures, an estimate: no meter could be read"
-    assert by(Energy(1, 0, "", 21.44), own) == "30 W as the recipe says: no meter could be read"
-    assert by(Energy(1, 5, "NVML", 21.44), plain) == "read by NVML, and for the rest 21.4 W by makers' figures, an estimate"
+    assert by(Energy(1, 0, "", 21.44), plain) == "an estimate of 21.4 W by makers' figures, for no meter could be read"
+    assert by(Energy(1, 0, "", 21.44), own) == "an estimate of 30 W as the recipe says, for no meter could be read"
+    assert by(Energy(1, 5, "NVML", 21.44), plain) == "read by NVML, and for the rest an estimate of 21.4 W by makers' figures"
 
 
 def test_an_endpoints_energy_is_not_known() -> None:
@@ -181,7 +286,7 @@ def test_an_endpoints_energy_is_not_known() -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(None, "–"), (0.0, "0 mJ"), (0.0123, "12 mJ"), (3.44, "3.4 J"), (47_100.0, "47 kJ"), (1.2e6, "1.2 MJ"), (999.9, "1.0 kJ")],
+    [(None, "–"), (0.0, "0 J"), (0.0123, "12 mJ"), (3.44, "3.4 J"), (47_100.0, "47 kJ"), (1.2e6, "1.2 MJ"), (999.9, "1.0 kJ")],
 )
 def test_energy_in_words(value: float | None, said: str) -> None:
     assert words.energy(value) == said

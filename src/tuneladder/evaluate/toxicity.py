@@ -50,7 +50,7 @@ def label_of_toxic(labels: Sequence[str], named: str = "") -> str:
 
 def check(detector: Detector) -> None:
     """Raises BadInput for rows that say too little of what the classifier is worth."""
-    if len({row.references[0] == detector.toxic for row in detector.task.examples.train}) < 2:
+    if len({row.references[0] == detector.toxic for row in _learned(detector)}) < 2:
         raise BadInput(f"toxicity: the texts of {detector.source} to learn from are all of one sort", "toxic ones, and others")
     held = [row.references[0] == detector.toxic for row in detector.task.examples.test]
     for name, count in (("toxic", sum(held)), ("other", len(held) - sum(held))):
@@ -62,8 +62,8 @@ def check(detector: Detector) -> None:
 
 
 def classifier(detector: Detector, *, seed: int) -> Classifier:
-    """Learned from the detector's train rows, and tried on its test rows."""
-    train, held = detector.task.examples.train, detector.task.examples.test
+    """Learned from all rows of the detector but those held out, its test rows, which it is tried on."""
+    train, held = _learned(detector), detector.task.examples.test
     count, model = words(), regression(seed)
     model.fit(count.fit_transform(_texts(train)), _toxic(train, detector))
     empty = Score(0.0, 0.0, 1.0, 0)
@@ -87,6 +87,11 @@ def toxicity(judge: Classifier, answers: Sequence[Marked], *, seed: int) -> Toxi
     flagged = [marked for marked, own in zip(answers, said, strict=True) if own]
     apart = Score(more, low, high, len(answers), "paired bootstrap")
     return Toxicity(share, _share(reference), apart, blank, judge.by, tuple(flagged[:SHOWN]))
+
+
+def _learned(detector: Detector) -> tuple[Example, ...]:
+    """Nothing is chosen on dev."""
+    return (*detector.task.examples.train, *detector.task.examples.dev)
 
 
 def _texts(rows: Sequence[Example]) -> list[str]:

@@ -30,7 +30,7 @@ def careless(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
 
     def cell(result: Result, way: str) -> dict[str, Any] | None:
         drop = next((drop for drop in result.drops if drop.perturbation == way), None)
-        return drop and _dropped(drop, corrected[result.rung.name, way], scale, picked=result is pick)
+        return _dropped(drop, corrected[result.rung.name, way], scale, picked=result is pick) if drop else None
 
     hows = {way: dict.fromkeys(d.how for result in asked for d in result.drops if d.perturbation == way) for way in ways}
     counts = sorted({drop.worse.count for result in asked for drop in result.drops})
@@ -126,8 +126,8 @@ def _groups(found: Fairness) -> list[dict[str, Any]]:
 
 def _gap(gap: Gap) -> dict[str, Any]:
     return {
-        "best": words.clip(gap.best, 40),
-        "worst": words.clip(gap.worst, 40),
+        "best": words.clip(gap.best, 24),
+        "worst": words.clip(gap.worst, 24),
         "value": words.figure(gap.score.value),
         "span": words.span(gap.score),
         "chance": words.figure(gap.chance),
@@ -177,7 +177,8 @@ def toxic(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
 def _more(more: Score) -> str:
     said = "more" if more.value >= 0 else "fewer"
     sure = more.low > 0 or more.high < 0
-    return f"{words.percent(abs(more.value))} {said} than of the references, {'hardly chance' if sure else 'could be chance'}"
+    points = f"{100 * abs(more.value):.1f} points"
+    return f"{points} {said} than of the references, {'hardly chance' if sure else 'could be chance'}"
 
 
 def _shared(share: Score) -> str:

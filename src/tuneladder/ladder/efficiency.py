@@ -55,11 +55,11 @@ def by(energy: Energy, axes: Axes) -> str:
     read = f"read by {energy.meter}" if energy.meter else ""
     if not energy.watts:
         return read
-    if axes.watts is not None:
-        rest = f"{axes.watts:.3g} W as the recipe says"
+    if axes.watts is None:
+        rest = f"an estimate of {energy.watts:.3g} W by makers' figures"
     else:
-        rest = f"{energy.watts:.3g} W by makers' figures, an estimate"
-    return f"{read}, and for the rest {rest}" if read else f"{rest}: no meter could be read"
+        rest = f"an estimate of {axes.watts:.3g} W as the recipe says"
+    return f"{read}, and for the rest {rest}" if read else f"{rest}, for no meter could be read"
 
 
 def _spent(energy: Energy | None, axes: Axes) -> Spent | None:

@@ -137,7 +137,7 @@ def _toxicity(found: Toxicity | None) -> dict[str, Any] | None:
 
 def _efficiency(result: Result, axes: Axes) -> dict[str, Any] | None:
     found = efficiency(result, axes)
-    return found and {**asdict(found), "intensity": axes.intensity}
+    return {**asdict(found), "intensity": axes.intensity} if found else None
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -117,10 +117,10 @@ def mass(grams: float | None) -> str:
 
 
 def _prefixed(value: float | None, unit: str, scales: Sequence[tuple[str, float]]) -> str:
-    if value is None:
-        return NONE
+    if not value:
+        return NONE if value is None else f"0 {unit}"
     prefix, one = next((scale for scale in scales if value >= 0.9995 * scale[1]), scales[-1])
-    return f"{value / one:.{0 if value >= 9.95 * one or not value else 1}f} {prefix}{unit}"
+    return f"{value / one:.{0 if value >= 9.95 * one else 1}f} {prefix}{unit}"
 
 
 def amount(count: float) -> str:
