@@ -33,6 +33,7 @@ from tuneladder.types import (
     Judged,
     Ladder,
     Measurement,
+    Pace,
     Pick,
     Result,
     Rung,
@@ -44,12 +45,15 @@ from tuneladder.types import (
 )
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Neither the probes nor the machine's pace are what is tested."""
     before, rows = torch.get_num_threads(), forgetting._rows
     torch.set_num_threads(1)
-    monkeypatch.setattr(forgetting, "_rows", lambda name: rows(name)[:3])  # the probes are not what is tested
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forgetting, "_rows", lambda name: rows(name)[:3])
+        patch.setattr(climbing, "measured_pace", lambda base, shelf: Pace(1e12))
+        yield
     torch.set_num_threads(before)
 
 

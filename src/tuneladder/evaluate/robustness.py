@@ -51,37 +51,29 @@ def said(task: Task, variant: Variant, asked: Robustness, way: str) -> str:
 
 
 def measure_perturbed(engine: Engine, variant: Variant, task: Task, way: str, asked: Robustness, *, seed: int) -> Measurement:
-    """The rows of test, perturbed, asked and marked by what the rows themselves are marked by; `input` is what was asked.
+    """The rows of test, perturbed, asked and marked: what they are marked by no perturbation touches.
 
     Where the instruction is in other words, each row is asked with the one of them that the seed draws for it.
     """
     rows = chosen(task.examples.test, asked, seed=seed)
     if way != INSTRUCTION:
         changed = [perturbed(row, way, share=asked.share, seed=seed) for row in rows]
-        found = measure(engine, variant.prompt, task, changed, seed=seed)
-        return _marked_as(task, rows, found, seed)
+        return measure(engine, variant.prompt, task, changed, seed=seed)
     others = asked_with(task, variant, asked)
     drawn = [random.Random(f"{seed} {INSTRUCTION} {row.id}").choice(others) for row in rows]
     parts = {other: [row for row, own in zip(rows, drawn, strict=True) if own == other] for other in dict.fromkeys(drawn)}
-    measured = [measure(engine, replace(variant.prompt, instruction=other), task, own, seed=seed) for other, own in parts.items()]
-    given = {marked.id: marked for each in measured for marked in each.answers}
-    seconds, money, tokens = (sum(getattr(each.spent, name) for each in measured) for name in ("seconds", "money", "tokens"))
-    answering = sum(each.per_answer.seconds * len(each.answers) for each in measured)
-    whole = replace(
-        measured[0],
-        answers=tuple(given[row.id] for row in rows),
-        spent=Cost(seconds=seconds, money=money, tokens=tokens),
-        per_answer=Cost(seconds=answering / len(rows), money=money / len(rows), tokens=tokens / len(rows)),
-    )
-    return _marked_as(task, rows, whole, seed)
+    told = {other: replace(variant.prompt, instruction=other) for other in parts}
+    return _as_one(task, rows, [measure(engine, told[other], task, own, seed=seed) for other, own in parts.items()], seed)
 
 
-def _marked_as(task: Task, rows: Sequence[Example], found: Measurement, seed: int) -> Measurement:
-    """Answers to changed rows, marked by the rows as they were."""
-    given = [marked.answer for marked in found.answers]
-    anew = mark(task, rows, given, seconds=found.per_answer.seconds * len(rows), engine=found.engine, seed=seed)
-    answers = tuple(replace(own, input=asked.input) for own, asked in zip(anew.answers, found.answers, strict=True))
-    return replace(anew, answers=answers, spent=found.spent, per_answer=found.per_answer)
+def _as_one(task: Task, rows: Sequence[Example], parts: Sequence[Measurement], seed: int) -> Measurement:
+    """The measurement of all rows, of which each part asked some."""
+    given = {marked.id: marked.answer for part in parts for marked in part.answers}
+    answering = sum(part.per_answer.seconds * len(part.answers) for part in parts)
+    seconds, money, tokens = (sum(getattr(part.spent, name) for part in parts) for name in ("seconds", "money", "tokens"))
+    whole = mark(task, rows, [given[row.id] for row in rows], seconds=answering, engine=parts[0].engine, seed=seed)
+    one = replace(whole.per_answer, money=money / len(rows), tokens=tokens / len(rows))
+    return replace(whole, spent=Cost(seconds=seconds, money=money, tokens=tokens), per_answer=one)
 
 
 def drop(
