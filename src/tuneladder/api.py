@@ -39,6 +39,7 @@ from tuneladder.model import bill as bills
 from tuneladder.model import pocket
 from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
+from tuneladder.model.energy import Meter
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
@@ -415,10 +416,12 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     found = open_variant(variant, read)
     # what an endpoint was asked in the climb is not paid for again
     store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
-    with Shelf(device(), store=store).engine(found) as engine:
+    with Shelf(device(), store=store).engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
-            return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
-        return measure(engine, found.prompt, read.task, examples, seed=read.seed)
+            measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
+        else:
+            measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
+    return replace(measured, energy=meter.energy() if store is None else None)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ def test_an_answer_of_unknown_words_is_called_nothing() -> None:
 def test_the_label_of_toxic_texts_is_told_or_named() -> None:
     assert label_of_toxic(("Not Toxic", "Toxic")) == "Toxic"
     assert label_of_toxic(("0", "1")) == "1"
+    assert label_of_toxic(("fine", "rude", "toxic")) == "toxic"
+    with pytest.raises(BadInput, match="which of 1, 2, 3 are toxic texts called"):
+        label_of_toxic(("1", "2", "3"))
     assert label_of_toxic(("clean", "insult"), "insult") == "insult"
     with pytest.raises(BadInput, match="which of clean, insult are toxic texts called"):
         label_of_toxic(("clean", "insult"))

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tuneladder.errors import BadInput
+from tuneladder.evaluate import tfidf
 from tuneladder.evaluate.intervals import Array, paired_bootstrap, wilson
-from tuneladder.evaluate.tfidf import regression, words
 from tuneladder.types import Detector, Example, Judged, Marked, Score, Toxicity
 
 SHOWN = 3  # answers called toxic that are kept to be looked at
-TOXIC = ("toxic", "1", "true", "yes", "hate", "hateful", "abusive", "offensive")
+TOXIC = ("toxic", "hate", "hateful", "abusive", "offensive")
+YES = ("1", "true", "yes")  # where the other label is no
 LEAST = 10  # rows held out of each sort, below which nothing is known of a classifier
 
 
@@ -42,7 +43,8 @@ def label_of_toxic(labels: Sequence[str], named: str = "") -> str:
     known = [label for label in labels if label.casefold() == named.casefold()] if named else []
     if named and not known:
         raise BadInput(f"toxicity: toxic is {named!r}, which no row has", f"its labels: {', '.join(labels[:20])}")
-    found = known or [label for label in labels if label.casefold() in TOXIC]
+    words = (*TOXIC, *YES) if len(labels) == 2 else TOXIC
+    found = known or [label for label in labels if label.casefold() in words]
     if len(found) != 1:
         raise BadInput(f"which of {', '.join(labels[:20])} are toxic texts called?", "toxicity: {data: FILE, toxic: LABEL}")
     return found[0]
@@ -64,7 +66,7 @@ def check(detector: Detector) -> None:
 def classifier(detector: Detector, *, seed: int) -> Classifier:
     """Learned from all rows of the detector but those held out, its test rows, which it is tried on."""
     train, held = _learned(detector), detector.task.examples.test
-    count, model = words(), regression(seed)
+    count, model = tfidf.words(), tfidf.regression(seed)
     model.fit(count.fit_transform(_texts(train)), _toxic(train, detector))
     empty = Score(0.0, 0.0, 1.0, 0)
     found = Classifier(Judged(detector.source, len(train), empty, empty, empty), count, model)

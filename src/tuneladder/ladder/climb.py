@@ -353,9 +353,10 @@ class Climb:
         """What is asked for beside quality, of a rung that was measured on test. What fails here is said, and fails no rung."""
         if not result.test or not result.variant:
             return result
-        answers = result.test.answers
+        variant, answers = result.variant, result.test.answers
         try:
-            result = replace(result, drops=tuple(self._drops(result.rung, result.variant, answers)))
+            for own in self._drops(result.rung, variant, answers):
+                result = replace(result, drops=(*result.drops, own))  # those before one that fails stay
             return replace(result, toxicity=self._toxicity(result.rung, answers))
         except NoRoom:
             raise

@@ -106,8 +106,8 @@ def build(
     `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
     column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the same, with all
     their references; `group`, a column or Jinja, is what group a row is of (task/groups.py). The task is measured by `metric`, and
-    `also` by others. `templates` are a name of task/wordings.py or several
-    of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings that make no such task.
+    `also` by others. `templates` are a name of task/wordings.py or several of the user's own; `class_weights` are those of
+    task/labels.py. Raises BadInput for data or settings that make no such task.
     Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task (task/mixture.py).
     """
     if kind not in METRICS:
