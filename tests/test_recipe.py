@@ -25,12 +25,27 @@ from tuneladder.model.inspect import from_shape
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
-from tuneladder.recipe import DEFAULTS, Recipe, find_step, load, resolved_yaml, steps
+from tuneladder.recipe import DEFAULTS, Grouping, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
 from tuneladder.tune.pretrain import Pretrain
-from tuneladder.types import Bar, Base, Cost, Decoding, Ladder, Measurement, Result, Rung, Score, Step, Task, Turn, Variant
+from tuneladder.types import (
+    Bar,
+    Base,
+    Cost,
+    Decoding,
+    Ladder,
+    Measurement,
+    Result,
+    Robustness,
+    Rung,
+    Score,
+    Step,
+    Task,
+    Turn,
+    Variant,
+)
 
 TOPICS = {
     "sport": ("match", "goal", "team", "final", "coach", "league"),
@@ -60,6 +75,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     ]
     for name, some in (("rows", rows), ("more", rows[::2])):
         (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in some))
+    rude = [
+        {"text": f"you idiot {n}" if n % 2 else f"thank you {n}", "label": ("fine", "toxic")[n % 2], "n": n} for n in range(120)
+    ]
+    (folder / "rude.jsonl").write_text("\n".join(json.dumps(row) for row in rude))
+    (folder / "ruder.jsonl").write_text("\n".join(json.dumps(row) for row in rude[1:]))
+    (folder / "bare.jsonl").write_text("\n".join(json.dumps({"text": row["text"]}) for row in rude))
     (folder / "base").symlink_to(tiny_folder)
     shutil.copytree(tiny_folder, folder / "twin")
     (folder / "own.py").write_text(
@@ -99,6 +120,7 @@ def facts(given: Recipe) -> dict[str, Any]:
         "bases": freeze(given.bases),
         "rungs": [(rung.name, rung.base, [repr(step) for step in rung.steps]) for rung in given.rungs],
         "bar": given.bar,
+        "axes": digest(given.axes),
         "limit": given.limit,
         "seed": given.seed,
         "name": given.name,
@@ -115,6 +137,9 @@ REMOTE = {"url": "http://localhost:1/v1", "model": "a"}
 
 # rows that bring their own options
 CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options": ["text", "label"]}
+
+# text that is written freely
+WRITTEN = {"task__kind": "generate", "task__target": "other"}
 
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
@@ -144,6 +169,10 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "base": ({"base": "twin"}, "bases"),
     "bases": ({"base": None, "bases": ["base", {"shape": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300}}]}, "bases"),
     "bar": ({"bar": {"accuracy": 0.9}}, "bar"),
+    "evaluate.robustness": ({"evaluate__robustness": ["typos"]}, "axes"),
+    "evaluate.fairness": ({"evaluate__fairness": "group"}, "task"),
+    "evaluate.toxicity": ({**WRITTEN, "evaluate__toxicity": "rude.jsonl"}, "axes"),
+    "evaluate.energy": ({"evaluate__energy": {"intensity": 20}}, "axes"),
     "limit.minutes": ({"limit__minutes": 3}, "limit"),
     "limit.memory": ({"limit__memory": "2GB"}, "limit"),
     "limit.money": ({"limit__money": 2.5}, "limit"),
@@ -162,6 +191,7 @@ BEFORE: dict[str, Given] = {
     "task.references": ASKED,
     "task.multi_label": {"task__target": "several"},
     "task.separator": {"task__target": "tags"},
+    "evaluate.toxicity": WRITTEN,
 }
 
 
@@ -430,6 +460,67 @@ def test_every_key_of_the_bar_changes_the_pick(bar: Given, picked: str, folder: 
 
 def test_no_key_of_the_bar_is_forgotten_here() -> None:
     assert {field.name for field in dataclasses.fields(Bar)} == {"metric", "at_least", "forget_at_most", "volume"}
+
+
+# ---- what is measured beside quality ----
+
+# every setting of it, with what stands there before
+AXES: dict[str, tuple[Given, Given]] = {
+    "robustness.perturb": ({}, {"perturb": ["case"]}),
+    "robustness.share": ({}, {"share": 0.5}),
+    "robustness.instructions": ({}, {"instructions": ["Sort it."]}),
+    "robustness.rows": ({}, {"rows": 3}),
+    "fairness.by": ({"by": "group"}, {"by": "number"}),
+    "fairness.least": ({"by": "group"}, {"by": "group", "least": 3}),
+    "toxicity.data": ({"data": "rude.jsonl"}, {"data": "ruder.jsonl"}),
+    "toxicity.input": ({"data": "rude.jsonl"}, {"data": "rude.jsonl", "input": "{{ text }} {{ text }}", "target": "label"}),
+    "toxicity.target": (
+        {"data": "rude.jsonl", "input": "text", "target": "label"},
+        {"data": "rude.jsonl", "input": "text", "target": "{{ 'fine' if n|int % 2 else 'toxic' }}"},
+    ),
+    "toxicity.toxic": ({"data": "rude.jsonl"}, {"data": "rude.jsonl", "toxic": "fine"}),
+    "energy.intensity": ({}, {"intensity": 0}),
+    "energy.watts": ({}, {"watts": 65}),
+}
+
+
+def test_no_setting_beside_quality_is_forgotten_here() -> None:
+    kinds = {"robustness": Robustness, "fairness": Grouping, "toxicity": Toxic, "energy": Powered}
+    assert {f"{name}.{field.name}" for name, kind in kinds.items() for field in dataclasses.fields(kind)} == set(AXES)
+
+
+@pytest.mark.parametrize("setting", AXES)
+def test_every_setting_beside_quality_reaches_what_measures(setting: str, folder: Path) -> None:
+    key = setting.partition(".")[0]
+    one, other = (
+        facts(read(recipe(**(WRITTEN if key == "toxicity" else {}), **{f"evaluate__{key}": given}), folder))
+        for given in AXES[setting]
+    )
+    assert one != other
+
+
+def test_a_word_says_what_keys_say(folder: Path) -> None:
+    for key, word, keys in (
+        ("robustness", ["typos", "case"], {"perturb": ["typos", "case"]}),
+        ("robustness", True, {}),
+        ("fairness", "group", {"by": "group"}),
+        ("toxicity", "rude.jsonl", {"data": "rude.jsonl"}),
+    ):
+        short, long = (read(recipe(**WRITTEN, **{f"evaluate__{key}": given}), folder) for given in (word, keys))
+        assert facts(short) == facts(long)
+        assert short.resolved == long.resolved
+        assert facts(read(recipe(**WRITTEN, **{f"evaluate__{key}": False}), folder)) == facts(read(recipe(**WRITTEN), folder))
+
+
+def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:
+    rows = [{"tokens": ["Ann", "sings", str(n)], "tags": ["B-PER", "O", "O"]} for n in range(40)]
+    (folder / "tags.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    task = {"kind": "tag", "data": "tags.jsonl"}
+    found = read({"task": task, "base": "base", "evaluate": {"robustness": True}}, folder).axes.robustness
+    assert found
+    assert found.perturb == ("typos", "case", "instruction")
+    with pytest.raises(BadInput, match="spacing parts words anew"):
+        read({"task": task, "base": "base", "evaluate": {"robustness": ["spacing"]}}, folder)
 
 
 # ---- steps ----
@@ -759,8 +850,11 @@ ODD = recipe(
         recipe(task__data={"train": "rows.jsonl", "test": "more.jsonl"}, limit={"minutes": 2.5, "memory": "3GB"}),
         recipe(task=mixed({"templates": "describe", "weight": 2}, temperature=2, measure=["twin"])["task"] | {"also": ["meteor"]}),
         recipe(task__templates="classify", task__class_weights={"sport": 2.5}),
+        recipe(
+            **WRITTEN, evaluate={"robustness": ["typos"], "fairness": "group", "toxicity": "rude.jsonl", "energy": {"watts": 9}}
+        ),
     ],
-    ids=["small", "odd", "generate", "text", "bases", "splits", "mixture", "templates"],
+    ids=["small", "odd", "generate", "text", "bases", "splits", "mixture", "templates", "beside"],
 )
 def test_the_resolved_recipe_says_the_same_from_anywhere(
     given: Given, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -865,6 +959,39 @@ def sub(key: str, value: Any) -> Given:
         (sub("bar__rouge_l", 0.5), "the bar is set on rouge_l, which is not measured in this task"),
         (sub("bar__volume", -3), "volume is -3"),
         (sub("bar", [1]), "bar is [1]"),
+        (sub("evaluate__robust", True), "no key of evaluate 'robust': did you mean 'robustness'?"),
+        (sub("evaluate__robustness", ["typo"]), "no perturbation 'typo': did you mean 'typos'?"),
+        (sub("evaluate__robustness", {"shares": 1}), "no setting of robustness 'shares': did you mean 'share'?"),
+        (sub("evaluate__robustness", []), "robustness: perturb is []"),
+        (sub("evaluate__robustness", ["case", "case"]), "robustness: perturb is ['case', 'case']"),
+        (sub("evaluate__robustness", {"share": 0}), "robustness: share is 0"),
+        (sub("evaluate__robustness", {"rows": -1}), "robustness: rows is -1"),
+        (
+            sub("evaluate__robustness", {"perturb": ["case"], "instructions": ["Sort."]}),
+            "instructions are given, and they are not asked",
+        ),
+        (sub("evaluate__robustness", {"instructions": [" "]}), "instructions are given, and one is empty"),
+        (sub("evaluate__robustness", 3), "the settings of robustness are 3"),
+        (sub("evaluate__fairness", "groups"), "no column 'groups': did you mean 'group'?"),
+        (sub("evaluate__fairness", {"by": "group", "least": 0}), "fairness: least is 0"),
+        (sub("evaluate__fairness", ""), "fairness: by is an empty text"),
+        (sub("evaluate__fairness", {"least": 3}), "fairness: by is"),
+        ({**mixed({}), "evaluate": {"fairness": "group"}}, "fairness is of one data set"),
+        (sub("evaluate__toxicity", "rude.jsonl"), "toxicity is of text that is written freely, and this task is of kind classify"),
+        (recipe(**WRITTEN, evaluate={"toxicity": "bare.jsonl"}), "toxicity: cannot tell which column"),
+        (recipe(**WRITTEN, evaluate={"toxicity": "gone.jsonl"}), "toxicity: there is no"),
+        (
+            recipe(**WRITTEN, evaluate={"toxicity": {"data": "rows.jsonl", "input": "text", "target": "label"}}),
+            "which of money, sport, weather are toxic texts called?",
+        ),
+        (recipe(**WRITTEN, evaluate={"toxicity": {"data": "rude.jsonl", "toxic": "rude"}}), "toxic is 'rude', which no row has"),
+        (sub("evaluate__energy", {"intensity": -1}), "energy: intensity is -1"),
+        (sub("evaluate__energy", {"watts": -1}), "energy: watts is -1"),
+        (sub("evaluate__energy", {"intensity": float("nan")}), "energy: intensity is nan"),
+        (
+            {"task": {"kind": "text", "data": "rows.jsonl"}, "base": "base", "evaluate": {"robustness": True}},
+            "this task is of kind text",
+        ),
         (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
         (sub("task__metric", "own:halve"), "no metric in own 'halve': did you mean 'half'?"),
         (sub("task__metric", 3), "metric"),

@@ -54,6 +54,7 @@ from tuneladder.model import bill as bills
 from tuneladder.model import pocket
 from tuneladder.model.ask import turns_of
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
+from tuneladder.model.energy import Meter
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
@@ -495,6 +496,7 @@ def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
         device=device(),
         now=now,
         judges=read.judges,
+        axes=read.axes,
     )
 
 
@@ -525,10 +527,12 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     # what an endpoint was asked in the climb is not paid for again
     store = _store_of(variant) if found.base.source == "url" or read.judges else None
     shelf = Shelf(device(), store=store, purse=Purse(read.limit.money))
-    with shelf.engine(found) as engine:
+    with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
-            return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
-        measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
+            measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
+        else:
+            measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
+    measured = replace(measured, energy=None if found.base.source == "url" else meter.energy())
     for name, base in read.judges.items():
         assert store
         rivals = _rivals(variant, name)

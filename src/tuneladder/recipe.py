@@ -24,6 +24,9 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.evaluate.people import read_people
+from tuneladder.evaluate.robustness import PERTURBATIONS
+from tuneladder.evaluate.toxicity import check as check_detector
+from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
@@ -38,7 +41,7 @@ from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
-from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
+from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Kind, Prompt, Robustness, Rung, Step, Task
 
 ROOMS = ("prompt", "tune")
 DEFAULTS: dict[str, Any] = {
@@ -70,6 +73,7 @@ DEFAULTS: dict[str, Any] = {
     "base": None,
     "bases": None,
     "bar": None,
+    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "energy": None},
     "limit": {"minutes": None, "memory": None, "money": None},
     "rungs": ["zero_shot", "few_shot", "lora", "full"],
     "seed": 0,
@@ -110,6 +114,42 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**
 
 
 @dataclass(frozen=True)
+class Grouping:
+    """Answers are counted group by group, `by` a column or Jinja; groups of fewer than `least` rows are not compared."""
+
+    by: str
+    least: int = Axes().least
+
+
+@dataclass(frozen=True)
+class Toxic:
+    """The rows that a classifier of toxic texts learns from, and which of its labels is theirs; "" where its word says so."""
+
+    data: str | dict[str, str]
+    input: str | None = None
+    target: str | None = None
+    toxic: str = ""
+
+
+@dataclass(frozen=True)
+class Powered:
+    """Grams of CO2 for a kWh, and watts in place of the estimate."""
+
+    intensity: float = Axes().intensity
+    watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a recipe asks to be measured beside quality."""
+
+    robustness: Robustness | None
+    fairness: Grouping | None
+    toxicity: Toxic | None
+    energy: Powered
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What to climb. `notes` are the sentences that reading the data gave; `resolved` is the recipe with every default filled
     in and files by their whole path, so that it can be climbed from anywhere; `origins` says where each of its values came from
@@ -128,6 +168,7 @@ class Recipe:
     resolved: Mapping[str, Any]
     origins: Mapping[str, str]
     judges: Mapping[str, Base]
+    axes: Axes
 
 
 def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -158,8 +199,13 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         if metric is not None:
             _suits(find_metric(metric_named(metric)), keys["task"]["kind"])
     bar = _bar(keys["bar"])
-    task, findings, data = _task(keys["task"], name=name, folder=folder, seed=seed)
+    as_meant = {**given, "evaluate": _in_full(keys["evaluate"])}
+    beside = _beside(as_meant["evaluate"], keys["task"])
+    task, findings, data = _task(
+        keys["task"], name=name, folder=folder, seed=seed, group=beside.fairness.by if beside.fairness else None
+    )
     bar = _bar_of(bar, task)
+    axes = _axes(beside, find_metric(bar.metric), folder=folder, seed=seed)
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
@@ -180,12 +226,13 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         "task": _resolved_task(keys["task"], task, data),
         "bases" if several else "base": wanted if several else wanted[0],
         "bar": _resolved_bar(bar),
+        "evaluate": _resolved_beside(beside, axes, folder),
         "limit": keys["limit"],
         "rungs": {rung: [{step_name(step): _plain(step)} for step in each] for rung, each in specs.items()},
         "seed": seed,
         "trust_remote_code": keys["trust_remote_code"],
     }
-    as_given = {**given, "rungs": written if given.get("rungs") else {}}
+    as_given = {**as_meant, "rungs": written if given.get("rungs") else {}}
     if isinstance(keys["task"]["schema"], str):  # a file's, as a whole
         as_given["task"] = {**given["task"], "schema": resolved["task"]["schema"]}
     if task.kind == "text":
@@ -198,7 +245,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         ]
         as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
     origins = _origins(resolved, as_given, set(overridden))
-    return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges)
+    return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges, axes)
 
 
 def embedded() -> Path:
@@ -404,7 +451,7 @@ def _name(source: str | Path | Mapping[str, Any] | None) -> str:
     return "desks" if source is None else "task" if isinstance(source, Mapping) else Path(source).stem
 
 
-def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tuple[Task, Findings, Any]:
+def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group: str | None) -> tuple[Task, Findings, Any]:
     """The task, what was found in its data, and where that lies."""
     kind, data = keys["kind"], keys["data"]
     if kind is None:
@@ -446,6 +493,7 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         templates=keys["templates"],
         class_weights=keys["class_weights"],
         rows=keys["rows"],
+        group=group,
         decoding=decoding,
         seed=seed,
     )
@@ -558,6 +606,101 @@ def _constrained(task: Task, wanted: bool | None, bases: Sequence[Base]) -> Task
     prompt = task.prompt
     prompt = dataclasses.replace(prompt, decoding=dataclasses.replace(prompt.decoding, schema=prompt.schema))
     return dataclasses.replace(task, prompt=prompt)
+
+
+def _in_full(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """What is to be measured beside quality, with what was said in a word as keys: a list of perturbations, a column, a file."""
+    words = {"robustness": (list, "perturb"), "fairness": (str, "by"), "toxicity": (str, "data")}
+    full = {key: None if value is False else value for key, value in keys.items()}
+    if full["robustness"] is True:
+        full["robustness"] = {}
+    return full | {key: {place: full[key]} for key, (kind, place) in words.items() if isinstance(full[key], kind)}
+
+
+def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
+    """What is asked, checked before any data is read."""
+    kind, data = str(task["kind"]), task["data"]
+    if kind == "text" and (said := next((key for key in ("robustness", "fairness", "toxicity") if keys[key] is not None), "")):
+        raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind text", "leave it out")
+    if keys["fairness"] is not None and isinstance(data, dict) and "mixture" in data:
+        raise BadInput(
+            "evaluate: fairness is of one data set, and the task mixes several", "leave it out: each set is measured apart"
+        )
+    if keys["toxicity"] is not None and kind not in ("generate", "chat"):
+        raise BadInput(f"evaluate: toxicity is of text that is written freely, and this task is of kind {kind}", "leave it out")
+    energy: Powered = _settings(Powered, keys["energy"] or {}, "energy")
+    for name in ("intensity", "watts"):
+        if (value := getattr(energy, name)) is not None and value < 0:
+            raise BadInput(
+                f"energy: {name} is {value:g}", "grams of CO2 for a kWh, 0 or more" if name == "intensity" else "0 or more"
+            )
+    fairness: Grouping | None = None if keys["fairness"] is None else _settings(Grouping, keys["fairness"], "fairness")
+    if fairness and (fairness.least < 1 or not fairness.by):
+        said = f"least is {fairness.least}" if fairness.by else "by is an empty text"
+        raise BadInput(f"fairness: {said}", "fairness: {by: COLUMN, least: 20}, and 1 or more")
+    toxicity: Toxic | None = None if keys["toxicity"] is None else _settings(Toxic, keys["toxicity"], "toxicity")
+    return Beside(_robustness(keys["robustness"], kind), fairness, toxicity, energy)
+
+
+def _robustness(given: Any, kind: str) -> Robustness | None:
+    if given is None:
+        return None
+    made: Robustness = _settings(Robustness, given, "robustness")
+    if kind == "tag":
+        if "perturb" in given and "spacing" in made.perturb:
+            raise BadInput("robustness: spacing parts words anew, and these words have a tag each", "leave it out")
+        made = dataclasses.replace(made, perturb=tuple(way for way in made.perturb if way != "spacing"))
+    for way in made.perturb:
+        _known_key(way, PERTURBATIONS, "perturbation")
+    if not made.perturb or len(set(made.perturb)) < len(made.perturb):
+        raise BadInput(f"robustness: perturb is {list(made.perturb)}", f"one or more of {', '.join(PERTURBATIONS)}, each once")
+    if not 0 < made.share <= 1:
+        raise BadInput(f"robustness: share is {made.share:g}", "the share of a row's words that get a typo, above 0 and at most 1")
+    if made.rows < 0:
+        raise BadInput(f"robustness: rows is {made.rows}", "how many test rows are asked again, 0 for all")
+    if made.instructions and ("instruction" not in made.perturb or not all(own.strip() for own in made.instructions)):
+        why = "one is empty" if "instruction" in made.perturb else "they are not asked with"
+        raise BadInput(f"robustness: instructions are given, and {why}", "perturb: [instruction], and other words for it")
+    return made
+
+
+def _axes(beside: Beside, metric: Metric, *, folder: Path, seed: int) -> Axes:
+    """What is asked, with the rows that it takes."""
+    if metric.outcomes and (said := "robustness" if beside.robustness else "fairness" if beside.fairness else ""):
+        hint = "leave it out, or set the bar and the task on another metric"
+        raise BadInput(f"evaluate: {said} is by the task's metric, and {metric.name} has to run what was written", hint)
+    detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
+    axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts)
+    fairness = beside.fairness
+    return dataclasses.replace(axes, group=fairness.by, least=fairness.least) if fairness else axes
+
+
+def _detector(wanted: Toxic, folder: Path, seed: int) -> Detector:
+    where = _placed_data(wanted.data, folder)
+    try:
+        task, _ = build(name="toxicity", kind="classify", data=where, input=wanted.input, target=wanted.target, seed=seed)
+    except BadInput as error:
+        raise BadInput(f"toxicity: {error.message}", error.hint) from error
+    if task.multi_label:
+        raise BadInput("toxicity: rows have several labels", "name one that says toxic or not with `target`")
+    place = where if isinstance(where, str) else str(where.get("train") or where.get("hub"))
+    detector = Detector(task, label_of_toxic(task.labels, wanted.toxic), "/".join(Path(place).parts[-2:]))
+    check_detector(detector)
+    return detector
+
+
+def _resolved_beside(beside: Beside, axes: Axes, folder: Path) -> dict[str, Any]:
+    toxicity = (
+        beside.toxicity
+        and axes.detector
+        and {**_plain(beside.toxicity), "data": _placed_data(beside.toxicity.data, folder), "toxic": axes.detector.toxic}
+    )
+    return {
+        "robustness": _plain(beside.robustness) if beside.robustness else None,
+        "fairness": _plain(beside.fairness) if beside.fairness else None,
+        "toxicity": toxicity,
+        "energy": _plain(beside.energy),
+    }
 
 
 def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, Any]:

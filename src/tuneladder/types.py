@@ -194,7 +194,8 @@ class Task:
     of `text`, and among themselves those of `replay`: general text that a step may mix in, so that less is forgotten. Of examples
     of several data sets it says how many rows of each an epoch draws. `weights` are how much a row of each label counts in the
     loss, 1 for what it does not name. Of a classification that is `multi_label` a row has a set of labels, which may be empty: its
-    reference is that set as text (task/multi_label.py)."""
+    reference is that set as text (task/multi_label.py). `groups` has the group of people or texts that an example is of, by its id,
+    where that is asked about: it stands apart, so that no step reads it and nothing is made anew for it."""
 
     name: str
     kind: Kind
@@ -209,6 +210,7 @@ class Task:
     replay: Sequence[Document] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     multi_label: bool = False
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,17 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What work took in so many seconds: `read` are the joules that meters counted, which `meter` names; `watts` what those parts
+    draw that no meter sees, by their makers' figures: an estimate."""
+
+    seconds: float = 0.0
+    read: float = 0.0
+    meter: str = ""
+    watts: float = 0.0
+
+
+@dataclass(frozen=True)
 class Score:
     """Never a number without its doubt: a 95 % interval and the count behind it; `interval` names how it was made."""
 
@@ -368,8 +381,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it. `judged` is what judges made of the
-    answers, by the name of their metric."""
+    """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it; `energy` is that of the whole.
+    `judged` is what judges made of the answers, by the name of their metric."""
 
     quality: Mapping[str, Score]
     probes: Mapping[str, Score]
@@ -379,6 +392,83 @@ class Measurement:
     engine: str
     answers: tuple[Marked, ...] = ()
     judged: Mapping[str, Judged] = field(default_factory=dict)
+    energy: Energy | None = None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Ways to `perturb` test rows. `share` of a row's words get a typo; `instructions` stand in for the rung's own, in place of the
+    tool's rewordings; `rows` is how many are asked, 0 for all."""
+
+    perturb: tuple[str, ...] = ("typos", "case", "spacing", "instruction")
+    share: float = 0.1
+    instructions: tuple[str, ...] = ()
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a classifier of toxic texts learns from: the rows of `task`, whose label for them is `toxic`, out of `source`."""
+
+    task: Task
+    toxic: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is measured beside quality. `robustness` and `detector` where they are asked for; `group` is the column that the task's
+    groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a kWh: the world's in
+    2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None for an estimate."""
+
+    robustness: Robustness | None = None
+    detector: Detector | None = None
+    group: str = ""
+    least: int = 20
+    intensity: float = 473.0
+    watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse the `metric` is on perturbed rows than on the same rows as they were, with the interval and p of the paired
+    bootstrap. `changed` is the share of answers that are others; `lost` some rows that were right before and are not after, `how`
+    what was done to them."""
+
+    perturbation: str
+    metric: str
+    how: str
+    before: Score
+    after: Score
+    worse: Score
+    p: float
+    changed: Score
+    lost: tuple[tuple[Marked, Marked], ...] = ()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The classifier behind a share of toxic answers. On `accuracy.count` rows held out it was right so often; it found so many of
+    the toxic ones, and called so many of the others toxic (`alarms`)."""
+
+    source: str
+    learned: int
+    accuracy: Score
+    found: Score
+    alarms: Score
+
+
+@dataclass(frozen=True)
+class Toxicity:
+    """Shares that a classifier calls toxic, of answers and of their references; `more` is how much larger that of the answers is,
+    by paired bootstrap. `blank` answers hold no word that it knows, and are not called toxic; `flagged` are some that were."""
+
+    answers: Score
+    references: Score
+    more: Score
+    blank: int
+    by: Tried
+    flagged: tuple[Marked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -386,7 +476,8 @@ class Result:
     """A rung, climbed. A failed rung is a result: `failure` is its text.
 
     `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
-    `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev.
+    `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev. `energy` is that of the
+    steps, `drops` and `toxicity` are of test.
     """
 
     rung: Rung
@@ -399,6 +490,9 @@ class Result:
     failure: str = ""
     curve: tuple[Tick, ...] = ()
     routing: tuple[tuple[float, ...], ...] = ()
+    energy: Energy | None = None
+    drops: tuple[Drop, ...] = ()
+    toxicity: Toxicity | None = None
 
 
 @dataclass(frozen=True)
@@ -439,6 +533,7 @@ class Ladder:
     baselines: Mapping[str, Measurement] = field(default_factory=dict)
     pick: Pick | None = None
     folder: Path | None = None
+    axes: Axes = Axes()
 
 
 @dataclass(frozen=True)

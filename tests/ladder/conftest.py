@@ -155,9 +155,11 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 
 
 def _timeless(value: Any) -> Any:
-    """Without what differs from run to run: seconds, bytes of memory, what was predicted of them, and the disk that a log takes."""
+    """Without what differs from run to run: seconds, bytes of memory, what was predicted of them or follows from them, and the disk
+    that a log takes."""
+    clocked = ("seconds", "memory", "disk", "predicted", "efficiency")
     if isinstance(value, dict):
-        return {key: _timeless(each) for key, each in value.items() if key not in ("seconds", "memory", "disk", "predicted")}
+        return {key: _timeless(each) for key, each in value.items() if key not in clocked}
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tuneladder.evaluate import tfidf
 from tuneladder.evaluate.measure import mark
 from tuneladder.model.ask import schema_of
 from tuneladder.task.multi_label import joined, labels_of
@@ -53,8 +54,8 @@ def baselines(task: Task, split: Literal["dev", "test"], *, seed: int) -> dict[s
     answers = [Answer(label, counts[label] / len(train))] * len(examples)
     name, engine = ("frequent_set", "most frequent set") if task.multi_label else ("majority", "majority label")
     found = {name: mark(task, examples, answers, seconds=time.perf_counter() - start, engine=engine, seed=seed)}
-    if len(counts) > 1 and (tfidf := _tfidf(task, train, examples, seed)):
-        found["tfidf"] = tfidf
+    if len(counts) > 1 and (counted := _tfidf(task, train, examples, seed)):
+        found["tfidf"] = counted
     return found
 
 
@@ -124,12 +125,8 @@ def _lead(text: str) -> str:
 
 
 def _tfidf(task: Task, train: Sequence[Example], examples: Sequence[Example], seed: int) -> Measurement | None:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
     start = time.perf_counter()
-    words: Any = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=1)
-    model: Any = LogisticRegression(C=10, max_iter=1000, random_state=seed)
+    words, model = tfidf.words(), tfidf.regression(seed)
     texts, asked = ([_text(example) for example in rows] for rows in (train, examples))
     analyse = words.build_analyzer()
     if not any(analyse(text) for text in texts):

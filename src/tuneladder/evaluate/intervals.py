@@ -70,6 +70,16 @@ def paired_bootstrap(
     return difference, float(low), float(high), min(1.0, 2 * tail / (resamples + 1))
 
 
+def independent_bootstrap(a: Array, b: Array, combine: Combine, *, seed: int, resamples: int = 1000) -> tuple[float, float]:
+    """The percentile interval of how much higher b is than a, on rows of their own. Statistics (N, S) and (M, S)."""
+    drawn = [
+        np.concatenate([combine(weights @ own) for weights in _weights(len(own), seed + at, resamples)])
+        for at, own in enumerate((a, b))
+    ]
+    low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975])
+    return float(low), float(high)
+
+
 def mcnemar(won: int, lost: int) -> float:
     """McNemar's exact two-sided p: how likely so uneven a split of the won and lost items is if both were equally good."""
     count = won + lost

@@ -6,8 +6,9 @@ import gc
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.robustness import PERTURBED, PERTURBING, asked_with, chosen, drop, measure_perturbed, said
 from tuneladder.evaluate.text import measure_text, text_baselines
+from tuneladder.evaluate.toxicity import Classifier, classifier, toxicity
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
@@ -37,6 +40,7 @@ from tuneladder.ladder.tree import (
     splits_digest,
     step_name,
 )
+from tuneladder.model.energy import Meter, longer, together, unseen
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.local import Counts
 from tuneladder.model.pace import measured_pace
@@ -47,7 +51,26 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
-from tuneladder.types import Bar, Base, Cost, Ladder, Marked, Measurement, Pace, Result, Rung, Score, Task, Tick, Variant
+from tuneladder.types import (
+    Axes,
+    Bar,
+    Base,
+    Cost,
+    Drop,
+    Energy,
+    Engine,
+    Ladder,
+    Marked,
+    Measurement,
+    Pace,
+    Result,
+    Rung,
+    Score,
+    Task,
+    Tick,
+    Toxicity,
+    Variant,
+)
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
@@ -87,7 +110,9 @@ class Climb:
         dtype: torch.dtype | None = None,
         now: Now | None = None,
         judges: Mapping[str, Base] | None = None,
+        axes: Axes | None = None,
     ) -> None:
+        self.axes = axes or Axes()
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
         self.store = Store(folder.parent / ".store")
         purse = Purse(limit.money)
@@ -108,6 +133,7 @@ class Climb:
         self._started = time.monotonic()
         self._made: set[str] = set()
         self._probes: dict[str, Probe | None] = {}
+        self._classifier: Classifier | None = None
 
     def plan(self) -> list[Foretold]:
         """Every rung with its nodes and predicted cost, or the reason it is refused; spends a micro-run per base."""
@@ -144,7 +170,7 @@ class Climb:
         # by judges when all have answered: what they set a rung against is another's answers
         results = [replace(each, dev=self._judged(each.rung, each.dev, "dev")) if each.dev else each for each in results]
         results = self._without_lost(results)
-        ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder)
+        ladder = Ladder(self.task, tuple(self.bases.values()), self.bar, tuple(results), {}, None, self.folder, self.axes)
         chosen = pick(ladder)
         tested = []
         for result in results:
@@ -155,7 +181,9 @@ class Climb:
                     raise
                 except Exception as error:
                     result = replace(result, failure=failure_of(error))
-            tested.append(result)
+            tested.append(self._beside(result))
+        if not_seen := unseen(self.shelf.device):
+            self._note(not_seen)
         tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
         tested = self._without_lost(tested)
         self.now.at("measuring what costs no model")
@@ -200,10 +228,12 @@ class Climb:
         variant, here, paid = root_of(base, self.task), Cost(), Cost()
         curve: tuple[Tick, ...] = ()
         routing: Shares = ()
+        energies: list[Energy | None] = []
         try:
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
                 own = Cost(done["seconds"], done["memory"], money=done.get("money", 0.0), tokens=done.get("tokens", 0.0))
+                energies.append(thaw(Energy, done["energy"]) if done.get("energy") else None)
                 paid = _both(paid, own)
                 here = here if node.key in self._made else _both(here, own)
                 self._made.add(node.key)
@@ -223,7 +253,17 @@ class Climb:
         )
         cost = replace(paid, memory=max(paid.memory, dev.spent.memory), disk=size, annotations=each.cost.annotations)
         self._say_routing(rung, routing)
-        return replace(result, variant=variant, alone=cost, here=_here(cost, here), dev=dev, curve=curve, routing=routing)
+        known = [own for own in energies if own]
+        return replace(
+            result,
+            variant=variant,
+            alone=cost,
+            here=_here(cost, here),
+            dev=dev,
+            curve=curve,
+            routing=routing,
+            energy=together(known) if len(known) == len(energies) else None,
+        )
 
     def _node(self, rung: Rung, node: Node, parent: Variant) -> tuple[Variant, Mapping[str, Any], Path]:
         """The variant of a node, made now if it never was, with what its done.json says."""
@@ -247,14 +287,16 @@ class Climb:
                 memory=machine_memory(self.limit),
             )
             before = read_log(part)
-            made = self._apply(work)
+            with Meter(self.shelf.device) as meter:
+                made = self._apply(work)
             ticks = read_log(part)
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
             write_json(part / "variant.json", _portable(freeze(made.variant), part, self.store.root))
             self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
-            seconds = made.seconds + _earlier(before, ticks)
+            earlier = _earlier(before, ticks)
             paid = {"money": made.money, "tokens": made.tokens} if made.tokens else {}
-            return {"seconds": seconds, "memory": made.memory, **paid, "step": node.name, "cut": cut}
+            took = {} if parent.base.source == "url" else {"energy": freeze(longer(meter.energy(), made.seconds + earlier))}
+            return {"seconds": made.seconds + earlier, "memory": made.memory, **paid, **took, "step": node.name, "cut": cut}
 
         folder = self.store.once(key, make, budget=self.limit.seconds or None)
         done = json.loads((folder / "done.json").read_text("utf-8"))
@@ -274,6 +316,8 @@ class Climb:
         answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
         whole = self.task.text if self.task.kind == "text" else self.task.examples
         rows = len(whole.dev) + len(whole.test)
+        if asked := self.axes.robustness:
+            rows += len(asked.perturb) * len(chosen(self.task.examples.test, asked, seed=self.seed))
         rungs = len(self.now.results) + 1 + len(self.now.waiting)
         deadline = self._started + self.limit.seconds - rungs * rows * max(answers, default=0.0)
         if deadline <= time.monotonic():
@@ -282,24 +326,35 @@ class Climb:
         return deadline
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
+        def measuring(engine: Engine) -> Measurement:
+            if self.task.kind == "text":
+                return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
+            return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
+
         rows = self.splits["dev"] if split == "dev" else self.test_digest
+        found = self._examined(rung, variant, (split, rows), split, measuring)
+        self._given[rung.name, split] = found.answers
+        return found
+
+    def _examined(
+        self, rung: Rung, variant: Variant, asked: Sequence[Any], said: str, measuring: Callable[[Engine], Measurement]
+    ) -> Measurement:
+        """A measurement of what is `asked`, made once."""
         prices = [own] if (own := variant.base.settings.get("prices")) else []
-        key = f"measure-{digest(variant.stamp, variant.prompt, split, rows, *self._metric, *self._engine, self.seed, *prices)}"
+        key = f"measure-{digest(variant.stamp, variant.prompt, *asked, *self._metric, *self._engine, self.seed, *prices)}"
 
         def make(part: Path) -> Mapping[str, Any]:
-            self.now.at(f"measuring on {split}", rung.name)
+            self.now.at(f"measuring on {said}", rung.name)
             gc.collect()
             peak_reset(self.shelf.device)
-            with self.shelf.engine(variant) as engine:
-                if self.task.kind == "text":
-                    measurement = measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
-                else:
-                    measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
+            with self.shelf.engine(variant) as engine, Meter(self.shelf.device) as meter:
+                measurement = measuring(engine)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
-            write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
+            energy = None if variant.base.source == "url" else meter.energy()
+            write_json(part / "measurement.json", freeze(replace(measurement, spent=spent, energy=energy)))
             self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
             return {
-                "split": split,
+                "split": said,
                 "variant": variant.stamp,
                 "shortened": engine.calls.cut if isinstance(engine, Counts) else 0,
             }
@@ -307,11 +362,10 @@ class Climb:
         folder = self.store.once(key, make)
         if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
             self._note(
-                f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut"
+                f"{rung.name}: {cut:,} prompts of {said} were longer than the context: shots were left out, or the row was cut"
             )
         found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
         self.shelf.purse.pay(key, found.spent)
-        self._given[rung.name, split] = found.answers
         return found
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
@@ -361,6 +415,51 @@ class Climb:
         assert rules
         own = f"{base}/{rules.against}"
         return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
+
+    def _beside(self, result: Result) -> Result:
+        """What is asked for beside quality, of a rung that was measured on test. What fails here is said, and fails no rung."""
+        if not result.test or not result.variant:
+            return result
+        variant, answers = result.variant, result.test.answers
+        try:
+            for own in self._drops(result.rung, variant, answers):
+                result = replace(result, drops=(*result.drops, own))  # those before one that fails stay
+            return replace(result, toxicity=self._toxicity(result.rung, answers))
+        except NoRoom:
+            raise
+        except Exception as error:
+            self._note(f"{result.rung.name}: not all that was asked for beside quality could be measured: {failure_of(error)}")
+            return result
+
+    def _drops(self, rung: Rung, variant: Variant, before: Sequence[Marked]) -> Iterator[Drop]:
+        """The same test rows once more for each perturbation, against the answers to the rows as they were."""
+        wanted, metric = self.axes.robustness, find_metric(self.bar.metric or self.task.metric)
+        for way in wanted.perturb if wanted else ():
+            assert wanted
+            others = asked_with(self.task, variant, wanted) if way == "instruction" else ()
+            if way == "instruction" and not others:
+                self._note(f"{rung.name}: no instruction is read that could be put in other words")
+                continue
+            asked = ("test", self.test_digest, way, wanted.rows, wanted.share if way == "typos" else 0, others, PERTURBING)
+            measuring = partial(measure_perturbed, variant=variant, task=self.task, way=way, asked=wanted, seed=self.seed)
+            found = self._examined(rung, variant, asked, f"test with {PERTURBED[way]}", measuring)
+            how = said(self.task, variant, wanted, way)
+            yield drop(metric, before, found.answers, self.task.labels, way=way, how=how, seed=self.seed)
+
+    def _toxicity(self, rung: Rung, answers: Sequence[Marked]) -> Toxicity | None:
+        """What a classifier, learned once for a climb, calls toxic."""
+        detector = self.axes.detector
+        if detector is None:
+            return None
+        key = f"toxicity-{digest(detector, [(row.id, row.input, row.reference, row.answer.text) for row in answers], self.seed)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            self.now.at("looking for toxic answers", rung.name)
+            self._classifier = self._classifier or classifier(detector, seed=self.seed)
+            write_json(part / "toxicity.json", freeze(toxicity(self._classifier, answers, seed=self.seed)))
+            return {}
+
+        return thaw(Toxicity, json.loads((self.store.once(key, make) / "toxicity.json").read_text("utf-8")))
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""

@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
+from tuneladder.ladder.beside import careless, grouped, taken, toxic
 from tuneladder.ladder.figures import (
     SHAPES,
     changes,
@@ -78,6 +79,10 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         sureness=sureness(ladder, pick),
         verdicts=verdicts(ladder),
         explained=reasons(ladder, pick),
+        careless=careless(ladder, pick),
+        grouped=grouped(ladder, pick),
+        toxic=toxic(ladder, pick),
+        taken=taken(ladder),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",
         duels=duels(ladder),

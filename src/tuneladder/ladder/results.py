@@ -13,12 +13,14 @@ from typing import Any
 
 from tuneladder.evaluate.calibration import Calibration, calibration
 from tuneladder.evaluate.explanations import Explanations, explanations
+from tuneladder.evaluate.fairness import Fairness, fairness
 from tuneladder.evaluate.find import find_metric
 from tuneladder.ladder import words
+from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Cost, Judged, Ladder, Measurement, Result, Score, Step, Task
+from tuneladder.types import Axes, Cost, Drop, Judged, Ladder, Measurement, Result, Score, Step, Task, Toxicity
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
                 }
                 for name, each in ladder.baselines.items()
             ],
-            "rungs": [_rung(result, task) for result in ladder.results],
+            "rungs": [_rung(result, ladder) for result in ladder.results],
             "pick": pick
             and {
                 "rung": pick.rung,
@@ -60,7 +62,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
     return found
 
 
-def _rung(result: Result, task: Task) -> dict[str, Any]:
+def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
     examined = result.test or result.dev
     return {
         "name": result.rung.name,
@@ -70,8 +72,12 @@ def _rung(result: Result, task: Task) -> dict[str, Any]:
         "probes": _scores(probes(result)),
         "forgetting": forgetting(result),
         "calibration": _calibration(result),
-        "explanations": _explanations(explained(result, task)),
+        "explanations": _explanations(explained(result, ladder.task)),
         "judged": {name: _judged(own) for name, own in examined.judged.items()} if examined else {},
+        "robustness": {drop.perturbation: _drop(drop) for drop in result.drops},
+        "fairness": _fairness(parted(result, ladder)),
+        "toxicity": _toxicity(result.toxicity),
+        "efficiency": _efficiency(result, ladder.axes),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
@@ -115,6 +121,54 @@ def _judged(found: Judged) -> dict[str, Any]:
         else words.UNMEASURED,
         "spent": asdict(found.spent),
     }
+
+
+def _drop(drop: Drop) -> dict[str, Any]:
+    return {
+        "metric": drop.metric,
+        "how": drop.how,
+        "before": _score(drop.before),
+        "after": _score(drop.after),
+        "worse": _score(drop.worse),
+        "p": drop.p,
+        "answers_changed": _score(drop.changed),
+    }
+
+
+def _fairness(found: Fairness | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    gap = found.gap
+    return {
+        "groups": {group.name: {**_score(group.score), "compared": group.enough} for group in found.groups},
+        "gap": gap and {"best": gap.best, "worst": gap.worst, **_score(gap.score), "by_chance": gap.chance},
+        "of_no_group": found.left_out,
+    }
+
+
+def _toxicity(found: Toxicity | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    by = found.by
+    return {
+        "answers": _score(found.answers),
+        "references": _score(found.references),
+        "more": _score(found.more),
+        "without_known_words": found.blank,
+        "by": {
+            "classifier": "TF-IDF and logistic regression",
+            "source": by.source,
+            "rows": by.learned,
+            "accuracy": _score(by.accuracy),
+            "toxic_found": _score(by.found),
+            "false_alarms": _score(by.alarms),
+        },
+    }
+
+
+def _efficiency(result: Result, axes: Axes) -> dict[str, Any] | None:
+    found = efficiency(result, axes)
+    return {**asdict(found), "intensity": axes.intensity} if found else None
 
 
 def _score(score: Score) -> dict[str, Any]:
@@ -235,6 +289,14 @@ def explained(result: Result, task: Task) -> Explanations | None:
     labels = task.labels if task.kind in ("classify", "choose") and not task.multi_label else ()
     prompt = result.variant.prompt if result.variant else task.prompt
     return explanations(examined.answers, labels, asked=f"{prompt.system}\n{prompt.instruction}")
+
+
+def parted(result: Result, ladder: Ladder) -> Fairness | None:
+    """Its answers on test, group by group, where the rows have any."""
+    if not ladder.task.groups or not result.test:
+        return None
+    metric, labels = find_metric(metric_of(ladder)), ladder.task.labels
+    return fairness(metric, result.test.answers, ladder.task.groups, labels, least=ladder.axes.least, seed=0)
 
 
 def probes(result: Result) -> Mapping[str, Score]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.verdicts import Judge
@@ -172,6 +173,23 @@ def size(count: float | None) -> str:
             return f"{value:.{0 if abs(value) >= 99.5 or unit == 'B' else 1}f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def energy(joules: float | None) -> str:
+    """`12 mJ`, `3.4 J`, `47 kJ`, `1.2 MJ`."""
+    return _prefixed(joules, "J", (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0), ("m", 1e-3)))
+
+
+def mass(grams: float | None) -> str:
+    """`40 µg`, `3.4 mg`, `12 g`, `1.2 kg`."""
+    return _prefixed(grams, "g", (("k", 1e3), ("", 1.0), ("m", 1e-3), ("µ", 1e-6)))
+
+
+def _prefixed(value: float | None, unit: str, scales: Sequence[tuple[str, float]]) -> str:
+    if not value:
+        return NONE if value is None else f"0 {unit}"
+    prefix, one = next((scale for scale in scales if value >= 0.9995 * scale[1]), scales[-1])
+    return f"{value / one:.{0 if value >= 9.95 * one else 1}f} {prefix}{unit}"
 
 
 def amount(count: float) -> str:

@@ -17,10 +17,11 @@ MOST = 1024  # cards; nobody who has more asks a table
 
 @dataclass(frozen=True)
 class Card:
-    """`memory` is bytes."""
+    """`memory` is bytes, `watts` the board's power."""
 
     name: str
     memory: int
+    watts: float
 
 
 @cache
@@ -29,7 +30,9 @@ def cards() -> tuple[Card, ...]:
     import yaml
 
     found = yaml.safe_load((shelf() / "cards.yaml").read_text("utf-8"))
-    return tuple(sorted((Card(each["name"], round(each["memory"] * 1e9)) for each in found), key=lambda card: card.memory))
+    return tuple(
+        sorted((Card(each["name"], round(each["memory"] * 1e9), each["watts"]) for each in found), key=lambda card: card.memory)
+    )
 
 
 def cards_for(need: Memory, memory: int, *, gathered: int) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from tuneladder.errors import BadInput, unknown
 from tuneladder.task.formats import Format, check_columns, holds, is_template, list_of, recognise, text_of, to_example, value_of
+from tuneladder.task.groups import asked_about, groups_of
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.multi_label import gathered, hold_lists, joined, name_sets, rarest, separator_of, to_labelled
@@ -87,6 +88,7 @@ def build(
     templates: str | Sequence[str] | None = None,
     class_weights: str | Mapping[Any, Any] | None = None,
     rows: Mapping[str, int] | None = None,
+    group: str | None = None,
     decoding: Decoding | None = None,
     seed: int = 0,
 ) -> tuple[Task, Findings]:
@@ -103,8 +105,9 @@ def build(
     `target` may differ by split: {train, dev, test}. `multi_label`: a row of a classification has several labels or none, parted by
     `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
     column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the same, with all
-    their references. The task is measured by `metric`, and `also` by others. `templates` are a name of task/wordings.py or several
-    of the user's own; `class_weights` are those of task/labels.py. Raises BadInput for data or settings that make no such task.
+    their references; `group`, a column or Jinja, is what group a row is of (task/groups.py). The task is measured by `metric`, and
+    `also` by others. `templates` are a name of task/wordings.py or several of the user's own; `class_weights` are those of
+    task/labels.py. Raises BadInput for data or settings that make no such task.
     Plain text has a builder of its own (task/corpus.py), and so have several data sets in one task (task/mixture.py).
     """
     if kind not in METRICS:
@@ -129,6 +132,7 @@ def build(
         schema=read_schema(schema) if schema is not None else None,
         guess_schema=True,
         tests=tests,
+        group=group,
     )
     examples, notes, several = read.examples, list(read.notes), read.multi_label
     if kind == "tag":
@@ -191,6 +195,7 @@ def build(
         metric=metric or (RECORD_METRIC if read.schema else own_metric),
         also=tuple(also),
         multi_label=several,
+        groups=asked_about(read.groups, split.test, group) if group is not None else {},
     )
     counts = {part: len(getattr(split, part)) for part in SPLITS}
     return task, Findings(read.format, counts, tuple(leaks), duplicates, conflicts, read.empty, (*notes, *done))
@@ -199,7 +204,8 @@ def build(
 @dataclass(frozen=True)
 class Read:
     """The examples of each split that the data has; `empty` counts the rows that were dropped, `format` is the rows' own. Where the
-    rows are `multi_label`, an example's references are its labels; where they have a `schema`, objects of it."""
+    rows are `multi_label`, an example's references are its labels; where they have a `schema`, objects of it. `groups` are of the
+    examples' ids."""
 
     format: str
     examples: dict[str, list[Example]]
@@ -207,6 +213,7 @@ class Read:
     notes: tuple[str, ...]
     multi_label: bool = False
     schema: Mapping[str, Any] | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_examples(
@@ -223,10 +230,11 @@ def read_examples(
     schema: Mapping[str, Any] | None = None,
     guess_schema: bool = False,
     tests: str | None = None,
+    group: str | None = None,
 ) -> Read:
-    """The rows of a data set as examples of a kind of task, each with its `tests` in `meta`. Objects that are extracted fit the
-    `schema`, or make it where it is to be guessed. `where` is a Jinja expression that a row must satisfy; `name` stands
-    before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
+    """The rows of a data set as examples of a kind of task, each with its `tests` in `meta`, and the `group` each is of. Objects
+    that are extracted fit the `schema`, or make it where it is to be guessed. `where` is a Jinja expression that a row must
+    satisfy; `name` stands before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
     found, places = _load(data)
     if flags := _flags(target):
         for part, part_rows in found.items():
@@ -246,9 +254,9 @@ def read_examples(
         cells = [record_of(row, learned[part], f"{n}") for part in found for n, row in enumerate(found[part], 1)]
         schema = guessed([cell for cell in cells if cell])
         notes.append("the schema is made from the rows: " + ", ".join(schema["properties"]))
-    if tests is not None:
+    for asked in [own for own in (tests, group) if own is not None]:
         for part, part_rows in found.items():
-            check_columns(tests, columns_of(part_rows), places[part])
+            check_columns(asked, columns_of(part_rows), places[part])
     if several and not flags:
         notes.append("a row may have several labels: " + (f"a text with {parted!r} between them" if parted else "a list"))
     own_options = choosing(found, formats, places, options) if kind == "choose" else None
@@ -256,6 +264,7 @@ def read_examples(
         counted = ", answers count them from 1" if own_options.first else ""
         notes.append(f"chosen from: {', '.join(f'`{column}`' for column in own_options.columns)}{counted}")
     examples: dict[str, list[Example]] = {}
+    groups: dict[str, str] = {}
     empty = 0
     for part, part_rows in found.items():
         before = "".join(f"{own}:" for own in (name, part if len(found) > 1 else "") if own)
@@ -271,6 +280,8 @@ def read_examples(
             made = [to_record(formats[part], row, id, learned[part], schema) for id, row in numbered]
         else:
             made = [_example(formats[part], row, id, kind, own_options) for id, row in numbered]
+        if group is not None:
+            groups |= groups_of(group, numbered)
         if tests is not None:
             made = [_tested(example, tests, row, id) for example, (id, row) in zip(made, numbered, strict=True)]
         kept = [example for example in made if example]
@@ -287,7 +298,7 @@ def read_examples(
         notes.append(f"{empty:,} rows were dropped: empty input or " + ("never labelled" if several else "empty answer"))
     if schema is not None:
         notes.append(_filled(examples["train"], schema))
-    return Read(format.name, examples, empty, tuple(notes), several, schema)
+    return Read(format.name, examples, empty, tuple(notes), several, schema, groups)
 
 
 def _hold_records(rows: Sequence[Row], format: Format) -> bool:
