@@ -590,6 +590,7 @@ def test_disagreements_of_what_is_no_longer_so(run: Path, door: Door) -> None:
 def test_eval(run: Path, door: Door) -> None:
     found = json.loads(door("eval", f"r:{LORA}", "--recipe", "r.yaml", "--rows", "4", "--json").out)
     assert len(found["answers"]) == 4
+    assert found["energy"]["seconds"] > 0
     assert found["quality"] == json.loads(door("eval", f"r:{LORA}", "--rows", "4", "--json").out)["quality"]  # its own recipe
     assert "macro_f1" in door("eval", "base", "--recipe", "r.yaml", "--rows", "4").out
     write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
