@@ -25,6 +25,7 @@ from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.preference import judged, weigh_pairs
 from tuneladder.evaluate.questions import questions_of
 from tuneladder.evaluate.sitting import sit
 from tuneladder.evaluate.suite import find_suites, is_averaged
@@ -406,7 +407,15 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     found = open_variant(variant, read)
     # what an endpoint was asked in the climb is not paid for again
     store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
-    with Shelf(device(), store=store).engine(found) as engine:
+    shelf = Shelf(device(), store=store)
+    if read.task.kind == "prefer":
+        pairs = read.task.comparisons.test[: rows or None]
+        weighed = []
+        for each in [found] if found.head else [found, root_of(found.base, read.task)]:
+            with shelf.engine(each) as engine:
+                weighed.append(weigh_pairs(engine, each.prompt, pairs))
+        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed)
+    with shelf.engine(found) as engine:
         if read.task.kind == "text":
             return measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
         return measure(engine, found.prompt, read.task, examples, seed=read.seed)

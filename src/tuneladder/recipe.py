@@ -34,6 +34,8 @@ from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
+from tuneladder.task.prefer import METRIC as PREFERENCE
+from tuneladder.task.prefer import build_preferences
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Base, Cost, Decoding, Kind, Prompt, Rung, Step, Task
 
@@ -79,6 +81,7 @@ HINTS = {  # what people call the steps elsewhere
     "icl": "few_shot shows examples in the prompt",
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
+PREFER_KEYS = ("kind", "data", "metric", "instruction", "system", "template", "rows", "decoding")  # and one of comparisons
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding")  # and one of several data sets
 REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
@@ -409,6 +412,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
     if isinstance(data, dict) and "mixture" in data:
         return _mixed_task(keys, decoding, name=name, folder=folder, seed=seed)
     where = _placed_data(data, folder)
+    if kind == "prefer":
+        return *_preferences(keys, where, decoding, name=name, seed=seed), where
     task, findings = build(
         name=name,
         kind=kind,
@@ -441,6 +446,23 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -> tup
         decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
         task = dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
     return task, findings, where
+
+
+def _preferences(keys: Mapping[str, Any], where: Any, decoding: Decoding | None, *, name: str, seed: int) -> tuple[Task, Findings]:
+    if said := next((key for key in keys if key not in PREFER_KEYS and keys[key] not in (None, "", [])), ""):
+        raise BadInput(f"'{said}' means nothing for comparisons (kind: prefer)", f"they have: {', '.join(PREFER_KEYS)}")
+    if keys["metric"] not in (None, PREFERENCE):
+        raise BadInput(f"comparisons are not measured by {keys['metric']}", f"leave `metric` out: it is {PREFERENCE}")
+    return build_preferences(
+        name=name,
+        data=where,
+        instruction=keys["instruction"],
+        system=keys["system"],
+        template=keys["template"],
+        rows=keys["rows"],
+        decoding=decoding,
+        seed=seed,
+    )
 
 
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
@@ -536,7 +558,7 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         **keys,
         "data": data,
         "labels": keys["labels"] or list(task.labels) or None,
-        "references": None if mixed else keys["references"] or "apart",
+        "references": None if mixed or task.kind == "prefer" else keys["references"] or "apart",
         "multi_label": task.multi_label if task.kind == "classify" else None,
         "normalise": prompt.normalise if task.kind == "choose" and not task.labels else None,
         "metric": task.metric,

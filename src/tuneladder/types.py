@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant", "tool", "text"]
-Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
+Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "prefer", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
 
 
@@ -70,6 +70,9 @@ class Lesson(Document):
 
 @dataclass(frozen=True)
 class Comparison:
+    """Two answers, of which people preferred `chosen`, by `margin` where they said how much; `weight` is how much that counts. Of
+    an answer that was judged alone the other side is empty: chosen is what was wanted, rejected what was not."""
+
     id: str
     turns: Turns
     chosen: str

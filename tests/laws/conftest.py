@@ -19,6 +19,7 @@ SMALL = {
     "prefix_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "chain_of_thought": {"tokens": 4},
+    "dpo": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
@@ -35,8 +36,11 @@ FAMILIES = ("decoder", "encoder", "seq2seq")
 # go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on every
 # family
 ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
-# an instruction is all that it hands on
-BESIDE = {"search": ("chain_of_thought", "few_shot", "lora", "search")}
+# an instruction is all that `search` hands on, and what learns from comparisons goes lora's ways
+BESIDE = {
+    "dpo": ("few_shot", "lora", "dpo", "full"),
+    "search": ("chain_of_thought", "few_shot", "lora", "search"),
+}
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough
 PAIRED = {"seq2seq": ("lora", "full", "pretrain")}
 

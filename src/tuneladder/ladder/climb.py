@@ -18,6 +18,7 @@ from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.preference import Weighed, judged, weigh_pairs
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
@@ -25,6 +26,7 @@ from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import (
     Foretold,
     Node,
+    compared,
     foretell,
     key_of,
     lent,
@@ -42,6 +44,7 @@ from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
+from tuneladder.task.comparing import told_apart
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Pace, Result, Rung, Task, Tick, Variant
@@ -91,7 +94,7 @@ class Climb:
         self.now = now or Now()
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
-        self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
+        self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels, *compared(task, "test"))
         named = (task.metric, *task.also)
         self._metric = (*named, *(source_of(name.partition(":")[0]) for name in named if ":" in name))
         self.now.at("preparing the base")
@@ -274,19 +277,11 @@ class Climb:
             self.now.at(f"measuring on {split}", rung.name)
             gc.collect()
             peak_reset(self.shelf.device)
-            with self.shelf.engine(variant) as engine:
-                if self.task.kind == "text":
-                    measurement = measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
-                else:
-                    measurement = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
+            measurement, cut = self._compared(variant, split) if self.task.kind == "prefer" else self._asked(variant, split)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             write_json(part / "measurement.json", freeze(replace(measurement, spent=spent)))
             self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
-            return {
-                "split": split,
-                "variant": variant.stamp,
-                "shortened": engine.calls.cut if isinstance(engine, Counts) else 0,
-            }
+            return {"split": split, "variant": variant.stamp, "shortened": cut}
 
         folder = self.store.once(key, make)
         if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
@@ -294,8 +289,41 @@ class Climb:
                 f"{rung.name}: {cut:,} prompts of {split} were longer than the context: shots were left out, or the row was cut"
             )
         found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+        if self.task.kind == "prefer" and (left := len(told_apart(getattr(self.task.comparisons, split))) - len(found.answers)):
+            self._note(f"{rung.name}: {left:,} pairs of {split} were longer than the context, and were left out")
         self.shelf.purse.pay(key, found.spent)
         return found
+
+    def _asked(self, variant: Variant, split: str) -> tuple[Measurement, int]:
+        """What the variant says of a split, and how many prompts were cut for it."""
+        with self.shelf.engine(variant) as engine:
+            if self.task.kind == "text":
+                found = measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
+            else:
+                found = measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
+            return found, engine.calls.cut if isinstance(engine, Counts) else 0
+
+    def _compared(self, variant: Variant, split: str) -> tuple[Measurement, int]:
+        """What the variant makes of a split's pairs, a language model beside the untouched base."""
+        pairs = getattr(self.task.comparisons, split)
+        own, cut = self._weighed(variant, split)
+        before = None if variant.head else self._weighed(root_of(variant.base, self.task), split)[0]
+        return judged(pairs, own, before, seed=self.seed), cut
+
+    def _weighed(self, variant: Variant, split: str) -> tuple[Weighed, int]:
+        """What the variant makes of the pairs, once for whatever is measured beside it, and how many prompts were cut."""
+        pairs = getattr(self.task.comparisons, split)
+        key = f"weighed-{digest(variant.stamp, variant.prompt, pairs, *self._engine)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            with self.shelf.engine(variant) as engine:
+                found = weigh_pairs(engine, variant.prompt, pairs)
+                write_json(part / "weighed.json", freeze(found))
+                return {"shortened": engine.calls.cut if isinstance(engine, Counts) else 0}
+
+        folder = self.store.once(key, make)
+        cut = json.loads((folder / "done.json").read_text("utf-8"))["shortened"]
+        return thaw(Weighed, json.loads((folder / "weighed.json").read_text("utf-8"))), int(cut)
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""

@@ -47,12 +47,24 @@ def root_of(base: Base, task: Task) -> Variant:
 
 def splits_digest(task: Task) -> Mapping[str, str]:
     """Digests of what a step may read: never the test split."""
+    beside: dict[str, list[Any]] = {"train": [own for own in (task.replay, task.weights) if own], "dev": []}
     return {
         split: digest(
-            kind_in_full(task), getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also
+            kind_in_full(task),
+            getattr(task.examples, split),
+            getattr(task.text, split),
+            task.mixture,
+            task.labels,
+            *also,
+            *compared(task, split),
         )
-        for split, also in (("train", [own for own in (task.replay, task.weights) if own]), ("dev", []))
+        for split, also in beside.items()
     }
+
+
+def compared(task: Task, split: str) -> list[Any]:
+    """A split's comparisons, for the digest of a task that has some."""
+    return [own] if (own := getattr(task.comparisons, split)) else []
 
 
 def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:

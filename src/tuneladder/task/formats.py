@@ -85,7 +85,7 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
     """
     given = references
     if format.turns:
-        turns = _conversation(row, format.turns, id)
+        turns = conversation_in(row, format.turns, id)
         if format.target:
             references = references_of(row.get(format.target), id)
         else:
@@ -103,7 +103,7 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
 
 def to_comparison(format: Format, row: Row, id: str) -> Comparison | None:
     """A preference row as a Comparison, or None when a side is empty."""
-    turns = _conversation(row, format.turns, id) if format.turns else _turns(value_of(format.input, row, id), id, {})
+    turns = conversation_in(row, format.turns, id) if format.turns else _turns(value_of(format.input, row, id), id, {})
     chosen, rejected = ("".join(references_of(_get(row, side), id)[:1]) for side in ("chosen", "rejected"))
     return Comparison(id, turns, chosen, rejected) if chosen.strip() and rejected.strip() and turns else None
 
@@ -247,7 +247,7 @@ def _turns(value: Any, id: str, row: Mapping[str, Any]) -> Turns:
     return (*turns, Turn("user", text_of(value, id)))
 
 
-def _conversation(row: Row, column: str, id: str) -> Turns:
+def conversation_in(row: Row, column: str, id: str) -> Turns:
     value = row.get(column)
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:

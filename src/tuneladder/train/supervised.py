@@ -118,7 +118,7 @@ def foretell(
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     epoch = _epoch(task)
-    mean, length, learned = _lengths(variant, epoch, limit, soft)
+    mean, length, learned = lengths_of(variant, epoch, limit, soft)
     tokens = lessons.epochs * len(epoch) * mean
     seconds = (4 if frozen else 6) * variant.base.active * tokens / pace.flops
     attention = attention_for(length, device(), family=variant.base.family)
@@ -131,7 +131,7 @@ def foretell(
         "method": "adapter" if frozen else "full",
         "attention": attention,
         "device": device(),
-        "held": _held(variant),
+        "held": held_in(variant),
     }
     wanted = min(lessons.batch_size, len(epoch))
     beside = 0
@@ -142,7 +142,7 @@ def foretell(
         seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
         beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
-    lanes, rows = _in_hand(
+    lanes, rows = in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
     need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
@@ -170,7 +170,7 @@ def _drawn(task: Task, name: str, own: Sequence[Any]) -> int:
     return int(task.mixture.get(name, len(own)))
 
 
-def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
+def in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
     """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
     for count in range(min(lanes, wanted), 0, -1):
         row = shape["length"] + shape["answer"]
@@ -181,7 +181,7 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
     return count, rows
 
 
-def _held(variant: Variant) -> int | None:
+def held_in(variant: Variant) -> int | None:
     """Bytes of weights that are held in fewer bits."""
     found = [form for form in precision.QUANTISED if form == variant.format]
     return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base))) if found else None
@@ -207,7 +207,7 @@ def packs(model: Any, length: int, device: str) -> bool:
     return device == "cpu" and length <= PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
-def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
+def lengths_of(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
     """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
     characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
     some = examples[:: max(1, len(examples) // 200)]
@@ -392,7 +392,7 @@ def fit(
     side = family == "decoder" and packs(core, longest, kit.device)
     if side:
         fuse(core)
-    lanes, most = _in_hand(
+    lanes, most = in_hand(
         variant.base,
         most_lanes,
         trainable=trainable,
@@ -405,7 +405,7 @@ def fit(
         method="full" if whole else "adapter",
         attention=attention,
         device=kit.device,
-        held=None if whole else _held(variant),
+        held=None if whole else held_in(variant),
     )
     # what lies in all lanes at once is what the memory estimate allows
     tokens = max(longest, most * longest // lanes)
