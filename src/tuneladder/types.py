@@ -70,8 +70,9 @@ class Lesson(Document):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers, of which people preferred `chosen`, by `margin` where they said how much; `weight` is how much that counts. Of
-    an answer that was judged alone the other side is empty: chosen is what was wanted, rejected what was not."""
+    """Two answers, of which people preferred `chosen`, by `margin` where they said how much; `weight` is how much that counts;
+    `scores` are what they gave chosen and rejected, where they gave scores. Of an answer that was judged alone the other side is
+    empty: chosen is what was wanted, rejected what was not."""
 
     id: str
     turns: Turns
@@ -80,6 +81,7 @@ class Comparison:
     weight: float = 1.0
     margin: float = 0.0
     source: str = ""
+    scores: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ SMALL = {
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "reward": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "search": {"candidates": 3, "shown": 2, "rows": 4, "tokens": 6},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "self_consistency": {"samples": 2, "tokens": 4},
@@ -39,6 +40,7 @@ ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
 # an instruction is all that `search` hands on, and what learns from comparisons goes lora's ways
 BESIDE = {
     "dpo": ("few_shot", "lora", "dpo", "full"),
+    "reward": ("few_shot", "full", "reward"),
     "search": ("chain_of_thought", "few_shot", "lora", "search"),
 }
 # two steps after each other on a seq2seq go the decoder's ways; those that train are enough

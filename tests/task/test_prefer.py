@@ -78,10 +78,17 @@ def test_ties_and_rows_that_say_nothing_are_dropped_and_counted(tmp_path: Path) 
 
 
 def test_weights_and_margins_are_read(tmp_path: Path) -> None:
-    rows = [row | {"weight": 0.5, "margin": "1.5"} for row in many(SHAPES["prompt"])]
+    rows = [row | {"weight": 0.5, "margin": "1.5", "score_chosen": 3} for row in many(SHAPES["prompt"])]
+    assert {own.scores for own in built(tmp_path, rows)[0].comparisons.train} == {None}
+    rows = [row | {"score_rejected": "-1"} for row in rows]
     task, _ = built(tmp_path, rows)
-    assert {(own.weight, own.margin) for own in task.comparisons.train} == {(0.5, 1.5)}
-    for column, value, says in (("margin", "much", "'much', not a number"), ("margin", float("inf"), "inf"), ("weight", 0, "is 0")):
+    assert {(own.weight, own.margin, own.scores) for own in task.comparisons.train} == {(0.5, 1.5, (3.0, -1.0))}
+    for column, value, says in (
+        ("margin", "much", "'much', not a number"),
+        ("score_chosen", "good", "'good', not a number"),
+        ("margin", float("inf"), "inf"),
+        ("weight", 0, "is 0"),
+    ):
         with pytest.raises(BadInput, match=rf"row 1: {column} is .*{says.split()[-1]}"):
             built(tmp_path, [{**rows[0], column: value}, *rows[1:]])
 

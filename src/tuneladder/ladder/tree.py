@@ -155,6 +155,8 @@ def _suits(step: Step, variant: Variant) -> None:
         raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {families}")
     if variant.probe:
         raise Refused(f"nothing goes on from a linear head, and {name} would have to", "put linear_probe last")
+    if variant.head and variant.head.kind == "reward":
+        raise Refused(f"nothing goes on from a reward model, and {name} would have to", "put reward last")
     if variant.head and step.needs == "text":
         raise Refused(f"{name} learns from plain text, and this model has a classification head", f"put {name} first")
     if variant.base.source == "url" and step.changes != "prompt":

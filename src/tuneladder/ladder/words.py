@@ -29,6 +29,7 @@ METRICS = {
     "cider": "CIDEr",
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
+    "length_bias": "correlation with length",
     "chosen_log_probability": "log-probability of the chosen",
 }
 BASELINES = {

@@ -21,14 +21,14 @@ def asked(comparison: Comparison) -> Example:
 
 
 def encode_sides(
-    coder: Coder, groups: Sequence[tuple[Turns, Sequence[str]]], *, limit: int | None = None
+    coder: Coder, groups: Sequence[tuple[Turns, Sequence[str]]], *, limit: int | None = None, close: bool = True
 ) -> list[list[Encoded] | None]:
-    """Each group's answers in tokens, ends included; None for a group of which one does not fit.
+    """Each group's answers in tokens, their ends included if `close`; None for a group of which one does not fit.
 
     Where one of them leaves too little room for the prompt, it is cut alike for all: else they would answer unlike prompts.
     """
     pairs: list[Pair] = [(turns, answer) for turns, answers in groups for answer in answers]
-    laid = iter(coder.lay(pairs, every=False, close=True))
+    laid = iter(coder.lay(pairs, every=False, close=close))
     room = coder.context if limit is None else min(limit, coder.context)
     found: list[list[Encoded] | None] = []
     for turns, answers in groups:
@@ -37,7 +37,7 @@ def encode_sides(
         limits = [room - (max(sizes) - size) for size in sizes] if any(len(row.ids) > room for row in own) else [room] * len(own)
         try:
             cut = [
-                coder.cut(row, (turns, answer), every=False, close=True, limit=most)
+                coder.cut(row, (turns, answer), every=False, close=close, limit=most)
                 for row, answer, most in zip(own, answers, limits, strict=True)
             ]
         except TooLong:

@@ -1,8 +1,8 @@
 """A task of comparisons: rows that say which of two answers people preferred, or of one answer what they thought of it.
 
 A row has `chosen` and `rejected`, with a prompt or a conversation before them or with all of it inside both, as lists of messages
-or as a transcript of `Human:` and `Assistant:`; or one answer with a `label` (KTO, arXiv:2402.01306). Columns `weight` and
-`margin` are read where they are there.
+or as a transcript of `Human:` and `Assistant:`; or one answer with a `label` (KTO, arXiv:2402.01306). Columns `weight`,
+`margin`, `score_chosen` and `score_rejected` are read where they are there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tuneladder.task.split import make_splits, share_sources
 from tuneladder.types import Comparison, Decoding, Split, Task, Turn, Turns
 
 METRIC = "preference"
+SCORES = ("score_chosen", "score_rejected")
 _SAID = re.compile(r"\n\n(Human|Assistant):[ \t]?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -101,23 +102,23 @@ def _format(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format:
 def _comparison(format: Format, row: Row, id: str) -> Comparison | None:
     """The row as a comparison; one answer alone stands on the side that people put it."""
     cells = {column.casefold(): value for column, value in row.items()}
-    counted = {"weight": _number(cells, "weight", id, 1.0), "margin": _number(cells, "margin", id, 0.0)}
-    if counted["weight"] <= 0:
-        raise BadInput(f"row {id}: weight is {counted['weight']:g}", "above 0; leave the row out if it says nothing")
+    weight, margin = _number(cells, "weight", id, 1.0), _number(cells, "margin", id, 0.0)
+    if weight <= 0:
+        raise BadInput(f"row {id}: weight is {weight:g}", "above 0; leave the row out if it says nothing")
     if format.name == "kto":
         example = to_example(format, row, id)
         if example is None:
             return None
         said = example.references[0]
         chosen, rejected = (said, "") if example.meta["label"] else ("", said)
-        return Comparison(id, example.turns, chosen, rejected, source=id, **counted)
+        return Comparison(id, example.turns, chosen, rejected, weight, margin, id)
     if format.input or format.turns:
         found = to_comparison(format, row, id)
     else:
         found = _parted(_talk(cells["chosen"], id), _talk(cells["rejected"], id), id)
     if found is None or not any(turn.text.strip() for turn in found.turns if turn.role != "system"):
         return None
-    return Comparison(id, found.turns, found.chosen, found.rejected, source=id, **counted)
+    return Comparison(id, found.turns, found.chosen, found.rejected, weight, margin, id, _scores(cells, id))
 
 
 def _talk(value: Any, id: str) -> Turns:
@@ -139,6 +140,14 @@ def _parted(chosen: Turns, rejected: Turns, id: str) -> Comparison | None:
         return None
     better, worse = chosen[-1].text, rejected[-1].text
     return Comparison(id, chosen[:-1], better, worse) if better.strip() and worse.strip() else None
+
+
+def _scores(cells: Mapping[str, Any], id: str) -> tuple[float, float] | None:
+    """What people gave each answer, where the row says so of both."""
+    if any(cells.get(column) in (None, "") for column in SCORES):
+        return None
+    chosen, rejected = (_number(cells, column, id, 0.0) for column in SCORES)
+    return chosen, rejected
 
 
 def _number(cells: Mapping[str, Any], column: str, id: str, default: float) -> float:

@@ -38,6 +38,7 @@ from tuneladder.train.losses import token_logs
 from tuneladder.train.supervised import (
     DEV_TOKENS,
     UNMERGED,
+    Lessons,
     attention_for,
     check,
     held_in,
@@ -53,9 +54,9 @@ LOW_RANK = ("lora", "qlora", "dpo", "kto")  # what lays a LoRA over the weights,
 RANK = 8
 
 
-class Preferring(Protocol):
-    """What a step that learns from comparisons has among its settings: `r` 0 is the rank of the LoRA below, or 8; `batch_size`
-    counts pairs, `max_length` 0 is the context, `learning_rate` 0 the step's own."""
+class Preferring(Lessons, Protocol):
+    """What a step that learns a policy from comparisons has among its settings: `r` 0 is the rank of the LoRA below, or 8;
+    `batch_size` counts pairs."""
 
     @property
     def beta(self) -> float: ...
@@ -65,15 +66,6 @@ class Preferring(Protocol):
 
     @property
     def learning_rate(self) -> float: ...
-
-    @property
-    def epochs(self) -> float: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def max_length(self) -> int: ...
 
     @property
     def warmup(self) -> float: ...
@@ -125,39 +117,80 @@ def check_preferring(settings: Preferring, step: str) -> None:
 
 def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pace, *, step: str) -> tuple[Variant, Cost]:
     """The variant that learned from the task's pairs, foretold, and what that takes. Raises Refused."""
+    check_comparing(variant, task, settings.max_length, step=step)
+    _refuse_adapters(settings, variant, step)
+    trainable = memory.lora_parameters(variant.base, r=settings.r or RANK)
+    cost = cost_of_pairs(settings, variant, told_apart(task.comparisons.train), pace, trainable=trainable)
+    made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
+    return made, replace(cost, annotations=len(task.comparisons.train) + len(task.comparisons.dev))
+
+
+def check_comparing(variant: Variant, task: Task, max_length: int, *, step: str) -> None:
+    """Raises Refused for a task that compares nothing, a prompt that asks for more than an answer, and a length that no position
+    is there for."""
     refuse_asking(variant, step)
-    pairs = told_apart(task.comparisons.train)
     if not task.comparisons.train:
         raise Refused(f"{step} learns from comparisons, and this task has none", "kind: prefer, of rows with chosen and rejected")
-    if not pairs:
+    if not told_apart(task.comparisons.train):
         raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")
-    _refuse_adapters(settings, variant, step)
     base = variant.base
-    if settings.max_length > base.context:
-        said = f"max_length {settings.max_length} is more than the {base.context} tokens that {base.name} reads at once"
+    if max_length > base.context:
+        said = f"max_length {max_length} is more than the {base.context} tokens that {base.name} reads at once"
         raise Refused(said, "leave it out: longer pairs are cut or dropped, and the report says how many")
+
+
+def cost_of_pairs(
+    lessons: Lessons, variant: Variant, pairs: Sequence[Comparison], pace: Pace, *, trainable: int, learned: bool = True
+) -> Cost:
+    """Seconds and bytes that an adapter takes to learn from these pairs; where tokens are `learned`, a reference is asked about
+    them first."""
+    base = variant.base
     rows = [side for pair in pairs for side in _sides(pair)]
-    mean, length, learned = lengths_of(variant, rows, settings.max_length or base.context, 0)
+    # an encoder reads the answers too
+    whole = replace(variant, base=replace(base, family="decoder"))
+    mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
     # forward and back in every epoch, and forward once for the reference
-    seconds = (4 * settings.epochs + 2) * len(rows) * mean * base.active / pace.flops
-    trainable = memory.lora_parameters(base, r=settings.r or RANK)
+    seconds = (4 * lessons.epochs + 2 * learned) * len(rows) * mean * base.active / pace.flops
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),
         "answer": 0,
         "dtype": "bfloat16" if has_bf16(device()) else "float32",
         "method": "adapter",
-        "attention": attention_for(length, device()),
+        "attention": attention_for(length, device(), family=base.family),
         "device": device(),
         "held": held_in(variant),
     }
-    wanted = 2 * min(settings.batch_size, len(pairs))
+    wanted, read = 2 * min(lessons.batch_size, len(pairs)), answer if learned else 0
     most = lanes_for(device(), trainable=trainable)
-    lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=learned, **shape)
-    need = memory.training(base, rows=at_once, learned_rows=at_once * learned, lanes=lanes, **shape)
-    count = len(task.comparisons.train) + len(task.comparisons.dev)
-    made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
-    return made, Cost(seconds, need.peak, 4 * trainable, count)
+    lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=read, **shape)
+    need = memory.training(base, rows=at_once, learned_rows=at_once * read, lanes=lanes, **shape)
+    return Cost(seconds, need.peak, 4 * trainable)
+
+
+def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: int, wanted: int) -> tuple[int, int]:
+    """How many lanes work at once on rows of pairs, and how many tokens each may have in hand, of `wanted` rows."""
+    from transformers import PreTrainedModel
+
+    core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    half = model.dtype != torch.float32 or kit.shelf.autocast is not None
+    lanes, most = in_hand(
+        variant.base,
+        lanes_for(kit.device, trainable=trainable, model=core),
+        trainable=trainable,
+        length=longest,
+        answer=0,
+        allowed=kit.memory,
+        wanted=wanted,
+        learned=learned,
+        dtype="bfloat16" if half else "float32",
+        method="adapter",
+        attention=attention_for(longest, kit.device, family=variant.base.family),
+        device=kit.device,
+        held=held_in(variant),
+    )
+    return lanes, max(2 * longest, most * longest // lanes)
 
 
 def learn_preferring(
@@ -174,8 +207,11 @@ def learn_preferring(
             hint = "raise `max_length`, choose a base with a longer context, or shorten the answers"
             raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
         (kit.folder / "rows.json").write_text(json.dumps(asdict(tally)))
-        desk = Desk.of(lent, [side for pair in (*rows, *dev) for side in (pair.chosen, pair.rejected)], variant, kit)
-        lanes, tokens = desk.room(variant, kit, wanted=2 * settings.batch_size)
+        sides = [side for pair in (*rows, *dev) for side in (pair.chosen, pair.rejected)]
+        longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
+        # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
+        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
+        desk = Desk.of(made.model, longest, kit)
         known = with_reference([*rows, *dev], desk, variant, kit)
         rows, dev = known[: len(rows)], known[len(rows) :]
         cut: Cut = partial(desk.lay, pad=desk.pairs)
@@ -202,27 +238,19 @@ class Desk:
     core: Any
     side: bool
     bare: bool
-    longest: int
-    learned: int
-    most_lanes: int
-    trainable: int
 
     @classmethod
-    def of(cls, live: Live, rows: Sequence[Encoded], variant: Variant, kit: Kit) -> Desk:
-        """For these rows; the model is set to the fastest way through them."""
+    def of(cls, model: Any, longest: int, kit: Kit) -> Desk:
+        """For rows of at most so many tokens; the model is set to the fastest way through them."""
         from transformers import PreTrainedModel
 
-        model = live.model
         core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
-        longest = max(len(row.ids) for row in rows)
-        pad_attention(core, longest, kit.device, family=variant.base.family)
-        trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
+        pad_attention(core, longest, kit.device, family="decoder")
         bare = bare_head(core)
         side = packs(core, longest, kit.device)
         if side:
             fuse(core)
-        return cls(model, core, side, bare, longest, max(sum(row.learn) for row in rows), lanes, trainable)
+        return cls(model, core, side, bare)
 
     @property
     def pad(self) -> Pad:
@@ -249,26 +277,6 @@ class Desk:
         """Natural log-probability (R,) of the learned tokens of each row."""
         logs_N = token_logs(model, micro, bare=self.bare)
         return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
-
-    def room(self, variant: Variant, kit: Kit, *, wanted: int) -> tuple[int, int]:
-        """How many lanes work at once, and how many tokens each may have in hand, of `wanted` rows."""
-        half = self.model.dtype != torch.float32 or kit.shelf.autocast is not None
-        lanes, most = in_hand(
-            variant.base,
-            self.most_lanes,
-            trainable=self.trainable,
-            length=self.longest,
-            answer=0,
-            allowed=kit.memory,
-            wanted=wanted,
-            learned=self.learned,
-            dtype="bfloat16" if half else "float32",
-            method="adapter",
-            attention=attention_for(self.longest, kit.device),
-            device=kit.device,
-            held=held_in(variant),
-        )
-        return lanes, max(2 * self.longest, most * self.longest // lanes)
 
 
 def encode_pairs(live: Live, variant: Variant, comparisons: Sequence[Comparison], limit: int) -> tuple[list[Pair], Tally]:
