@@ -71,8 +71,7 @@ class Lesson(Document):
 @dataclass(frozen=True)
 class Comparison:
     """Two answers, of which people preferred `chosen`, by `margin` where they said how much; `weight` is how much that counts;
-    `scores` are what they gave chosen and rejected, where they gave scores. Of an answer that was judged alone the other side is
-    empty: chosen is what was wanted, rejected what was not."""
+    `scores` are what they gave chosen and rejected, where they gave scores."""
 
     id: str
     turns: Turns

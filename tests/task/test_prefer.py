@@ -50,17 +50,6 @@ def test_shapes_of_pairs(shape: str, tmp_path: Path) -> None:
     assert [own.source for own in task.examples.train] == [own.source for own in task.comparisons.train]
 
 
-def test_answers_judged_alone(tmp_path: Path) -> None:
-    rows = [{"prompt": f"Hello number {n} of many", "completion": f"Hi {n}", "label": n % 3 == 0} for n in range(12)]
-    task, found = built(tmp_path, rows, rows={"dev": 2, "test": 2})
-    assert found.format == "kto"
-    whole = (*task.comparisons.train, *task.comparisons.dev, *task.comparisons.test)
-    assert sum(bool(own.chosen) for own in whole) == 4
-    assert all(bool(own.chosen) != bool(own.rejected) for own in whole)
-    assert all(own.references[0] for own in task.examples.train)
-    assert len(task.examples.train) == sum(bool(own.chosen) for own in task.comparisons.train)
-
-
 def test_ties_and_rows_that_say_nothing_are_dropped_and_counted(tmp_path: Path) -> None:
     rows = many(SHAPES["transcripts"], 12)
     rows[3]["rejected"] = rows[3]["chosen"]
@@ -97,6 +86,7 @@ def test_weights_and_margins_are_read(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([{"text": "a", "label": "b"}] * 4, "holds no comparisons"),
+        ([{"prompt": "Hi", "completion": "Hello", "label": True}] * 4, "compares it with no other"),
         ([{"chosen": "Good", "rejected": "Bad"}] * 4, "row 1: nothing says what 'Good' answers"),
         ([{"prompt": "Hi", "chosen": "", "rejected": "Bad"}] * 4, "no row of .* compares answers"),
     ],

@@ -11,13 +11,13 @@ Side = tuple[Example, str]  # what is asked, and one answer to it
 
 
 def told_apart(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Those that say which of two answers is better: both are there, and they differ."""
-    return [own for own in comparisons if own.chosen and own.rejected and own.chosen != own.rejected]
+    """Those that say which of two answers is better: they differ."""
+    return [own for own in comparisons if own.chosen != own.rejected]
 
 
 def asked(comparison: Comparison) -> Example:
     """What a comparison's answers are answers to, as an example whose reference is the better of them."""
-    return Example(comparison.id, comparison.turns, (comparison.chosen or comparison.rejected,), source=comparison.source)
+    return Example(comparison.id, comparison.turns, (comparison.chosen,), source=comparison.source)
 
 
 def encode_sides(

@@ -1,8 +1,8 @@
-"""A task of comparisons: rows that say which of two answers people preferred, or of one answer what they thought of it.
+"""A task of comparisons: rows that say which of two answers people preferred.
 
 A row has `chosen` and `rejected`, with a prompt or a conversation before them or with all of it inside both, as lists of messages
-or as a transcript of `Human:` and `Assistant:`; or one answer with a `label` (KTO, arXiv:2402.01306). Columns `weight`,
-`margin`, `score_chosen` and `score_rejected` are read where they are there.
+or as a transcript of `Human:` and `Assistant:`. Columns `weight`, `margin`, `score_chosen` and `score_rejected` are read where they
+are there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from tuneladder.errors import BadInput
-from tuneladder.task.build import LENGTHS, Findings, check_asked, load_splits, prompt_of
+from tuneladder.task.build import LENGTHS, SPLITS, Findings, check_asked, load_splits, prompt_of
 from tuneladder.task.comparing import asked
-from tuneladder.task.formats import Format, conversation_in, recognise, to_comparison, to_example
+from tuneladder.task.formats import Format, conversation_in, recognise, to_comparison
 from tuneladder.task.read import Row, columns_of
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.types import Comparison, Decoding, Split, Task, Turn, Turns
@@ -56,15 +56,14 @@ def build_preferences(
             hint = "a pair teaches by what is better in one of its answers: leave out ties"
             raise BadInput(f"every pair of {places[part]} is a tie: chosen equals rejected in all {len(there):,}", hint)
         if not differ:
-            hint = "a row has a prompt and two answers to it, or one answer with a label of true or false"
-            raise BadInput(f"no row of {places[part]} compares answers ({len(made):,} rows)", hint)
+            raise BadInput(f"no row of {places[part]} compares answers ({len(made):,} rows)", "a prompt and two answers to it")
         comparisons[part] = differ
     of = {own.id: own for part in comparisons.values() for own in part}
     split, leaks, done = make_splits(
         share_sources({part: [asked(own) for own in part_rows] for part, part_rows in comparisons.items()}),
         rows=rows or {},
         seed=seed,
-        stratum=lambda example: "" if of[example.id].rejected else "chosen alone",
+        stratum=lambda example: "",
     )
     notes = [f"read as {format.name}: {sum(map(len, comparisons.values())):,} comparisons"]
     if same:
@@ -72,46 +71,39 @@ def build_preferences(
     if empty:
         notes.append(f"{empty:,} rows were dropped: nothing to read, or a side is empty, or they differ before their last answer")
 
-    def parts(kept: Any) -> Split[Any]:
-        return Split(*(kept(getattr(split, part)) for part in ("train", "dev", "test")))
-
     task = Task(
         name=name,
         kind="prefer",
-        examples=parts(lambda examples: tuple(own for own in examples if of[own.id].chosen)),
-        comparisons=parts(lambda examples: tuple(replace(of[own.id], source=own.source) for own in examples)),
+        examples=split,
+        comparisons=Split(*(tuple(replace(of[own.id], source=own.source) for own in getattr(split, part)) for part in SPLITS)),
         prompt=prompt_of("prefer", (), instruction, system, template, decoding or Decoding(LENGTHS["prefer"], seed=seed), seed),
         metric=METRIC,
     )
-    counts = {part: len(getattr(task.comparisons, part)) for part in ("train", "dev", "test")}
+    counts = {part: len(getattr(task.comparisons, part)) for part in SPLITS}
     return task, Findings(format.name, counts, tuple(leaks), 0, 0, empty, (*notes, *done))
 
 
 def _format(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format:
     own = recognise(columns, rows)
-    if own is not None and own.name in ("preference", "kto"):
+    if own is not None and own.name == "preference":
         return own
+    if own is not None and own.name == "kto":
+        said = f"{place} says of one answer whether it was wanted, and compares it with no other"
+        raise BadInput(said, "give pairs; or kind: generate or chat, which learns the wanted answers")
     if {"chosen", "rejected"} <= {column.casefold() for column in columns}:
         return Format("preference", "chat")
     raise BadInput(
         f"{place} holds no comparisons",
-        f"columns `chosen` and `rejected`, or `label` of true and false beside an answer; it has: {', '.join(columns)[:300]}",
+        f"columns `chosen` and `rejected`; it has: {', '.join(columns)[:300]}",
     )
 
 
 def _comparison(format: Format, row: Row, id: str) -> Comparison | None:
-    """The row as a comparison; one answer alone stands on the side that people put it."""
+    """The row as a comparison; None where it compares nothing."""
     cells = {column.casefold(): value for column, value in row.items()}
     weight, margin = _number(cells, "weight", id, 1.0), _number(cells, "margin", id, 0.0)
     if weight <= 0:
         raise BadInput(f"row {id}: weight is {weight:g}", "above 0; leave the row out if it says nothing")
-    if format.name == "kto":
-        example = to_example(format, row, id)
-        if example is None:
-            return None
-        said = example.references[0]
-        chosen, rejected = (said, "") if example.meta["label"] else ("", said)
-        return Comparison(id, example.turns, chosen, rejected, weight, margin, id)
     if format.input or format.turns:
         found = to_comparison(format, row, id)
     else:

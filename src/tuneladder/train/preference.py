@@ -50,7 +50,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo", "kto")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
