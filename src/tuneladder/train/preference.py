@@ -48,7 +48,7 @@ from tuneladder.train.supervised import (
     pad_attention,
     refuse_asking,
 )
-from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Variant
+from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
 LOW_RANK = ("lora", "qlora", "dpo")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
@@ -73,34 +73,48 @@ class Preferring(Lessons, Protocol):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt in tokens, and the log-probabilities that the reference gives them."""
+    """Two answers to one prompt in tokens, and how much the pair counts."""
 
     chosen: Encoded
     rejected: Encoded
-    weight: float = 1.0
-    margin: float = 0.0
-    reference: tuple[float, float] = (0.0, 0.0)
+    weight: float
 
     @property
     def ids(self) -> list[int]:
         return [*self.chosen.ids, *self.rejected.ids]
 
+    @property
+    def sides(self) -> tuple[Encoded, Encoded]:
+        return self.chosen, self.rejected
+
+
+@dataclass(frozen=True)
+class Referred(Pair):
+    """A pair with the log-probabilities that the reference gives chosen and rejected."""
+
+    reference: tuple[float, float]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Judged(Micro):
-    """A pass whose rows are pairs: `of` (N,) is whose row each learned token is, `reference` (R,) the log-probabilities that the
-    reference gives the rows, `sizes` (R,) their learned tokens, `margins` and `counts` (P,) what people said of a pair."""
+class Compared(Micro):
+    """A pass whose rows are pairs, each of which counts (P,) so much."""
 
-    of: torch.Tensor
-    reference: torch.Tensor
-    sizes: torch.Tensor
-    margins: torch.Tensor
     counts: torch.Tensor
 
     @property
     def learned(self) -> float:
         """The pairs, each with its weight."""
         return float(self.counts.sum(dtype=torch.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Compared):
+    """A pass of a language model: `of` (N,) is whose row each learned token is, `sizes` (R,) are the learned tokens of the rows,
+    `reference` (R,) the log-probabilities that the reference gives them."""
+
+    of: torch.Tensor
+    sizes: torch.Tensor
+    reference: torch.Tensor
 
 
 # log-probabilities (P, 2) that the policy and the reference give chosen and rejected, and the pass -> the loss of each pair (P,)
@@ -199,21 +213,20 @@ def learn_preferring(
     """The variant with a LoRA that learned from the task's pairs, by the loss of each; the best dev loss is kept."""
     with kit.shelf.live(variant) as live:
         made = _learner(settings, live, variant, kit)
-        lent = replace(live, model=made.model)
         limit = min(settings.max_length or live.context, live.context)
-        rows, tally = encode_pairs(lent, variant, _not_shown(variant, task.comparisons.train), limit)
-        dev = encode_pairs(lent, variant, task.comparisons.dev, limit)[0]
-        if not rows:
-            hint = "raise `max_length`, choose a base with a longer context, or shorten the answers"
-            raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
-        (kit.folder / "rows.json").write_text(json.dumps(asdict(tally)))
-        sides = [side for pair in (*rows, *dev) for side in (pair.chosen, pair.rejected)]
+        encode = partial(encode_pairs, partial(encode_sides, live.coder, limit=limit), variant)
+        found, tally = encode(not_shown(variant, task.comparisons.train))
+        refuse_none(found, task, limit)
+        (kit.folder / "rows.json").write_text(json.dumps(tally))
+        taught = [pair for _, pair in found]
+        held_out = [pair for _, pair in encode(task.comparisons.dev)[0]]
+        sides = [side for pair in (*taught, *held_out) for side in pair.sides]
         longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
         desk = Desk.of(made.model, longest, kit)
-        known = with_reference([*rows, *dev], desk, variant, kit)
-        rows, dev = known[: len(rows)], known[len(rows) :]
+        known = with_reference([*taught, *held_out], desk, variant, kit)
+        rows, dev = known[: len(taught)], known[len(taught) :]
         cut: Cut = partial(desk.lay, pad=desk.pairs)
         batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
@@ -260,17 +273,16 @@ class Desk:
     def lay(self) -> Callable[..., list[Micro]]:
         return side_by_side if self.side else bundle
 
-    def pairs(self, rows: Sequence[Pair]) -> Judged:
+    def pairs(self, pairs: Sequence[Referred]) -> Judged:
         """The pairs as a pass."""
-        sides = [side for pair in rows for side in (pair.chosen, pair.rejected)]
+        sides = [side for pair in pairs for side in pair.sides]
         sizes = torch.tensor([sum(side.learn[1:]) for side in sides])
         return Judged(
             **vars(self.pad(sides)),
             of=torch.arange(len(sides)).repeat_interleave(sizes),
-            reference=torch.tensor([value for pair in rows for value in pair.reference]),
             sizes=sizes,
-            margins=torch.tensor([pair.margin for pair in rows]),
-            counts=torch.tensor([pair.weight for pair in rows]),
+            reference=torch.tensor([value for pair in pairs for value in pair.reference]),
+            counts=torch.tensor([pair.weight for pair in pairs]),
         )
 
     def logs(self, model: Any, micro: Judged) -> torch.Tensor:
@@ -279,41 +291,59 @@ class Desk:
         return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
 
 
-def encode_pairs(live: Live, variant: Variant, comparisons: Sequence[Comparison], limit: int) -> tuple[list[Pair], Tally]:
+Sides = Callable[[Sequence[tuple[Turns, Sequence[str]]]], list[list[Encoded] | None]]  # answers to prompts in tokens
+
+
+def encode_pairs(
+    sides: Sides, variant: Variant, comparisons: Sequence[Comparison]
+) -> tuple[list[tuple[Comparison, Pair]], dict[str, int]]:
     """The pairs that fit, in order, and the count of what was kept, cut and dropped; those whose answers are the same tell
     nothing."""
     pairs = told_apart(comparisons)
     asks = turns_of_all(variant.prompt, [asked(pair) for pair in pairs])
-    found = encode_sides(
-        live.coder, [(turns, (pair.chosen, pair.rejected)) for turns, pair in zip(asks, pairs, strict=True)], limit=limit
-    )
-    rows = [Pair(own[0], own[1], pair.weight, pair.margin) for own, pair in zip(found, pairs, strict=True) if own]
-    sides = [side for row in rows for side in (row.chosen, row.rejected)]
-    learned = sum(sum(side.learn) for side in sides)
-    cut = sum(row.chosen.cut > 0 or row.rejected.cut > 0 for row in rows)
-    read = sum(len(side.ids) for side in sides) - learned
-    return rows, Tally(len(rows), cut, len(comparisons) - len(rows), learned, read)
+    found = sides([(turns, (pair.chosen, pair.rejected)) for turns, pair in zip(asks, pairs, strict=True)])
+    kept = [(pair, Pair(own[0], own[1], pair.weight)) for pair, own in zip(pairs, found, strict=True) if own]
+    rows = [side for _, pair in kept for side in pair.sides]
+    learned = sum(sum(row.learn) for row in rows)
+    cut = sum(any(side.cut for side in pair.sides) for _, pair in kept)
+    dropped = len(comparisons) - len(kept)
+    return kept, asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
 
 
-def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit) -> list[Pair]:
+def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
+    """Raises BadInput where nothing is left to learn."""
+    if not found:
+        hint = "raise `max_length`, choose a base with a longer context, or shorten the answers"
+        raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
+
+
+def not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those that the prompt does not show with their answer."""
+    shots = variant.prompt.shots.chosen if variant.prompt.shots else ()
+    shown = {example.source for example in shots}
+    return [own for own in comparisons if own.source not in shown or not own.source]
+
+
+def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit) -> list[Referred]:
     """The pairs with what the variant, as it is before anything is learned, says of them: asked once for all rungs that ask the
     same."""
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
-    sides = [[side.ids, side.learn] for pair in pairs for side in (pair.chosen, pair.rejected)]
-    key = digest(variant.base.content, places, variant.format, sides, str(kit.shelf.autocast), kit.device)
+    read = [[side.ids, side.learn] for pair in pairs for side in pair.sides]
+    key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
+    blank = [Referred(*pair.sides, pair.weight, (0.0, 0.0)) for pair in pairs]
 
     def make(folder: Path) -> dict[str, Any]:
         laid: list[Sequence[int]] = []
-        number = {id(pair): at for at, pair in enumerate(pairs)}
+        number = {id(pair): at for at, pair in enumerate(blank)}
 
-        def noting(rows: Sequence[Pair]) -> Judged:
-            laid.append([number[id(row)] for row in rows])
-            return desk.pairs(rows)
+        def noting(own: Sequence[Referred]) -> Judged:
+            laid.append([number[id(pair)] for pair in own])
+            return desk.pairs(own)
 
-        logs = [(0.0, 0.0)] * len(pairs)
+        logs = [(0.0, 0.0)] * len(blank)
         half = kit.shelf.autocast
         desk.model.eval()
-        for micro, own in zip(desk.lay(list(pairs), tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
+        for micro, own in zip(desk.lay(blank, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
             there = micro.to(desk.core.device)
             assert isinstance(there, Judged)
             with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
@@ -321,10 +351,10 @@ def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit
             for at, (chosen, rejected) in zip(own, found, strict=True):
                 logs[at] = (chosen, rejected)
         write_json(folder / "reference.json", logs)
-        return {"pairs": len(pairs)}
+        return {"pairs": len(blank)}
 
     logs = json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))
-    return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(pairs, logs, strict=True)]
+    return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
 
 
 def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> Attached:
@@ -356,10 +386,3 @@ def _sides(pair: Comparison) -> tuple[Example, Example]:
     """A pair as two examples, for whoever reckons with lengths."""
     row = asked(pair)
     return row, replace(row, references=(pair.rejected,))
-
-
-def _not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Those that the prompt does not show with their answer."""
-    shots = variant.prompt.shots.chosen if variant.prompt.shots else ()
-    shown = {example.source for example in shots}
-    return [own for own in comparisons if own.source not in shown or not own.source]

@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import Refused
 from tuneladder.model.attach import attach_lora, body_targets, draw_head, expert_targets, head_modules, saved_by_peft
 from tuneladder.model.memory import lora_parameters
-from tuneladder.model.rewarding import HEAD
+from tuneladder.model.rewarding import HEAD, encode_answers
 from tuneladder.model.shelf import Live
 from tuneladder.store import digest, resident
 from tuneladder.task.comparing import told_apart
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import check_comparing, cost_of_pairs, room_for
-from tuneladder.train.reward import Ratings, encode_ratings, of_ratings, pairwise, ratings, regression
+from tuneladder.train.preference import check_comparing, cost_of_pairs, encode_pairs, not_shown, refuse_none, room_for
+from tuneladder.train.reward import Ratings, of_ratings, pairwise, rated, ratings, regression
 from tuneladder.train.supervised import DEV_TOKENS, check, pad_attention, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
@@ -69,22 +69,21 @@ class Reward:
         return made, replace(cost, annotations=count)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        wanted, decoder = replace(variant, head=Head("reward", (HEAD,))), variant.base.family == "decoder"
+        wanted = replace(variant, head=Head("reward", (HEAD,)))
         with kit.shelf.live(wanted) as live:
+            coder = live.coder if variant.base.family == "decoder" else live.texts
             limit = min(self.max_length or live.context, live.context)
-            encode = partial(encode_ratings, live, variant, limit=limit, decoder=decoder)
-            rows, tally = encode(self._taught(task.comparisons.train))
-            dev = encode(task.comparisons.dev)[0]
-            if not rows:
-                hint = "raise `max_length`, choose a base with a longer context, or shorten the answers"
-                raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
-            (kit.folder / "rows.json").write_text(json.dumps(tally))
-            longest = max(len(side.ids) for pair in (*rows, *dev) for side in (pair.chosen, pair.rejected))
+            encode = partial(encode_pairs, partial(encode_answers, coder, limit=limit), variant)
+            found, tally = encode(not_shown(variant, self._taught(task.comparisons.train)))
+            refuse_none(found, task, limit)
+            (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
+            rows, dev = rated(found), rated(encode(task.comparisons.dev)[0])
+            longest = max(len(side.ids) for pair in (*rows, *dev) for side in pair.sides)
             pad_attention(live.model, longest, kit.device, family=variant.base.family)
             draw_head(live.model, live.fresh, seed=kit.seed)
             made = saved_by_peft(self._laid_over(live, kit.seed))
             lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=0, wanted=2 * self.batch_size)
-            cut: Cut = partial(bundle, pad=partial(ratings, live=live, decoder=decoder))
+            cut: Cut = partial(bundle, pad=partial(ratings, coder=coder))
             sizes: dict[str, Any] = {"batch": self.batch_size, "epochs": self.epochs, "tokens": tokens}
             batches = Rows(rows, seed=kit.seed, lanes=lanes, cut=cut, **sizes)
             looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
