@@ -127,20 +127,6 @@ def test_it_learns_what_was_preferred(tiny_base, few, lend):
     assert sum(after > before for before, after in zip(*gaps, strict=True)) >= 9
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"beta": 0.5}, {"loss": "ipo"}, {"label_smoothing": 0.2}, {"r": 4}, {"learning_rate": 5e-3}, {"learning_rate": 0.0},
-        {"epochs": 2}, {"batch_size": 4}, {"max_length": 44}, {"warmup": 0.9},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_every_setting_changes_what_is_made(change, plain, tiny_base, few, lend):
-    kit = lend("changed")
-    replace(DPO, **change).apply(root_of(tiny_base, few), few, kit)
-    assert (kit.folder / "adapter_model.safetensors").read_bytes() != plain
-
-
 @pytest.fixture
 def plain(tiny_base, few, lend):
     kit = lend("plain")

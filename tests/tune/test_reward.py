@@ -110,20 +110,6 @@ def plain(tiny_base, few, lend):
     return (kit.folder / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"loss": "scores"}, {"half": "a"}, {"half": "b"}, {"r": 4}, {"learning_rate": 5e-3}, {"learning_rate": 0.0}, {"epochs": 2},
-        {"batch_size": 4}, {"max_length": 42}, {"warmup": 0.9},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_every_setting_changes_what_is_made(change, plain, tiny_base, few, lend):
-    kit = lend("changed")
-    replace(REWARD, **change).apply(root_of(tiny_base, few), few, kit)
-    assert (kit.folder / "adapter_model.safetensors").read_bytes() != plain
-
-
 @pytest.mark.parametrize("field", ["margin", "weight"])
 def test_margins_and_weights_count(field, plain, tiny_base, few, lend):
     pairs = tuple(replace(own, **{field: 2.0 + at % 2}) for at, own in enumerate(few.comparisons.train))
