@@ -77,7 +77,7 @@ def test_losses_are_trls():
         settings = {"loss_types": [kind], "loss_weights": [1.0], "beta": 0.3, "label_smoothing": 0.0, "use_weighting": False}
         device = SimpleNamespace(device="cpu")
         trainer = SimpleNamespace(model=SimpleNamespace(training=False), accelerator=device, **facts, **settings)
-        with pytest.raises(AttributeError, match="_metrics") as logging:
+        with pytest.raises(AttributeError) as logging:
             DPOTrainer._compute_loss(trainer, lambda **given: SimpleNamespace(log_probs=logs), inputs, False)
         theirs = logging.traceback[-1].frame.f_locals["loss"]
         assert float(ours.mean()) == pytest.approx(float(theirs), abs=1e-6), kind
