@@ -57,3 +57,6 @@ def test_what_cannot_weigh_and_what_leaves_nothing():
         weigh_pairs(Mute(), Prompt(), PAIRS)
     with pytest.raises(BadInput, match="no pairs to measure"):
         weigh_pairs(Mute(), Prompt(), [Comparison("1", PAIRS[0].turns, "a", "a")])
+    whole, none = Weighed(((-1.0, -1.0),) * 4, 1.0, "a"), Weighed((None,) * 4, 1.0, "b")
+    with pytest.raises(BadInput, match="no pair fits in the context both here"):
+        judged(PAIRS, whole, none, seed=0)

@@ -32,7 +32,7 @@ class Weigher(Protocol):
     name: str
 
     def weigh(self, asks: Sequence[Turns], answers: Sequence[Sequence[str]]) -> list[list[float] | None]:
-        """What each of the answers to each ask is worth, its end included; None where one of them does not fit."""
+        """What each of the answers to each ask is worth, to a language model with its end; None where one of them does not fit."""
         ...
 
 
@@ -68,6 +68,10 @@ def judged(comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed 
     bases = before.pairs if before else [(0.0, 0.0)] * len(weighed.pairs)
     every = zip(told_apart(comparisons), weighed.pairs, bases, strict=True)
     found = [(pair, own, base) for pair, own, base in every if own is not None and base is not None]
+    if not found:
+        raise BadInput(
+            "no pair fits in the context both here and before the untouched base", "show fewer shots, or shorten the prompt"
+        )
     margins = np.array([(own[0] - base[0]) - (own[1] - base[1]) for _, own, base in found])
     marked = tuple(_marked(pair, float(margin), sure=before is None) for (pair, _, _), margin in zip(found, margins, strict=True))
     said, references = [row.answer.text for row in marked], [(row.reference,) for row in marked]
