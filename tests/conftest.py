@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tuneladder.store import digest
-from tuneladder.types import Base, Decoding, Document, Example, Kit, Prompt, Split, Task, Text, Turn, Variant
+from tuneladder.types import Base, Comparison, Decoding, Document, Example, Kit, Prompt, Split, Task, Text, Turn, Variant
 
 if TYPE_CHECKING:
     from tuneladder.model.shelf import Shelf
@@ -141,7 +141,8 @@ DESKS = {
 
 @pytest.fixture(scope="session")
 def tiny_task() -> Task:
-    """Three desks, 30 rows to train on, plain text besides: every step finds what it needs."""
+    """Three desks, 30 rows to train on, the right desk compared with a wrong one, plain text besides: every step finds what it
+    needs."""
     rows = [
         Example(f"{label} {number} {time}", (Turn("user", f"{text}{time}"),), (label,), source=f"{label} {number} {time}")
         for time in ("", " Thank you!", " It is urgent.", " Hello?")
@@ -151,14 +152,20 @@ def tiny_task() -> Task:
     prompt = Prompt(
         instruction="Which desk? parcels, money, account", ask="score", parse="label", decoding=Decoding(max_new_tokens=6)
     )
+    labels = tuple(DESKS)
+    pairs = [
+        Comparison(row.id, row.turns, row.references[0], labels[(labels.index(row.references[0]) + 1) % 3], source=row.source)
+        for row in rows
+    ]
     prose = [Document(line, "prose") for line in PROSE.splitlines()] * 4
     return Task(
         "desks",
         "classify",
         examples=Split(tuple(rows[:30]), tuple(rows[30:45]), tuple(rows[45:])),
+        comparisons=Split(tuple(pairs[:30]), tuple(pairs[30:45]), tuple(pairs[45:])),
         text=Text(tuple(prose[:-4]), tuple(prose[-4:]), tuple(prose[-4:])),
         prompt=prompt,
-        labels=tuple(DESKS),
+        labels=labels,
         metric="macro_f1",
     )
 

@@ -81,6 +81,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     (folder / "rude.jsonl").write_text("\n".join(json.dumps(row) for row in rude))
     (folder / "ruder.jsonl").write_text("\n".join(json.dumps(row) for row in rude[1:]))
     (folder / "bare.jsonl").write_text("\n".join(json.dumps({"text": row["text"]}) for row in rude))
+    pairs = [
+        {"prompt": row["text"], "chosen": f"It is {row['label']}.", "rejected": "No idea.", "score_chosen": 2, "score_rejected": -1}
+        for row in rows
+    ]
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in pairs))
     (folder / "base").symlink_to(tiny_folder)
     shutil.copytree(tiny_folder, folder / "twin")
     (folder / "own.py").write_text(
@@ -541,6 +546,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "explain": {"question": "What for?", "tokens": 3},
     "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
     "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
+    "dpo": {
+        "beta": 0.7,
+        "loss": "ipo",
+        "label_smoothing": 0.2,
+        "r": 2,
+        "learning_rate": 0.02,
+        "epochs": 3.0,
+        "batch_size": 3,
+        "max_length": 36,
+        "warmup": 0.9,
+    },
+    "reward": {
+        "loss": "scores",
+        "half": "a",
+        "r": 2,
+        "learning_rate": 0.02,
+        "epochs": 3.0,
+        "batch_size": 3,
+        "max_length": 28,
+        "warmup": 0.9,
+    },
     "lora": {
         "r": 2,
         "alpha": 5.0,
@@ -606,6 +632,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {
     "chain_of_thought": {"tokens": 4},
     "search": {"candidates": 2, "shown": 2, "rows": 2, "tokens": 6},
+    "dpo": {"r": 1, "epochs": 1.0, "batch_size": 6},
+    "reward": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "full": {"epochs": 1.0, "batch_size": 6, "learning_rate": 0.01},
@@ -652,7 +680,9 @@ class Bench:
     def task(self, step: str) -> tuple[Task, Base]:
         asked = {"data": "rows.jsonl", "text": "{{ text }}\nAnswer: {{ label }}", "held_out": 0.1}
         text = {"kind": "text", "data": [asked, {"data": "more.jsonl", "replay": True}]}
-        given = recipe(task=text) if step == "pretrain" else recipe(task__rows={"train": 12, "dev": 6, "test": 6})
+        pairs = {"kind": "prefer", "data": "pairs.jsonl", "rows": {"train": 12, "dev": 6, "test": 6}}
+        rows = recipe(task__rows={"train": 12, "dev": 6, "test": 6})
+        given = {"text": recipe(task=text), "comparisons": recipe(task=pairs)}.get(find_step(step).needs, rows)
         found = read(given, self.folder)
         return found.task, found.bases[0]
 

@@ -28,6 +28,7 @@ from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.people import drawn, read_people
+from tuneladder.evaluate.preference import judged, weigh_pairs
 from tuneladder.evaluate.questions import questions_of
 from tuneladder.evaluate.sitting import sit
 from tuneladder.evaluate.suite import find_suites, is_averaged
@@ -527,6 +528,13 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     # what an endpoint was asked in the climb is not paid for again
     store = _store_of(variant) if found.base.source == "url" or read.judges else None
     shelf = Shelf(device(), store=store, purse=Purse(read.limit.money))
+    if read.task.kind == "prefer":
+        pairs = read.task.comparisons.test[: rows or None]
+        weighed = []
+        for each in [found] if found.head else [found, root_of(found.base, read.task)]:
+            with shelf.engine(each) as engine:
+                weighed.append(weigh_pairs(engine, each.prompt, pairs))
+        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed)
     with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
             measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]

@@ -39,6 +39,8 @@ from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
+from tuneladder.task.prefer import METRIC as PREFERENCE
+from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Kind, Prompt, Robustness, Rung, Step, Task
@@ -86,6 +88,7 @@ HINTS = {  # what people call the steps elsewhere
     "icl": "few_shot shows examples in the prompt",
 }
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
+PREFER_KEYS = ("kind", "data", "metric", "instruction", "system", "template", "rows", "decoding")  # and one of comparisons
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
 REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
@@ -471,6 +474,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
     if isinstance(data, dict) and "mixture" in data:
         return _mixed_task(keys, decoding, name=name, folder=folder, seed=seed)
     where = _placed_data(data, folder)
+    if kind == "prefer":
+        return *_preferences(keys, where, decoding, name=name, seed=seed), where
     task, findings = build(
         name=name,
         kind=kind,
@@ -520,6 +525,23 @@ def _suits(metric: Metric, kind: Any) -> None:
     """Raises BadInput for a metric of plain text where answers are marked."""
     if kind != "text" and metric.kinds == ("text",):
         raise BadInput(f"{metric.name} is of plain text, and this task is of kind {kind}", "kind: text, or another metric")
+
+
+def _preferences(keys: Mapping[str, Any], where: Any, decoding: Decoding | None, *, name: str, seed: int) -> tuple[Task, Findings]:
+    if said := next((key for key in keys if key not in PREFER_KEYS and keys[key] not in (None, "", [])), ""):
+        raise BadInput(f"'{said}' means nothing for comparisons (kind: prefer)", f"they have: {', '.join(PREFER_KEYS)}")
+    if keys["metric"] not in (None, PREFERENCE):
+        raise BadInput(f"comparisons are not measured by {keys['metric']}", f"leave `metric` out: it is {PREFERENCE}")
+    return build_preferences(
+        name=name,
+        data=where,
+        instruction=keys["instruction"],
+        system=keys["system"],
+        template=keys["template"],
+        rows=keys["rows"],
+        decoding=decoding,
+        seed=seed,
+    )
 
 
 def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
@@ -712,7 +734,7 @@ def _resolved_task(keys: Mapping[str, Any], task: Task, data: Any) -> dict[str, 
         **keys,
         "data": data,
         "labels": keys["labels"] or list(task.labels) or None,
-        "references": None if mixed else keys["references"] or "apart",
+        "references": None if mixed or task.kind == "prefer" else keys["references"] or "apart",
         "multi_label": task.multi_label if task.kind == "classify" else None,
         "normalise": prompt.normalise if task.kind == "choose" and not task.labels else None,
         "metric": task.metric,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant", "tool", "text"]
-Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "text"]
+Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "prefer", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
 
 
@@ -72,7 +72,7 @@ class Lesson(Document):
 @dataclass(frozen=True)
 class Comparison:
     """Two answers to the same turns. `weight` is how much it counts, `margin` by how much the chosen is better where both have a
-    score, `source` the item it came from."""
+    score, `scores` these, `source` the item it came from."""
 
     id: str
     turns: Turns
@@ -81,6 +81,7 @@ class Comparison:
     weight: float = 1.0
     margin: float = 0.0
     source: str = ""
+    scores: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

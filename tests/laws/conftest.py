@@ -20,10 +20,12 @@ SMALL = {
     "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "chain_of_thought": {"tokens": 4},
     "explain": {"tokens": 4},
+    "dpo": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "reward": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "search": {"candidates": 3, "shown": 2, "rows": 4, "tokens": 6},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "self_consistency": {"samples": 2, "tokens": 4},
@@ -36,8 +38,10 @@ FAMILIES = ("decoder", "encoder", "seq2seq")
 # go lora's, prompt_tuning's and full's ways: these are enough where two steps come after each other, and for the loop on every
 # family
 ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
-# an instruction, or what is asked after the answer, is all that they hand on
+# an instruction, or what is asked after the answer, is all that some hand on; what learns from comparisons goes lora's ways
 BESIDE = {
+    "dpo": ("few_shot", "lora", "dpo", "full"),
+    "reward": ("few_shot", "full", "reward"),
     "search": ("chain_of_thought", "explain", "few_shot", "lora", "search"),
     "explain": ("chain_of_thought", "explain", "few_shot", "linear_probe", "lora", "search", "zero_shot"),
 }

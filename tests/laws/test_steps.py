@@ -259,7 +259,7 @@ def test_two_steps_after_each_other(first, second, alone, small, tiny_base, tiny
         if one.changes != "prompt" and second != "search":  # which looks for what this model does best with
             assert made.prompt == alone(second).prompt
     else:  # what was learned below is where it starts, not the bare base; running text knows no prompt
-        unlike = one.changes != "prompt" or (parent.prompt != alone(second).prompt and two.needs == "examples")
+        unlike = one.changes != "prompt" or (parent.prompt != alone(second).prompt and two.needs != "text")
         before = alone(second)
         assert (written(kit.folder) != written(before.weights or before.adapter or before.probe)) == unlike
     assert len(answers(kit.shelf, made, tiny_task)) == len(tiny_task.examples.dev)

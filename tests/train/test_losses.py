@@ -43,3 +43,20 @@ def test_in_sixteen_bits_the_loss_stays_exact():
 def test_nothing_to_learn_is_no_loss():
     head = torch.nn.Linear(4, 5).requires_grad_(False)
     assert float(losses.through_head(head, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))) == 0.0
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_log_probabilities_of_tokens_have_gradients_of_their_own(bias, monkeypatch):
+    monkeypatch.setattr(losses, "PIECE", 50 * 3)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50, bias=bias).requires_grad_(False)
+    hidden, targets, pull = torch.randn(23, 8, requires_grad=True), torch.randint(0, 50, (23,)), torch.randn(23)
+    expected = torch.log_softmax(head(hidden), -1).gather(1, targets[:, None])[:, 0]
+    found = losses.logs_through_head(head, hidden, targets)
+    torch.testing.assert_close(found, expected)
+    for own in (expected, found):
+        own.mul(pull).sum().backward()
+    (mine,) = torch.autograd.grad(losses.logs_through_head(head, hidden, targets).mul(pull).sum(), hidden)
+    torch.testing.assert_close(2 * mine, hidden.grad, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(losses.logs_through_head(head, hidden, targets), expected)

@@ -150,7 +150,7 @@ def _seen(path: str, folder: Path) -> str:
 
 def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
-    if variant.base.family == "encoder" or variant.probe:
+    if variant.base.family == "encoder" or variant.probe or variant.head:
         return _use_encoder(variant, folder)
     lines, opened, ahead = _over(variant, folder)
     seq2seq = variant.base.family == "seq2seq"
@@ -283,6 +283,9 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
         lines.append(f"labels = {json.dumps(labels, ensure_ascii=False)}")
         lines.append("print([label for label, logit in zip(labels, logits.tolist()) if logit > 0])")
         note += "A label is given where it is likelier than not: its logit is above 0.\n"
+    elif head is not None and head.kind == "reward":
+        lines.append("print(float(logits[0]))")
+        note += "The number is the reward of the last answer in the text: of two answers to one prompt the better has more.\n"
     elif labels:
         lines.append(f"print({json.dumps(labels, ensure_ascii=False)}[int(logits.argmax())])")
     else:

@@ -20,6 +20,7 @@ from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.preference import Weighed, judged, weigh_pairs
 from tuneladder.evaluate.robustness import PERTURBED, PERTURBING, asked_with, chosen, drop, measure_perturbed, said
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.evaluate.toxicity import Classifier, classifier, toxicity
@@ -31,6 +32,7 @@ from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.tree import (
     Foretold,
     Node,
+    compared,
     foretell,
     key_of,
     lent,
@@ -49,6 +51,7 @@ from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
+from tuneladder.task.comparing import told_apart
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import (
@@ -122,7 +125,7 @@ class Climb:
         self._given: dict[tuple[str, str], tuple[Marked, ...]] = {}
         self.splits = splits_digest(task)
         self._engine = (device, str(self.shelf.dtype), EXAMINATION)
-        self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels)
+        self.test_digest = digest(kind_in_full(task), task.examples.test, task.text.test, task.labels, *compared(task, "test"))
         named = [name for name in (task.metric, *task.also) if name not in self.judges]  # these come after what is measured
         sources = [source_of(name.partition(":")[0]) for name in named if ":" in name and "{" not in name]
         read = [found.content for name in named if name and (found := find_metric(name)).content]
@@ -326,13 +329,20 @@ class Climb:
         return deadline
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
+        before = self._weighed(rung.base, split) if self.task.kind == "prefer" and not variant.head else None
+
         def measuring(engine: Engine) -> Measurement:
+            if self.task.kind == "prefer":
+                pairs = getattr(self.task.comparisons, split)
+                return judged(pairs, weigh_pairs(engine, variant.prompt, pairs), before, seed=self.seed)
             if self.task.kind == "text":
                 return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
             return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
 
         rows = self.splits["dev"] if split == "dev" else self.test_digest
         found = self._examined(rung, variant, (split, rows), split, measuring)
+        if self.task.kind == "prefer" and (left := len(told_apart(getattr(self.task.comparisons, split))) - len(found.answers)):
+            self._note(f"{rung.name}: {left:,} pairs of {split} were longer than the context, and were left out")
         self._given[rung.name, split] = found.answers
         return found
 
@@ -460,6 +470,18 @@ class Climb:
             return {}
 
         return thaw(Toxicity, json.loads((self.store.once(key, make) / "toxicity.json").read_text("utf-8")))
+
+    def _weighed(self, base: str, split: str) -> Weighed:
+        """What an untouched base makes of a split's pairs, once for all rungs on it."""
+        root, pairs = root_of(self.bases[base], self.task), getattr(self.task.comparisons, split)
+        key = f"weighed-{digest(root.stamp, root.prompt, pairs, *self._engine)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            with self.shelf.engine(root) as engine:
+                write_json(part / "weighed.json", freeze(weigh_pairs(engine, root.prompt, pairs)))
+            return {}
+
+        return thaw(Weighed, json.loads((self.store.once(key, make) / "weighed.json").read_text("utf-8")))
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""

@@ -50,12 +50,24 @@ def root_of(base: Base, task: Task) -> Variant:
 
 def splits_digest(task: Task) -> Mapping[str, str]:
     """Digests of what a step may read: never the test split."""
+    beside: dict[str, list[Any]] = {"train": [own for own in (task.replay, task.weights) if own], "dev": []}
     return {
         split: digest(
-            kind_in_full(task), getattr(task.examples, split), getattr(task.text, split), task.mixture, task.labels, *also
+            kind_in_full(task),
+            getattr(task.examples, split),
+            getattr(task.text, split),
+            task.mixture,
+            task.labels,
+            *also,
+            *compared(task, split),
         )
-        for split, also in (("train", [own for own in (task.replay, task.weights) if own]), ("dev", []))
+        for split, also in beside.items()
     }
+
+
+def compared(task: Task, split: str) -> list[Any]:
+    """A split's comparisons, for the digest of a task that has some."""
+    return [own] if (own := getattr(task.comparisons, split)) else []
 
 
 def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:
@@ -155,6 +167,8 @@ def _suits(step: Step, variant: Variant) -> None:
         raise Refused(f"{name} makes no sense for a base of the {variant.base.family} family", f"it is for: {families}")
     if variant.probe:
         raise Refused(f"nothing goes on from a linear head, and {name} would have to", "put linear_probe last")
+    if variant.head and variant.head.kind == "reward":
+        raise Refused(f"nothing goes on from a reward model, and {name} would have to", "put reward last")
     if variant.head and step.needs == "text":
         raise Refused(f"{name} learns from plain text, and this model has a classification head", f"put {name} first")
     if variant.base.source == "url" and step.changes != "prompt":

@@ -38,6 +38,8 @@ METRICS = {
     "pearson": "Pearson",
     "bits_per_byte": "bits per byte",
     "ungrounded": "ungrounded answers",
+    "length_bias": "correlation with length",
+    "chosen_log_probability": "log-probability of the chosen",
 }
 BASELINES = {
     "majority": "the majority class",

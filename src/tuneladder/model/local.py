@@ -38,6 +38,7 @@ from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
 from tuneladder.model.worn import wearing
 from tuneladder.model.writing import Cached, Holding, Reader, stream, write
+from tuneladder.task.comparing import encode_sides
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.task.template import goes_on
 from tuneladder.types import Decoding, Turns
@@ -160,6 +161,18 @@ class LocalEngine:
         self.calls.cut += sum(any(row.cut for row in group) for group in encoded)
         self.calls.read_tokens += tokens
         return scores
+
+    def weigh(self, asks: Sequence[Turns], answers: Sequence[Sequence[str]]) -> list[list[float] | None]:
+        """Natural log-probability of each answer to each ask, its end included; None for an ask of which an answer does not fit."""
+        encoded = encode_sides(self.coder, list(zip(asks, answers, strict=True)))
+        groups = [group for group in encoded if group]
+        with self._running() as lanes:
+            scores, tokens = self._rank(groups, self._has_trees(lanes), lanes, ())
+        self.calls.prompts += len(asks)
+        self.calls.cut += sum(any(row.cut for row in group) for group in groups)
+        self.calls.read_tokens += tokens
+        found = iter(scores)
+        return [next(found) if group else None for group in encoded]
 
     def sizes(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[int]]:
         """See `types.Sizer`."""

@@ -31,6 +31,7 @@ from tuneladder.model.probe import ProbedEngine, open_probe
 from tuneladder.model.purse import Purse
 from tuneladder.model.quantized import WHOLE, held_as, settle
 from tuneladder.model.remote import RemoteEngine
+from tuneladder.model.rewarding import ReadingRewardEngine, RewardEngine
 from tuneladder.model.seq2seq import Seq2seqEngine, SpanEngine
 from tuneladder.store import Store
 from tuneladder.task.encode import Coder
@@ -188,11 +189,13 @@ class Shelf:
             assert isinstance(engine, LocalEngine)
             yield MixedEngine(engine, model, names)
 
-    def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine | Seq2seqEngine:
+    def _engine(self, variant: Variant, live: Live) -> LocalEngine | EncoderEngine | Seq2seqEngine | RewardEngine:
         name = f"local {self.dtype}".replace("torch.", "")
         spare = MEMORY
         if self.memory is not None and self.device == "cpu":
             spare = max(1, min(MEMORY, self.memory - resident()))
+        if variant.head and variant.head.kind == "reward":
+            return self._rewarding(variant, live, name, spare)
         if variant.base.family == "decoder":
             return LocalEngine(live.model, live.coder, name=name, memory=spare)
         if variant.base.family == "seq2seq":
@@ -203,14 +206,31 @@ class Shelf:
         if not variant.base.settings.get("masked"):
             return EncoderEngine(live.model, live.texts, name=name, **answers)
 
-        def masked() -> Any:
-            """With a classification head the model is no longer a masked one: the base's own head is put on its body."""
-            if variant.head is None:
-                return live.model
-            bare = replace(variant, format=WHOLE, weights=None, adapter=None, head=None)
-            return with_body_of(live.model, _load(bare, self.dtype, self.device)[0].to(self.device).eval())
+        return MaskedEngine(live.model, live.texts, name=name, masked=lambda: self._pretrained(variant, live), **answers)
 
-        return MaskedEngine(live.model, live.texts, name=name, masked=masked, **answers)
+    def _rewarding(self, variant: Variant, live: Live, name: str, spare: int) -> RewardEngine:
+        """An engine that rewards, and reads where the base came with the head of its pretraining."""
+        if variant.base.family == "decoder":
+
+            def decoder() -> LocalEngine:
+                return LocalEngine(self._pretrained(variant, live), live.coder, name=name, memory=spare)
+
+            return ReadingRewardEngine(live.model, live.coder, name=name, reader=decoder)
+        if not variant.base.settings.get("masked"):
+            return RewardEngine(live.model, live.texts, name=name)
+
+        def encoder() -> MaskedEngine:
+            return MaskedEngine(live.model, live.texts, name=name, masked=lambda: self._pretrained(variant, live))
+
+        return ReadingRewardEngine(live.model, live.texts, name=name, reader=encoder)
+
+    def _pretrained(self, variant: Variant, live: Live) -> Any:
+        """The model with the head of its pretraining: with another one it is no longer a language model, and the base's own head
+        is put on its body."""
+        if variant.head is None:
+            return live.model
+        bare = replace(variant, format=WHOLE, weights=None, adapter=None, head=None)
+        return with_body_of(live.model, _load(bare, self.dtype, self.device)[0].to(self.device).eval())
 
     def close(self) -> None:
         """Let go of the model, and hand its memory back: the next one would else stand beside what the first left free."""

@@ -20,6 +20,7 @@ FAMILIES: dict[Kind, tuple[Family, ...]] = {
     "extract": ("seq2seq", "decoder"),
     "choose": ("seq2seq", "decoder"),
     "chat": ("seq2seq", "decoder"),
+    "prefer": ("decoder",),
     "text": ("encoder", "seq2seq", "decoder"),
 }
 

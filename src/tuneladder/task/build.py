@@ -34,7 +34,15 @@ METRICS = {
 RECORD_METRIC = "entity_f1"
 SETS_METRIC = "micro_f1"  # of rows with several labels: a macro-F1 of rare ones jumps with a row
 SPLITS = ("train", "dev", "test")
-LENGTHS = {"classify": 16, "tag": 256, "generate": 64, "extract": 32, "choose": 32, "chat": 128}  # new tokens an answer may have
+LENGTHS = {
+    "classify": 16,
+    "tag": 256,
+    "generate": 64,
+    "extract": 32,
+    "choose": 32,
+    "chat": 128,
+    "prefer": 128,
+}  # new tokens an answer may have
 NORMALISED = ("characters", "bytes", "tokens", "none")
 RECORD = "Write what the text says as a JSON object."
 LONGEST = 256  # of several labels or tags, however long those of train are; an object may have twice as many
@@ -235,7 +243,7 @@ def read_examples(
     """The rows of a data set as examples of a kind of task, each with its `tests` in `meta`, and the `group` each is of. Objects
     that are extracted fit the `schema`, or make it where it is to be guessed. `where` is a Jinja expression that a row must
     satisfy; `name` stands before the ids, where several sets lie side by side. Raises BadInput for data that make none."""
-    found, places = _load(data)
+    found, places = load_splits(data)
     if flags := _flags(target):
         for part, part_rows in found.items():
             for column in flags:
@@ -425,8 +433,8 @@ def _check_choice(kind: str, options: Any, normalise: str | None, labels: Any) -
         raise BadInput(f"options is {list(options)!r}", "the column that lists them, or a list of two or more columns")
 
 
-def _load(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
-    """The rows of each split there is, and where each came from."""
+def load_splits(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The rows of each split that there is, and where each came from."""
     if isinstance(data, str):
         return {"train": read_rows(data)}, {"train": data}
     if "hub" in data:

@@ -86,7 +86,7 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
     """
     given = references
     if format.turns:
-        turns = _conversation(row, format.turns, id)
+        turns = conversation_in(row, format.turns, id)
         if format.target:
             references = references_of(row.get(format.target), id)
         else:
@@ -105,7 +105,7 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
 def to_comparison(format: Format, row: Row, id: str) -> Comparison | None:
     """A preference row as a Comparison, or None when a side is empty. `weight`, `margin` and `source` are read where they stand
     beside it. Raises BadInput for a weight or a margin that is no number from 0 up."""
-    turns = _conversation(row, format.turns, id) if format.turns else _turns(value_of(format.input, row, id), id, {})
+    turns = conversation_in(row, format.turns, id) if format.turns else _turns(value_of(format.input, row, id), id, {})
     chosen, rejected = ("".join(references_of(_get(row, side), id)[:1]) for side in ("chosen", "rejected"))
     if not (chosen.strip() and rejected.strip() and turns):
         return None
@@ -144,7 +144,7 @@ def text_of(value: Any, id: str = "") -> str:
 
 def messages_of(messages: Sequence[Any], id: str) -> Turns:
     """A list of messages as turns. Raises BadInput, naming the row, for what is none."""
-    return _conversation({"messages": list(messages)}, "messages", id)
+    return conversation_in({"messages": list(messages)}, "messages", id)
 
 
 def references_of(value: Any, id: str) -> tuple[str, ...]:
@@ -257,7 +257,7 @@ def _turns(value: Any, id: str, row: Mapping[str, Any]) -> Turns:
     return (*turns, Turn("user", text_of(value, id)))
 
 
-def _conversation(row: Row, column: str, id: str) -> Turns:
+def conversation_in(row: Row, column: str, id: str) -> Turns:
     value = row.get(column)
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:

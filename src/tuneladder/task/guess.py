@@ -12,6 +12,7 @@ from tuneladder.task.build import METRICS, RECORD_METRIC, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
 from tuneladder.task.options import answered_by, options_in
+from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.record import record_in
 from tuneladder.task.schema import guessed
@@ -87,8 +88,8 @@ def guess(
     What is given is kept; the rest is guessed from the columns' names and values. Raises BadInput where there is nothing to
     guess from, naming what to set.
     """
-    if kind is not None and kind not in (*METRICS, "text"):
-        raise unknown("kind of task", kind, (*METRICS, "text"))
+    if kind is not None and kind not in (*METRICS, "prefer", "text"):
+        raise unknown("kind of task", kind, (*METRICS, "prefer", "text"))
     rows = read_rows(path)
     columns = columns_of(rows)
     for expression in (input, target):
@@ -102,6 +103,8 @@ def guess(
         named = [each for each in columns if each == column or (is_template(column) and each in column)]
         characters = sum(len(text_of(row.get(each))) for row in rows for each in named)
         return _text(path, column, characters=characters, why=why), why
+    if kind == "prefer":
+        return _preferred(path, why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
     choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
@@ -120,7 +123,7 @@ def guess(
         task["kind"] = kind or format.kind
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
         if format.name == "preference":
-            why.append("of each pair the chosen answer is learned")
+            why.append("of each pair the chosen answer is learned; --kind prefer learns which of the two is better")
         length = seen[format.turns or (format.input if format.kind == "tag" else columns[0])].length
     elif (
         format is not None
@@ -368,4 +371,16 @@ def _text(path: str, column: str, *, characters: int, why: list[str]) -> dict[st
         "base": BASE[0],
         "limit": {"minutes": 60},
         "rungs": ["zero_shot", {"pretrain": {"tokens": tokens, "learning_rate": 5e-4}}],
+    }
+
+
+def _preferred(path: str, why: list[str]) -> dict[str, Any]:
+    """What learns from comparisons, before and after what learns from the better answers alone."""
+    why.append(f"the base is {BASE[0]}: it says how likely it finds an answer")
+    return {
+        "task": {"kind": "prefer", "data": path, "metric": PREFERENCE},
+        "base": BASE[0],
+        "bar": {"forgetting": 0.1},
+        "limit": {"minutes": 60},
+        "rungs": ["zero_shot", "lora", "dpo", ["lora", "dpo"]],
     }

@@ -79,8 +79,7 @@ class Micro:
     def to(self, device: torch.device) -> Micro:
         if self.ids.device == device:
             return self
-        names = ("ids", "rows", "targets", "mask", "aims", "segments", "pairs", "answers", "states", "weights")
-        moved: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
+        moved: dict[str, Any] = {name: own.to(device) for name, own in vars(self).items() if isinstance(own, torch.Tensor)}
         return replace(self, **moved)
 
 

@@ -41,21 +41,42 @@ def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     The head runs on learned rows only: of ids (B, T) it sees (N, width), not (B, T, width). Where the model's head is `bare`, there
     are never more logits than PART, and a fused last layer computes of packed rows no more than those.
     """
-    packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
     if bare:
-        reads = {"reads": micro.rows} if packed else {}
-        with bypassing(model) as kept:
-            model(input_ids=micro.ids, use_cache=False, **packed, **reads)
-        (hidden_ND,) = kept
-        if micro.rows is not None and len(hidden_ND) != len(micro.rows):
-            hidden_ND = hidden_ND.index_select(0, micro.rows)
-        return through_head(model.get_output_embeddings(), hidden_ND, micro.targets, micro.weights)
+        return through_head(model.get_output_embeddings(), _before_head(model, micro), micro.targets, micro.weights)
+    return _summed(_logits(model, micro), micro)
+
+
+def token_logs(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
+    """Natural log-probability of each learned position's target (N,), with the head on these rows only; where it is `bare` no
+    logits are kept for the way back."""
+    if bare and not model.get_output_embeddings().weight.requires_grad:
+        return logs_through_head(model.get_output_embeddings(), _before_head(model, micro), micro.targets)
+    return torch.log_softmax(_logits(model, micro).float(), -1).gather(1, micro.targets[:, None])[:, 0]
+
+
+def _places(micro: Micro) -> dict[str, Any]:
+    """Where packed rows lie, for a model that is told."""
+    return {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
+
+
+def _before_head(model: Any, micro: Micro) -> torch.Tensor:
+    """What reaches a bare head (N, D) at the learned positions."""
+    told = _places(micro)
+    reads = {"reads": micro.rows} if told else {}
+    with bypassing(model) as kept:
+        model(input_ids=micro.ids, use_cache=False, **told, **reads)
+    (hidden_ND,) = kept
+    if micro.rows is not None and len(hidden_ND) != len(micro.rows):
+        hidden_ND = hidden_ND.index_select(0, micro.rows)
+    return hidden_ND
+
+
+def _logits(model: Any, micro: Micro) -> torch.Tensor:
+    """The logits (N, V) at the learned positions."""
     if micro.rows is None:
-        logits_BTV = model(input_ids=micro.ids, use_cache=False, **packed).logits
-        return _summed(logits_BTV.flatten(0, 1), micro)
+        return model(input_ids=micro.ids, use_cache=False, **_places(micro)).logits.flatten(0, 1)  # type: ignore[no-any-return]
     with reading(model, micro.rows):
-        logits_NV = model(input_ids=micro.ids, use_cache=False, **packed).logits
-    return _summed(logits_NV, micro)
+        return model(input_ids=micro.ids, use_cache=False, **_places(micro)).logits  # type: ignore[no-any-return]
 
 
 def _summed(logits_NV: torch.Tensor, micro: Micro) -> torch.Tensor:
@@ -107,6 +128,53 @@ def label_of(model: Any, micro: Micro) -> torch.Tensor:
     if micro.rows is not None:
         logits = logits.flatten(0, 1).index_select(0, micro.rows)
     return _summed(logits, micro)
+
+
+def logs_through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Natural log-probability (N,) of each target by the logits of a head that does not learn; the products are in autocast's
+    precision where that is on."""
+    device = hidden_ND.device.type
+    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
+    with torch.autocast(device, enabled=False):
+        asked = hidden_ND.requires_grad and torch.is_grad_enabled()
+        return _HeadLogs.apply(hidden_ND, head.weight, head.bias, targets_N, half, asked)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _HeadLogs(torch.autograd.Function):
+    """A part of the rows after another. Each log-probability has its own gradient towards its row, which is made while the logits
+    are there and then scaled: none are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        targets_N: torch.Tensor,
+        half: torch.dtype,
+        asked: bool,
+    ) -> torch.Tensor:
+        hidden, weight = hidden_ND.to(half), weight_VD.to(half)
+        bias = None if bias_V is None else bias_V.to(half)
+        of_hidden = torch.empty_like(hidden) if asked else None
+        found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        part = max(1, PIECE // len(weight))
+        for start in range(0, len(hidden), part):
+            own, aims = hidden[start : start + part], targets_N[start : start + part]
+            logs_PV = torch.log_softmax(functional.linear(own, weight, bias).float(), -1)
+            found[start : start + part] = logs_PV.gather(1, aims[:, None])[:, 0]
+            if of_hidden is not None:
+                of_logits = logs_PV.exp_().neg_()
+                of_logits[torch.arange(len(aims), device=aims.device), aims] += 1
+                torch.mm(of_logits.to(half), weight, out=of_hidden[start : start + part])
+        ctx.save_for_backward(of_hidden)
+        ctx.dtype = hidden_ND.dtype
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient_N: torch.Tensor) -> tuple[Any, ...]:
+        (of_hidden,) = ctx.saved_tensors
+        return (of_hidden * gradient_N[:, None]).to(ctx.dtype), None, None, None, None, None
 
 
 def through_head(

@@ -128,7 +128,7 @@ def foretell(
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
     epoch = _epoch(task)
-    mean, length, learned = _lengths(variant, epoch, limit, soft)
+    mean, length, learned = lengths_of(variant, epoch, limit, soft)
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
     shape: dict[str, Any] = {
@@ -139,8 +139,8 @@ def foretell(
         "method": method,
         "attention": attention,
         "device": device(),
-        "held": _held(variant),
-        "fused": _fuses(variant, length, soft),
+        "held": held_in(variant),
+        "fused": fuses(variant, length, soft),
         "top": top,
     }
     wanted = shape["batch"] = min(lessons.batch_size, len(epoch))
@@ -150,7 +150,7 @@ def foretell(
             raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
         beside = memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
-    lanes, rows = _in_hand(
+    lanes, rows = in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
@@ -189,7 +189,7 @@ def _drawn(task: Task, name: str, own: Sequence[Any]) -> int:
     return int(task.mixture.get(name, len(own)))
 
 
-def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
+def in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape: Any) -> tuple[int, int]:
     """As many lanes, up to `lanes`, as have a row each within `allowed` bytes, and the rows of all together."""
     for count in range(min(lanes, wanted), 0, -1):
         row = shape["length"] + shape["answer"]
@@ -200,14 +200,14 @@ def _in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shap
     return count, rows
 
 
-def _fuses(variant: Variant, length: int, soft: int = 0) -> bool:
+def fuses(variant: Variant, length: int, soft: int = 0) -> bool:
     """Whether each layer will be one function: quantised ones are not, and a decoder's rows behind soft tokens are not packed."""
-    if _held(variant) or (soft and variant.base.family == "decoder"):
+    if held_in(variant) or (soft and variant.base.family == "decoder"):
         return False
     return memory.fuses(variant.base, length=length, device=device())
 
 
-def _held(variant: Variant) -> int | None:
+def held_in(variant: Variant) -> int | None:
     """Bytes of weights that are held in fewer bits."""
     found = [form for form in precision.QUANTISED if form == variant.format]
     return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base))) if found else None
@@ -233,7 +233,7 @@ def packs(model: Any, length: int, device: str) -> bool:
     return device == "cpu" and length <= memory.PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
-def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
+def lengths_of(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
     """Mean tokens of a row, tokens of a long one (one in ten is longer), and how many of that are learned: guessed from
     characters, 4 a token, of at most 200 rows. A plan loads no tokenizer."""
     some = examples[:: max(1, len(examples) // 200)]
@@ -249,7 +249,7 @@ def _lengths(variant: Variant, examples: Sequence[Example], limit: int, soft: in
 
 
 def _beginning(variant: Variant, examples: Sequence[Example]) -> float:
-    """Tokens that all rows begin with, guessed from characters as `_lengths` does; 0 where they would not be computed once."""
+    """Tokens that all rows begin with, guessed from characters as `lengths_of` does; 0 where they would not be computed once."""
     some = examples[:: max(1, len(examples) // 200)]
     texts = ["\n\n".join(turn.text for turn in turns) for turns in turns_of_all(variant.prompt, some)]
     least, most = min(texts), max(texts)  # what these begin with, all do
@@ -428,8 +428,8 @@ def fit(
     elif family == "decoder" and bare_head(core):
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
-    fused = fuse(core) if side else family == "seq2seq" and _fuses(variant, longest)
-    lanes, most = _in_hand(
+    fused = fuse(core) if side else family == "seq2seq" and fuses(variant, longest)
+    lanes, most = in_hand(
         variant.base,
         most_lanes,
         trainable=trainable,
@@ -442,7 +442,7 @@ def fit(
         method=method,
         attention=attention,
         device=kit.device,
-        held=_held(variant) if method == "adapter" else None,
+        held=held_in(variant) if method == "adapter" else None,
         fused=fused,
         top=top,
         batch=lessons.batch_size,

@@ -1,0 +1,155 @@
+"""A task of comparisons: rows that say which of two answers people preferred.
+
+A row has `chosen` and `rejected`, with a prompt or a conversation before them or with all of it inside both, as lists of messages
+or as a transcript of `Human:` and `Assistant:`. Columns `weight`, `margin`, `score_chosen` and `score_rejected` are read where they
+are there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tuneladder.errors import BadInput
+from tuneladder.task.build import LENGTHS, SPLITS, Findings, check_asked, load_splits, prompt_of
+from tuneladder.task.comparing import asked
+from tuneladder.task.formats import Format, conversation_in, recognise, to_comparison
+from tuneladder.task.read import Row, columns_of
+from tuneladder.task.split import make_splits, share_sources
+from tuneladder.types import Comparison, Decoding, Split, Task, Turn, Turns
+
+METRIC = "preference"
+SCORES = ("score_chosen", "score_rejected")
+_SAID = re.compile(r"\n\n(Human|Assistant):[ \t]?")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def build_preferences(
+    *,
+    name: str,
+    data: str | Mapping[str, str],
+    instruction: str | None = None,
+    system: str = "",
+    template: str | None = None,
+    rows: Mapping[str, int] | None = None,
+    decoding: Decoding | None = None,
+    seed: int = 0,
+) -> tuple[Task, Findings]:
+    """The task and what was found in its data; splits are drawn as those of any task (`build.build`). Its examples are the prompts
+    with the chosen answers, so that what learns from examples can go before what learns from comparisons. Raises BadInput for data
+    that compare nothing."""
+    check_asked("prefer", rows, template, None)
+    found, places = load_splits(data)
+    comparisons: dict[str, list[Comparison]] = {}
+    empty = same = 0
+    for part, part_rows in found.items():
+        before = f"{part}:" if len(found) > 1 else ""
+        format = _format(columns_of(part_rows), part_rows, places[part])
+        made = [_comparison(format, row, f"{before}{number}") for number, row in enumerate(part_rows, 1)]
+        there = [own for own in made if own is not None]
+        differ = [own for own in there if own.chosen != own.rejected]
+        empty, same = empty + len(made) - len(there), same + len(there) - len(differ)
+        if there and not differ:
+            hint = "a pair teaches by what is better in one of its answers: leave out ties"
+            raise BadInput(f"every pair of {places[part]} is a tie: chosen equals rejected in all {len(there):,}", hint)
+        if not differ:
+            raise BadInput(f"no row of {places[part]} compares answers ({len(made):,} rows)", "a prompt and two answers to it")
+        comparisons[part] = differ
+    of = {own.id: own for part in comparisons.values() for own in part}
+    split, leaks, done = make_splits(
+        share_sources({part: [asked(own) for own in part_rows] for part, part_rows in comparisons.items()}),
+        rows=rows or {},
+        seed=seed,
+        stratum=lambda example: "",
+    )
+    notes = [f"read as {format.name}: {sum(map(len, comparisons.values())):,} comparisons"]
+    if same:
+        notes.append(f"{same:,} pairs were dropped: chosen equals rejected")
+    if empty:
+        notes.append(f"{empty:,} rows were dropped: nothing to read, or a side is empty, or they differ before their last answer")
+
+    task = Task(
+        name=name,
+        kind="prefer",
+        examples=split,
+        comparisons=Split(*(tuple(replace(of[own.id], source=own.source) for own in getattr(split, part)) for part in SPLITS)),
+        prompt=prompt_of("prefer", (), instruction, system, template, decoding or Decoding(LENGTHS["prefer"], seed=seed), seed),
+        metric=METRIC,
+    )
+    counts = {part: len(getattr(task.comparisons, part)) for part in SPLITS}
+    return task, Findings(format.name, counts, tuple(leaks), 0, 0, empty, (*notes, *done))
+
+
+def _format(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format:
+    own = recognise(columns, rows)
+    if own is not None and own.name == "preference":
+        return own
+    if own is not None and own.name == "kto":
+        said = f"{place} says of one answer whether it was wanted, and compares it with no other"
+        raise BadInput(said, "give pairs; or kind: generate or chat, which learns the wanted answers")
+    if {"chosen", "rejected"} <= {column.casefold() for column in columns}:
+        return Format("preference", "chat")
+    raise BadInput(
+        f"{place} holds no comparisons",
+        f"columns `chosen` and `rejected`; it has: {', '.join(columns)[:300]}",
+    )
+
+
+def _comparison(format: Format, row: Row, id: str) -> Comparison | None:
+    """The row as a comparison; None where it compares nothing."""
+    cells = {column.casefold(): value for column, value in row.items()}
+    weight, margin = _number(cells, "weight", id, 1.0), _number(cells, "margin", id, 0.0)
+    if weight <= 0:
+        raise BadInput(f"row {id}: weight is {weight:g}", "above 0; leave the row out if it says nothing")
+    if format.input or format.turns:
+        found = to_comparison(format, row, id)
+    else:
+        found = _parted(_talk(cells["chosen"], id), _talk(cells["rejected"], id), id)
+    if found is None or not any(turn.text.strip() for turn in found.turns if turn.role != "system"):
+        return None
+    return Comparison(id, found.turns, found.chosen, found.rejected, weight, margin, id, _scores(cells, id))
+
+
+def _talk(value: Any, id: str) -> Turns:
+    """A whole conversation: messages, or a transcript of `Human:` and `Assistant:`."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return conversation_in({"messages": value}, "messages", id)
+    ahead, *said = _SAID.split(value if value.startswith("\n\n") else f"\n\n{value.lstrip()}")
+    if ahead.strip() or not said:
+        raise BadInput(
+            f"row {id}: nothing says what {value.strip()[:60]!r} answers",
+            "a column `prompt`, messages, or a transcript that begins with Human:",
+        )
+    return tuple(Turn(_ROLES[who], text.strip()) for who, text in zip(said[::2], said[1::2], strict=True))
+
+
+def _parted(chosen: Turns, rejected: Turns, id: str) -> Comparison | None:
+    """Two conversations that differ in their last answer alone; None where they differ before it, or do not end in one."""
+    if chosen[:-1] != rejected[:-1] or not all(own and own[-1].role == "assistant" for own in (chosen, rejected)):
+        return None
+    better, worse = chosen[-1].text, rejected[-1].text
+    return Comparison(id, chosen[:-1], better, worse) if better.strip() and worse.strip() else None
+
+
+def _scores(cells: Mapping[str, Any], id: str) -> tuple[float, float] | None:
+    """What people gave each answer, where the row says so of both."""
+    if any(cells.get(column) in (None, "") for column in SCORES):
+        return None
+    chosen, rejected = (_number(cells, column, id, 0.0) for column in SCORES)
+    return chosen, rejected
+
+
+def _number(cells: Mapping[str, Any], column: str, id: str, default: float) -> float:
+    value = cells.get(column)
+    if value is None or value == "":
+        return default
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadInput(f"row {id}: {column} is {value!r}, not a number", f"a finite number, or no column `{column}`")
+    return number

@@ -1,0 +1,393 @@
+"""Learning from comparisons: what every step that learns which answer people preferred shares.
+
+What learns is a LoRA: the one that lies over the variant, which then learns on, or a new one. The reference is the variant as it
+was before, whatever lies over its weights; what it says of the answers is asked once, kept in the store, and shared by every rung
+that asks the same, so that no second model is ever in memory.
+
+Shapes: P pairs, R rows (2 P: chosen, rejected, chosen, ...), N learned tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model import memory
+from tuneladder.model.adapters import kind_in
+from tuneladder.model.ask import turns_of_all
+from tuneladder.model.attach import Attached, attach_lora, expert_targets, learning, linear_targets, saved_by_peft
+from tuneladder.model.batching import TILE
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.lanes import lanes_for
+from tuneladder.model.rows import bare_head
+from tuneladder.model.shelf import Live
+from tuneladder.model.trunk import fuse
+from tuneladder.store import digest, resident, write_json
+from tuneladder.task.comparing import asked, encode_sides, told_apart
+from tuneladder.task.encode import Encoded, Tally
+from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
+from tuneladder.train.loop import Course, learn, tidy
+from tuneladder.train.losses import token_logs
+from tuneladder.train.supervised import (
+    DEV_TOKENS,
+    UNMERGED,
+    Lessons,
+    attention_for,
+    check,
+    fuses,
+    held_in,
+    in_hand,
+    lengths_of,
+    packs,
+    pad_attention,
+    refuse_asking,
+)
+from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
+
+LOW_RANK = ("lora", "qlora", "dpo")  # what lays a LoRA over the weights, or learns on in one
+RANK = 8
+
+
+class Preferring(Lessons, Protocol):
+    """What a step that learns a policy from comparisons has among its settings: `r` 0 is the rank of the LoRA below, or 8;
+    `batch_size` counts pairs."""
+
+    @property
+    def beta(self) -> float: ...
+
+    @property
+    def r(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def warmup(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt in tokens, and how much the pair counts."""
+
+    chosen: Encoded
+    rejected: Encoded
+    weight: float
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.chosen.ids, *self.rejected.ids]
+
+    @property
+    def sides(self) -> tuple[Encoded, Encoded]:
+        return self.chosen, self.rejected
+
+
+@dataclass(frozen=True)
+class Referred(Pair):
+    """A pair with the log-probabilities that the reference gives chosen and rejected."""
+
+    reference: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Micro):
+    """A pass whose rows are pairs, each of which counts (P,) so much."""
+
+    counts: torch.Tensor
+
+    @property
+    def learned(self) -> float:
+        """The pairs, each with its weight."""
+        return float(self.counts.sum(dtype=torch.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Compared):
+    """A pass of a language model: `of` (N,) is whose row each learned token is, `sizes` (R,) are the learned tokens of the rows,
+    `reference` (R,) the log-probabilities that the reference gives them."""
+
+    of: torch.Tensor
+    sizes: torch.Tensor
+    reference: torch.Tensor
+
+
+# log-probabilities (P, 2) that the policy and the reference give chosen and rejected, and the pass -> the loss of each pair (P,)
+PairLoss = Callable[[torch.Tensor, torch.Tensor, Judged], torch.Tensor]
+
+
+def check_preferring(settings: Preferring, step: str) -> None:
+    """Raises BadInput for settings that no learning from comparisons can have."""
+    if settings.r < 0:
+        raise BadInput(f"{step} cannot have rank {settings.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
+    above = ("beta", "epochs", "batch_size")
+    check(settings, step, above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
+
+
+def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pace, *, step: str) -> tuple[Variant, Cost]:
+    """The variant that learned from the task's pairs, foretold, and what that takes. Raises Refused."""
+    check_comparing(variant, task, settings.max_length, step=step)
+    _refuse_adapters(settings, variant, step)
+    trainable = memory.lora_parameters(variant.base, r=settings.r or RANK)
+    cost = cost_of_pairs(settings, variant, told_apart(task.comparisons.train), pace, trainable=trainable)
+    made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
+    return made, replace(cost, annotations=len(task.comparisons.train) + len(task.comparisons.dev))
+
+
+def check_comparing(variant: Variant, task: Task, max_length: int, *, step: str) -> None:
+    """Raises Refused for a task that compares nothing, a prompt that asks for more than an answer, and a length that no position
+    is there for."""
+    refuse_asking(variant, step)
+    if not task.comparisons.train:
+        raise Refused(f"{step} learns from comparisons, and this task has none", "kind: prefer, of rows with chosen and rejected")
+    if not told_apart(task.comparisons.train):
+        raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")
+    base = variant.base
+    if max_length > base.context:
+        said = f"max_length {max_length} is more than the {base.context} tokens that {base.name} reads at once"
+        raise Refused(said, "leave it out: longer pairs are cut or dropped, and the report says how many")
+
+
+def cost_of_pairs(
+    lessons: Lessons, variant: Variant, pairs: Sequence[Comparison], pace: Pace, *, trainable: int, learned: bool = True
+) -> Cost:
+    """Seconds and bytes that an adapter takes to learn from these pairs; where tokens are `learned`, a reference is asked about
+    them first."""
+    base = variant.base
+    rows = [side for pair in pairs for side in _sides(pair)]
+    # an encoder reads the answers too
+    whole = replace(variant, base=replace(base, family="decoder"))
+    mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
+    # forward and back in every epoch, and forward once for the reference
+    seconds = (4 * lessons.epochs + 2 * learned) * len(rows) * mean * base.active / pace.flops
+    shape: dict[str, Any] = {
+        "trainable": trainable,
+        "length": max(TILE, length),
+        "answer": 0,
+        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "method": "adapter",
+        "attention": attention_for(length, device(), family=base.family),
+        "device": device(),
+        "held": held_in(variant),
+        "fused": base.family == "decoder" and fuses(variant, length),
+    }
+    wanted, read = 2 * min(lessons.batch_size, len(pairs)), answer if learned else 0
+    shape["batch"] = wanted
+    most = lanes_for(device(), trainable=trainable)
+    lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=read, **shape)
+    need = memory.training(base, rows=at_once, learned_rows=at_once * read, lanes=lanes, **shape)
+    return Cost(seconds, need.peak, 4 * trainable)
+
+
+def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: int, wanted: int) -> tuple[int, int]:
+    """How many lanes work at once on rows of pairs, and how many tokens each may have in hand, of `wanted` rows."""
+    from transformers import PreTrainedModel
+
+    core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    half = model.dtype != torch.float32 or kit.shelf.autocast is not None
+    lanes, most = in_hand(
+        variant.base,
+        lanes_for(kit.device, trainable=trainable, model=core),
+        trainable=trainable,
+        length=longest,
+        answer=0,
+        allowed=kit.memory,
+        wanted=wanted,
+        learned=learned,
+        dtype="bfloat16" if half else "float32",
+        method="adapter",
+        attention=attention_for(longest, kit.device, family=variant.base.family),
+        device=kit.device,
+        held=held_in(variant),
+        fused=variant.base.family == "decoder" and fuses(variant, longest),
+        batch=wanted,
+    )
+    return lanes, max(2 * longest, most * longest // lanes)
+
+
+def learn_preferring(
+    settings: Preferring, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, loss: PairLoss
+) -> Variant:
+    """The variant with a LoRA that learned from the task's pairs, by the loss of each; the best dev loss is kept."""
+    with kit.shelf.live(variant) as live:
+        made = _learner(settings, live, variant, kit)
+        limit = min(settings.max_length or live.context, live.context)
+        encode = partial(encode_pairs, partial(encode_sides, live.coder, limit=limit), variant)
+        found, tally = encode(not_shown(variant, task.comparisons.train))
+        refuse_none(found, task, limit)
+        (kit.folder / "rows.json").write_text(json.dumps(tally))
+        taught = [pair for _, pair in found]
+        held_out = [pair for _, pair in encode(task.comparisons.dev)[0]]
+        sides = [side for pair in (*taught, *held_out) for side in pair.sides]
+        longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
+        # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
+        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
+        desk = Desk.of(made.model, longest, kit)
+        known = with_reference([*taught, *held_out], desk, variant, kit)
+        rows, dev = known[: len(taught)], known[len(taught) :]
+        cut: Cut = partial(desk.lay, pad=desk.pairs)
+        batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
+        looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
+
+        def of_pass(model: Any, micro: Micro) -> torch.Tensor:
+            assert isinstance(micro, Judged)
+            logs_P2 = desk.logs(model, micro).view(-1, 2)
+            return (loss(logs_P2, micro.reference.view(-1, 2), micro) * micro.counts).sum()
+
+        course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+        ticks = learn(made.model, batches, kit, loss=of_pass, course=course, dev=looks, lanes=lanes)
+        made.save(kit.folder, variant.weights or variant.base.location)
+        tidy(kit.folder, ticks)
+    return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """How rows are laid before a decoder whose LoRA learns: packed where the model takes them so, else padded."""
+
+    model: Any
+    core: Any
+    side: bool
+    bare: bool
+
+    @classmethod
+    def of(cls, model: Any, longest: int, kit: Kit) -> Desk:
+        """For rows of at most so many tokens; the model is set to the fastest way through them."""
+        from transformers import PreTrainedModel
+
+        core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+        pad_attention(core, longest, kit.device, family="decoder")
+        bare = bare_head(core)
+        side = packs(core, longest, kit.device)
+        if side:
+            fuse(core)
+        return cls(model, core, side, bare)
+
+    @property
+    def pad(self) -> Pad:
+        return packed if self.side else pad
+
+    @property
+    def lay(self) -> Callable[..., list[Micro]]:
+        return side_by_side if self.side else bundle
+
+    def pairs(self, pairs: Sequence[Referred]) -> Judged:
+        """The pairs as a pass."""
+        sides = [side for pair in pairs for side in pair.sides]
+        sizes = torch.tensor([sum(side.learn[1:]) for side in sides])
+        return Judged(
+            **vars(self.pad(sides)),
+            of=torch.arange(len(sides)).repeat_interleave(sizes),
+            sizes=sizes,
+            reference=torch.tensor([value for pair in pairs for value in pair.reference]),
+            counts=torch.tensor([pair.weight for pair in pairs]),
+        )
+
+    def logs(self, model: Any, micro: Judged) -> torch.Tensor:
+        """Natural log-probability (R,) of the learned tokens of each row."""
+        logs_N = token_logs(model, micro, bare=self.bare)
+        return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
+
+
+Sides = Callable[[Sequence[tuple[Turns, Sequence[str]]]], list[list[Encoded] | None]]  # answers to prompts in tokens
+
+
+def encode_pairs(
+    sides: Sides, variant: Variant, comparisons: Sequence[Comparison]
+) -> tuple[list[tuple[Comparison, Pair]], dict[str, int]]:
+    """The pairs that fit, in order, and the count of what was kept, cut and dropped; those whose answers are the same tell
+    nothing."""
+    pairs = told_apart(comparisons)
+    asks = turns_of_all(variant.prompt, [asked(pair) for pair in pairs])
+    found = sides([(turns, (pair.chosen, pair.rejected)) for turns, pair in zip(asks, pairs, strict=True)])
+    kept = [(pair, Pair(own[0], own[1], pair.weight)) for pair, own in zip(pairs, found, strict=True) if own]
+    rows = [side for _, pair in kept for side in pair.sides]
+    learned = sum(sum(row.learn) for row in rows)
+    cut = sum(any(side.cut for side in pair.sides) for _, pair in kept)
+    dropped = len(comparisons) - len(kept)
+    return kept, asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
+
+
+def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
+    """Raises BadInput where nothing is left to learn."""
+    if not found:
+        hint = "raise `max_length`, choose a base with a longer context, or shorten the answers"
+        raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
+
+
+def not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those that the prompt does not show with their answer."""
+    shots = variant.prompt.shots.chosen if variant.prompt.shots else ()
+    shown = {example.source for example in shots}
+    return [own for own in comparisons if own.source not in shown or not own.source]
+
+
+def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit) -> list[Referred]:
+    """The pairs with what the variant, as it is before anything is learned, says of them: asked once for all rungs that ask the
+    same."""
+    places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
+    read = [[side.ids, side.learn] for pair in pairs for side in pair.sides]
+    key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
+    blank = [Referred(*pair.sides, pair.weight, (0.0, 0.0)) for pair in pairs]
+
+    def make(folder: Path) -> dict[str, Any]:
+        laid: list[Sequence[int]] = []
+        number = {id(pair): at for at, pair in enumerate(blank)}
+
+        def noting(own: Sequence[Referred]) -> Judged:
+            laid.append([number[id(pair)] for pair in own])
+            return desk.pairs(own)
+
+        logs = [(0.0, 0.0)] * len(blank)
+        half = kit.shelf.autocast
+        desk.model.eval()
+        for micro, own in zip(desk.lay(blank, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
+            there = micro.to(desk.core.device)
+            assert isinstance(there, Judged)
+            with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
+                found = desk.logs(desk.model, there).view(-1, 2).tolist()
+            for at, (chosen, rejected) in zip(own, found, strict=True):
+                logs[at] = (chosen, rejected)
+        write_json(folder / "reference.json", logs)
+        return {"pairs": len(blank)}
+
+    logs = json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))
+    return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
+
+
+def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> Attached:
+    """What learns: the LoRA that lies over the variant, or a new one."""
+    if not variant.adapter:
+        r = settings.r or RANK
+        targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")
+        tuned = attach_lora(live.model, r=r, alpha=2 * r, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
+        return saved_by_peft(tuned)
+    if (kind := kind_in(variant.adapter)) != "LORA":
+        raise Refused(f"what lies over the weights is {kind}, and no LoRA that could learn on", "put it on the base itself")
+    for name, weight in live.model.named_parameters():
+        weight.requires_grad_("lora_" in name)
+    return saved_by_peft(learning(live.model))
+
+
+def _refuse_adapters(settings: Preferring, variant: Variant, step: str) -> None:
+    """Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's to change."""
+    if not variant.adapter:
+        return
+    last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "")
+    if last and last not in LOW_RANK:
+        raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
+    if settings.r:
+        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {settings.r}", "leave `r` out")
+
+
+def _sides(pair: Comparison) -> tuple[Example, Example]:
+    """A pair as two examples, for whoever reckons with lengths."""
+    row = asked(pair)
+    return row, replace(row, references=(pair.rejected,))

@@ -1,0 +1,116 @@
+"""A reward model: one number for an answer, learned from which of two people preferred (arXiv:2203.02155) or from their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from tuneladder.errors import Refused
+from tuneladder.model.attach import attach_lora, body_targets, draw_head, expert_targets, head_modules, saved_by_peft
+from tuneladder.model.memory import lora_parameters
+from tuneladder.model.rewarding import HEAD, encode_answers
+from tuneladder.model.shelf import Live
+from tuneladder.store import digest, resident
+from tuneladder.task.comparing import told_apart
+from tuneladder.train.batches import Cut, Micro, Rows, bundle
+from tuneladder.train.loop import Course, learn, tidy
+from tuneladder.train.preference import check_comparing, cost_of_pairs, encode_pairs, not_shown, refuse_none, room_for
+from tuneladder.train.reward import Ratings, of_ratings, pairwise, rated, ratings, regression
+from tuneladder.train.supervised import DEV_TOKENS, check, pad_attention, refuse_over
+from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """`loss` is pairwise, of which answer was preferred, by its margin; or scores, of the numbers that people gave each answer.
+    `half` learns from one half of the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What
+    learns is a LoRA of rank `r` and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width
+    shrinks. `batch_size` counts pairs, `max_length` 0 is the context."""
+
+    changes: ClassVar = "adapter"
+    needs: ClassVar = "comparisons"
+    families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
+    reads: ClassVar = ("train", "dev")
+    version: ClassVar = 1
+
+    loss: Literal["pairwise", "scores"] = "pairwise"
+    half: Literal["", "a", "b"] = ""
+    r: int = 8
+    learning_rate: float = 0.0
+    epochs: float = 2.0
+    batch_size: int = 16
+    max_length: int = 0
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        above = ("r", "epochs", "batch_size")
+        check(self, "reward", above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
+
+    def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        check_comparing(variant, task, self.max_length, step="reward")
+        refuse_over(variant, "reward")
+        if variant.head or variant.base.settings.get("classes", 1) != 1:
+            raise Refused(f"reward puts a head on {variant.base.name}, which has one already", "take the base that it was made of")
+        pairs = self._taught(task.comparisons.train)
+        if not pairs:
+            raise Refused(f"half {self.half} of the prompts holds no pair", "leave `half` out, or give more pairs")
+        if self.loss == "scores" and (bare := next((own for own in pairs if not own.scores), None)):
+            said = f"reward is to learn scores, and the pair {bare.id} has none"
+            raise Refused(said, "columns `score_chosen` and `score_rejected`, or loss: pairwise")
+        trainable = lora_parameters(variant.base, r=self.r) + variant.base.width
+        cost = cost_of_pairs(self, variant, pairs, pace, trainable=trainable, learned=False)
+        count = len(pairs) + len(task.comparisons.dev)
+        made = replace(variant, steps=(*variant.steps, "reward"), adapter="foretold", head=Head("reward", (HEAD,)))
+        return made, replace(cost, annotations=count)
+
+    def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        wanted = replace(variant, head=Head("reward", (HEAD,)))
+        with kit.shelf.live(wanted) as live:
+            coder = live.coder if variant.base.family == "decoder" else live.texts
+            limit = min(self.max_length or live.context, live.context)
+            encode = partial(encode_pairs, partial(encode_answers, coder, limit=limit), variant)
+            found, tally = encode(not_shown(variant, self._taught(task.comparisons.train)))
+            refuse_none(found, task, limit)
+            (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
+            rows, dev = rated(found), rated(encode(task.comparisons.dev)[0])
+            longest = max(len(side.ids) for pair in (*rows, *dev) for side in pair.sides)
+            pad_attention(live.model, longest, kit.device, family=variant.base.family)
+            draw_head(live.model, live.fresh, seed=kit.seed)
+            made = saved_by_peft(self._laid_over(live, kit.seed))
+            lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=0, wanted=2 * self.batch_size)
+            cut: Cut = partial(bundle, pad=partial(ratings, coder=coder))
+            sizes: dict[str, Any] = {"batch": self.batch_size, "epochs": self.epochs, "tokens": tokens}
+            batches = Rows(rows, seed=kit.seed, lanes=lanes, cut=cut, **sizes)
+            looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
+            course = Course(self.learning_rate or 1e-4 * 4096 / variant.base.width, warmup=self.warmup)
+            ticks = learn(made.model, batches, kit, loss=self._of_pass(), course=course, dev=looks, lanes=lanes)
+            made.save(kit.folder, variant.weights or variant.base.location)
+            tidy(kit.folder, ticks)
+        return replace(wanted, steps=(*variant.steps, "reward"), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+    def _laid_over(self, live: Live, seed: int) -> Any:
+        model = live.model
+        targets, experts = body_targets(model, "auto"), expert_targets(model, "auto")
+        head = head_modules(model, live.fresh)
+        return attach_lora(model, r=self.r, alpha=2 * self.r, dropout=0.0, targets=targets, experts=experts, seed=seed, head=head)
+
+    def _of_pass(self) -> Callable[[Any, Micro], torch.Tensor]:
+        loss = pairwise if self.loss == "pairwise" else regression
+
+        def of_pass(model: Any, micro: Micro) -> torch.Tensor:
+            assert isinstance(micro, Ratings)
+            return (loss(of_ratings(model, micro), micro) * micro.counts).sum()
+
+        return of_pass
+
+    def _taught(self, comparisons: Sequence[Comparison]) -> list[Comparison]:
+        """The pairs that it learns from: all, or those of one half of the prompts, by a digest that knows no order."""
+        pairs = told_apart(comparisons)
+        if not self.half:
+            return pairs
+        return [own for own in pairs if (int(digest(own.source or own.id), 16) % 2 == 0) == (self.half == "a")]

@@ -1,0 +1,48 @@
+"""Ladders of comparisons: every rung is measured on the same held-out pairs, beside the untouched base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneladder import api
+from tuneladder.evaluate import forgetting
+from tuneladder.types import Base, Ladder, Task
+
+DPO = {"dpo": {"epochs": 1, "batch_size": 8, "r": 2}}
+RUNGS: list[Any] = ["zero_shot", DPO, [{"lora": {"r": 2, "epochs": 1, "batch_size": 8}}, {"dpo": {"epochs": 1, "batch_size": 8}}]]
+
+
+@pytest.fixture
+def given(tiny_base: Base, tiny_task: Task, tmp_path: Path) -> dict[str, Any]:
+    rows = [
+        {"prompt": row.turns[0].text, "chosen": f"It is for {row.chosen}.", "rejected": f"Ask {row.rejected}."}
+        for row in tiny_task.comparisons.train
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = {"kind": "prefer", "data": str(tmp_path / "pairs.jsonl"), "rows": {"dev": 5, "test": 6}}
+    return {"task": task, "base": tiny_base.location, "rungs": RUNGS, "bar": {"preference": 0.99}}
+
+
+def climbed(given: dict[str, Any], folder: Path) -> Ladder:
+    rows_of = forgetting._rows
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forgetting, "_rows", lambda name: rows_of(name)[:4])
+        return api.climb(given, out=folder)
+
+
+def test_comparisons_are_climbed(given: dict[str, Any], tmp_path: Path) -> None:
+    ladder = climbed(given, tmp_path / "runs" / "run")
+    assert [result.failure for result in ladder.results] == [""] * 3
+    for result in ladder.results:
+        assert result.test
+        assert list(result.test.quality) == ["preference", "margin", "chosen_log_probability"]
+        assert result.test.quality["preference"].count == 6
+    assert [result.test.quality["preference"].value == 0.5 for result in ladder.results if result.test] == [True, False, False]
+    assert "preference" in (tmp_path / "runs" / "run" / "report.html").read_text("utf-8")
+    found = api.evaluate(f"{tmp_path / 'runs' / 'run'}:{ladder.results[1].rung.name}", given)
+    assert ladder.results[1].test
+    assert found.quality["margin"].value == pytest.approx(ladder.results[1].test.quality["margin"].value, abs=1e-3)

@@ -1,0 +1,141 @@
+"""Rewards: their losses against the formulas and TRL's own, what plain transformers makes of what is saved, and each setting."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.evaluate.preference import judged, weigh_pairs
+from tuneladder.ladder.tree import foretell, root_of, splits_digest
+from tuneladder.model.ask import turns_of_all
+from tuneladder.model.inspect import inspect
+from tuneladder.model.rewarding import encode_answers
+from tuneladder.task.comparing import asked
+from tuneladder.train.reward import pairwise, regression
+from tuneladder.tune.lora import Lora
+from tuneladder.tune.reward import Reward
+from tuneladder.types import Cost, Pace, Rung, Split
+
+PACE = Pace(1e9)
+REWARD = Reward(epochs=1, batch_size=5, learning_rate=1e-2, r=2)
+
+
+@pytest.fixture
+def few(tiny_task):
+    pairs = tiny_task.comparisons
+    scored = tuple(replace(own, scores=(1.0, float(at % 3 - 2)), margin=0.5 * (at % 2)) for at, own in enumerate(pairs.train[:10]))
+    return replace(tiny_task, comparisons=Split(scored, pairs.dev[:3], pairs.test[:6]))
+
+
+@pytest.fixture(params=["decoder", "encoder"])
+def base(request, tiny_folder, tiny_encoder):
+    return tiny_encoder if request.param == "encoder" else inspect(str(tiny_folder))
+
+
+def drawn():
+    torch.manual_seed(0)
+    return 3 * torch.randn(6, 2), SimpleNamespace(margins=torch.rand(6), scores=torch.randn(6, 2))
+
+
+def test_losses_are_the_papers():
+    rewards, micro = drawn()
+    for at, (chosen, rejected) in enumerate(rewards.tolist()):
+        plain = -math.log(1 / (1 + math.exp(-(chosen - rejected - float(micro.margins[at])))))
+        assert float(pairwise(rewards, micro)[at]) == pytest.approx(plain, rel=1e-5)
+        first, second = micro.scores[at].tolist()
+        assert float(regression(rewards, micro)[at]) == pytest.approx(((chosen - first) ** 2 + (rejected - second) ** 2) / 2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+def test_the_pairwise_loss_is_trls():
+    from trl import RewardTrainer
+
+    rewards, micro = drawn()
+    logits = torch.cat([rewards[:, 0], rewards[:, 1]])[:, None]
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(training=False),
+        args=SimpleNamespace(center_rewards_coefficient=None),
+        state=SimpleNamespace(num_input_tokens_seen=0),
+    )
+    inputs = {"input_ids": torch.zeros(12, 1), "attention_mask": torch.ones(12, 1), "margin": micro.margins}
+    with pytest.raises(AttributeError) as logging:
+        RewardTrainer.compute_loss(trainer, lambda **given: SimpleNamespace(logits=logits), inputs)
+    theirs = logging.traceback[-1].frame.f_locals["loss"]
+    assert float(pairwise(rewards, micro).mean()) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_plain_transformers_opens_it_and_gives_the_same_rewards(base, few, lend):
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    root, kit = root_of(base, few), lend()
+    made = REWARD.apply(root, few, kit)
+    pairs = few.comparisons.dev
+    asks, answers = turns_of_all(root.prompt, [asked(own) for own in pairs]), [(own.chosen, own.rejected) for own in pairs]
+    with kit.shelf.engine(made) as engine:
+        ours = engine.weigh(asks, answers)
+        rows = encode_answers(engine.coder, list(zip(asks, answers, strict=True)))
+        assert engine.score(asks, answers) == ours  # to rank is to reward
+        with pytest.raises(Refused, match="writes none"):
+            engine.generate(asks, root.prompt.decoding)
+    model = AutoModelForSequenceClassification.from_pretrained(base.location, num_labels=1, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, made.adapter).eval()
+    with torch.no_grad():
+        theirs = [[float(model(torch.tensor([row.ids])).logits[0, 0]) for row in group] for group in rows]
+    assert ours == [pytest.approx(own, abs=1e-4) for own in theirs]
+
+
+def test_it_learns_which_was_preferred(base, few, lend):
+    """The desk that is right for a text is always above a wrong one, in rows that it learned from."""
+    root, kit = root_of(base, few), lend()
+    train = replace(few, comparisons=Split(tuple(replace(own, margin=0.0) for own in few.comparisons.train), (), ()))
+    made = replace(REWARD, epochs=8).apply(root, train, kit)
+    with kit.shelf.engine(made) as engine:
+        found = judged(train.comparisons.train, weigh_pairs(engine, root.prompt, train.comparisons.train), None, seed=0)
+    assert found.quality["preference"].value >= 0.9
+    assert set(found.quality) == {"preference", "margin", "length_bias"}
+    assert all(row.answer.confidence is not None for row in found.answers)
+
+
+@pytest.fixture
+def plain(tiny_base, few, lend):
+    kit = lend("plain")
+    REWARD.apply(root_of(tiny_base, few), few, kit)
+    return (kit.folder / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("field", ["margin", "weight"])
+def test_margins_and_weights_count(field, plain, tiny_base, few, lend):
+    pairs = tuple(replace(own, **{field: 2.0 + at % 2}) for at, own in enumerate(few.comparisons.train))
+    kit = lend(field)
+    REWARD.apply(root_of(tiny_base, few), replace(few, comparisons=replace(few.comparisons, train=pairs)), kit)
+    assert (kit.folder / "adapter_model.safetensors").read_bytes() != plain
+
+
+def test_two_halves_share_no_prompt(few):
+    halves = [replace(REWARD, half=half)._taught(few.comparisons.train) for half in "ab"]
+    assert sorted(own.id for half in halves for own in half) == sorted(own.id for own in few.comparisons.train)
+    assert all(halves)
+
+
+def test_what_is_refused_before_any_work(tiny_base, tiny_encoder, few):
+    def refusal(*steps, task=few, base=tiny_base):
+        return foretell(Rung("r", base.name, steps), base, task, PACE, Cost(), splits_digest(task), 0).refused
+
+    assert "learns from comparisons, and this task has none" in refusal(REWARD, task=replace(few, comparisons=Split()))
+    bare = replace(few, comparisons=Split(tuple(replace(own, scores=None) for own in few.comparisons.train), (), ()))
+    assert "is to learn scores, and the pair" in refusal(replace(REWARD, loss="scores"), task=bare)
+    assert refusal(REWARD, task=bare) == ""
+    assert "cannot lie over another adapter" in refusal(Lora(), REWARD)
+    assert "nothing goes on from a reward model" in refusal(REWARD, Lora())
+    judge = replace(tiny_encoder, settings={**tiny_encoder.settings, "classes": 3})
+    assert "has one already" in refusal(REWARD, base=judge)
+    for settings, says in (({"r": 0}, "r 0"), ({"epochs": 0}, "epochs 0"), ({"learning_rate": -1.0}, "learning_rate -1.0")):
+        with pytest.raises(BadInput, match=says):
+            Reward(**settings)
