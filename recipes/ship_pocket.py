@@ -64,7 +64,7 @@ WORDS = {
         "held-out episodes share no sentence of running text with those that were read, but they share their phrases: their "
         "figure says little. The first step read another mixture and held other passages out, and may have read some of these.",
         "It writes grammatical English and knows little. It is a base to climb from and to compare against, not an assistant: its "
-        "prompts seldom beat the majority class, and on news topics TF-IDF with logistic regression is the better classifier. "
+        "prompts tell news topics apart and little else, and there too TF-IDF with logistic regression is the better classifier. "
         "Some 1,500 messages that people wrote to provoke an assistant (HH-RLHF, harmless base, train split, MIT) stand in "
         "episodes as what is to be told from harmless ones, so that it can write such.",
     ),
