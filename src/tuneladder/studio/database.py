@@ -51,8 +51,8 @@ class Database:
 
 
 def open_database(store: str, folder: Path) -> Database:
-    """A SQLite file or the PostgreSQL at a URL, with its tables; "" is the folder's labels.db. Raises BadInput where another serves the
-    file, and for a database that cannot be opened."""
+    """A SQLite file or the PostgreSQL at a URL, with its tables; "" is the folder's labels.db. Raises BadInput where another serves
+    the file, and for a database that cannot be opened."""
     if store.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
         return _postgres(store)
     if "://" in store:

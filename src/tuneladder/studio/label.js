@@ -123,7 +123,8 @@ if (told) (() => {
     }
     const next = slots.findIndex((each, n) => n > active && isOpen(each));
     const first = slots.findIndex(isOpen);
-    if (next >= 0 || first >= 0) active = next >= 0 ? next : first;
+    const bare = slots.findIndex(lacksReason);
+    active = [next, first, bare].find(each => each >= 0) ?? active;
     show();
   };
   const sayReason = () => {
@@ -200,7 +201,7 @@ if (told) (() => {
     at('means').textContent = slot.question.means;
     const said = saidOf(slot);
     at('options').replaceChildren(...slot.question.options.map((option, n) => {
-      const button = element('button', '', 'option');
+      const button = element('button', '', option.key === option.word ? 'option same' : 'option');
       button.type = 'button';
       button.setAttribute('aria-pressed', String(n === said));
       if (option.key) button.append(element('kbd', option.key));
@@ -211,8 +212,7 @@ if (told) (() => {
     }));
     at('options').classList.toggle('wordy', slot.question.options.some(option => option.means));
     const needed = data.wanted.includes(slot.question.criterion);
-    at('reason-word').textContent = needed ? 'Why? It is wanted here' : 'Why?';
-    at('reason').placeholder = needed ? 'your reason, in a few words' : 'a reason, if you like (r)';
+    at('reason').placeholder = needed ? 'your reason, in a few words: it is wanted here' : 'a reason, if you like';
     if (document.activeElement !== at('reason')) at('reason').value = why[slot.question.criterion] || '';
     const whole = !slots.some(isOpen) && !slots.some(lacksReason);
     at('next').classList.toggle('ready', whole);

@@ -23,7 +23,7 @@ Csrf = Annotated[str, Header(alias="x-csrf")]
 class Written(BaseModel):
     """A judgement as the page says it: the number of an option, or of a ranking each letter's place."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     key: Key
     ask: int
     rubric: Annotated[str, Field(max_length=16)]
@@ -34,7 +34,7 @@ class Written(BaseModel):
 
 
 class Undone(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     key: Key
 
 

@@ -91,7 +91,10 @@ class Watch:
 def overview(records: Records) -> Overview:
     spoken = [each.judgement for each in said(records, WORK)]
     found, under, refused = [], [], {}
-    for rubric, own in _by_rubric(spoken).items():
+    order = [each.name for each in records.labelling.rubric.criteria]
+    own_by = _by_rubric(spoken)
+    for rubric in sorted(own_by, key=lambda each: order.index(name) if (name := unstamped(each)[0]) in order else -1):
+        own = own_by[rubric]
         right = {subject: each.value for subject, each in records.labelling.gold.get(unstamped(rubric)[0], {}).items()}
         try:
             (each,) = by_rubric(own)

@@ -104,12 +104,12 @@ def _person(each: Progress) -> dict[str, Any]:
     mark, round = each.standing.mark, each.standing.round
     calibration = ""
     if mark:
-        calibration = f"{say.percent(mark.right)} {'passed' if mark.passed else 'not passed'}" + (
+        calibration = f"{100 * mark.right:.0f} %, {'passed' if mark.passed else 'not passed'}" + (
             f", round {round}" if round > 1 else ""
         )
     elif round:
         calibration = "under way"
-    accords = [own.accord for own in each.figures.values() if own.accord]
+    accords = {unstamped(rubric)[0]: own.accord for rubric, own in each.figures.items() if own.accord}
     return {
         "id": each.person.id,
         "name": each.person.name,
@@ -117,8 +117,8 @@ def _person(each: Progress) -> dict[str, Any]:
         "of": each.of,
         "calibration": calibration,
         "passed": bool(mark and mark.passed),
-        "accord": say.scored(accords[-1]) if accords else say.NONE,
-        "repeats": ", ".join(f"{own.same} of {own.repeats}" for own in each.figures.values() if own.repeats) or say.NONE,
+        "accord": [f"{criterion} {say.scored(score)}" for criterion, score in accords.items()],
+        "repeats": [f"{unstamped(rubric)[0]} {own.same} of {own.repeats}" for rubric, own in each.figures.items() if own.repeats],
         "last": each.last[:16].replace("T", " "),
         "out": any(own.out for own in each.figures.values()),
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuneladder.feedback.calibration import calibrate, share_right
+from tuneladder.feedback.calibration import Calibration, calibrate, share_right
 from tuneladder.feedback.rubric import Worked, unstamped
 from tuneladder.studio.judging import Said, said
 from tuneladder.studio.known import Right
@@ -83,7 +83,7 @@ def open_to(found: Standing, person: Person, n: int) -> bool:
 
 def _mark(records: Records, person: Person, asks: Sequence[Asked], round: int) -> Mark:
     spoken = said(records, ("calibration",), person, round)
-    marks = []
+    marks: list[Calibration] = []
     for criterion, known in records.labelling.calibration.items():
         own = [each.judgement for each in spoken if unstamped(each.judgement.rubric)[0] == criterion]
         judged = {each.item for each in own}  # a new version of the rubric may ask for more in the middle of a round
