@@ -113,13 +113,13 @@ def test_a_labeler_works_by_keyboard_alone(live: House, browser: Any) -> None:
     context.route("**/write", lose, times=1)
     page.reload()
     page.wait_for_selector("#trouble:not([hidden])")
-    page.wait_for_function("document.getElementById('saved').textContent === 'saved'")
+    page.wait_for_selector("#saved:text-is('saved')")
     assert len(lost) == 1
 
     page.keyboard.press("ArrowRight")
     rank(page)
     page.keyboard.press("u")  # the ranking is taken back
-    page.wait_for_function("document.querySelectorAll('.dots .full').length === 1")
+    page.wait_for_selector(".dots:not(:has(.full ~ .full))", state="attached")
     item(page, 2)
     rank(page)
     page.keyboard.press("r")
@@ -130,7 +130,7 @@ def test_a_labeler_works_by_keyboard_alone(live: House, browser: Any) -> None:
     page.keyboard.press("b")
     item(page, 2)
     assert page.locator(".dots .full").count() == 3
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     context.close()
     records = live.studio.app.state.site.records
     found = {each.judgement.rubric.partition("@")[0]: each.judgement for each in said(records, WORK)}

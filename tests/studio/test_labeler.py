@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.studio.visiting import House, token
+from sqlalchemy import func, select
+from tests.studio.visiting import RUBRIC, House, opened, token, write_labelling
 
-from tuneladder.studio import judging
+from tuneladder.studio import judging, tables
 from tuneladder.studio.judging import said
 from tuneladder.studio.labelling import read_labelling
 from tuneladder.studio.overview import WORK
@@ -107,7 +110,7 @@ def test_a_judgement_is_kept_once_however_often_it_is_sent(house: Build) -> None
 
 def test_what_no_page_of_ours_sends_is_refused(house: Build) -> None:
     found = house()
-    visitor, ask = found.visitor("ana"), found.visitor("ana").ask()
+    visitor = found.visitor("ana")
     ask = visitor.ask()
     good = visitor.judgement(ask, 0, 0)
     assert visitor.web.post("/write", json=good).status_code == 403

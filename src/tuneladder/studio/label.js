@@ -38,7 +38,7 @@ if (told) (() => {
   const why = { ...data.reasons };
   const slots = [];   // one for each thing to say: a question, or of a ranking each answer
   const order = [];   // of the ranking, what was placed here and is not whole yet
-  let active = 0, sending = false, wait = 1000, timer = 0, leaving = '', undoKey = '', stopped = false;
+  let active = 0, sending = false, wait = 1000, timer = 0, then = null, undoKey = '', stopped = false;
 
   for (const question of data.questions) {
     const rank = question.asks === 'rank';
@@ -100,8 +100,10 @@ if (told) (() => {
     }
     sending = false;
     show();
-    if (leaving && !queue.read().length) location.assign(leaving);
+    if (then && !queue.read().length) { const act = then; then = null; act(); }
   }
+
+  const whenKept = act => { then = act; flush(); };
 
   // ---- saying ----
 
@@ -140,15 +142,14 @@ if (told) (() => {
     if (open >= 0) { active = open; show(); nudge(); return; }
     const bare = slots.findIndex(lacksReason);
     if (bare >= 0) { active = bare; show(); at('reason').focus(); nudge(); return; }
-    leaving = data.after;
-    flush();
+    whenKept(() => location.assign(data.after));
   };
   const nudge = () => {
     at('dock').classList.remove('nudge');
     void at('dock').offsetWidth;
     at('dock').classList.add('nudge');
   };
-  const undo = async () => {
+  const undo = () => {
     if (order.length) {
       const slot = order.pop();
       delete slot.question.places[slot.letter];
@@ -157,8 +158,9 @@ if (told) (() => {
       show();
       return;
     }
-    await flush();
-    if (queue.read().length) return;
+    whenKept(takeBack);
+  };
+  const takeBack = async () => {
     undoKey = undoKey || newKey();   // the same one until it is known to have arrived
     try {
       const reply = await post('/undo', { key: undoKey });
@@ -226,7 +228,7 @@ if (told) (() => {
 
   const commands = {
     Enter: go, u: undo, '?': () => at('help').showModal(), r: () => at('reason').focus(),
-    d: () => document.body.classList.toggle('unmarked'), b: () => { if (data.back) { leaving = data.back; flush(); } },
+    d: () => document.body.classList.toggle('unmarked'), b: () => { if (data.back) whenKept(() => location.assign(data.back)); },
     ArrowLeft: () => move(-1), ArrowUp: () => move(-1), ArrowRight: () => move(1), ArrowDown: () => move(1),
   };
   document.addEventListener('keydown', event => {
