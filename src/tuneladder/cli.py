@@ -559,7 +559,7 @@ def label(
     ] = None,
     store: Annotated[str, typer.Option("--store", metavar="URL", help="Another SQLite file, or postgresql://USER@HOST/NAME.")] = "",
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; others reach only this machine's own.")
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; nobody reaches the default but from this machine.")
     ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free one.")] = 8250,
     url: Annotated[
@@ -642,11 +642,10 @@ def _root(
 def _usage(error: Any) -> int:
     name = error.message.partition("'")[2].partition("'")[0]
     if error.message.startswith("No such command"):
-        commands = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
-        _error(unknown("command", name, commands, HINTS.get(name, "")))
+        _error(unknown("command", name, error.ctx.command.list_commands(error.ctx), HINTS.get(name, "")))
     else:
-        command = f"tuneladder {error.ctx.info_name} --help" if error.ctx and error.ctx.parent else "tuneladder --help"
-        _error(BadInput(error.format_message(), command))
+        command = error.ctx.command_path if error.ctx else "tuneladder"
+        _error(BadInput(error.format_message(), f"{command} --help"))
     return 2
 
 
