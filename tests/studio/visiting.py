@@ -60,9 +60,10 @@ class Visitor:
 
     def ask(self, place: str = "/work/1") -> dict[str, Any]:
         """What an item's page tells its script."""
-        found = re.search(r'id="ask">(.*?)</script>', self.page(place))
+        page = self.page(place)
+        found = re.search(r'id="ask">(.*?)</script>', page)
         assert found
-        return dict(json.loads(found[1])) | {"csrf": token(self.page(place))}
+        return dict(json.loads(found[1])) | {"csrf": token(page)}
 
     def judgement(self, ask: dict[str, Any], n: int, said: Any, **changed: Any) -> dict[str, Any]:
         question = ask["questions"][n]

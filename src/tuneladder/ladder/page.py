@@ -86,7 +86,12 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
 
 def template(name: str) -> Template:
     """A page of this folder, `<name>.html.jinja`."""
-    here = resources.files("tuneladder.ladder")
+    return templates("tuneladder.ladder").get_template(f"{name}.html.jinja")
+
+
+def templates(room: str) -> Environment:
+    """The templates beside a room's code; all that is put into them is escaped, and nothing may be missing."""
+    here = resources.files(room)
     environment = Environment(
         loader=FunctionLoader(lambda file: here.joinpath(file).read_text("utf-8")),
         autoescape=True,
@@ -95,7 +100,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["breaks"] = _breaks
-    return environment.get_template(f"{name}.html.jinja")
+    return environment
 
 
 def _strong(text: str, name: str) -> Markup:

@@ -12,6 +12,7 @@ from tuneladder.feedback.disputes import read_settled
 from tuneladder.feedback.items import Item
 from tuneladder.feedback.rankings import FAILED, TIED, is_ranking, ranking_of
 from tuneladder.feedback.rubric import Criterion, Rubric
+from tuneladder.feedback.table import is_number
 from tuneladder.task.formats import text_of
 
 
@@ -33,6 +34,11 @@ def subjects(criterion: Criterion, item: Item) -> dict[str, str]:
     if criterion.asks in ("score", "label"):
         return {f"{item.id}/{name}": name for name in item.answers}
     return {item.id: ""}
+
+
+def allowed(criterion: Criterion) -> dict[str, Any]:
+    """What may be said of a score or a label, by its text: a number, or the text itself, for YAML has dates too."""
+    return {text_of(value): value if is_number(value) else text_of(value) for value in criterion.values or {}}
 
 
 def read_known(location: str, rubric: Rubric, items: Mapping[str, Item]) -> Known:
@@ -80,10 +86,10 @@ def _value(criterion: Criterion, item: Item, said: Any, where: str) -> Any:
     """What is right, as a judgement would say it."""
     text = text_of(said).strip()
     if criterion.asks in ("score", "label"):
-        allowed = {text_of(value): value for value in criterion.values or {}}
-        if text not in allowed:
-            raise unknown(f"value of {criterion.name} ({where})", text, allowed)
-        return allowed[text]
+        values = allowed(criterion)
+        if text not in values:
+            raise unknown(f"value of {criterion.name} ({where})", text, values)
+        return values[text]
     if criterion.asks == "choose":
         if text not in (*item.answers, TIED, FAILED):
             raise unknown(f"answer ({where})", text, (*item.answers, TIED, FAILED))

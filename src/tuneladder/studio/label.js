@@ -33,8 +33,8 @@ const told = document.getElementById('ask');
 if (told) (() => {
   const data = JSON.parse(told.textContent);
   const at = id => document.getElementById(id);
-  const queue = new Queue(`tuneladder ${data.person}`);
-  const draftName = `tuneladder ${data.person} ${data.ask}`;
+  const queue = new Queue(`tuneladder ${data.labelling} ${data.person}`);
+  const draftName = `tuneladder ${data.labelling} ${data.person} ${data.ask}`;
   const why = { ...data.reasons };
   const slots = [];   // one for each thing to say: a question, or of a ranking each answer
   const order = [];   // of the ranking, what was placed here and is not whole yet
@@ -57,7 +57,9 @@ if (told) (() => {
 
   const draft = () => {
     const places = Object.fromEntries(data.questions.filter(each => each.places && each.said === null).map(each => [each.criterion, each.places]));
-    try { localStorage.setItem(draftName, JSON.stringify(places)); } catch { /* a ranking that is not whole is soon said again */ }
+    try {
+      if (Object.keys(places).length) localStorage.setItem(draftName, JSON.stringify(places)); else localStorage.removeItem(draftName);
+    } catch { /* a ranking that is not whole is soon said again */ }
   };
   const send = question => {
     queue.add({
@@ -254,7 +256,8 @@ if (told) (() => {
     card.querySelector('header').addEventListener('click', () => {
       const slot = slots[active], letter = card.dataset.letter;
       if (slot.question.asks === 'choose') say(slot.question.options.findIndex(option => option.word === letter));
-      else { const own = slots.findIndex(each => each.letter === letter && each.question === slot.question || each.letter === letter && each.question.criterion === slot.question.criterion); if (own >= 0) { active = own; show(); } }
+      const own = slots.findIndex(each => each.letter === letter && each.question.criterion === slot.question.criterion);
+      if (own >= 0) { active = own; show(); }
     });
   }
 

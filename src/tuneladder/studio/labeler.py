@@ -52,9 +52,9 @@ Labeler = Annotated[Person, Depends(labeler)]
 
 @router.get("/l/{link}")
 def enter(request: Request, site: Here, link: str) -> Response:
-    slow_down(site.links, address(request))
     found = person_with(site.records, link)
     if found is None:
+        slow_down(site.links, address(request))
         raise HTTPException(404, "this link opens nothing: ask for it again")
     owner = request.session.get("owner")
     request.session.clear()
@@ -164,6 +164,7 @@ def _item(request: Request, site: Site, person: Person, found: Standing, n: int)
         "rubric": labelling.rubric,
         "data": {
             "ask": ask.id,
+            "labelling": labelling.content,
             "person": person.id,
             "rubric": labelling.rubric.version,
             "letters": list(letters),

@@ -26,7 +26,6 @@ from tuneladder.feedback.rubric import unstamped
 from tuneladder.feedback.under import Under, by_rubric
 from tuneladder.studio import tables
 from tuneladder.studio.judging import said
-from tuneladder.studio.known import subjects
 from tuneladder.studio.records import Person, Records, people
 from tuneladder.studio.standing import Standing, standing
 from tuneladder.task.formats import text_of
@@ -128,15 +127,18 @@ def disputes_csv(found: Overview) -> str:
         return path.read_text("utf-8")
 
 
-def item_of(records: Records, rubric: str, subject: str) -> tuple[Item, str]:
-    """The item that a judgement or a dispute speaks of, and the answer that is meant, "" for all."""
-    criterion = next((each for each in records.labelling.rubric.criteria if each.name == unstamped(rubric)[0]), None)
-    for item in records.labelling.items.values():
-        own = subjects(criterion, item) if criterion else {item.id: ""}
-        if subject in own:
-            return item, own[subject]
-    id = subject.rpartition(": ")[0] if criterion else subject.rpartition("/")[0]
-    return records.labelling.items[id], ""
+def item_of(records: Records, subject: str) -> tuple[Item, str]:
+    """The item that a dispute speaks of, by itself, as `ITEM/ANSWER` or as a pair `ITEM: a over b`; and the answer, "" for all."""
+    items = records.labelling.items
+    if subject in items:
+        return items[subject], ""
+    for at in range(len(subject)):
+        item = items.get(subject[:at])
+        if item and subject[at : at + 2] == ": ":
+            return item, ""
+        if item and subject[at] == "/" and subject[at + 1 :] in item.answers:
+            return item, subject[at + 1 :]
+    raise AssertionError(subject)
 
 
 def _by_rubric(spoken: Sequence[Judgement]) -> dict[str, list[Judgement]]:

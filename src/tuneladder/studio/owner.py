@@ -143,7 +143,7 @@ def _agreement(found: Agreement) -> dict[str, Any]:
 
 
 def _dispute(records: Records, found: Agreement, dispute: Dispute) -> dict[str, Any]:
-    item, meant = item_of(records, found.rubric, dispute.item)
+    item, meant = item_of(records, dispute.item)
     return {
         "criterion": unstamped(found.rubric)[0],
         "called": dispute.item,

@@ -11,7 +11,7 @@ from tuneladder.feedback.items import Item
 from tuneladder.feedback.rankings import FAILED, TIED, ranking_of
 from tuneladder.feedback.rubric import Criterion, Rubric
 from tuneladder.feedback.table import is_number
-from tuneladder.studio.known import subjects
+from tuneladder.studio.known import allowed, subjects
 from tuneladder.task.formats import text_of
 
 KEYS = "123456789acefghijklmnopqstvwxyz"  # those that no command of the page has
@@ -96,7 +96,7 @@ def _options(criterion: Criterion, letters: Mapping[str, str]) -> tuple[Option, 
         chosen: list[tuple[Any, str, str]] = [(name, letter, "") for letter, name in letters.items()]
         chosen += [(TIED, NEITHER, means.get(TIED, "")), (FAILED, NONE, means.get(FAILED, ""))]
         return tuple(Option(value, word, told, key) for (value, word, told), key in zip(chosen, _keys(len(chosen)), strict=True))
-    values = list(criterion.values or {})
+    values = list(allowed(criterion).values())
     # a score of one digit is pressed as it is called
     digits = all(is_number(value) and value in range(10) for value in values)
     keys = [text_of(value) for value in values] if digits else _keys(len(values))

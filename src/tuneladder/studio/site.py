@@ -8,9 +8,9 @@ from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from tuneladder.ladder.page import templates
 from tuneladder.store import digest
 from tuneladder.studio.guard import csrf
 from tuneladder.studio.limits import Limit
@@ -29,8 +29,8 @@ STATIC = {  # by name: the room that has it, and its kind
 
 @dataclass(frozen=True)
 class Site:
-    """`url` is what links begin with. Writes are limited by labeler; tries of links and passwords by address, and of passwords in
-    all as well, for addresses are cheap."""
+    """`url` is what links begin with. Writes are limited by labeler; wrong links and tries of the password by address, and of the
+    password in all as well, for addresses are cheap."""
 
     records: Records
     password: Password
@@ -66,12 +66,5 @@ def part(name: str, context: Mapping[str, Any]) -> str:
     return _templates.get_template(f"{name}.html.jinja").render(context)
 
 
-_here = resources.files("tuneladder.studio")
-_templates = Environment(
-    loader=FunctionLoader(lambda file: _here.joinpath(file).read_text("utf-8")),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_templates = templates("tuneladder.studio")
 _VERSION = digest(*(static(name) for name in STATIC))
