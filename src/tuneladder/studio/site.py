@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.responses import HTMLResponse
 
-from tuneladder.ladder.page import templates
+from tuneladder.ladder.templates import templates
 from tuneladder.store import digest
 from tuneladder.studio.guard import csrf
 from tuneladder.studio.limits import Limit
