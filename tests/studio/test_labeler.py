@@ -219,6 +219,8 @@ def test_the_calibration_tells_and_is_passed_or_taken_again(house: Build) -> Non
     assert "0 % of the warm-up was right" in page
     assert page.count("You said") == 2
     assert "It says yes." in page
+    assert {"Question 0?", "Question 1?", "Yes, on day 0.", "No, on day 1."} <= set(re.findall(r">([^<]+)</div>", page))
+    assert "Yes, on day 1." not in page  # of a score only the answer that was meant
     assert "good" not in re.sub(r"<[^>]+>", "", page).replace("badge good", "")  # in letters
     assert visitor.web.get("/work/1").url.path == "/work"  # what was told is closed
     first = visitor.web.post("/work/again", data={"token": "no"})

@@ -18,9 +18,12 @@ Stage = Literal["calibration", "marked", "failed", "work", "done"]
 
 @dataclass(frozen=True)
 class Slip:
-    """A known answer that was not given, in the labeler's words. `place` is the item's among those of the calibration."""
+    """A known answer that was not given, in the labeler's words. `place` is the item's among those of the calibration, `answers`
+    are its answers by letter, or the one that was meant."""
 
     place: int
+    asked: str
+    answers: tuple[tuple[str, str], ...]
     criterion: str
     letter: str
     said: str
@@ -102,8 +105,10 @@ def _slip(records: Records, person: Person, asks: Sequence[Asked], each: Said) -
     if right is None or share_right(judgement.value, right.value) == 1:
         return None
     letters = letters_of(records, person, each.ask)
-    asked = questions(records.rubrics[version], records.labelling.items[each.ask.item], letters)
+    item = records.labelling.items[each.ask.item]
+    asked = questions(records.rubrics[version], item, letters)
     question = next(one for one in asked if one.criterion.name == criterion and one.subject == judgement.item)
     place = [ask.id for ask in asks].index(each.ask.id) + 1
     said_, right_ = (worded(question, value, letters) for value in (judgement.value, right.value))
-    return Slip(place, criterion, question.letter, said_, right_, right.why)
+    meant = tuple((letter, item.answers[name]) for letter, name in letters.items() if question.letter in ("", letter))
+    return Slip(place, item.turns[-1].text, meant, criterion, question.letter, said_, right_, right.why)
