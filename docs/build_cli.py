@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ def render() -> str:
     command: Any = typer.main.get_command(app)
     context = typer.Context(command, info_name="tuneladder")
     parts = [FRONT, section(command, context, "tuneladder")]
+    return "".join([*parts, *below(command, context, "tuneladder")])
+
+
+def below(command: Any, context: Any, words: str) -> Iterator[str]:
+    """The commands of a group, and of the groups in it."""
     for name in command.list_commands(context):
         sub = command.get_command(context, name)
-        if not sub.hidden:
-            words = f"tuneladder {name}"
-            parts.append(f"\n## {words}\n\n" + section(sub, typer.Context(sub, info_name=name, parent=context), words))
-    return "".join(parts)
+        if sub.hidden:
+            continue
+        own, called = typer.Context(sub, info_name=name, parent=context), f"{words} {name}"
+        yield f"\n## {called}\n\n" + section(sub, own, called)
+        if hasattr(sub, "list_commands"):
+            yield from below(sub, own, called)
 
 
 def section(command: Any, context: Any, words: str) -> str:

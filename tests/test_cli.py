@@ -752,3 +752,29 @@ def test_pairs(here: Path, door: Door) -> None:
     write("same.jsonl", [row | {"answers": {"a": "x", "b": "x"}} for row in ITEMS])
     refused(door("pairs", "said.jsonl", "same.jsonl"), "none can be learned", "equal texts")
     refused(door("pairs", "said.jsonl", "said.jsonl"), "no column `prompt`")
+
+
+def test_studio_label(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuneladder.studio.serve import Studio
+
+    served: list[Studio] = []
+    monkeypatch.setattr(Studio, "serve", lambda self: served.append(self))
+    monkeypatch.delenv("TUNELADDER_STUDIO_PASSWORD", raising=False)
+    write("items.jsonl", ITEMS)
+    Path("guide.yaml").write_text(yaml.safe_dump(GUIDE))
+    Path("l.yaml").write_text(yaml.safe_dump({"items": "items.jsonl", "rubric": "guide.yaml", "labelers": ["ann", "ben"]}))
+    said = door("studio", "label", "l.yaml", "--port", 0)
+    assert said.code == 0, said
+    links = dict(line.split() for line in said.out.splitlines())
+    assert links == served[0].links
+    assert f"the owner's page: {served[0].url}/owner" in said.err
+    assert served[0].password in said.err
+    assert Path("runs/l/labels.db").is_file()
+    found = json.loads(door("studio", "label", "l.yaml", "--port", 0, "--new-links", "--json").out)
+    assert set(found["links"].values()).isdisjoint(links.values())
+    refused(door("studio", "label", "l.yaml", "--host", "0.0.0.0"))
+    refused(door("studio", "label", "gone.yaml"))
+    refused(misspelt := door("studio", "lable", "l.yaml"))
+    assert "did you mean 'label'" in misspelt.err
+    refused(odd := door("studio", "label", "l.yaml", "--port", "x"))
+    assert odd.err.endswith("hint: tuneladder studio label --help\n")

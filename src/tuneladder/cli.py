@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+studio = typer.Typer(help="Pages in the browser.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(studio, name="studio")
 # typer carries its own click; this is its error for a command line that cannot be read
 UsageError: Any = typer.BadParameter.__base__
 talk = Console(stderr=True, highlight=False)
@@ -565,6 +567,42 @@ def pairs(
         Console(highlight=False, soft_wrap=True).print(f"{out}: {line}", markup=False)
 
 
+@studio.command()
+def label(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="LABELLING", help="The YAML file that names items, rubric and labelers (docs/guides/labelling.md)."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the secret, the rubrics and labels.db lie [runs/NAME].")
+    ] = None,
+    store: Annotated[str, typer.Option("--store", metavar="URL", help="Another SQLite file, or postgresql://USER@HOST/NAME.")] = "",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; nobody reaches the default but from this machine.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free one.")] = 8250,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="What links begin with, where that is not http://HOST:PORT.")
+    ] = "",
+    new_links: Annotated[bool, typer.Option("--new-links", help="Give every labeler a new link; the old ones are closed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve the pages on which people judge answers, and the owner's page. Their links go to stdout."""
+    with talk.status(f"opening {file}"):
+        from tuneladder.studio.serve import open_studio
+    with open_studio(file, out=out, store=store, host=host, port=port, url=url, new_links=new_links) as opened:
+        if as_json:
+            print(json.dumps({"owner": f"{opened.url}/owner", "password": opened.password, "links": opened.links}), flush=True)
+        else:
+            for name, link in opened.links.items():
+                print(f"{name}  {link}", flush=True)
+        talk.print(f"the owner's page: {opened.url}/owner", markup=False, soft_wrap=True)
+        if opened.password and not as_json:
+            talk.print(f"its password, until this is stopped: {opened.password}", markup=False, soft_wrap=True)
+        talk.print(f"judgements are kept in {opened.judgements}; Ctrl-C stops", markup=False, soft_wrap=True)
+        opened.serve()
+
+
 @app.command()
 def judge(
     a: Annotated[str, typer.Argument(metavar="[A]", help="RUN:RUNG, or RUN for its pick: each of its answers gets a mark.")] = "",
@@ -683,11 +721,10 @@ def _root(
 def _usage(error: Any) -> int:
     name = error.message.partition("'")[2].partition("'")[0]
     if error.message.startswith("No such command"):
-        commands = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
-        _error(unknown("command", name, commands, HINTS.get(name, "")))
+        _error(unknown("command", name, error.ctx.command.list_commands(error.ctx), HINTS.get(name, "")))
     else:
-        command = f"tuneladder {error.ctx.info_name} --help" if error.ctx and error.ctx.parent else "tuneladder --help"
-        _error(BadInput(error.format_message(), command))
+        command = error.ctx.command_path if error.ctx else "tuneladder"
+        _error(BadInput(error.format_message(), f"{command} --help"))
     return 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,18 +87,6 @@ def test_the_page_shows_and_asks_nothing_of_the_network(review: Review, monkeypa
     assert review_page(review).count('<article class="card doubt"') == sum(count > 0 for count in sorts(review).values())
     assert "others too" in review_page(review)
     assert "0 of 6 answers differ" in review_page(replace(review, rows=()))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    api = pytest.importorskip("playwright.sync_api")
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        pytest.skip("no Chromium to open the page in")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_what_is_ruled_in_a_browser_is_the_csv(review: Review, browser: Any, tmp_path: Path) -> None:

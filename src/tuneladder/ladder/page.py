@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
@@ -43,6 +40,7 @@ from tuneladder.ladder.results import (
     probes,
     score_of,
 )
+from tuneladder.ladder.templates import template
 from tuneladder.ladder.verdict import bar_words, cleared_by_baseline, headline, plainly, sentence, why
 from tuneladder.types import Cost, Ladder, Measurement, Result, Score
 
@@ -93,28 +91,9 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
     )
 
 
-def template(name: str) -> Template:
-    """A page of this folder, `<name>.html.jinja`."""
-    here = resources.files("tuneladder.ladder")
-    environment = Environment(
-        loader=FunctionLoader(lambda file: here.joinpath(file).read_text("utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breaks"] = _breaks
-    return environment.get_template(f"{name}.html.jinja")
-
-
 def _strong(text: str, name: str) -> Markup:
     head, found, tail = text.partition(name) if name else (text, "", "")
     return Markup("{}<em>{}</em>{}").format(head, found, tail) if found else escape(text)
-
-
-def _breaks(name: str) -> Markup:
-    """A rung's name, with leave to break the line where a setting begins."""
-    return Markup(re.sub(r"(?<=[+(,/_])(?=.)", "<wbr>", str(escape(name))))
 
 
 def _row_counts(ladder: Ladder) -> str:

@@ -15,8 +15,8 @@ from tuneladder.errors import BadInput
 from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling, corrected
 from tuneladder.evaluate.disagreements import SORTS, Disagreement, Sort
 from tuneladder.ladder import plots, words
-from tuneladder.ladder.page import template
 from tuneladder.ladder.results import file_name
+from tuneladder.ladder.templates import template
 from tuneladder.store import digest, writing
 from tuneladder.types import Marked, Score
 

@@ -1,0 +1,175 @@
+"""Writing judgements, once however often they are sent, and taking them back without losing what was said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tuneladder.errors import BadInput
+from tuneladder.feedback.rubric import Rubric, stamp
+from tuneladder.studio import tables
+from tuneladder.studio.clock import now
+from tuneladder.studio.known import subjects
+from tuneladder.studio.questions import Question
+from tuneladder.studio.records import Asked, Person, Records
+from tuneladder.types import Judgement
+
+Subject = tuple[str, str]  # a criterion, and what a judgement under it calls its item
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a labeler says now. `rubric` is the version it was said under."""
+
+    value: Any
+    why: str
+    rubric: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A judgement of an ask, as it is measured and exported."""
+
+    ask: Asked
+    judgement: Judgement
+
+
+def write(
+    records: Records, person: Person, ask: Asked, question: Question, value: Any, *, key: str, rubric: str, why: str = ""
+) -> None:
+    """Keep a judgement. One whose key is there already is the same one, sent again, and changes nothing."""
+    row = {
+        "criterion": question.criterion.name,
+        "subject": question.subject,
+        "value": json.dumps(value, ensure_ascii=False),
+        "why": why,
+        "rubric": rubric,
+        "undoes": None,
+    }
+    try:
+        with records.database.write() as connection:
+            if not _is_there(connection, person, key):
+                _add(connection, records, person, ask, key, row)
+    except IntegrityError:  # the same write by another way, a moment ago
+        with records.database.read() as connection:
+            if not _is_there(connection, person, key):
+                raise
+
+
+def undo(records: Records, person: Person, asks: Mapping[int, Asked], *, key: str) -> int | None:
+    """Take back what the labeler said last in one of `asks`, so that what they said before holds again: the ask's number, or None
+    where there is nothing. Sent again, it is the same undo."""
+    with records.database.write() as connection:
+        table = tables.judgements
+        done = connection.execute(select(table.c.ask).where(table.c.key == key, table.c.labeler == person.id)).scalar_one_or_none()
+        if done is not None:
+            return int(done)
+        rows = connection.execute(select(table).where(table.c.labeler == person.id).order_by(table.c.id))
+        last, before = _last(row for row in rows if row.ask in asks)
+        if last is None:
+            return None
+        row = {
+            "criterion": last.criterion,
+            "subject": last.subject,
+            "value": before,
+            "why": last.why,
+            "rubric": last.rubric,
+            "undoes": last.id,
+        }
+        _add(connection, records, person, asks[last.ask], key, row)
+        return int(last.ask)
+
+
+def is_kept(records: Records, person: Person, key: str) -> bool:
+    """Whether a judgement that is sent is there already."""
+    with records.database.read() as connection:
+        return _is_there(connection, person, key)
+
+
+def given(records: Records, ask: Asked) -> dict[Subject, Given]:
+    """What holds of an ask now."""
+    with records.database.read() as connection:
+        return _given(connection, ask.id)
+
+
+def said(records: Records, whys: Sequence[str], person: Person | None = None, round: int | None = None) -> list[Said]:
+    """All judgements that hold, of asks of these kinds, in the order in which they were given."""
+    asks, table = tables.asks, tables.judgements
+    query = (
+        select(table, *(column.label(f"ask_{column.name}") for column in asks.c), tables.labelers.c.name)
+        .join(asks, asks.c.id == table.c.ask)
+        .join(tables.labelers, tables.labelers.c.id == table.c.labeler)
+        .where(asks.c.why.in_(whys))
+        .order_by(table.c.id)
+    )
+    query = query if person is None else query.where(table.c.labeler == person.id)
+    query = query if round is None else query.where(asks.c.round == round)
+    holding: dict[tuple[int, str, str], Said] = {}
+    with records.database.read() as connection:
+        for row in connection.execute(query):
+            place = (row.ask, row.criterion, row.subject)
+            holding.pop(place, None)
+            if row.value is not None:
+                ask = Asked(**{column.name: getattr(row, f"ask_{column.name}") for column in asks.c})
+                stamped = stamp(records.rubrics[row.rubric], row.criterion)
+                holding[place] = Said(ask, Judgement(row.subject, row.name, stamped, json.loads(row.value), row.at, row.why))
+    return list(holding.values())
+
+
+def complete(rubric: Rubric, records: Records, ask: Asked, held: Mapping[Subject, Given]) -> bool:
+    """Whether all that the rubric asks of an item is said, with a reason where one is wanted."""
+    item = records.labelling.items[ask.item]
+    wanted = [(criterion.name, subject) for criterion in rubric.criteria for subject in subjects(criterion, item)]
+    return all(each in held and (held[each].why or each[0] not in records.labelling.reasons) for each in wanted)
+
+
+def _add(connection: Connection, records: Records, person: Person, ask: Asked, key: str, row: Mapping[str, Any]) -> None:
+    """The row, and whether its ask is done with it."""
+    # held until all is written, so that two pages of one labeler cannot both think that the other is missing
+    connection.execute(select(tables.asks.c.id).where(tables.asks.c.id == ask.id).with_for_update())
+    connection.execute(insert(tables.judgements).values(**row, key=key, ask=ask.id, labeler=person.id, at=now()))
+    done = complete(records.rubrics[row["rubric"]], records, ask, _given(connection, ask.id))
+    connection.execute(update(tables.asks).where(tables.asks.c.id == ask.id).values(done=done))
+
+
+def _is_there(connection: Connection, person: Person, key: str) -> bool:
+    owner = connection.execute(select(tables.judgements.c.labeler).where(tables.judgements.c.key == key)).scalar_one_or_none()
+    if owner is not None and owner != person.id:
+        raise BadInput("another labeler's judgement has this key", "load the page again")
+    return owner is not None
+
+
+def _given(connection: Connection, ask: int) -> dict[Subject, Given]:
+    table = tables.judgements
+    found: dict[Subject, Given] = {}
+    for row in connection.execute(select(table).where(table.c.ask == ask).order_by(table.c.id)):
+        if row.value is None:
+            found.pop((row.criterion, row.subject), None)
+        else:
+            found[row.criterion, row.subject] = Given(json.loads(row.value), row.why, row.rubric, row.at)
+    return found
+
+
+def _last(rows: Iterable[Row[Any]]) -> tuple[Row[Any] | None, str | None]:
+    """The last row that changed what was said and was not undone, and the value that held before it. One that gave the same value
+    another reason changed nothing of it."""
+    stack: dict[tuple[int, str, str], list[str | None]] = {}
+    order: list[Row[Any]] = []
+    for row in rows:
+        own = stack.setdefault((row.ask, row.criterion, row.subject), [None])
+        if row.undoes is not None:
+            own.pop()
+            order = [each for each in order if each.id != row.undoes]
+        elif row.value != own[-1]:
+            own.append(row.value)
+            order.append(row)
+    if not order:
+        return None, None
+    last = order[-1]
+    return last, stack[last.ask, last.criterion, last.subject][-2]
