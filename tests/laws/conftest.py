@@ -25,7 +25,7 @@ SMALL = {
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
-    "reward": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    "reward": {"r": 4, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "search": {"candidates": 3, "shown": 2, "rows": 4, "tokens": 6},
     "selective": {"top": 1, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "self_consistency": {"samples": 2, "tokens": 4},
