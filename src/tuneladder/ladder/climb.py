@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import platform
@@ -329,12 +330,17 @@ class Climb:
         return deadline
 
     def _measure(self, rung: Rung, variant: Variant, split: str) -> Measurement:
-        before = self._weighed(rung.base, split) if self.task.kind == "prefer" and not variant.head else None
+        root = root_of(self.bases[rung.base], self.task)
+        untouched = variant.stamp == root.stamp and variant.prompt == root.prompt
+        asks_it = self.task.kind == "prefer" and not variant.head and not untouched
+        before = self._weighed(root, split) if asks_it else None
 
         def measuring(engine: Engine) -> Measurement:
             if self.task.kind == "prefer":
                 pairs = getattr(self.task.comparisons, split)
-                return judged(pairs, weigh_pairs(engine, variant.prompt, pairs), before, seed=self.seed)
+                # the untouched base is weighed under its own measurement, and kept for those that are set beside it
+                own = self._weighed(root, split, engine) if untouched else weigh_pairs(engine, variant.prompt, pairs)
+                return judged(pairs, own, own if untouched else before, seed=self.seed)
             if self.task.kind == "text":
                 return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
             return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
@@ -471,14 +477,14 @@ class Climb:
 
         return thaw(Toxicity, json.loads((self.store.once(key, make) / "toxicity.json").read_text("utf-8")))
 
-    def _weighed(self, base: str, split: str) -> Weighed:
-        """What an untouched base makes of a split's pairs, once for all rungs on it."""
-        root, pairs = root_of(self.bases[base], self.task), getattr(self.task.comparisons, split)
+    def _weighed(self, root: Variant, split: str, engine: Engine | None = None) -> Weighed:
+        """What an untouched base makes of a split's pairs, once for all rungs on it, by `engine` where it is open already."""
+        pairs = getattr(self.task.comparisons, split)
         key = f"weighed-{digest(root.stamp, root.prompt, pairs, *self._engine)}"
 
         def make(part: Path) -> Mapping[str, Any]:
-            with self.shelf.engine(root) as engine:
-                write_json(part / "weighed.json", freeze(weigh_pairs(engine, root.prompt, pairs)))
+            with contextlib.nullcontext(engine) if engine is not None else self.shelf.engine(root) as own:
+                write_json(part / "weighed.json", freeze(weigh_pairs(own, root.prompt, pairs)))
             return {}
 
         return thaw(Weighed, json.loads((self.store.once(key, make) / "weighed.json").read_text("utf-8")))

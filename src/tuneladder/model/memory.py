@@ -255,9 +255,14 @@ def micro_batch(
     return 1
 
 
+def packs(*, length: int, device: str) -> bool:
+    """Whether rows of this length are laid side by side, where a model takes them so. Padding costs a GPU little."""
+    return device == "cpu" and length <= PACKED_BELOW
+
+
 def fuses(base: Base, *, length: int, device: str) -> bool:
     """Whether training makes one function of each layer, as it most likely does: it tries."""
-    return device == "cpu" and length <= PACKED_BELOW and base.settings.get("architecture") in WRITTEN
+    return packs(length=length, device=device) and base.settings.get("architecture") in WRITTEN
 
 
 def _holes(base: Base, device: str, fused: bool) -> float:

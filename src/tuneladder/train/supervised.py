@@ -140,7 +140,7 @@ def foretell(
         "attention": attention,
         "device": device(),
         "held": held_in(variant),
-        "fused": fuses(variant, length, soft),
+        "fused": fuses(variant, length),
         "top": top,
     }
     wanted = shape["batch"] = min(lessons.batch_size, len(epoch))
@@ -154,9 +154,9 @@ def foretell(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
-    # of packed rows each pass computes what all begin with once
-    packs_them = variant.base.family == "decoder" and device() == "cpu" and length <= memory.PACKED_BELOW
-    once = _beginning(variant, epoch) if packs_them else 0
+    # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
+    packed_rows = variant.base.family == "decoder" and not top and memory.packs(length=length, device=device())
+    once = _beginning(variant, epoch) if packed_rows else 0
     tokens = steps * (wanted * mean - max(0, wanted - lanes * -(-wanted // rows)) * min(once, mean))
     seconds = (6 if method == "full" else 4) * variant.base.active * tokens / pace.flops
     if top:
@@ -200,11 +200,9 @@ def in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape
     return count, rows
 
 
-def fuses(variant: Variant, length: int, soft: int = 0) -> bool:
-    """Whether each layer will be one function: quantised ones are not, and a decoder's rows behind soft tokens are not packed."""
-    if held_in(variant) or (soft and variant.base.family == "decoder"):
-        return False
-    return memory.fuses(variant.base, length=length, device=device())
+def fuses(variant: Variant, length: int) -> bool:
+    """Whether each layer will be one function: quantised ones are not."""
+    return not held_in(variant) and memory.fuses(variant.base, length=length, device=device())
 
 
 def held_in(variant: Variant) -> int | None:
@@ -229,8 +227,8 @@ def pad_attention(model: Any, length: int, device: str, *, family: Family = "enc
 
 
 def packs(model: Any, length: int, device: str) -> bool:
-    """Whether the model now takes rows of this length side by side. Padding costs a GPU little."""
-    return device == "cpu" and length <= memory.PACKED_BELOW and not recurrent.carries(model) and not draws(model) and pack(model)
+    """Whether the model now takes rows of this length side by side."""
+    return memory.packs(length=length, device=device) and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
 def lengths_of(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:

@@ -110,7 +110,7 @@ class Pretrain:
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
-        fused = base.family == "decoder" and device() == "cpu" and self.compile != "on" and length <= memory.PACKED_BELOW
+        fused = base.family == "decoder" and self.compile != "on" and memory.packs(length=length, device=device())
         rows = lanes * self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
         dtype = "bfloat16" if has_bf16(device()) else "float32"
         need = memory.training(
