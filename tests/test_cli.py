@@ -754,6 +754,45 @@ def test_pairs(here: Path, door: Door) -> None:
     refused(door("pairs", "said.jsonl", "said.jsonl"), "no column `prompt`")
 
 
+def test_sample(here: Path, door: Door) -> None:
+    write("prompts.jsonl", [{"item": f"q{n}", "prompt": f"Where is parcel {n}?"} for n in range(3)])
+    words = ("sample", "prompts.jsonl", "--by", "base", "--tokens", 4)
+    facts = json.loads(door(*words, "--samples", 3, "--rows", 2, "--json").out)
+    rows = [json.loads(line) for line in Path("items.jsonl").read_text("utf-8").splitlines()]
+    assert [row["item"] for row in rows] == ["q0", "q1"]
+    assert [row["prompt"] for row in rows] == ["Where is parcel 0?", "Where is parcel 1?"]
+    assert {name for row in rows for name in row["answers"]} <= {"base 1", "base 2", "base 3"}
+    assert facts["answers"] == sum(len(row["answers"]) for row in rows) > 2
+    first = Path("items.jsonl").read_bytes()
+    door(*words, "--samples", 3, "--rows", 2, "--seed", 1, "--out", "new/other.jsonl")
+    assert Path("new/other.jsonl").read_bytes() != first
+    door(*words, "--samples", 3, "--rows", 2)
+    assert Path("items.jsonl").read_bytes() == first
+    said = door(*words, "--by", "pocket-decoder", "--samples", 1, "--temperature", 0)
+    assert said.out == "items.jsonl: 3 items, 6 answers that differ\n"
+    row = json.loads(Path("items.jsonl").read_text("utf-8").splitlines()[0])
+    assert row["answers"]["base"] == row["answers"]["pocket-decoder"]  # the same model, and each says its own
+    assert "3 items of one answer" in door(*words, "--samples", 1).err
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ((), "nobody is named to answer"),
+        (("--by", "base", "--by", "base"), "base is named twice"),
+        (("--by", "pocket-encoder"), "pocket-encoder is an encoder"),
+        (("--by", "base", "--temperature", "0"), "every sample would be the same"),
+        (("--by", "base", "--temperature", "nan"), "'--temperature'"),
+        (("--by", "base", "--model", "x"), "base is no address"),
+        (("--by", "nowhere:lora"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_sampled(here: Path, door: Door, words: tuple[str, ...], word: str) -> None:
+    write("prompts.jsonl", [{"prompt": "Where?"}])
+    refused(door("sample", "prompts.jsonl", *words), word)
+    assert not Path("items.jsonl").exists()
+
+
 def test_studio_label(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     from tuneladder.studio.serve import Studio
 

@@ -39,7 +39,7 @@ from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
 from tuneladder.feedback.changes import Change, changes
 from tuneladder.feedback.disputes import read_settled, refuse_to_lose_settled, write_disputes
-from tuneladder.feedback.items import read_items
+from tuneladder.feedback.items import Item, gathered, read_items, read_prompts, write_items
 from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
 from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
@@ -625,6 +625,48 @@ def judge(
     cases = cases_of(first, rivals, None if asked else _prompt_of(a))[: rows or None]
     judged = heard(rules, found, cases, opinions, shelf, store, seed=seed)
     return Hearing(a, b, found.base.name, judged, judged.agreement)
+
+
+def sample(
+    prompts: str,
+    by: Sequence[str],
+    out: str | Path,
+    *,
+    samples: int = 2,
+    temperature: float = 1.0,
+    tokens: int = SAID,
+    rows: int = 0,
+    seed: int = 0,
+    model: str = "",
+    key_env: str = "",
+) -> tuple[Item, ...]:
+    """Write what is to be judged: the prompts of a file, each with `samples` answers by every variant, which is named as `chat`
+    names one and asked with the prompt that it was made with.
+
+    Raises BadInput before any is opened that cannot write.
+    """
+    if not by or (twice := next((each for each in by if by.count(each) > 1), "")):
+        raise BadInput(f"{twice} is named twice" if by else "nobody is named to answer", "--by VARIANT, once for each")
+    for name, value, least in (("samples", samples, 1), ("tokens", tokens, 1), ("rows", rows, 0), ("seed", seed, 0)):
+        if value < least:
+            raise BadInput(f"{name} is {value}", f"{least} or more")
+    if not 0 <= temperature < math.inf or (samples > 1 and not temperature):
+        why = "every sample would be the same" if temperature == 0 else "a number, 0 or more"
+        raise BadInput(f"temperature is {temperature:g}", f"{why}: above 0, or one sample" if temperature == 0 else why)
+    asked = dict(list(read_prompts(prompts).items())[: rows or None])
+    writers = {name: _talked_to(name, model, key_env) for name in by}
+    for name, found in writers.items():
+        _refuse_mute(name, found)
+    shelf = Shelf(device(), store=_store_of(*by))
+    written = {}
+    for name, found in writers.items():
+        asks = [turns_of(found.prompt, Example(id, turns, ())) for id, turns in asked.items()]
+        own = replace(found.prompt.decoding, samples=samples, temperature=temperature, max_new_tokens=tokens, seed=seed)
+        with shelf.engine(found) as engine:
+            written[name] = engine.generate(asks, own)
+    items = gathered(asked, written)
+    write_items(Path(out), items)
+    return items
 
 
 def _prompt_of(variant: str) -> Prompt:

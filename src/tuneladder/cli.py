@@ -471,6 +471,54 @@ def disagreements(
 
 
 @app.command()
+def sample(
+    prompts: Annotated[
+        str, typer.Argument(metavar="PROMPTS", help="Rows of `prompt` (a text or messages), and `item` if they have names.")
+    ],
+    by: Annotated[
+        list[str] | None, typer.Option("--by", metavar="VARIANT", help="Who answers, as `chat` names one (may be given again).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the JSON lines go.")] = Path("items.jsonl"),
+    samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, help="Answers of each to a prompt.")] = 2,
+    temperature: Annotated[float, typer.Option("--temperature", metavar="T", min=0, help="0 takes the likeliest token.")] = 1.0,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="The most tokens of an answer.")] = 256,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="The first so many prompts; 0 is all.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed draws the same answers.")] = 0,
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The model, where VARIANT is an address.")] = "",
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="The environment variable with the address's key [OPENAI_API_KEY].")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Draw answers for people to judge: every prompt, with some by each variant."""
+    from tuneladder import api
+    from tuneladder.ladder import words as say
+
+    writers = by or []
+    with talk.status(f"{' and '.join(writers) or 'nobody'} answers"):
+        items = api.sample(
+            prompts,
+            writers,
+            out,
+            samples=samples,
+            temperature=temperature,
+            tokens=tokens,
+            rows=rows,
+            seed=seed,
+            model=model,
+            key_env=key_env,
+        )
+    answers, alone = sum(len(item.answers) for item in items), sum(len(item.answers) < 2 for item in items)
+    if as_json:
+        print(json.dumps({"file": str(out), "items": len(items), "answers": answers, "of_one_answer": alone}, indent=2))
+        return
+    said = f"{out}: {say.count(len(items), 'item')}, {say.count(answers, 'answer')} that differ"
+    Console(highlight=False, soft_wrap=True).print(said, markup=False)
+    if alone:
+        talk.print(f"{say.count(alone, 'item')} of one answer: it can be scored or labelled, not chosen", markup=False)
+
+
+@app.command()
 def agreement(
     file: Judgements,
     column: Columns = None,

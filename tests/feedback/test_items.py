@@ -1,25 +1,28 @@
-"""What is judged, from a file or sampled."""
+"""What is judged, from a file or as variants write it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.items import Item, item_row, read_items, sampled
-from tuneladder.types import Decoding, Turn, Turns
+from tuneladder.feedback.items import Item, gathered, item_row, read_items, read_prompts, write_items
+from tuneladder.types import Turn
 
 ROW = {"item": "1", "prompt": "Hi", "answers": {"a": "Hello!", "b": "What?"}}
 
 
-def read(folder: Path, *rows: dict[str, Any]) -> tuple[Item, ...]:
+def write(folder: Path, *rows: dict[str, Any]) -> str:
     path = folder / "items.json"
     path.write_text(json.dumps(rows), "utf-8")
-    return read_items(str(path))
+    return str(path)
+
+
+def read(folder: Path, *rows: dict[str, Any]) -> tuple[Item, ...]:
+    return read_items(write(folder, *rows))
 
 
 def test_items_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -52,23 +55,33 @@ def test_what_is_no_item_is_refused(tmp_path: Path, rows: list[dict[str, Any]], 
     assert word in str(refused.value)
 
 
-class Says:
-    """An engine that says its name, the ask and which sample it is; of two samples the second is the first again."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
-        return [[f"{self.name} on {ask[0].text} {n % 2}" for n in range(decoding.samples)] for ask in asks]
-
-    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
-        raise AssertionError
+def test_prompts_of_a_file(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Why?"}]
+    named = write(tmp_path, {"item": "q1", "prompt": "Hi"}, {"item": "q2", "prompt": talk})
+    assert read_prompts(named) == {"q1": (Turn("user", "Hi"),), "q2": tuple(Turn(each["role"], each["content"]) for each in talk)}
+    assert list(read_prompts(write(tmp_path, {"prompt": "Hi"}, {"prompt": "Hi"}))) == ["1", "2"]
 
 
-def test_answers_are_sampled_from_every_engine_and_what_one_says_again_stands_once() -> None:
-    asks = {"1": (Turn("user", "Hi"),), "2": (Turn("user", "Why?"),)}
-    engines = {"lora": Says("l"), "org/base": Says("b")}
-    first, second = sampled(asks, engines, Decoding(samples=3, temperature=1.0))
-    assert first.answers == {"lora 1": "l on Hi 0", "lora 2": "l on Hi 1", "org/base 1": "b on Hi 0", "org/base 2": "b on Hi 1"}
-    assert (second.id, second.turns, second.answers["lora 1"]) == ("2", asks["2"], "l on Why? 0")
-    assert sampled(asks, engines, Decoding())[0].answers == {"lora": "l on Hi 0", "org/base": "b on Hi 0"}
+@pytest.mark.parametrize(
+    ("rows", "word"),
+    [
+        ([{"question": "Hi"}], "no column `prompt`: its columns are question"),
+        ([{"prompt": "Hi", "item": "a"}] * 2, "row 2: item a is given twice"),
+        ([{"prompt": "Hi", "item": ""}], "row 1: item is empty"),
+        ([{"prompt": "  "}], "item 1 asks nothing"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(tmp_path: Path, rows: list[dict[str, Any]], word: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        read_prompts(write(tmp_path, *rows))
+    assert word in str(refused.value)
+
+
+def test_what_one_says_again_stands_once(tmp_path: Path) -> None:
+    prompts = {"1": (Turn("user", "Hi"),), "2": (Turn("user", "Why?"),)}
+    first, second = gathered(prompts, {"lora": [["a", "b", "a"], ["c", "c", "c"]], "org/base": [["a"], ["d"]]})
+    assert first.answers == {"lora 1": "a", "lora 2": "b", "org/base": "a"}
+    assert (second.id, second.turns, second.answers) == ("2", prompts["2"], {"lora 1": "c", "org/base": "d"})
+    path = tmp_path / "new" / "items.jsonl"
+    assert write_items(path, (first, second)) == 2
+    assert read_items(str(path)) == (first, second)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from tests.studio.visiting import House, opened, write_labelling
+from tests.studio.visiting import House, opened, serving, write_labelling
 
 from tuneladder.studio.judging import said
 from tuneladder.studio.overview import WORK
@@ -27,13 +26,8 @@ RUBRIC = {
 def live(tmp_path: Path) -> Iterator[House]:
     """A studio that is served, on a thread of its own."""
     known = [("order", "i0", '["good", "bad"]', "It says yes.")]
-    with opened(write_labelling(tmp_path, rubric=RUBRIC, reasons=["better"], known=known)) as found:
-        server = uvicorn.Server(uvicorn.Config(found.studio.app, log_level="warning", proxy_headers=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [found.studio.listening]})
-        thread.start()
+    with opened(write_labelling(tmp_path, rubric=RUBRIC, reasons=["better"], known=known)) as found, serving(found):
         yield found
-        server.should_exit = True
-        thread.join(timeout=20)
 
 
 def rank(page: Any) -> None:
@@ -128,3 +122,27 @@ def test_a_labeler_works_by_keyboard_alone(live: House, browser: Any) -> None:
     assert keys == 1
     assert errors == []
     assert all(url.startswith(live.studio.url) for url in asked)
+
+
+def test_three_at_once(tmp_path: Path, browser: Any) -> None:
+    """Nobody waits until what another says is kept, or for a page to be done with what they said themselves."""
+    people, count = ["ana", "ben", "chi"], 6
+    choice = {"criteria": [RUBRIC["criteria"][0]]}
+    with opened(write_labelling(tmp_path, rubric=choice, labelers=people, each=3, count=count)) as found, serving(found):
+        contexts = [browser.new_context() for _ in people]
+        pages = [context.new_page() for context in contexts]
+        for name, page in zip(people, pages, strict=True):
+            page.goto(found.studio.links[name])
+            page.keyboard.press("Enter")
+        for place in range(1, count + 1):
+            for page in pages:
+                item(page, place)
+            for page in pages:
+                page.keyboard.press("1")
+                page.keyboard.press("Enter")
+        for page in pages:
+            page.wait_for_url("**/work")
+        for context in contexts:
+            context.close()
+        held = Counter((each.judgement.labeler, each.judgement.item) for each in said(found.studio.app.state.site.records, WORK))
+        assert held == {(name, f"i{n}"): 1 for name in people for n in range(count)}

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.studio.visiting import PLAIN, House, Visitor, opened, write_labelling
+from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, write_labelling
 
 from tuneladder.errors import BadInput
 from tuneladder.studio.judging import said
@@ -38,12 +38,16 @@ def held(found: House) -> Counter[tuple[str, str]]:
 
 
 def everybody_writes(found: House, items: int) -> None:
-    """Twenty people at once, each of whose writes is sent twice, at the same time too."""
+    """Twenty people at once, through sockets, each of whose writes is sent twice, at the same time too."""
     start = threading.Barrier(len(PEOPLE))
 
     def work(name: str) -> None:
-        visitor = found.visitor(name)
-        start.wait()
+        with httpx2.Client(base_url=found.studio.url, follow_redirects=True, timeout=60) as web:
+            visitor = found.visitor(name, web)
+            start.wait()
+            write(visitor)
+
+    def write(visitor: Visitor) -> None:
         for n in range(1, items + 1):
             ask = visitor.ask(f"/work/{n}")
             written = visitor.judgement(ask, 0, 0)
@@ -51,7 +55,7 @@ def everybody_writes(found: House, items: int) -> None:
                 for reply in twice.map(lambda _: visitor.post("/write", ask, written), range(2)):  # noqa: B023
                     assert reply.json() == {"kept": True}
 
-    with ThreadPoolExecutor(len(PEOPLE)) as pool:
+    with serving(found), ThreadPoolExecutor(len(PEOPLE)) as pool:
         list(pool.map(work, PEOPLE))
 
 

@@ -6,12 +6,14 @@ import csv
 import json
 import re
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 import yaml
 from starlette.testclient import TestClient
 
@@ -51,7 +53,7 @@ def write_labelling(folder: Path, *, count: int = 4, rubric: dict[str, Any] | No
 class Visitor:
     """A browser without a screen."""
 
-    web: TestClient
+    web: Any  # starlette's TestClient, or httpx2's, which goes through a socket
 
     def page(self, place: str = "/work") -> str:
         reply = self.web.get(place)
@@ -100,8 +102,9 @@ def token(page: str) -> str:
 class House:
     studio: Studio
 
-    def visitor(self, labeler: str = "") -> Visitor:
-        web = TestClient(self.studio.app, base_url=self.studio.url, client=("10.0.0.1", 1))
+    def visitor(self, labeler: str = "", web: Any = None) -> Visitor:
+        """Someone who has opened a labeler's link; `web` is what they open it with."""
+        web = web or TestClient(self.studio.app, base_url=self.studio.url, client=("10.0.0.1", 1))
         found = Visitor(web)
         if labeler:
             assert web.get(self.studio.links[labeler]).status_code == 200
@@ -118,3 +121,16 @@ class House:
 def opened(path: Path, **options: Any) -> Iterator[House]:
     with open_studio(path, out=path.parent / "run", port=0, **options) as studio:
         yield House(studio)
+
+
+@contextmanager
+def serving(found: House) -> Iterator[None]:
+    """The studio at its address, on a thread of its own."""
+    server = uvicorn.Server(uvicorn.Config(found.studio.app, log_level="warning", proxy_headers=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [found.studio.listening]})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)

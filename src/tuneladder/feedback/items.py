@@ -1,16 +1,18 @@
-"""What is judged: what was asked, and several answers to it, from a file or sampled from engines."""
+"""What is judged: what was asked, and several answers to it, from a file or as variants write them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tuneladder.errors import BadInput
 from tuneladder.feedback.rankings import FAILED, TIED
+from tuneladder.store import write_lines
 from tuneladder.task.comparisons import prompt_of
 from tuneladder.task.formats import messages_of, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
-from tuneladder.types import Decoding, Engine, Turn, Turns
+from tuneladder.types import Turn, Turns
 
 HINT = 'for example {"item": "1", "prompt": "Where is my parcel?", "answers": {"a": "On its way.", "b": "No idea."}}'
 
@@ -43,27 +45,58 @@ def item_row(item: Item) -> Row:
     return {"item": item.id, "prompt": prompt_of(item.turns), "answers": dict(item.answers)}
 
 
-def sampled(asks: Mapping[str, Turns], engines: Mapping[str, Engine], decoding: Decoding) -> tuple[Item, ...]:
-    """Of each ask `decoding.samples` answers by every engine, called `name` or, where it gives several, `name 1` and on. What an
-    engine says again, it has said: equal texts of one engine stand once, and an item has the answers of all."""
-    answers: dict[str, dict[str, str]] = {id: {} for id in asks}
-    for name, engine in engines.items():
-        for id, texts in zip(asks, engine.generate(list(asks.values()), decoding), strict=True):
+def write_items(path: Path, items: Iterable[Item]) -> int:
+    """As JSON lines that read back as the same items. The number of rows."""
+    return write_lines(path, map(item_row, items))
+
+
+def read_prompts(location: str) -> dict[str, Turns]:
+    """What is to be asked, by item: rows of prompt (a text or messages), with an item or, for all, without: then their numbers.
+    Raises BadInput for others, and an item given twice."""
+    rows = read_rows(location)
+    if "prompt" not in (columns := columns_of(rows)):
+        hint = 'for example {"prompt": "Where is it?"}'
+        raise BadInput(f"{location} has no column `prompt`: its columns are {', '.join(columns)[:200]}", hint)
+    found: dict[str, Turns] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"{location}, row {number}"
+        id = _id(row, where) if "item" in columns else str(number)
+        if id in found:
+            raise BadInput(f"{where}: item {id} is given twice", "give each prompt another, or leave the column out")
+        found[id] = _turns(row, id, where)
+    return found
+
+
+def gathered(prompts: Mapping[str, Turns], written: Mapping[str, Sequence[Sequence[str]]]) -> tuple[Item, ...]:
+    """The prompts with what was written to each, by whoever wrote it, called `name` or, where it wrote several, `name 1` and on.
+    What somebody says again, it has said: equal texts of one writer stand once."""
+    answers: dict[str, dict[str, str]] = {id: {} for id in prompts}
+    for name, samples in written.items():
+        for id, texts in zip(prompts, samples, strict=True):
             told = list(dict.fromkeys(texts))
-            answers[id] |= {f"{name} {at}" if decoding.samples > 1 else name: text for at, text in enumerate(told, start=1)}
-    return tuple(Item(id, turns, answers[id]) for id, turns in asks.items())
+            answers[id] |= {f"{name} {at}" if len(texts) > 1 else name: text for at, text in enumerate(told, start=1)}
+    return tuple(Item(id, turns, answers[id]) for id, turns in prompts.items())
+
+
+def _id(row: Row, where: str) -> str:
+    if id := text_of(row.get("item")).strip():
+        return id
+    raise BadInput(f"{where}: item is empty", HINT)
+
+
+def _turns(row: Row, id: str, where: str) -> Turns:
+    prompt = row.get("prompt")
+    turns = messages_of(prompt, where) if isinstance(prompt, list) else (Turn("user", text_of(prompt)),)
+    if not any(turn.text.strip() for turn in turns):
+        raise BadInput(f"{where}: item {id} asks nothing: its prompt is empty", HINT)
+    return turns
 
 
 def _item(row: Row, where: str) -> Item:
-    id, prompt, answers = text_of(row.get("item")).strip(), row.get("prompt"), row.get("answers")
-    if not id:
-        raise BadInput(f"{where}: item is empty", HINT)
+    id, answers = _id(row, where), row.get("answers")
     if not isinstance(answers, Mapping) or not answers:
         raise BadInput(f"{where}: the answers of item {id} have no names: {text_of(answers)[:60]!r}", HINT)
     named = {text_of(name): text_of(text) for name, text in answers.items() if text is not None}
     if odd := next((name for name in named if name in (TIED, FAILED)), None):
         raise BadInput(f"{where}: an answer of item {id} is called '{odd}', which a judgement says of all", "give it another name")
-    turns = messages_of(prompt, where) if isinstance(prompt, list) else (Turn("user", text_of(prompt)),)
-    if not any(turn.text.strip() for turn in turns):
-        raise BadInput(f"{where}: item {id} asks nothing: its prompt is empty", HINT)
-    return Item(id, turns, named)
+    return Item(id, _turns(row, id, where), named)

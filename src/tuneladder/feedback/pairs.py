@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,7 +13,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.items import Item
 from tuneladder.feedback.rankings import FAILED, TIED, Ranking, is_ranking, pairs_said, ranking_of
 from tuneladder.feedback.table import firsts, is_number
-from tuneladder.store import writing
+from tuneladder.store import write_lines
 from tuneladder.task.comparisons import prompt_of, rows_of
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import Row
@@ -107,25 +106,17 @@ def rated(items: Sequence[Item], judgements: Sequence[Judgement]) -> tuple[Rated
 
 def write_comparisons(path: Path, comparisons: Iterable[Comparison]) -> int:
     """As JSON lines of prompt, chosen, rejected, weight, margin and source, which a recipe reads. The number of rows."""
-    return _write(path, rows_of(comparisons))
+    return write_lines(path, rows_of(comparisons))
 
 
 def write_rated(path: Path, answers: Iterable[Rated]) -> int:
     """As JSON lines of prompt, completion, score, count and spread. The number of rows."""
-    return _write(path, map(_rated_row, answers))
+    return write_lines(path, map(_rated_row, answers))
 
 
 def _rated_row(each: Rated) -> Row:
     said = {"prompt": prompt_of(each.turns), "completion": each.answer}
     return said | {"score": each.score, "count": each.count, "spread": each.spread}
-
-
-def _write(path: Path, rows: Iterable[Row]) -> int:
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
-    return len(lines)
 
 
 def _exported(
