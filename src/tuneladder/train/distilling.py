@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tuneladder.model.batching import TILE, mean_of
+from tuneladder.model.batching import TILE, mean_of, tiled
 from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
-from tuneladder.train.batches import Micro, bundle, padded_length
+from tuneladder.train.batches import Micro, bundle
 from tuneladder.train.masking import hide
 from tuneladder.types import Document
 
@@ -111,7 +111,7 @@ class Aims:
 
     def _micro(self, group: Sequence[_Aimed]) -> Micro:
         assert self.coder.mask is not None
-        length = padded_length(max(len(row.ids) for row in group))
+        length = tiled(max(len(row.ids) for row in group))
         ids_BT = np.zeros((len(group), length), dtype=np.int64)
         mask_BT = np.zeros((len(group), length), dtype=np.int64)
         places: list[np.ndarray[Any, Any]] = []

@@ -229,7 +229,7 @@ def learn_preferring(
         longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
-        desk = Desk.of(made.model, longest, kit)
+        desk = Desk.of(made.model, longest, kit, context=live.context)
         known = with_reference([*taught, *held_out], desk, variant, kit)
         rows, dev = known[: len(taught)], known[len(taught) :]
         cut: Cut = partial(desk.lay, pad=desk.pairs)
@@ -256,10 +256,11 @@ class Desk:
     core: Any
     side: bool
     bare: bool
+    context: int
 
     @classmethod
-    def of(cls, model: Any, longest: int, kit: Kit) -> Desk:
-        """For rows of at most so many tokens; the model is set to the fastest way through them."""
+    def of(cls, model: Any, longest: int, kit: Kit, *, context: int) -> Desk:
+        """For rows of at most `longest` tokens; the model is set to the fastest way through them."""
         from transformers import PreTrainedModel
 
         core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -268,11 +269,11 @@ class Desk:
         side = packs(core, longest, kit.device)
         if side:
             fuse(core)
-        return cls(model, core, side, bare)
+        return cls(model, core, side, bare, context)
 
     @property
     def pad(self) -> Pad:
-        return packed if self.side else pad
+        return packed if self.side else partial(pad, most=self.context)
 
     @property
     def lay(self) -> Callable[..., list[Micro]]:
