@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -107,6 +107,11 @@ def _weights(rows: Sequence[Encoded | Labelled | Paired], learned: Sequence[int]
     if all(row.weight == 1 for row in rows):
         return None
     return torch.tensor([row.weight for row in rows]).repeat_interleave(torch.tensor(learned))
+
+
+def narrower(tokens: int, sizes: Iterable[int]) -> int:
+    """Half of a pass's tokens, or all of them where rows of these sizes lie alone in it already."""
+    return tokens if tokens <= max(1, min(sizes)) else tokens // 2
 
 
 class Batches(Protocol):
@@ -331,10 +336,8 @@ class Rows:
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
     def narrow(self) -> bool:
-        if self.tokens <= 1 or self.tokens <= min(len(row.ids) for row in self.rows):
-            return False
-        self.tokens //= 2
-        return True
+        before, self.tokens = self.tokens, narrower(self.tokens, (len(row.ids) for row in self.rows))
+        return self.tokens < before
 
     def _row(self, at: int) -> Row:
         epoch, place = divmod(at, self.epoch)

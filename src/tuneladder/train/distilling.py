@@ -18,7 +18,7 @@ from torch.nn import functional
 from tuneladder.model.batching import TILE, mean_of, tiled
 from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
-from tuneladder.train.batches import Micro, bundle
+from tuneladder.train.batches import Micro, bundle, narrower
 from tuneladder.train.masking import hide
 from tuneladder.types import Document
 
@@ -100,10 +100,8 @@ class Aims:
         return max(1, len(self.ids) // self.batch)
 
     def narrow(self) -> bool:
-        if self.tokens <= min(len(ids) for ids in self.ids):
-            return False
-        self.tokens //= 2
-        return True
+        before, self.tokens = self.tokens, narrower(self.tokens, map(len, self.ids))
+        return self.tokens < before
 
     def __getitem__(self, step: int) -> list[Micro]:
         rows = [_Aimed(self.ids[at], at) for at in range(step * self.batch, (step + 1) * self.batch)]
