@@ -638,10 +638,10 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert spent < 1.5, f"{spent:.2f} s of CPU"
 
 
-def test_the_real_command_refuses_as_the_function_does(tmp_path: Path) -> None:
-    command = Path(sys.executable).parent / "tuneladder"
+@pytest.mark.parametrize("command", [[Path(sys.executable).parent / "tuneladder"], [sys.executable, "-m", "tuneladder"]])
+def test_the_real_command_refuses_as_the_function_does(command: list[Any], tmp_path: Path) -> None:
     done = subprocess.run(
-        [command, "climb", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [*command, "climb", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: there is no recipe nowhere.yaml\n  hint: ")

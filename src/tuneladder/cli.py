@@ -1054,7 +1054,3 @@ def _plan_pretraining(given: Mapping[str, str | None], as_json: bool) -> None:
         whole = (say.amount(base.parameters), say.size(cost.memory), say.duration(cost.seconds))
         shapes.add_row(base.family, *(f"{size:,}" for size in sizes), *whole)
     page.print(shapes)
-
-
-if __name__ == "__main__":
-    main()

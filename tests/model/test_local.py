@@ -249,6 +249,14 @@ def test_read_is_the_log_probability_of_the_whole_text(engine: LocalEngine) -> N
         assert length == len(ids) - 1
 
 
+def test_endings_with_nothing_before_them_are_read_as_whole_texts(engine: LocalEngine) -> None:
+    endings = ["The market fell.", "A heron.", "yes"]
+    found = engine.score([(), ()], [endings[:2], endings[1:]])
+    read = engine.read(endings)
+    assert [*found[0], found[1][1]] == pytest.approx(read, abs=1e-3)
+    assert found[1][0] == pytest.approx(read[1], abs=1e-3)
+
+
 def test_long_texts_are_read_in_windows_each_token_once(tiny_folder: Path) -> None:
     model, tokenizer = open_tiny(tiny_folder)
     coder = Coder(tokenizer, 16)

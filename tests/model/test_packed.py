@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
+from tuneladder.model.batching import tiled
 from tuneladder.model.packed import NAME, attend, grid_of, pack
 from tuneladder.model.trunk import fuse
 from tuneladder.task.encode import Encoded
-from tuneladder.train.batches import beginning, pad, padded_length, side_by_side
+from tuneladder.train.batches import beginning, pad, side_by_side
 from tuneladder.train.losses import next_token
 
 LENGTHS = (7, 3, 12, 1, 9)
@@ -146,7 +147,7 @@ def test_rows_lie_evenly_in_the_lanes():
     for lanes in (1, 2, 4):
         micros = side_by_side(data, tokens=4096, lanes=lanes)
         assert len(micros) == lanes
-        assert max(micro.ids.numel() for micro in micros) <= padded_length(sum(len(r.ids) for r in data) // lanes + 30)
+        assert max(micro.ids.numel() for micro in micros) <= tiled(sum(len(r.ids) for r in data) // lanes + 30)
     assert len(side_by_side(data[:2], tokens=4096, lanes=4)) == 2
     long = Encoded([1] * 256, [True] * 256, 0)
     short = [Encoded([1] * 20, [True] * 20, 0) for _ in range(50)]

@@ -108,6 +108,14 @@ def test_the_tokens_are_those_of_the_documents_in_their_order(window, batch, tok
     assert token_files(tokenizer, text.train, Store(tmp_path / "store"))["a"][:3].tolist() == files["a"][:3].tolist()
 
 
+def test_half_a_surrogate_pair_becomes_readable(tmp_path, tokenizer):
+    place = tmp_path / "rows.jsonl"
+    place.write_text("\n".join(json.dumps({"text": f"heron {n} \ud800 waits"}) for n in range(100)))
+    text = gather([Source(str(place))], seed=0).text
+    assert all("\ufffd" in document.text for document in (*text.train, *text.dev, *text.test))
+    assert len(token_files(tokenizer, text.train, Store(tmp_path / "store"))["rows"]) > 100
+
+
 def test_documents_are_held_out_by_their_own_text(tmp_path):
     texts = [f"row {n} " + "heron " * (n % 7) for n in range(500)]
     first = gather([written(tmp_path / "a.jsonl", [*texts, *texts[::3]])], seed=0).text

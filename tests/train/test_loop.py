@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from tuneladder.errors import Failed
+from tuneladder.model.batching import tiled
 from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.task.encode import Encoded
 from tuneladder.train import loop
-from tuneladder.train.batches import Micro, Rows, bundle, pad, padded_length
+from tuneladder.train.batches import Micro, Rows, bundle, pad
 from tuneladder.train.loop import PASSES, Course, Passes, State, few_rows, follow, read_log, train
 from tuneladder.train.losses import next_token
 
@@ -224,7 +225,7 @@ def test_lanes_are_filled_evenly(lanes):
         costs = [micro.ids.numel() for micro in micros]
         loads = [sum(costs[index] for index in lane) for lane in dealt(costs, lanes)]
         assert sum(micro.ids.shape[0] for micro in micros) == 16
-        assert max(loads) < 1.35 * sum(padded_length(len(row.ids)) for row in data) / lanes
+        assert max(loads) < 1.35 * sum(tiled(len(row.ids)) for row in data) / lanes
     assert bundle([], tokens=64, lanes=lanes) == []
 
 

@@ -40,16 +40,16 @@ def drawn():
 
 def test_losses_are_the_papers():
     policy, reference, sizes = drawn()
-    judged = SimpleNamespace(sizes=sizes)
+    micro = SimpleNamespace(sizes=sizes)
     for at, (own, before) in enumerate(zip(policy.tolist(), reference.tolist(), strict=True)):
         chosen, rejected = own[0] - before[0], own[1] - before[1]
         h = 0.3 * (chosen - rejected)
         plain = -math.log(1 / (1 + math.exp(-h)))
-        assert float(sigmoid(policy, reference, judged, beta=0.3)[at]) == pytest.approx(plain, rel=1e-5)
+        assert float(sigmoid(policy, reference, micro, beta=0.3)[at]) == pytest.approx(plain, rel=1e-5)
         smooth = 0.8 * plain - 0.2 * math.log(1 / (1 + math.exp(h)))
-        assert float(sigmoid(policy, reference, judged, beta=0.3, label_smoothing=0.2)[at]) == pytest.approx(smooth, rel=1e-5)
+        assert float(sigmoid(policy, reference, micro, beta=0.3, label_smoothing=0.2)[at]) == pytest.approx(smooth, rel=1e-5)
         gap = chosen / int(sizes[2 * at]) - rejected / int(sizes[2 * at + 1])
-        assert float(identity(policy, reference, judged, tau=0.3)[at]) == pytest.approx((gap - 1 / 0.6) ** 2, rel=1e-5)
+        assert float(identity(policy, reference, micro, tau=0.3)[at]) == pytest.approx((gap - 1 / 0.6) ** 2, rel=1e-5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
@@ -61,7 +61,7 @@ def test_losses_are_trls():
     flat = torch.cat([sizes[0::2], sizes[1::2]])  # TRL's batch is all chosen, then all rejected
     mask = (torch.arange(int(sizes.max()) + 1) > 0) & (torch.arange(int(sizes.max()) + 1) <= flat[:, None])
     logs = mask[:, 1:] * (torch.cat([policy[:, 0], policy[:, 1]]) / flat)[:, None]
-    judged = SimpleNamespace(sizes=sizes)
+    micro = SimpleNamespace(sizes=sizes)
     inputs = {
         "input_ids": torch.zeros_like(mask, dtype=torch.long),
         "completion_mask": mask.long(),
@@ -69,8 +69,8 @@ def test_losses_are_trls():
         "ref_rejected_logps": reference[:, 1],
     }
     losses = {
-        "sigmoid": sigmoid(policy, reference, judged, beta=0.3),
-        "ipo": identity(policy, reference, judged, tau=0.3),
+        "sigmoid": sigmoid(policy, reference, micro, beta=0.3),
+        "ipo": identity(policy, reference, micro, tau=0.3),
     }
     for kind, ours in losses.items():
         facts = {"ld_alpha": None, "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "aux_loss_enabled": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, GPT2Config
 
 from tuneladder.errors import Refused
 from tuneladder.ladder.tree import root_of
@@ -18,7 +18,8 @@ from tuneladder.model.packed import pack
 from tuneladder.model.shelf import Shelf
 from tuneladder.model.soft import attach_prompt
 from tuneladder.task.encode import Encoded
-from tuneladder.train.batches import packed, pad
+from tuneladder.task.pairs import Paired
+from tuneladder.train.batches import packed, pad, pad_pairs
 from tuneladder.train.losses import next_token
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
@@ -63,6 +64,23 @@ def test_rows_longer_than_the_positions_are_cut_and_counted(shaped, few, lend):
     LORA.apply(root_of(base, task), task, kit)
     counted = json.loads((kit.folder / "rows.json").read_text())
     assert (counted["kept"], counted["cut"], counted["dropped"]) == (10, 1, 0)
+
+
+def test_rows_are_padded_to_no_more_than_the_positions(shaped, few, lend, tmp_path):
+    """Padding comes in whole tiles, and a position table may end within one. With dropout, no rows lie side by side."""
+    odd = Path(shutil.copytree(shaped("gpt2"), tmp_path / "odd"))
+    config = GPT2Config.from_pretrained(odd, n_positions=100, resid_pdrop=0.1)
+    AutoModelForCausalLM.from_config(config).float().save_pretrained(odd)
+    row = few.examples.train[0]
+    long = replace(row, turns=(replace(row.turns[-1], text="Where did my parcel go? " * 60),))
+    task = replace(few, examples=replace(few.examples, train=(long, *few.examples.train[1:])))
+    base, kit = inspect(str(odd)), lend()
+    LORA.apply(root_of(base, task), task, kit)
+    assert json.loads((kit.folder / "rows.json").read_text())["cut"] == 1
+    pairs = [Paired([1] * size, [2] * size) for size in (100, 90)]
+    micro = pad_pairs(pairs, start=0, most=base.context)
+    assert micro.ids.shape == micro.answers.shape == (2, 100)
+    assert pad_pairs(pairs, start=0).ids.shape == (2, 112)
 
 
 def test_a_tokenizer_without_a_pad_token_changes_nothing(tiny_folder, few, lend, tmp_path):

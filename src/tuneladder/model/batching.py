@@ -132,9 +132,17 @@ def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
 
-def padded(rows: Sequence[list[int]], *, tile: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids and mask, both (B, T) of int64: rows padded on the right to a multiple of `tile`, where the mask is 0."""
-    longest = -(-max(len(row) for row in rows) // tile) * tile
+def tiled(length: int, *, tile: int = TILE, most: int | None = None) -> int:
+    """The length in whole tiles: every new shape costs a kernel built and kept (on a CPU some 10 MB), and a tile costs little. But
+    no more than `most`, the positions that a model has."""
+    whole = -(-length // tile) * tile
+    return whole if most is None else min(whole, max(length, most))
+
+
+def padded(rows: Sequence[list[int]], *, tile: int = 1, most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids and mask, both (B, T) of int64: rows padded on the right to a multiple of `tile`, but to no more than `most`; there the
+    mask is 0."""
+    longest = tiled(max(len(row) for row in rows), tile=tile, most=most)
     ids_BT = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     return ids_BT, mask_BT

@@ -152,7 +152,8 @@ class LocalEngine:
         """Natural log-probability of each ending of each ask, as the assistant's next turn.
 
         Endings one of which begins another are closed by what ends a turn, all endings of that ask alike, unless they go on from
-        plain text. `wear` as in `generate`. Raises BadInput for an ending that does not fit in the context.
+        plain text; with nothing before them they are read as whole texts are. `wear` as in `generate`. Raises BadInput for an
+        ending that does not fit in the context.
         """
         encoded = self._endings(asks, endings)
         with self._running() as lanes:
@@ -201,9 +202,18 @@ class LocalEngine:
 
     def _started(self, text: str) -> list[int]:
         """A whole text's tokens, after what it is read after."""
-        start = self.coder.bos if self.coder.bos is not None else self.coder.tokenizer.eos_token_id
-        ids = self.coder.encode_whole(text)
+        start, ids = self._start, self.coder.encode_whole(text)
         return ids if start is None or ids[:1] == [start] else [start, *ids]
+
+    def _begun(self, row: Encoded) -> Encoded:
+        """An ending that nothing stands before, after what a whole text is read after."""
+        if self._start is None or row.learn[:1] != [True] or len(row.ids) >= self.coder.context:
+            return row
+        return replace(row, ids=[self._start, *row.ids], learn=[False, *row.learn])
+
+    @property
+    def _start(self) -> int | None:
+        return self.coder.bos if self.coder.bos is not None else self.coder.tokenizer.eos_token_id
 
     def embed(self, asks: Sequence[Turns]) -> np.ndarray[Any, Any]:
         """(N, width) float32: the mean of the last layer over the tokens of each ask, rendered as for an answer."""
@@ -242,6 +252,7 @@ class LocalEngine:
         for number, group in enumerate(grouped):
             close = not goes_on(asks[number]) and _one_begins_another(group)
             if not close and not any(row.cut for row in group):
+                grouped[number] = [self._begun(row) for row in group]
                 continue
             pairs = [(asks[number], ending) for ending in endings[number]]
             group = self._encode(pairs, close=close)

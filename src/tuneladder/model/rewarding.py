@@ -121,7 +121,7 @@ def laid(
 ) -> tuple[dict[str, torch.Tensor | None], torch.Tensor | None]:
     """What the model reads of rows of tokens, and the places that a decoder's rewards are read at. A decoder's rows have no mask:
     what stands after a token cannot reach it."""
-    ids_BT, mask_BT = padded(rows, tile=tile)
+    ids_BT, mask_BT = padded(rows, tile=tile, most=coder.context)
     if isinstance(coder, Coder):
         return {"input_ids": ids_BT, "attention_mask": None}, last_places([len(row) for row in rows], ids_BT.shape[1])
     kinds = {} if coder.divider is None else {"token_type_ids": kinds_of(ids_BT, coder.divider)}

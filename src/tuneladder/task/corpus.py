@@ -24,6 +24,7 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 
 from tuneladder.errors import BadInput
 from tuneladder.store import digest
+from tuneladder.task.formats import text_of
 from tuneladder.task.read import stream_rows
 from tuneladder.task.template import ASKS, PlainTemplate
 from tuneladder.types import Document, Lesson, Text
@@ -215,7 +216,8 @@ def _rows(source: Source) -> Iterator[_Row]:
         for row in stream_rows(source.data):
             if keep is None or keep(**row):
                 group = str(row[source.group]) if source.group else ""
-                made = _Row(_asked(render(**row), answer and answer(**row)), group, str(together(**row)) if together else "")
+                said = text_of(_asked(render(**row), answer and answer(**row)))
+                made = _Row(said, group, str(together(**row)) if together else "")
                 if made.text:
                     empty = False
                     yield made

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from tuneladder.model.batching import TILE, kinds_of, padded
+from tuneladder.model.batching import TILE, kinds_of, padded, tiled
 from tuneladder.model.lanes import dealt
 from tuneladder.model.packed import Grid, grid_of
 from tuneladder.task.encode import Encoded
@@ -109,6 +109,11 @@ def _weights(rows: Sequence[Encoded | Labelled | Paired], learned: Sequence[int]
     return torch.tensor([row.weight for row in rows]).repeat_interleave(torch.tensor(learned))
 
 
+def narrower(tokens: int, sizes: Iterable[int]) -> int:
+    """Half of a pass's tokens, or all of them where rows of these sizes lie alone in it already."""
+    return tokens if tokens <= max(1, min(sizes)) else tokens // 2
+
+
 class Batches(Protocol):
     """What each step learns from, cut into passes; `narrow` halves them from then on, and is False where each holds one row."""
 
@@ -119,14 +124,10 @@ class Batches(Protocol):
     def narrow(self) -> bool: ...
 
 
-def padded_length(length: int) -> int:
-    """The length in whole tiles: every new shape costs a kernel built and kept (on a CPU some 10 MB), and a tile costs little."""
-    return -(-length // TILE) * TILE
-
-
-def pad(rows: Sequence[Encoded]) -> Micro:
-    """Rows of unlike length in one tensor, padded on the right with token 0 to a whole number of tiles."""
-    longest = padded_length(max(len(row.ids) for row in rows))
+def pad(rows: Sequence[Encoded], *, most: int | None = None) -> Micro:
+    """Rows of unlike length in one tensor, padded on the right with token 0 to a whole number of tiles, but to no more than
+    `most`."""
+    longest = tiled(max(len(row.ids) for row in rows), most=most)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     places: list[int] = []
     targets: list[int] = []
@@ -148,7 +149,7 @@ def packed(rows: Sequence[Encoded], *, before: int = 0) -> Micro:
     """Rows in one sequence, side by side, behind one copy of the `before` tokens with which all of them begin; what fills up its
     last tile is a row of its own."""
     lengths = [len(row.ids) - before for row in rows]
-    fill = padded_length(before + sum(lengths)) - before - sum(lengths)
+    fill = tiled(before + sum(lengths)) - before - sum(lengths)
     own = itertools.chain.from_iterable(row.ids[before:] for row in rows)
     ids = torch.tensor([[*rows[0].ids[:before], *own, *[0] * fill]])
     learn = [False] * before + list(itertools.chain.from_iterable([*row.learn[before + 1 :], False] for row in rows))
@@ -184,11 +185,11 @@ def pad_labelled(rows: Sequence[Labelled], *, divider: int | None = None) -> Mic
     return Micro(ids_BT, torch.tensor(places) if places else None, targets, mask=mask_BT, segments=segments, weights=weights)
 
 
-def pad_pairs(rows: Sequence[Paired], *, start: int) -> Micro:
-    """Sources and answers in one tensor each, padded on the right to whole tiles, the sources with a mask; what the decoder reads
-    is the answer after `start`, which leaves its last token out."""
-    ids_BT, mask_BT = padded([row.source for row in rows], tile=TILE)
-    answers_BU, learned_BU = padded([[start, *row.target[:-1]] for row in rows], tile=TILE)
+def pad_pairs(rows: Sequence[Paired], *, start: int, most: int | None = None) -> Micro:
+    """Sources and answers in one tensor each, padded on the right to whole tiles, but to no more than `most`, the sources with a
+    mask; what the decoder reads is the answer after `start`, which leaves its last token out."""
+    ids_BT, mask_BT = padded([row.source for row in rows], tile=TILE, most=most)
+    answers_BU, learned_BU = padded([[start, *row.target[:-1]] for row in rows], tile=TILE, most=most)
     targets = torch.tensor([token for row in rows for token in row.target])
     places = learned_BU.flatten().nonzero().flatten()
     weights = _weights(rows, [len(row.target) for row in rows])
@@ -229,7 +230,7 @@ def side_by_side(
     done, last = 0, -1
     for row in order:
         length = len(row.ids) - before
-        cells = length if tight else padded_length(length)
+        cells = length if tight else tiled(length)
         place = (2 * done + length) * passes // (2 * total)
         if place != last or (len(groups[-1]) + 1) * cells > tokens:
             groups.append([])
@@ -269,7 +270,7 @@ def _kin(row: Row) -> tuple[int, ...]:
 
 def _padded(rows: Sequence[Row]) -> int:
     """How many tokens rows have when they are padded to one another."""
-    return len(rows) * sum(padded_length(max(sizes)) for sizes in zip(*map(_sizes, rows), strict=True))
+    return len(rows) * sum(tiled(max(sizes)) for sizes in zip(*map(_sizes, rows), strict=True))
 
 
 def _cut(order: Sequence[Row], *, tokens: int, overhead: int) -> list[Sequence[Row]]:
@@ -281,7 +282,7 @@ def _cut(order: Sequence[Row], *, tokens: int, overhead: int) -> list[Sequence[R
         longest = sizes[end - 1]
         for start in range(end - 1, -1, -1):
             longest = tuple(map(max, longest, sizes[start]))
-            padded = (end - start) * sum(map(padded_length, longest))
+            padded = (end - start) * sum(map(tiled, longest))
             if padded > tokens and end - start > 1:
                 break
             options.append((cheapest[start][0] + padded + overhead, start))
@@ -335,10 +336,8 @@ class Rows:
         return self.cut(rows, tokens=self.tokens, lanes=self.lanes)
 
     def narrow(self) -> bool:
-        if self.tokens <= 1 or self.tokens <= min(len(row.ids) for row in self.rows):
-            return False
-        self.tokens //= 2
-        return True
+        before, self.tokens = self.tokens, narrower(self.tokens, (len(row.ids) for row in self.rows))
+        return self.tokens < before
 
     def _row(self, at: int) -> Row:
         epoch, place = divmod(at, self.epoch)

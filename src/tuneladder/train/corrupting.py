@@ -145,8 +145,8 @@ class Corrupted:
         passes = min(len(whole), -(-len(whole) // (blocks.rows * self.lanes)) * self.lanes)
         cuts = [at * len(whole) // passes for at in range(passes)] + [len(whole)] if whole else []
         micros = [stacked(whole[first:last], start=start) for first, last in pairwise(cuts)]
-        tokens = blocks.rows * blocks.length
-        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=WHOLE_OVERHEAD, pad=partial(pad_pairs, start=start))
+        tokens, pad = blocks.rows * blocks.length, partial(pad_pairs, start=start, most=self.coder.context)
+        return micros + bundle(asked, tokens=tokens, lanes=self.lanes, overhead=WHOLE_OVERHEAD, pad=pad)
 
 
 def times_of(model: Any) -> dict[str, float]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tuneladder.model.batching import TILE, mean_of
+from tuneladder.model.batching import TILE, mean_of, tiled
 from tuneladder.model.rows import keeping, reading
 from tuneladder.task.passages import TextCoder
-from tuneladder.train.batches import Micro, bundle, padded_length
+from tuneladder.train.batches import Micro, bundle, narrower
 from tuneladder.train.masking import hide
 from tuneladder.types import Document
 
@@ -100,10 +100,8 @@ class Aims:
         return max(1, len(self.ids) // self.batch)
 
     def narrow(self) -> bool:
-        if self.tokens <= min(len(ids) for ids in self.ids):
-            return False
-        self.tokens //= 2
-        return True
+        before, self.tokens = self.tokens, narrower(self.tokens, map(len, self.ids))
+        return self.tokens < before
 
     def __getitem__(self, step: int) -> list[Micro]:
         rows = [_Aimed(self.ids[at], at) for at in range(step * self.batch, (step + 1) * self.batch)]
@@ -111,7 +109,7 @@ class Aims:
 
     def _micro(self, group: Sequence[_Aimed]) -> Micro:
         assert self.coder.mask is not None
-        length = padded_length(max(len(row.ids) for row in group))
+        length = tiled(max(len(row.ids) for row in group))
         ids_BT = np.zeros((len(group), length), dtype=np.int64)
         mask_BT = np.zeros((len(group), length), dtype=np.int64)
         places: list[np.ndarray[Any, Any]] = []

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from tuneladder.model.routing import uneven
 from tuneladder.model.rows import bypassing, reading
+from tuneladder.model.written import precision
 from tuneladder.train.batches import Micro
 
 PART = 1 << 23  # logits of one product of the head
@@ -21,10 +22,9 @@ def next_token_evenly(model: Any, micro: Micro, *, even: float, picks: int) -> t
     micro-batch (arXiv:2101.03961, equation 4), for each learned position."""
     if not model.training:
         return next_token(model, micro)
-    packed = {} if micro.grid is None else {"grid": micro.grid, "position_ids": micro.grid.positions}
     places = torch.arange(micro.ids.numel(), device=micro.ids.device) if micro.rows is None else micro.rows
     with reading(model, places):
-        made = model(input_ids=micro.ids, use_cache=False, output_router_logits=True, **packed)
+        made = model(input_ids=micro.ids, use_cache=False, output_router_logits=True, **_places(micro))
     return _summed(made.logits, micro) + even * micro.learned * uneven(made.router_logits, picks, _led_to(places, micro.ids))
 
 
@@ -133,11 +133,15 @@ def label_of(model: Any, micro: Micro) -> torch.Tensor:
 def logs_through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Natural log-probability (N,) of each target by the logits of a head that does not learn; the products are in autocast's
     precision where that is on."""
-    device = hidden_ND.device.type
-    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
-    with torch.autocast(device, enabled=False):
+    half = precision(hidden_ND)
+    with torch.autocast(hidden_ND.device.type, enabled=False):
         asked = hidden_ND.requires_grad and torch.is_grad_enabled()
         return _HeadLogs.apply(hidden_ND, head.weight, head.bias, targets_N, half, asked)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _rounded(half: torch.dtype, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None) -> tuple[Any, ...]:
+    """What a head multiplies, in the precision of products."""
+    return hidden_ND.to(half), weight_VD.to(half), None if bias_V is None else bias_V.to(half)
 
 
 class _HeadLogs(torch.autograd.Function):
@@ -154,8 +158,7 @@ class _HeadLogs(torch.autograd.Function):
         half: torch.dtype,
         asked: bool,
     ) -> torch.Tensor:
-        hidden, weight = hidden_ND.to(half), weight_VD.to(half)
-        bias = None if bias_V is None else bias_V.to(half)
+        hidden, weight, bias = _rounded(half, hidden_ND, weight_VD, bias_V)
         of_hidden = torch.empty_like(hidden) if asked else None
         found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         part = max(1, PIECE // len(weight))
@@ -182,9 +185,8 @@ def through_head(
 ) -> torch.Tensor:
     """Cross-entropy of the head's logits, natural log, summed, each times its weight; the products are in autocast's precision
     where that is on."""
-    device = hidden_ND.device.type
-    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
-    with torch.autocast(device, enabled=False):
+    half = precision(hidden_ND)
+    with torch.autocast(hidden_ND.device.type, enabled=False):
         learning = torch.is_grad_enabled()
         return _HeadLoss.apply(hidden_ND, head.weight, head.bias, targets_N, weights_N, half, learning)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -205,8 +207,7 @@ class _HeadLoss(torch.autograd.Function):
     ) -> torch.Tensor:
         # in here no gradients are recorded, and what needs one is said of weights that learn whether or not anybody will ask
         asked = ctx.needs_input_grad if learning else (False,) * 3
-        hidden, weight = hidden_ND.to(half), weight_VD.to(half)
-        bias = None if bias_V is None else bias_V.to(half)
+        hidden, weight, bias = _rounded(half, hidden_ND, weight_VD, bias_V)
         of_hidden = torch.empty_like(hidden) if asked[0] else None
         of_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if asked[1] else None
         of_bias = torch.zeros_like(bias_V, dtype=torch.float32) if bias_V is not None and asked[2] else None

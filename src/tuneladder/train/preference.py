@@ -109,7 +109,7 @@ class Compared(Micro):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged(Compared):
+class Referrals(Compared):
     """A pass of a language model: `of` (N,) is whose row each learned token is, `sizes` (R,) are the learned tokens of the rows,
     `reference` (R,) the log-probabilities that the reference gives them."""
 
@@ -119,7 +119,7 @@ class Judged(Compared):
 
 
 # log-probabilities (P, 2) that the policy and the reference give chosen and rejected, and the pass -> the loss of each pair (P,)
-PairLoss = Callable[[torch.Tensor, torch.Tensor, Judged], torch.Tensor]
+PairLoss = Callable[[torch.Tensor, torch.Tensor, Referrals], torch.Tensor]
 
 
 def check_preferring(settings: Preferring, step: str) -> None:
@@ -229,7 +229,7 @@ def learn_preferring(
         longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
-        desk = Desk.of(made.model, longest, kit)
+        desk = Desk.of(made.model, longest, kit, context=live.context)
         known = with_reference([*taught, *held_out], desk, variant, kit)
         rows, dev = known[: len(taught)], known[len(taught) :]
         cut: Cut = partial(desk.lay, pad=desk.pairs)
@@ -237,7 +237,7 @@ def learn_preferring(
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
 
         def of_pass(model: Any, micro: Micro) -> torch.Tensor:
-            assert isinstance(micro, Judged)
+            assert isinstance(micro, Referrals)
             logs_P2 = desk.logs(model, micro).view(-1, 2)
             return (loss(logs_P2, micro.reference.view(-1, 2), micro) * micro.counts).sum()
 
@@ -256,10 +256,11 @@ class Desk:
     core: Any
     side: bool
     bare: bool
+    context: int
 
     @classmethod
-    def of(cls, model: Any, longest: int, kit: Kit) -> Desk:
-        """For rows of at most so many tokens; the model is set to the fastest way through them."""
+    def of(cls, model: Any, longest: int, kit: Kit, *, context: int) -> Desk:
+        """For rows of at most `longest` tokens; the model is set to the fastest way through them."""
         from transformers import PreTrainedModel
 
         core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -268,21 +269,21 @@ class Desk:
         side = packs(core, longest, kit.device)
         if side:
             fuse(core)
-        return cls(model, core, side, bare)
+        return cls(model, core, side, bare, context)
 
     @property
     def pad(self) -> Pad:
-        return packed if self.side else pad
+        return packed if self.side else partial(pad, most=self.context)
 
     @property
     def lay(self) -> Callable[..., list[Micro]]:
         return side_by_side if self.side else bundle
 
-    def pairs(self, pairs: Sequence[Referred]) -> Judged:
+    def pairs(self, pairs: Sequence[Referred]) -> Referrals:
         """The pairs as a pass."""
         sides = [side for pair in pairs for side in pair.sides]
         sizes = torch.tensor([sum(side.learn[1:]) for side in sides])
-        return Judged(
+        return Referrals(
             **vars(self.pad(sides)),
             of=torch.arange(len(sides)).repeat_interleave(sizes),
             sizes=sizes,
@@ -290,7 +291,7 @@ class Desk:
             counts=torch.tensor([pair.weight for pair in pairs]),
         )
 
-    def logs(self, model: Any, micro: Judged) -> torch.Tensor:
+    def logs(self, model: Any, micro: Referrals) -> torch.Tensor:
         """Natural log-probability (R,) of the learned tokens of each row."""
         logs_N = token_logs(model, micro, bare=self.bare)
         return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
@@ -341,7 +342,7 @@ def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit
         laid: list[Sequence[int]] = []
         number = {id(pair): at for at, pair in enumerate(blank)}
 
-        def noting(own: Sequence[Referred]) -> Judged:
+        def noting(own: Sequence[Referred]) -> Referrals:
             laid.append([number[id(pair)] for pair in own])
             return desk.pairs(own)
 
@@ -350,7 +351,7 @@ def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit
         desk.model.eval()
         for micro, own in zip(desk.lay(blank, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
             there = micro.to(desk.core.device)
-            assert isinstance(there, Judged)
+            assert isinstance(there, Referrals)
             with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
                 found = desk.logs(desk.model, there).view(-1, 2).tolist()
             for at, (chosen, rejected) in zip(own, found, strict=True):

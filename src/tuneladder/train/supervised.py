@@ -536,7 +536,9 @@ def _from_states(
 def _padding(family: Family, live: Live) -> Pad:
     if family == "encoder":
         return partial(pad_labelled, divider=live.texts.divider)
-    return partial(pad_pairs, start=live.pairs.start) if family == "seq2seq" else pad
+    if family == "seq2seq":
+        return partial(pad_pairs, start=live.pairs.start, most=live.context)
+    return partial(pad, most=live.context)
 
 
 def _weights(task: Task, examples: Sequence[Example]) -> list[float]:

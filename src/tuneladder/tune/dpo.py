@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import BadInput
-from tuneladder.train.preference import Judged, check_preferring, learn_preferring, plan_preferring
+from tuneladder.train.preference import Referrals, check_preferring, learn_preferring, plan_preferring
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -60,7 +60,7 @@ class Dpo:
 
 
 def sigmoid(
-    policy_P2: torch.Tensor, reference_P2: torch.Tensor, judged: Judged, *, beta: float, label_smoothing: float = 0.0
+    policy_P2: torch.Tensor, reference_P2: torch.Tensor, micro: Referrals, *, beta: float, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """The loss of each pair (P,), of the log-probabilities of chosen and rejected: arXiv:2305.18290, equation 7; with
     `label_smoothing` its expectation where that share of the labels is the wrong way round (conservative DPO)."""
@@ -69,8 +69,8 @@ def sigmoid(
     return -(1 - label_smoothing) * functional.logsigmoid(margin_P) - label_smoothing * functional.logsigmoid(-margin_P)
 
 
-def identity(policy_P2: torch.Tensor, reference_P2: torch.Tensor, judged: Judged, *, tau: float) -> torch.Tensor:
+def identity(policy_P2: torch.Tensor, reference_P2: torch.Tensor, micro: Referrals, *, tau: float) -> torch.Tensor:
     """The loss of each pair (P,): arXiv:2310.12036, equation 17, with the log-ratios of a token, as TRL has it after asking the
     paper's authors: of whole answers the square would grow with their length."""
-    ratios_P2 = (policy_P2 - reference_P2) / judged.sizes.view(-1, 2)
+    ratios_P2 = (policy_P2 - reference_P2) / micro.sizes.view(-1, 2)
     return (ratios_P2[:, 0] - ratios_P2[:, 1] - 1 / (2 * tau)) ** 2
