@@ -140,9 +140,9 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
 
 
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
-    """Predicted cost of every rung, or why it is refused, before any work."""
+    """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan()
+    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan_in_full()
 
 
 def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
