@@ -179,7 +179,7 @@ def build(
         split = replace(split, train=worded(split.train, asked, seed=seed))
         notes.append(f"{len(asked)} templates, one for each training row; dev and test are asked by the first")
     if kind == "classify" and not several and (absent := _absent(words.words, split.test)):
-        notes.append(f"no test row is labelled {absent}: how well that is found nobody can say")
+        notes.append(f"no test row has the label {absent}: how well that is found nobody can say")
     counted = Counter(example.references[0] for example in split.train)
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
@@ -546,7 +546,7 @@ def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing
 def _absent(labels: Sequence[str], test: Sequence[Example]) -> str:
     """The labels that no test row has, "" where there is a row of each or none at all."""
     found = {reference for example in test for reference in example.references}
-    return " or ".join(repr(label) for label in labels if label not in found) if test else ""
+    return " or ".join(label for label in labels if label not in found) if test else ""
 
 
 def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:
