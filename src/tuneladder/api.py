@@ -276,7 +276,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
     path = run / "answers" / f"{file_name(rung)}.jsonl"
     if not path.exists():
         raise BadInput(f"{run} kept no answers of {rung}", "a failed rung has none; climb it again")
-    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n")[:-1]]  # other line ends may stand in a text
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]  # other line ends may stand in a text
     return tuple(
         Marked(
             row["id"],

@@ -62,7 +62,7 @@ def _review(folder: Path, rung: str) -> dict[str, Any] | None:
     if not (folder / FOLDER / f"{name}.html").is_file():
         return None
     rows = [row for row in csv.DictReader(io.StringIO(table, newline="")) if row.get("sort") in SORTS]
-    now = {each["id"]: each for each in map(json.loads, answers.split("\n")[:-1])}
+    now = {each["id"]: each for each in map(json.loads, filter(None, answers.split("\n")))}
     differ = {item for item, each in now.items() if each["correct"] is False}
     same = {row["id"] for row in rows} == differ and all(now[row["id"]]["answer"] == row["answer"] for row in rows)
     counts = Counter(row["sort"] for row in rows)
