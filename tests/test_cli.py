@@ -535,6 +535,8 @@ def test_disagreements(run: Path, door: Door) -> None:
     assert Path(found["page"]).is_file()
     table = Path(found["table"])
     assert table.resolve().parent == run / "disagreements"
+    assert 'href="disagreements/zero_shot.html"' in (run / "report.html").read_text("utf-8")
+    assert 'href="../report.html"' in Path(found["page"]).read_text("utf-8")
     said = door("disagreements", "r:zero_shot")
     assert f"{len(wrong)} of 6 answers differ from the reference" in said.out
     lines = table.read_text("utf-8").splitlines(keepends=True)

@@ -50,6 +50,7 @@ from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.review import Review, refuse_to_lose, write_review
+from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.ladder.tree import Foretold, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
@@ -139,9 +140,9 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
 
 
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
-    """Predicted cost of every rung, or why it is refused, before any work."""
+    """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan()
+    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan_in_full()
 
 
 def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
@@ -275,7 +276,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
     path = run / "answers" / f"{file_name(rung)}.jsonl"
     if not path.exists():
         raise BadInput(f"{run} kept no answers of {rung}", "a failed rung has none; climb it again")
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]  # other line ends may stand in a text
     return tuple(
         Marked(
             row["id"],
@@ -313,7 +314,7 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
         raise BadInput(f"disagreements are of one label a row, and rows of {run.name} may have several", hint)
     labels = read.task.labels
     ruled = read_adjudicated(Path(adjudicated), answers, labels) if adjudicated else {}
-    folder = Path(out) if out else run / "disagreements"
+    folder = Path(out) if out else run / FOLDER
     refuse_to_lose(folder, rung, ruled)
     others = _other_rungs(run, rung, answers)
     seen = _witnessed(read, answers, run)
@@ -336,8 +337,11 @@ def disagreements(variant: str, *, adjudicated: str | Path | None = None, out: s
         changed=changed(answers, ruled),
         metrics=metrics,
         rungs=rungs,
+        report=run / "report.html" if (run / "report.html").is_file() else None,
     )
-    return write_review(review, answers, folder)
+    written = write_review(review, answers, folder)
+    link(run)
+    return written
 
 
 def _other_rungs(run: Path, rung: str, answers: Sequence[Marked]) -> dict[str, tuple[Marked, ...]]:

@@ -233,6 +233,7 @@ def plan(
                         "rung": each.rung.name,
                         "predicted": freeze(each.cost),
                         "asking": freeze(each.asking),
+                        "judging": freeze(each.judging),
                         "refused": each.refused,
                     }
                     for each in foretold
@@ -243,23 +244,37 @@ def plan(
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
-    billed = any(each.asking.tokens for each in foretold)
-    for name in ("to climb", "memory", "disk", "labelled rows", *(("tokens", "money") if billed else ())):
+    billed = any(each.asking.tokens or each.judging.tokens for each in foretold)
+    for name in ("to climb", "to measure", "memory", "disk", "labelled rows", *(("tokens", "money") if billed else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:
         cost = each.cost
-        cells = [say.duration(cost.seconds), say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}"]
+        measuring = each.asking.seconds + each.judging.seconds
+        cells = [say.duration(cost.seconds), say.duration(measuring) if measuring else say.NONE]
+        cells += [say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}"]
         if billed:
-            paid, asked = cost.money + each.asking.money, cost.tokens + each.asking.tokens
+            paid = cost.money + each.asking.money + each.judging.money
+            asked = cost.tokens + each.asking.tokens + each.judging.tokens
             cells += [say.amount(asked) if asked else say.NONE, say.money(paid) if paid else say.NONE]
         if each.refused:
             shown.add_row(Text(f"{each.rung.name}\nrefused: {each.refused}", style="yellow"), *[say.NONE] * len(cells))
         else:
             shown.add_row(each.rung.name, *cells)
     Console(highlight=False).print(shown)
+    climbed = [each for each in foretold if not each.refused]
+    to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
+    to_measure = sum(each.asking.seconds + each.judging.seconds for each in climbed)
+    wanted = read.axes.robustness
+    more = f", test once more for each of {say.count(len(wanted.perturb), 'perturbation')}" if wanted else ""
+    more += f", {say.count(len(read.judges), 'judge')} heard" if read.judges else ""
+    talk.print(
+        f"about {say.duration(to_climb + to_measure)} in all: {say.duration(to_climb)} to climb, what rungs share once, and "
+        f"{say.duration(to_measure)} to measure: dev and test asked once{more}",
+        style="dim",
+    )
     if billed:
         talk.print(
-            "tokens and money of an endpoint are about, to climb and to answer dev and test once: 4 characters a token, an answer "
+            "tokens and money of an endpoint are about, to climb and to measure: 4 characters a token, an answer "
             "as long as its reference, reasoning as long as it may be, labels written and not ranked",
             style="dim",
         )

@@ -29,6 +29,11 @@ def test_the_difference_is_that_of_the_two_scores() -> None:
     assert difference(find_metric("macro_f1"), weak, weak, ["sport", "money"], seed=0).p == 1
 
 
+def test_a_p_is_small_enough_to_be_corrected_for_many_comparisons() -> None:
+    found = difference(find_metric("accuracy"), marked(["sport"] * 40), marked(TRUTH), ["sport", "money"], seed=0)
+    assert found.p < 0.05 / 100
+
+
 def test_items_are_matched_by_id() -> None:
     weak, strong = marked(["sport"] * 40), marked(TRUTH)
     contest = compare(strong, weak[::-1])

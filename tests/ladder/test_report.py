@@ -9,19 +9,25 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import pytest
 import yaml
 from rich.console import Console
 
 from tuneladder.errors import BadInput
+from tuneladder.evaluate.disagreements import disagreements
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import mark, rate
 from tuneladder.ladder import plots, words
+from tuneladder.ladder.figures import duels
 from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
 from tuneladder.ladder.results import below, cut_short, file_name, total
+from tuneladder.ladder.review import Review, write_review
+from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.types import (
     Answer,
     Bar,
@@ -228,11 +234,15 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.text = ""
         self.fetched: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "wbr"):
+        if tag not in ("meta", "wbr", "br"):
             self.open.append(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.fetched += [value or "" for name, value in attrs if name == "src" or (name == "href" and tag != "a")]
+        self.links += [value or "" for name, value in attrs if name == "href" and tag == "a"]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         assert tag not in ("script", "link", "iframe")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -250,6 +260,9 @@ def read(path: Path) -> Reader:
     reader.feed(path.read_text("utf-8"))
     assert reader.open == []
     assert reader.fetched == []
+    assert len(reader.ids) == len(set(reader.ids))
+    for way in reader.links:  # within the page, or to a page of the run's own folder
+        assert way.removeprefix("#") in reader.ids if way.startswith("#") else (path.parent / unquote(way)).is_file(), way
     assert "url(" not in path.read_text("utf-8")
     return reader
 
@@ -435,8 +448,11 @@ def test_the_report_stands_alone_and_shows_everything(ladder: Ladder, tmp_path: 
         *NOTES,
         "the loss was no number at step 14 of 640 <nan>",
         "TF-IDF with logistic regression",
-        "Items won and lost",
+        "What one rung higher costs and buys",
+        "corrected for 5 comparisons (Holm)",
         "p < 0.001",
+        "Which answers or labels to doubt",
+        f"tuneladder disagreements {tmp_path.name} sorts the rows",
         "Most confused",
         "taken for",
         "How sure, and how right",
@@ -500,7 +516,8 @@ def test_the_report_of_generated_text_shows_answers_instead_of_a_confusion(ladde
     assert "How sure" not in text
     assert results(made)["rungs"][0]["calibration"] is None
     assert "Most confused" not in text
-    assert "Items won and lost" not in text
+    assert "What one rung higher" not in text
+    assert "labels to doubt" not in text
 
 
 def test_a_metric_that_should_fall_is_read_the_other_way(ladder: Ladder, tmp_path: Path) -> None:
@@ -690,6 +707,87 @@ def test_labels_of_the_scatter_do_not_overlap(width: int) -> None:
     assert not clashes
     assert all(box.left >= 0 and box.right <= width for box in found)
     assert "↓ majority" in svg
+
+
+def test_marks_of_the_cost_axis_do_not_overlap() -> None:
+    points = [plots.Point(str(n), f"r{n}", 10.0 ** (4 * n), 0.5, 0.4, 0.6, "circle", False) for n in range(2)]
+    drawn = plots.scatter(
+        points,
+        [],
+        width=400,
+        height=380,
+        rising=True,
+        x_title="time",
+        y_title="f1",
+        ticks=lambda low, high: [(1.3**n, f"{n} minutes") for n in range(30)],
+        figure=str,
+    )
+    places = [float(x) for x in re.findall(r'<text class="tick" x="([0-9.]+)" y="[0-9.]+" text-anchor="middle">', drawn)]
+    assert len(places) > 2
+    assert all(b - a >= plots.LETTER * len("1 minutes") for a, b in pairwise(places))
+
+
+def test_what_a_rung_buys_is_said_with_its_doubt(ladder: Ladder) -> None:
+    found = duels(ladder)
+    rows = {(row["name"], row["other"]): row for row in found["rows"]}
+    row = rows["lora(r=8)", "few_shot(shots=8)"]
+    assert re.fullmatch(r"macro-F1 \+0\.\d{3}, 1\.02 times the cost", row["bought"])
+    assert row["under"] == "hardly chance"
+    close = [row for row in found["rows"] if row["under"] != "hardly chance"]
+    assert close
+    assert all(re.fullmatch(r"could be chance(; about [\d,]+ rows would tell)?", row["under"]) for row in close)
+    assert found["tests"] == len(found["rows"]) == 5
+
+
+def test_what_was_looked_at_is_linked_before_and_after_the_report(ladder: Ladder, tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    run.mkdir()
+    for result in ladder.results:
+        write_answers(result, run)
+    write_report(ladder, run)
+    (run / "results.json").write_text(json.dumps(results(ladder)))
+    pick = next(result for result in ladder.results if result.rung.name == "lora(r=8)")
+    assert pick.test
+    found = disagreements(pick.test.answers, [], {}, LABELS)
+    review = Review("a run:lora(r=8)", "lora(r=8)", "desks", LABELS, 300, found, report=run / "report.html")
+    written = write_review(review, pick.test.answers, run / FOLDER)
+    link(run)
+    reader = read(run / "report.html")
+    (way,) = [each for each in reader.links if not each.startswith("#")]
+    assert (run / unquote(way)).resolve() == (written.page or run).resolve()
+    assert str(len(found)) in reader.text
+    assert "Nobody has looked yet" not in reader.text
+    back = re.search(r'<a href="([^"]+)">the report</a>', written.page.read_text("utf-8") if written.page else "")
+    assert back
+    assert ((run / FOLDER) / unquote(back[1])).resolve() == (run / "report.html").resolve()
+    linked = (run / "report.html").read_text("utf-8")
+    assert write_report(ladder, run).read_text("utf-8") == linked  # the next climb finds the page as well
+    assert "of an earlier climb" not in linked
+    other = replace(pick.test, answers=(replace(pick.test.answers[0], correct=False), *pick.test.answers[1:]))
+    write_answers(replace(pick, test=other), run)
+    assert "of an earlier climb" in write_report(ladder, run).read_text("utf-8")
+    (run / "report.html").write_text("of an older edition")
+    link(run)
+    assert (run / "report.html").read_text() == "of an older edition"
+
+
+def test_in_a_browser_nothing_is_asked_for_and_paper_holds_every_column(heard: Ladder, browser: Any, tmp_path: Path) -> None:
+    path = write_report(heard, tmp_path, notes=NOTES)
+    asked: list[str] = []
+    for width, media, scheme in ((390, "screen", "light"), (1280, "screen", "dark"), (695, "print", "dark")):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.emulate_media(media=media)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if media == "print":  # 184 mm at 96 dots an inch: nothing may lie beside the sheet, and ink is dark
+            shown = "[...document.querySelectorAll('table')].filter(e => e.offsetParent)"
+            wide = f"{shown}.filter(e => e.scrollWidth > e.parentElement.clientWidth + 1)"
+            assert page.evaluate(f"{wide}.length") == 0
+            assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
+        page.close()
+    assert asked == [path.as_uri()] * 3
+    assert path.stat().st_size < 3_000_000
 
 
 def test_a_level_axis_has_round_marks() -> None:

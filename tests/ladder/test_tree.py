@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tuneladder.ladder.ahead import asking
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
@@ -14,7 +15,7 @@ from tuneladder.prompt.zero_shot import ZeroShot
 from tuneladder.recipe import remote
 from tuneladder.tune.full import Full
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
+from tuneladder.types import Axes, Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
 
 BASE = Base("small", "folder", "/models/small", "decoder", 30_000, 30_000, 2, 32, 320, 512, content="c0")
 PACE = Pace(1e9)
@@ -42,7 +43,8 @@ def test_a_remote_rung_is_foretold_in_money():
     limit, splits = Cost(), splits_digest(TASK)
 
     def foretold(*steps, base=there):
-        return foretell(Rung("r", base.name, steps), base, TASK, PACE, limit, splits, 0)
+        found = foretell(Rung("r", base.name, steps), base, TASK, PACE, limit, splits, 0)
+        return replace(found, asking=asking(found.nodes[-1].variant, TASK, PACE, Axes(), seed=0))
 
     plain, shown = foretold(ZeroShot()), foretold(FewShot(shots=4))
     # 12 rows: `row 20` and what stands around it, and a label with its end
@@ -54,7 +56,8 @@ def test_a_remote_rung_is_foretold_in_money():
     assert thought.cost.money > 0  # rows that the model reasons about to show them
     assert searched.cost.money > 0
     assert searched.asking.money == plain.asking.money
-    assert foretold(ZeroShot(), base=BASE).asking == Cost()
+    here = foretold(ZeroShot(), base=BASE).asking
+    assert here == Cost(seconds=2 * BASE.active * plain.asking.tokens / PACE.flops)  # a model that is here is not paid
 
 
 def key(step=LORA, *, task=TASK, base=BASE, seed=0):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tuneladder.errors import BadInput, CannotScore
+from tuneladder.errors import BadInput, CannotScore, Failed
 from tuneladder.model.ask import ask, parse, turns_of, turns_of_all
 from tuneladder.model.fake import FakeEngine
 from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Thought, Turn, Turns
@@ -50,6 +50,15 @@ class Biased(FakeEngine):
         ]
 
 
+class Broken(FakeEngine):
+    """Its numbers are none for what is about a vote."""
+
+    nothing = math.nan
+
+    def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[self.nothing if "vote" in turns[-1].text else -1.0 for _ in own] for turns, own in zip(asks, endings, strict=True)]
+
+
 class Mute(FakeEngine):
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         raise CannotScore("no log-probabilities here")
@@ -65,6 +74,15 @@ class Many(FakeEngine):
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
         assert decoding.samples == len(self.samples)
         return [list(self.samples) for _ in asks]
+
+
+def test_what_is_no_number_ranks_nothing() -> None:
+    prompt, engine = Prompt(ask="score"), Broken({})
+    for nothing in (math.nan, -math.inf):
+        engine.nothing = nothing
+        with pytest.raises(Failed, match="log-probabilities of 1 of 2 rows are no numbers"):
+            ask(engine, prompt, [example("a goal"), example("a vote", "politics")], ["sports", "politics"])
+    assert ask(engine, prompt, [example("a goal")], ["sports", "politics"])[0].text == "sports"
 
 
 def test_the_prompt_is_laid_out_in_turns() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tuneladder.model.fees import AROUND, LOOK, Tokens, fee, tokens_of
 from tuneladder.recipe import remote
-from tuneladder.types import Base, Decoding, Example, Prompt, Shots, Thought, Turn
+from tuneladder.types import Base, Decoding, Example, Prompt, Shots, Thought, Turn, Why
 
 PRICED = remote({"url": "http://localhost/v1", "model": "m", "prices": {"input": 2, "output": 10}})
 ROWS = tuple(Example(str(n), (Turn("user", "x" * 40 * (1 + n % 2)),), ("y" * 8,)) for n in range(8))
@@ -26,6 +26,8 @@ def test_answers_are_no_longer_than_they_may_be_and_samples_are_written_apart() 
     assert tokens_of(Prompt(decoding=Decoding(max_new_tokens=2)), ROWS).written == 2
     assert tokens_of(Prompt(decoding=Decoding(samples=4, temperature=1)), ROWS) == Tokens(PLAIN.read, 12)
     assert tokens_of(Prompt(vote=5), ROWS) == Tokens(PLAIN.read, 15)
+    first, asked = PLAIN.read, 3 + 2 + 2 * AROUND  # the answer, the question, and what stands around both
+    assert tokens_of(Prompt(why=Why("w" * 8, tokens=50)), ROWS) == Tokens(2 * first + asked, 3 + 50)
     thinking = Prompt(vote=3, think=Thought(invitation="t" * 38, tokens=100))  # two line ends before it
     first = PLAIN.read + 10
     assert tokens_of(thinking, ROWS) == Tokens(first + 3 * (first + 100), 3 * 103)

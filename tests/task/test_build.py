@@ -203,6 +203,7 @@ def test_a_label_that_only_test_has_is_kept_and_said(tmp_path: Path) -> None:
     task, findings = make({"train": table(tmp_path, labelled(40, "a", "b")), "test": table(tmp_path, later, "test.jsonl")})
     assert task.labels == ("a", "b", "c")
     assert "no training row has the label c" in findings.notes
+    assert "no test row has the label a or b: how well that is found nobody can say" in findings.notes
 
 
 def test_long_rows_mixed_types_and_a_bom(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from tuneladder.evaluate.find import Metric
 from tuneladder.evaluate.intervals import items_needed, mcnemar, paired_bootstrap
 from tuneladder.types import Marked
 
+RESAMPLES = 10_000  # the smallest p that so many can give is 0.0002: of 100 comparisons corrected together one may still be told
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -57,7 +59,7 @@ def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels:
     pairs = _pairs(a, b)
     references = [(first.reference, *first.others) for first, _ in pairs]
     theirs, ours = (metric.statistics([pair[side].answer.text for pair in pairs], references, labels) for side in (0, 1))
-    return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed), len(pairs))
+    return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed, resamples=RESAMPLES), len(pairs))
 
 
 def refuse_other_rows(a: Sequence[Marked], b: Sequence[Marked]) -> None:

@@ -15,6 +15,7 @@ from tuneladder.evaluate.find import mean_metric
 from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.evaluate.measure import rate
 from tuneladder.evaluate.verdicts import MARKS, SIDES, Case, Judge, asks_of, read_mark, read_side, verdict_of, worth
+from tuneladder.model.ask import ranked_by
 from tuneladder.model.batching import regroup
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.local import Counts
@@ -114,7 +115,7 @@ def _writing(engine: Engine, tokens: int) -> Callable[[Sequence[Turns]], list[st
 def _ranking(engine: Engine, endings: Sequence[str]) -> Callable[[Sequence[Turns]], list[str]]:
     def ask(asks: Sequence[Turns]) -> list[str]:
         try:
-            scores = engine.score(asks, [endings] * len(asks))
+            scores = ranked_by(engine, asks, [endings] * len(asks))
         except CannotScore as error:
             raise BadInput(f"{engine.name} cannot rank verdicts: {error.message}", "leave `rank` out: it writes them") from None
         return [endings[int(np.argmax(row))] for row in scores]

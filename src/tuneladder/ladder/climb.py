@@ -21,12 +21,14 @@ from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
 from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.people import drawn, read_people
 from tuneladder.evaluate.preference import Weighed, judged, weigh_pairs
 from tuneladder.evaluate.robustness import PERTURBED, PERTURBING, asked_with, chosen, drop, measure_perturbed, said
 from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.evaluate.toxicity import Classifier, classifier, toxicity
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
+from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.hearing import with_judge
 from tuneladder.ladder.pick import confirmed, pick
@@ -148,6 +150,32 @@ class Climb:
             pace = replace(self._pace(base), memory=machine_memory(self.limit))
             found.append(foretell(rung, base, self.task, pace, self.limit, self.splits, self.seed))
         return found
+
+    def plan_in_full(self) -> list[Foretold]:
+        """The plan, with what measuring will take; spends a micro-run for each judge that is here, too."""
+        found, agreed = [], set[str]()
+        for each in self.plan():
+            if not each.refused:
+                variant = each.nodes[-1].variant if each.nodes else root_of(self.bases[each.rung.base], self.task)
+                each = replace(each, asking=asking(variant, self.task, self._pace(variant.base), self.axes, seed=self.seed))
+                for name, judge in self.judges.items():
+                    if self._rival(name, each.rung.base) != each.rung.name:
+                        each = replace(each, judging=both(each.judging, self._judging(name, judge, first=name not in agreed)))
+                        agreed.add(name)
+            found.append(each)
+        return found
+
+    def _judging(self, name: str, judge: Base, *, first: bool) -> Cost:
+        """What a judge's verdicts on a rung will take; with the `first` it is set beside people, where it is."""
+        rules = find_metric(name).judge
+        assert rules
+        rows = (*(self.task.examples.dev if name == self.bar.metric else ()), *self.task.examples.test)
+        pace = self._pace(judge)
+        cost = judging(rules, judge, rows, self.task.prompt, pace)
+        if first and rules.people:
+            opinions = drawn(read_people(rules.people), rules.pairs, seed=self.seed)
+            cost = both(cost, agreeing(rules, judge, opinions, pace))
+        return cost
 
     def run(self, only: Sequence[str] = ()) -> Iterator[Result]:
         """Climb, yielding each rung's Result as it has been measured on dev. `finish` then picks and measures on test."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,12 @@ from tuneladder.ladder.results import (
     probes,
     score_of,
 )
+from tuneladder.ladder.reviewed import disagreed, has_witnesses
 from tuneladder.ladder.templates import template
 from tuneladder.ladder.verdict import bar_words, cleared_by_baseline, headline, plainly, sentence, why
 from tuneladder.types import Cost, Ladder, Measurement, Result, Score
 
+BYTES = ("memory", "available")  # what an environment's sizes are called
 PROBES = {"bits_per_byte": "Plain text", "unrelated": "Other task"}
 
 
@@ -52,7 +55,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
     pick = picked_result(ladder)
     baselines = plainly(ladder)
     claim, figures = headline(ladder)
-    return template("report").render(
+    whole = template("report").render(
         task=ladder.task,
         without=words.without(ladder.task.kind),
         metric=words.metric_name(metric_of(ladder)),
@@ -88,7 +91,25 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         notes=notes,
         bases=[_base(base) for base in ladder.bases],
         environment=_environment(folder),
+        disagreed=disagreed(folder, [result.rung.name for result in ladder.results], pick.rung.name)
+        if pick and has_witnesses(ladder.task)
+        else "",
     )
+    return _with_contents(whole)
+
+
+def _with_contents(page: str) -> str:
+    """The page with a link to each of its sections, by their titles, where it says `<!--contents-->`."""
+    links: list[str] = []
+
+    def named(match: re.Match[str]) -> str:
+        name = match["id"] or f"part-{len(links) + 1}"
+        links.append(f'<a href="#{name}">{match["title"].strip()}</a>')
+        return f'<section id="{name}">\n  <h2{match["more"]}>{match["title"]}</h2>'
+
+    titled = r'<section(?: id="(?P<id>[^"]*)")?>\s*<h2(?P<more>[^>]*)>(?P<title>[^<]*(?:<wbr>[^<]*)*)</h2>'
+    page = re.sub(titled, named, page)
+    return page.replace("<!--contents-->", f'<nav class="contents" aria-label="contents">{"".join(links)}</nav>', 1)
 
 
 def _strong(text: str, name: str) -> Markup:
@@ -271,4 +292,12 @@ def _environment(folder: Path) -> list[tuple[str, str]]:
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [pair for key, each in value.items() for pair in _flat(each, f"{name} {key}".strip())]
-    return [(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
+    if value in ("", None) or (name.endswith(BYTES) and not value):  # a GPU that is not there
+        return []
+    if isinstance(value, bool):
+        said = "yes" if value else "no"
+    elif name.endswith(BYTES):
+        said = words.size(value)
+    else:
+        said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return [(name.replace("_", " "), said)]

@@ -93,7 +93,12 @@ def scatter(
     for mark in marks:
         out.append(f'<line class="grid" x1="{left}" x2="{edge:.1f}" y1="{y_at(mark):.1f}" y2="{y_at(mark):.1f}"/>')
         out.append(_text(left - 9, y_at(mark) + 4, f"{mark:g}", "tick", "end"))
+    free = left - LETTER * 2
     for value, label in ticks(x_low, x_high):
+        half = LETTER * len(label) / 2
+        if x_at(value) - half < free:  # its label would lie on the one before
+            continue
+        free = x_at(value) + half + LETTER
         out.append(f'<line class="axis" x1="{x_at(value):.1f}" x2="{x_at(value):.1f}" y1="{floor}" y2="{floor + 5}"/>')
         out.append(_text(x_at(value), floor + 19, label, "tick", "middle"))
     out.append(f'<line class="axis" x1="{left}" x2="{edge:.1f}" y1="{floor}" y2="{floor}"/>')

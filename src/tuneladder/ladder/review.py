@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling, corrected
@@ -37,7 +39,8 @@ MEANT: Mapping[Sort, tuple[str, str]] = {
 class Review:
     """A variant's disagreements. `count` is how many rows it answered; `ruled` the references ruled right, by item, of which
     `changed` are others than before; `metrics` are the variant's by the old references and the new, the task's first, and `rungs`
-    the task's metric of every rung, the variant first. `page` and `table` are where they were written to."""
+    the task's metric of every rung, the variant first. `report` is the run's, where it has one; `page` and `table` are where they
+    were written to."""
 
     variant: str
     rung: str
@@ -49,6 +52,7 @@ class Review:
     changed: int = 0
     metrics: tuple[Ruling, ...] = ()
     rungs: Mapping[str, Ruling] = field(default_factory=dict)
+    report: Path | None = None
     page: Path | None = None
     table: Path | None = None
 
@@ -85,7 +89,7 @@ def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Rev
     refuse_to_lose(folder, review.rung, review.ruled)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(review_page(review), encoding="utf-8", errors="replace")
+        page.write_text(review_page(review, back=_way(review.report, folder)), encoding="utf-8", errors="replace")
         table.write_text(_csv(review, answers), encoding="utf-8", errors="replace", newline="")
         if review.ruled:
             lines = [
@@ -97,13 +101,25 @@ def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Rev
     return replace(review, page=page, table=table)
 
 
-def review_page(review: Review) -> str:
-    """The disagreements as HTML that opens from disk: what is ruled on it is kept in the browser and saved as a CSV."""
+def _way(report: Path | None, folder: Path) -> str:
+    """The link from a page in `folder` to the report, "" where there is none: relative, so that a run can be moved as a whole."""
+    if report is None:
+        return ""
+    try:
+        return quote(Path(os.path.relpath(report.absolute(), folder.absolute())).as_posix())
+    except ValueError:  # another drive of Windows
+        return report.absolute().as_uri()
+
+
+def review_page(review: Review, *, back: str = "") -> str:
+    """The disagreements as HTML that opens from disk: what is ruled on it is kept in the browser and saved as a CSV. `back` is the
+    link to the run's report."""
     counts = sorts(review)
     differ = len(review.rows)
     claim = f"{differ:,} of {words.count(review.count, 'answer')} differ from the reference"
     return template("review").render(
         task=review.task,
+        back=back,
         rung=review.rung,
         variant=review.variant,
         labels=review.labels,

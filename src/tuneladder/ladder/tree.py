@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.fees import fee, tokens_of
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
@@ -33,14 +32,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Foretold:
-    """A rung with its nodes and its predicted cost; `refused` is the reason it cannot be climbed, or "". `asking` is what an
-    endpoint will be paid beside that, for its answers to dev and test."""
+    """A rung with its nodes and its predicted cost; `refused` is the reason it cannot be climbed, or "". Beside that `asking` is
+    what its answers to dev, test and perturbed rows take, and `judging` what judges of them do (ladder/ahead.py)."""
 
     rung: Rung
     nodes: tuple[Node, ...]
     cost: Cost
     refused: str = ""
     asking: Cost = field(default_factory=Cost)
+    judging: Cost = field(default_factory=Cost)
 
 
 def root_of(base: Base, task: Task) -> Variant:
@@ -126,15 +126,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     if limit.memory and memory > limit.memory:
         need = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB"
         return Foretold(rung, tuple(nodes), total, f"{need} (raise `limit: memory`)")
-    return Foretold(rung, tuple(nodes), total, asking=_asking(variant, task))
-
-
-def _asking(variant: Variant, task: Task) -> Cost:
-    """What an endpoint is paid to answer every row of dev and test once; nothing where the model is here."""
-    rows = (*task.examples.dev, *task.examples.test)
-    if variant.base.source != "url" or not rows:
-        return Cost()
-    return fee(variant.base, tokens_of(variant.prompt, rows), len(rows))
+    return Foretold(rung, tuple(nodes), total)
 
 
 def answering(base: Base) -> int:

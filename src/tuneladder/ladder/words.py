@@ -244,6 +244,11 @@ def plausible(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
+def times(ratio: float) -> str:
+    """How many times as much: `1.1 times`, `12 times`."""
+    return f"{ratio:.3g} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
 def clip(text: str, limit: int) -> str:
     """At most `limit` characters, whitespace folded."""
     folded = " ".join(text[: limit * 4].split())

@@ -14,7 +14,7 @@ from typing import Literal
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tuneladder.errors import BadInput, CannotScore
+from tuneladder.errors import BadInput, CannotScore, Failed
 from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
 from tuneladder.task.formats import variables
@@ -179,6 +179,18 @@ def _thought(
     return [_elected(own) if prompt.vote > 1 else own[0] for own in groups]
 
 
+def ranked_by(engine: Engine, asks: Sequence[Turns], options: Sequence[Sequence[str]]) -> list[list[float]]:
+    """The log-probability of each option. Raises Failed where some can rank nothing: NaN is neither more nor less than any other,
+    and the first option would be taken for the model's answer."""
+    scores = engine.score(asks, options)
+    if lost := sum(any(map(math.isnan, row)) or max(row) == -math.inf for row in scores):
+        raise Failed(
+            f"the log-probabilities of {lost:,} of {len(scores):,} rows are no numbers that {engine.name} could rank options by",
+            "a model trained to NaN, or one whose weights overflow in this precision: lower the learning rate, or ask another",
+        )
+    return scores
+
+
 def _ranked(
     engine: Engine,
     asks: Sequence[Turns],
@@ -191,11 +203,13 @@ def _ranked(
     Scores are divided by the options' lengths over the mean length of the ask's options, so that options of one length are ranked,
     and their probabilities summed to 1, as if nothing were divided. Raises CannotScore.
     """
-    scores = engine.score(asks, options)
+    scores = ranked_by(engine, asks, options)
     if blank is not None:
         empty = list(zip(blank, options, strict=True))
         different = list(dict.fromkeys(empty))
-        bias = dict(zip(different, engine.score([turns for turns, _ in different], [own for _, own in different]), strict=True))
+        bias = dict(
+            zip(different, ranked_by(engine, [turns for turns, _ in different], [own for _, own in different]), strict=True)
+        )
         scores = [[a - b for a, b in zip(row, bias[key], strict=True)] for row, key in zip(scores, empty, strict=True)]
     if normalise != "none":
         sizes = _sizes(engine, asks, options, normalise)

@@ -34,6 +34,9 @@ def tokens_of(prompt: Prompt, examples: Sequence[Example]) -> Tokens:
     longest = prompt.decoding.max_new_tokens
     answer = sum(min(longest, len(row.references[0]) / CHARACTERS + 1) for row in rows) / len(rows)
     samples = prompt.vote if prompt.vote > 1 else prompt.decoding.samples
+    if prompt.why:  # asked when the answer stands
+        asked_why = read + answer + len(prompt.why.question) / CHARACTERS + 2 * AROUND
+        return Tokens(read + asked_why, samples * answer + prompt.why.tokens)
     if not prompt.think:
         return Tokens(read, samples * answer)
     thought = prompt.think.tokens

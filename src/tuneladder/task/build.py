@@ -178,6 +178,8 @@ def build(
     if asked:
         split = replace(split, train=worded(split.train, asked, seed=seed))
         notes.append(f"{len(asked)} templates, one for each training row; dev and test are asked by the first")
+    if kind == "classify" and not several and (absent := _absent(words.words, split.test)):
+        notes.append(f"no test row has the label {absent}: how well that is found nobody can say")
     counted = Counter(example.references[0] for example in split.train)
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
@@ -539,6 +541,12 @@ def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing
     if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
         return None
     return with_options(example, row, own_options) if own_options else example
+
+
+def _absent(labels: Sequence[str], test: Sequence[Example]) -> str:
+    """The labels that no test row has, "" where there is a row of each or none at all."""
+    found = {reference for example in test for reference in example.references}
+    return " or ".join(label for label in labels if label not in found) if test else ""
 
 
 def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:
