@@ -65,6 +65,7 @@ from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
+from tuneladder.task.comparing import unit_of
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
@@ -534,7 +535,8 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         for each in [found] if found.head else [found, root_of(found.base, read.task)]:
             with shelf.engine(each) as engine:
                 weighed.append(weigh_pairs(engine, each.prompt, pairs))
-        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed)
+        unit = unit_of(read.task.comparisons.train)
+        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed, unit=unit)
     with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
             measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]

@@ -72,7 +72,8 @@ class Lesson(Document):
 @dataclass(frozen=True)
 class Comparison:
     """Two answers to the same turns. `weight` is how much it counts, `margin` by how much the chosen is better where both have a
-    score, `scores` these, `source` the item it came from."""
+    score, `scores` these, `source` the item it came from. Of an answer that was judged by itself the other is "": it is `chosen`
+    where it was wanted or scored, `rejected` where it was not wanted."""
 
     id: str
     turns: Turns

@@ -52,7 +52,7 @@ from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
-from tuneladder.task.comparing import told_apart
+from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.types import (
@@ -340,14 +340,14 @@ class Climb:
                 pairs = getattr(self.task.comparisons, split)
                 # the untouched base is weighed under its own measurement, and kept for those that are set beside it
                 own = self._weighed(root, split, engine) if untouched else weigh_pairs(engine, variant.prompt, pairs)
-                return judged(pairs, own, own if untouched else before, seed=self.seed)
+                return judged(pairs, own, own if untouched else before, seed=self.seed, unit=unit_of(self.task.comparisons.train))
             if self.task.kind == "text":
                 return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
             return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
 
         rows = self.splits["dev"] if split == "dev" else self.test_digest
         found = self._examined(rung, variant, (split, rows), split, measuring)
-        if self.task.kind == "prefer" and (left := len(told_apart(getattr(self.task.comparisons, split))) - len(found.answers)):
+        if self.task.kind == "prefer" and (left := len(contests(getattr(self.task.comparisons, split))) - len(found.answers)):
             self._note(f"{rung.name}: {left:,} pairs of {split} were longer than the context, and were left out")
         self._given[rung.name, split] = found.answers
         return found

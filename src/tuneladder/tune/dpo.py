@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import BadInput
-from tuneladder.train.preference import Judged, check_preferring, learn_preferring, plan_preferring
+from tuneladder.train.preference import ByPairs, Judged, check_preferring, learn_preferring, plan_preferring
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -56,7 +56,7 @@ class Dpo:
             else partial(sigmoid, beta=self.beta, label_smoothing=self.label_smoothing)
         )
         rate = 5e-5 * 4096 / variant.base.width
-        return learn_preferring(self, variant, task, kit, step="dpo", learning_rate=rate, loss=loss)
+        return learn_preferring(self, variant, task, kit, step="dpo", learning_rate=rate, way=ByPairs(loss))
 
 
 def sigmoid(

@@ -19,7 +19,15 @@ from tuneladder.store import digest, resident
 from tuneladder.task.comparing import told_apart
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import check_comparing, cost_of_pairs, encode_pairs, not_shown, refuse_none, room_for
+from tuneladder.train.preference import (
+    check_comparing,
+    cost_of_pairs,
+    encode_pairs,
+    not_shown,
+    refuse_none,
+    refuse_untold,
+    room_for,
+)
 from tuneladder.train.reward import Ratings, of_ratings, pairwise, rated, ratings, regression
 from tuneladder.train.supervised import DEV_TOKENS, check, pad_attention, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
@@ -53,6 +61,7 @@ class Reward:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         check_comparing(variant, task, self.max_length, step="reward")
+        refuse_untold(task, "reward")
         refuse_over(variant, "reward")
         if variant.head or variant.base.settings.get("classes", 1) != 1:
             raise Refused(f"reward puts a head on {variant.base.name}, which has one already", "take the base that it was made of")
