@@ -547,6 +547,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
     "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
     "dpo": {
+        "half": "a",
         "beta": 0.7,
         "loss": "ipo",
         "label_smoothing": 0.2,
@@ -558,6 +559,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup": 0.9,
     },
     "kto": {
+        "half": "a",
         "beta": 0.7,
         "desirable": 2.0,
         "undesirable": 3.0,

@@ -262,7 +262,8 @@ class Variant:
     `steps` are the names of the steps so far; `format` how weights are held: transformers, nf4 or int8; `weights` a folder in
     transformers' format, None for the base's own; `adapter` a folder in PEFT's format that lies over the weights; `head` what
     answers where the language model's own does not; `probe` a folder with a linear head over the embedding, which is part of
-    neither weights nor adapter; `made` a file of examples that a step wrote; `bytes` what it adds on disk; `stamp` the key of the
+    neither weights nor adapter; `made` a file of comparisons that a step wrote, from
+    which the next learns; `bytes` what it adds on disk; `stamp` the key of the
     node that made it.
     """
 

@@ -168,9 +168,14 @@ def test_weights_of_answers_count(tiny_base, few, lend):
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"beta": 0.0}, "beta 0.0"), ({"desirable": 0.0}, "desirable 0.0"), ({"undesirable": -1.0}, "undesirable -1.0"), ({"r": -1}, "r")],
+    [
+        ({"beta": 0.0}, "beta 0.0"),
+        ({"desirable": 0.0}, "desirable 0.0"),
+        ({"undesirable": -1.0}, "undesirable -1.0"),
+        ({"r": -1}, "rank -1"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_that_cannot_be(settings, says):
     with pytest.raises(BadInput, match=says) as error:
         Kto(**settings)

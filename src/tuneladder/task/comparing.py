@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from statistics import fmean, pstdev
 
+from tuneladder.errors import Refused
+from tuneladder.store import digest
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
-from tuneladder.types import Comparison, Example, Turns
+from tuneladder.types import Comparison, Example, Task, Turns
 
 Side = tuple[Example, str]  # what is asked, and one answer to it
 
@@ -51,6 +53,18 @@ def one_by_one(comparisons: Iterable[Comparison]) -> list[Comparison]:
     return found
 
 
+def halved(task: Task, half: str) -> Task:
+    """The task with those comparisons to learn from that are of one half of the prompts, a or b: all where it is "". A digest parts
+    them, which knows no order."""
+    if not half:
+        return task
+    split = task.comparisons
+    own = tuple(each for each in split.train if (int(digest(each.source or each.id), 16) % 2 == 0) == (half == "a"))
+    if split.train and not own:
+        raise Refused(f"half {half} of the prompts holds no pair", "leave `half` out, or give more pairs")
+    return replace(task, comparisons=replace(split, train=own))
+
+
 def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Comparison]]:
     """What has the better answer, and what the worse: pairs, each in both places. Where answers were judged by themselves, the
     wanted ones with those that were not, in order, the fewer of them going round; and where they were scored, those of one prompt
@@ -63,9 +77,8 @@ def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Compar
             by_prompt.setdefault(own.source or own.id, []).append(own)
         within = [pair for rows in by_prompt.values() for pair in combinations(rows, 2)]
         return _unequal(within) or _unequal(pairwise(scored))
-    wanted, others = (
-        [own for own in comparisons if bool(own.chosen) == good and own.chosen != own.rejected] for good in (True, False)
-    )
+    alone = one_by_one(comparisons)
+    wanted, others = ([own for own in alone if bool(own.chosen) == good] for good in (True, False))
     if not (wanted and others):
         return []
     return [(wanted[at % len(wanted)], others[at % len(others)]) for at in range(max(len(wanted), len(others)))]

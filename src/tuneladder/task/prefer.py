@@ -40,8 +40,8 @@ def build_preferences(
     seed: int = 0,
 ) -> tuple[Task, Findings]:
     """The task and what was found in its data; splits are drawn as those of any task (`build.build`). Its examples are the prompts
-    with the answers that were chosen or wanted, so that what learns from examples can go before what learns from comparisons. Raises
-    BadInput for data that compare nothing."""
+    with the answers that were chosen or wanted, so that what learns from examples can go before what learns from comparisons.
+    Raises BadInput for data that compare nothing."""
     check_asked("prefer", rows, template, None)
     found, places = load_splits(data)
     comparisons: dict[str, list[Comparison]] = {}
@@ -73,9 +73,7 @@ def build_preferences(
     for part in ("test", "dev"):
         if not contests(own := getattr(compared, part)):
             said = f"the {len(own):,} {part} rows hold no two answers of which one is better"
-            raise BadInput(
-                said, f"more rows, or rows: {{{part}: ...}}: wanted and unwanted answers, or scores that differ, in each"
-            )
+            raise BadInput(said, f"more rows, or rows: {{{part}: ...}}: answers of both sorts in each")
 
     task = Task(
         name=name,

@@ -51,7 +51,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo", "kto")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo", "kto", "constitution")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
@@ -151,20 +151,20 @@ def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pa
     """The variant that learned from the task's pairs, foretold, and what that takes. Raises Refused."""
     check_comparing(variant, task, settings.max_length, step=step)
     refuse_untold(task, step)
-    trainable = plan_learner(settings, variant, step)
+    trainable = plan_learner(settings.r, variant, step)
     cost = cost_of_pairs(settings, variant, told_apart(task.comparisons.train), pace, trainable=trainable)
     return foretold(variant, task, cost, step)
 
 
-def plan_learner(settings: Preferring, variant: Variant, step: str) -> int:
+def plan_learner(r: int, variant: Variant, step: str) -> int:
     """How many weights learn. Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's
     to change."""
     last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "") if variant.adapter else ""
     if last and last not in LOW_RANK:
         raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
-    if variant.adapter and settings.r:
-        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {settings.r}", "leave `r` out")
-    return memory.lora_parameters(variant.base, r=settings.r or RANK)
+    if variant.adapter and r:
+        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {r}", "leave `r` out")
+    return memory.lora_parameters(variant.base, r=r or RANK)
 
 
 def foretold(variant: Variant, task: Task, cost: Cost, step: str) -> tuple[Variant, Cost]:
@@ -325,7 +325,7 @@ def learn_preferring(
 ) -> Variant:
     """The variant with a LoRA that learned from the task's comparisons; the best dev loss is kept."""
     with kit.shelf.live(variant) as live:
-        made = _learner(settings, live, variant, kit)
+        made = learner(settings.r, live, variant, kit)
         limit = min(settings.max_length or live.context, live.context)
         encode = partial(way.encode, partial(encode_sides, live.coder, limit=limit), variant)
         taught, tally = encode(not_shown(variant, task.comparisons.train))
@@ -431,14 +431,24 @@ def encode_pairs(
     """The pairs that fit, in order, and the count of what was kept, cut and dropped; those whose answers are the same tell
     nothing."""
     pairs = told_apart(comparisons)
-    asks = turns_of_all(variant.prompt, [asked(pair) for pair in pairs])
-    found = sides([(turns, (pair.chosen, pair.rejected)) for turns, pair in zip(asks, pairs, strict=True)])
+    found = encode_each(sides, variant, pairs)
     kept = [(pair, Pair(own[0], own[1], pair.weight)) for pair, own in zip(pairs, found, strict=True) if own]
-    rows = [side for _, pair in kept for side in pair.sides]
+    return kept, counted([own for own in found if own], dropped=len(comparisons) - len(kept))
+
+
+def encode_each(sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> list[list[Encoded] | None]:
+    """The answers of each, one or two, after its prompt; None where one does not fit."""
+    asks = turns_of_all(variant.prompt, [asked(own) for own in comparisons])
+    texts = [tuple(filter(None, (own.chosen, own.rejected))) for own in comparisons]
+    return sides(list(zip(asks, texts, strict=True)))
+
+
+def counted(kept: Sequence[Sequence[Encoded]], *, dropped: int) -> dict[str, int]:
+    """What was kept, cut and dropped, with the tokens of it."""
+    rows = [side for sides in kept for side in sides]
     learned = sum(sum(row.learn) for row in rows)
-    cut = sum(any(side.cut for side in pair.sides) for _, pair in kept)
-    dropped = len(comparisons) - len(kept)
-    return kept, asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
+    cut = sum(any(side.cut for side in sides) for sides in kept)
+    return asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
 
 
 def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
@@ -469,12 +479,12 @@ def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> li
     return json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))  # type: ignore[no-any-return]
 
 
-def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> Attached:
+def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
     """What learns: the LoRA that lies over the variant, or a new one."""
     if not variant.adapter:
-        r = settings.r or RANK
+        rank = r or RANK
         targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")
-        tuned = attach_lora(live.model, r=r, alpha=2 * r, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
+        tuned = attach_lora(live.model, r=rank, alpha=2 * rank, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
         return saved_by_peft(tuned)
     if (kind := kind_in(variant.adapter)) != "LORA":
         raise Refused(f"what lies over the weights is {kind}, and no LoRA that could learn on", "put it on the base itself")

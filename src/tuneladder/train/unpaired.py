@@ -10,7 +10,7 @@ Shapes: R rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from tuneladder.errors import Refused
 from tuneladder.model.ask import turns_of_all
 from tuneladder.task.comparing import asked, one_by_one
-from tuneladder.task.encode import Encoded, Tally
+from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
 from tuneladder.train.preference import (
     Desk,
@@ -28,6 +28,8 @@ from tuneladder.train.preference import (
     Sides,
     check_comparing,
     cost_of_answers,
+    counted,
+    encode_each,
     foretold,
     plan_learner,
     referred,
@@ -85,7 +87,7 @@ def plan_unpaired(settings: Preferring, variant: Variant, task: Task, pace: Pace
     if len({row.turns for row in rows}) < 2:
         said = "every answer is to one prompt, and how far the policy has gone is asked of answers to others"
         raise Refused(f"{step} needs two prompts: {said}", "add answers to other prompts")
-    trainable = plan_learner(settings, variant, step)
+    trainable = plan_learner(settings.r, variant, step)
     # forward and back in every epoch, forward for the baseline in each, and for the reference of both
     passes = 6 * settings.epochs + 4
     wanted = min(settings.batch_size, len(rows))
@@ -102,19 +104,16 @@ class OneByOne:
     def encode(self, sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> tuple[list[Any], dict[str, int]]:
         rows = one_by_one(comparisons)
         asks = turns_of_all(variant.prompt, [asked(row) for row in rows])
-        texts = [row.chosen or row.rejected for row in rows]
-        own = sides([(turns, (text,)) for turns, text in zip(asks, texts, strict=True)])
-        other = sides([(turns, (text,)) for turns, text in zip(asks, strangers(asks, texts), strict=True)])
+        own = encode_each(sides, variant, rows)
+        others = strangers(asks, [row.chosen or row.rejected for row in rows])
+        strange = sides([(turns, (text,)) for turns, text in zip(asks, others, strict=True)])
         kept = [
-            Alone(answer[0], row.weight, wanted=bool(row.chosen), stranger=Single(strange[0]) if strange else None)
-            for row, answer, strange in zip(rows, own, other, strict=True)
+            Alone(answer[0], row.weight, wanted=bool(row.chosen), stranger=Single(other[0]) if other else None)
+            for row, answer, other in zip(rows, own, strange, strict=True)
             if answer
         ]
-        learned = sum(sum(row.answer.learn) for row in kept)
-        read = sum(len(row.ids) for row in kept) - learned
-        cut = sum(row.answer.cut > 0 for row in kept)
-        ties = sum(own.chosen == own.rejected for own in comparisons)
-        return kept, asdict(Tally(len(kept), cut, len(rows) - len(kept) + ties, learned, read))
+        ties = sum(each.chosen == each.rejected for each in comparisons)
+        return kept, counted([row.sides for row in kept], dropped=len(rows) - len(kept) + ties)
 
     def known(self, rows: Sequence[Any], desk: Desk, variant: Variant, kit: Kit) -> list[Any]:
         others = [row.stranger for row in rows if row.stranger]

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
+from tuneladder.task.comparing import halved
 from tuneladder.train.preference import check_preferring, learn_preferring
 from tuneladder.train.supervised import check
 from tuneladder.train.unpaired import OneByOne, Wanted, plan_unpaired
@@ -20,8 +21,8 @@ class Kto:
     """`beta` is how soon a gain is gain enough. `desirable` and `undesirable` are how much wanted and unwanted answers count: where
     there are many more of one sort, the other's is raised (arXiv:2402.01306, equation 8). A pair is an answer of each sort. What
     learns is the LoRA below, or a new one of rank `r` (0: 8); the reference is the variant below, with its LoRA. `learning_rate` 0
-    is the step's own: 5e-5 at a width of 4096, growing as the width shrinks. `batch_size` counts answers, `max_length` 0 is the
-    context."""
+    is the step's own: 5e-5 at a width of 4096, growing as the width shrinks. `half` learns from one half of the prompts, a or
+    b, so that a reward that learned from the other can judge. `batch_size` counts answers, `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
@@ -32,6 +33,7 @@ class Kto:
     beta: float = 0.1
     desirable: float = 1.0
     undesirable: float = 1.0
+    half: Literal["", "a", "b"] = ""
     r: int = 0
     learning_rate: float = 0.0
     epochs: float = 2.0
@@ -44,12 +46,12 @@ class Kto:
         check(self, "kto", above=("desirable", "undesirable"), at_least=(), shares=())
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
-        return plan_unpaired(self, variant, task, pace, step="kto")
+        return plan_unpaired(self, variant, halved(task, self.half), pace, step="kto")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         loss = partial(prospect, beta=self.beta, desirable=self.desirable, undesirable=self.undesirable)
         rate = 5e-5 * 4096 / variant.base.width
-        return learn_preferring(self, variant, task, kit, step="kto", learning_rate=rate, way=OneByOne(loss))
+        return learn_preferring(self, variant, halved(task, self.half), kit, step="kto", learning_rate=rate, way=OneByOne(loss))
 
 
 def prospect(
