@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
-from tuneladder.ladder.beside import careless, grouped, taken, toxic
+from tuneladder.ladder.beside import careless, grouped, taken, toxic, warded
 from tuneladder.ladder.figures import (
     SHAPES,
     changes,
@@ -80,6 +80,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         careless=careless(ladder, pick),
         grouped=grouped(ladder, pick),
         toxic=toxic(ladder, pick),
+        warded=warded(ladder, pick),
         taken=taken(ladder),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",

@@ -20,7 +20,7 @@ from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Axes, Cost, Drop, Judged, Ladder, Measurement, Result, Score, Step, Task, Toxicity
+from tuneladder.types import Axes, Cost, Drop, Harmlessness, Judged, Ladder, Measurement, Result, Score, Step, Task, Toxicity
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
@@ -77,6 +77,7 @@ def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
         "robustness": {drop.perturbation: _drop(drop) for drop in result.drops},
         "fairness": _fairness(parted(result, ladder)),
         "toxicity": _toxicity(result.toxicity),
+        "harmlessness": _harmlessness(result.harmlessness),
         "efficiency": _efficiency(result, ladder.axes),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
@@ -163,6 +164,19 @@ def _toxicity(found: Toxicity | None) -> dict[str, Any] | None:
             "toxic_found": _score(by.found),
             "false_alarms": _score(by.alarms),
         },
+    }
+
+
+def _harmlessness(found: Harmlessness | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    by = found.by
+    return {
+        "more_harmless": _score(found.better),
+        "declined": _score(found.declined),
+        "harmless_refused": _score(found.refused),
+        "harmless_empty": _score(found.empty),
+        "by": {"source": by.source, "pairs": by.learned, "of_the_task": by.left, "accuracy": _score(by.accuracy)},
     }
 
 

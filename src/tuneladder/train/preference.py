@@ -305,7 +305,7 @@ class ByPairs:
         return [pair for _, pair in found], tally
 
     def known(self, rows: Sequence[Any], desk: Desk, variant: Variant, kit: Kit) -> list[Any]:
-        blank = [Referred(*pair.sides, pair.weight, (0.0, 0.0)) for pair in rows]
+        blank = [Referred(pair.chosen, pair.rejected, pair.weight, (0.0, 0.0)) for pair in rows]
         logs = referred(blank, desk, variant, kit)
         return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
 

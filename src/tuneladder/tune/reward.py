@@ -70,8 +70,10 @@ class Reward:
         if self.loss == "scores":
             rows = _scored(taught)
             wanted = min(self.batch_size, len(rows))
-            own = {"trainable": trainable, "passes": 4 * self.epochs, "wanted": wanted}
-            cost = cost_of_answers(self, variant, [asked(row) for row in rows], pace, learned=False, **own)
+            asks = [asked(row) for row in rows]
+            cost = cost_of_answers(
+                self, variant, asks, pace, trainable=trainable, passes=4 * self.epochs, wanted=wanted, learned=False
+            )
         else:
             refuse_untold(taught, "reward")
             cost = cost_of_pairs(self, variant, told_apart(taught.comparisons.train), pace, trainable=trainable, learned=False)
