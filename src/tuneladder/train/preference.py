@@ -105,6 +105,11 @@ class Pair:
     def sides(self) -> tuple[Encoded, Encoded]:
         return self.chosen, self.rejected
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest that is read for it."""
+        return max(len(side.ids) for side in self.sides)
+
 
 @dataclass(frozen=True)
 class Referred(Pair):
@@ -332,13 +337,13 @@ def learn_preferring(
         refuse_none(taught, task, limit)
         (kit.folder / "rows.json").write_text(json.dumps(tally))
         held_out = encode(task.comparisons.dev)[0]
-        sides = [side for row in (*taught, *held_out) for side in row.sides]
-        longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
+        every = (*taught, *held_out)
+        longest, learned = max(row.longest for row in every), max(sum(side.learn) for row in every for side in row.sides)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         wanted = len(taught[0].sides) * settings.batch_size
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=wanted)
         desk = Desk.of(made.model, longest, kit)
-        known = way.known([*taught, *held_out], desk, variant, kit)
+        known = way.known(every, desk, variant, kit)
         rows, dev = known[: len(taught)], known[len(taught) :]
         cut: Cut = partial(way.lay, desk=desk, kit=kit)
         batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)

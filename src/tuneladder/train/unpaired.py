@@ -61,6 +61,11 @@ class Alone(Single):
     wanted: bool
     stranger: Single | None = None
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest that is read for it."""
+        return max(len(self.ids), len(self.stranger.ids) if self.stranger else 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted(Judged):
