@@ -33,9 +33,8 @@ from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
-from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
 from tuneladder.own import own_code
-from tuneladder.store import digest
 from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
@@ -891,8 +890,7 @@ def remote(wanted: Mapping[str, Any]) -> Base:
     url, model = wanted["url"], wanted.get("model")
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
-    if re.search(r"[@?#]", url):  # what may be a secret is not repeated
-        raise BadInput("the url of the base holds a name, a password or a query", "a key comes from the environment: see `key_env`")
+    refuse_secret(url)
     if not isinstance(model, str) or not model:
         raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
     if not re.fullmatch(r"[A-Za-z_]\w*", str(wanted.get("key_env", "OPENAI_API_KEY")), re.ASCII):
@@ -907,9 +905,7 @@ def remote(wanted: Mapping[str, Any]) -> Base:
     settings = {key: value for key, value in wanted.items() if key != "url"}
     if "prices" in wanted:
         settings["prices"] = _prices(wanted["prices"])
-    name = re.sub(r"[^\w.-]+", "-", model)
-    # how it is called does not change what it answers
-    return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
+    return at_url(url, model, settings)
 
 
 def _prices(wanted: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from tests.endpoint import serving
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
@@ -98,6 +99,33 @@ def test_preferences_are_asked_in_both_orders_and_ties_left_out():
     assert compared([replace(found[0], first=0.5)]) == []
 
 
+def test_a_critic_that_cannot_rank_writes_a_letter():
+    longer = FakeEngine(lambda turns: "**Answer A**" if turns[0].text.index("A long answer") < turns[0].text.index("No.") else "B.")
+    lent = {"answering": lending(Two({})), "criticising": lending(longer)}
+    found = preferred(ROWS, Prompt(), RULES, decoding=Decoding(), seed=0, ranks=False, **lent)
+    assert [own.first for own in found] == [1.0] * 3
+    # whoever always says A, or nothing that can be read, prefers nothing
+    for said in ("A", "Both are fine.", ""):
+        lent["criticising"] = lending(FakeEngine({}, default=said))
+        assert compared(preferred(ROWS, Prompt(), RULES, decoding=Decoding(), seed=0, ranks=False, **lent)) == []
+
+
+def test_an_endpoint_criticises(tiny_base, tiny_task, lend, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("\n".join(json.dumps({"prompt": f"Say {word}."}) for word in ("yes", "no")))
+    with serving() as server:
+        step = replace(SMALL, prompts=str(prompts), critic=f"{server.url} judge")
+        _, cost = step.plan(root_of(tiny_base, tiny_task), tiny_task, PACE)
+        assert cost.tokens > 0
+        kit = lend()
+        made = step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    assert {body["model"] for _, body, _ in server.seen} == {"judge"}
+    kept = json.loads((kit.folder / "revisions.json").read_text())
+    assert all(each["critique"].startswith("you said") for own in kept for each in own["rounds"])
+    assert made.made  # it repeats what it is asked, which is no letter
+    assert (kit.folder / "made.jsonl").read_text() == ""
+
+
 def test_what_is_ours_is_read():
     assert len(read_principles("")) == 8
     assert len(set(read_prompts(""))) == 32
@@ -142,6 +170,10 @@ def test_files_and_critic_are_in_the_key_by_what_they_hold(tmp_path, tiny_base, 
 
     assert "criticises nothing" in refusal(critic=tiny_encoder.location)
     assert "has no critic" in refusal(critic="no/such/base")
+    assert "names no model" in refusal(critic="https://host/v1")
+    secret = refusal(critic="https://me:word@host/v1 m")
+    assert "a password" in secret
+    assert "word@" not in secret
     prompts.write_text(json.dumps({"text": "b"}))
     assert "holds no prompts" in refusal(prompts=str(prompts))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,7 @@ from tuneladder.types import Comparison, Decoding, Engine, Example, Prompt, Turn
 Kept = TypeVar("Kept")
 Lend = Callable[[], AbstractContextManager[Engine]]  # an engine, for as long as it is needed
 
+LETTER = 8  # tokens in which a letter is written
 CRITICISE = "This is what a rule asks of an answer: {says}\n\nName in one sentence what in the answer breaks this rule."
 REVISE = "Write the answer anew, so that it keeps the rule. Write the answer alone."
 PREFER = "Which of the two answers keeps this rule better? {says}\n\nSay A or B."
@@ -148,9 +150,11 @@ def preferred(
     criticising: Lend,
     decoding: Decoding,
     seed: int,
+    ranks: bool = True,
 ) -> list[Preferred]:
     """Two answers to each prompt, of which the critic says which keeps a principle better: the probability of its letter, the mean
-    over both orders, so that a place wins nothing. Pairs of equal or empty answers are left out."""
+    over both orders, so that a place wins nothing. Of a critic that `ranks` nothing it is the letter that it writes. Pairs of
+    equal or empty answers are left out."""
     with answering() as engine:
         written = engine.generate(turns_of_all(prompt, rows), replace(decoding, samples=2))
     both = [[text.strip() for text in texts] for texts in written]
@@ -164,12 +168,24 @@ def preferred(
     if not questions:
         return []
     with criticising() as engine:
-        scores = engine.score(questions, [("A", "B")] * len(questions))
-    odds = [1 / (1 + math.exp(min(b - a, 500.0))) for a, b in scores]
+        odds = _odds(engine, questions) if ranks else _letters(engine, questions)
     return [
         Preferred(turns, answers, rule.name, (odds[2 * at] + 1 - odds[2 * at + 1]) / 2)
         for at, ((turns, answers), rule) in enumerate(zip(pairs, drawn, strict=True))
     ]
+
+
+def _odds(engine: Engine, questions: Sequence[Turns]) -> list[float]:
+    """How likely A is, of A and B."""
+    scores = engine.score(questions, [("A", "B")] * len(questions))
+    return [1 / (1 + math.exp(min(b - a, 500.0))) for a, b in scores]
+
+
+def _letters(engine: Engine, questions: Sequence[Turns]) -> list[float]:
+    """1 where A is written, 0 where B is, one half where neither can be read."""
+    written = engine.generate(questions, Decoding(max_new_tokens=LETTER))
+    found = [re.match(r"\W*(?:Answer\W+)?([AB])\b", texts[0]) for texts in written]
+    return [0.5 if letter is None else float(letter[1] == "A") for letter in found]
 
 
 def compared(found: Sequence[Preferred]) -> list[Comparison]:

@@ -162,13 +162,8 @@ def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pa
 
 
 def plan_learner(r: int, variant: Variant, step: str) -> int:
-    """How many weights learn. Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's
-    to change."""
-    last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "") if variant.adapter else ""
-    if last and last not in LOW_RANK:
-        raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
-    if variant.adapter and r:
-        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {r}", "leave `r` out")
+    """How many weights learn. Raises Refused where none can."""
+    refuse_adapters(r, variant, step)
     return memory.lora_parameters(variant.base, r=r or RANK)
 
 
@@ -496,6 +491,17 @@ def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
     for name, weight in live.model.named_parameters():
         weight.requires_grad_("lora_" in name)
     return saved_by_peft(learning(live.model))
+
+
+def refuse_adapters(r: int, variant: Variant, step: str) -> None:
+    """Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's to change."""
+    if not variant.adapter:
+        return
+    last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "")
+    if last and last not in LOW_RANK:
+        raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
+    if r:
+        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {r}", "leave `r` out")
 
 
 def _sides(pair: Comparison) -> tuple[Example, Example]:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import ClassVar
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.inspect import inspect
+from tuneladder.model.fees import Tokens, fee
+from tuneladder.model.inspect import at_url, inspect, refuse_secret
 from tuneladder.store import digest, resident, write_json
 from tuneladder.train.constitution import (
     Preferred,
@@ -35,10 +36,10 @@ TOKENS = 4  # characters that are a token, about
 @dataclass(frozen=True, kw_only=True)
 class Constitution:
     """`principles` is a YAML file of rules ({name, says}) and `prompts` one with a column `prompt`; "" is ours. `rows` prompts of
-    the task are tempting too. `rounds` of critique and revision are by `critic`, another base by the name that a recipe gives it,
-    or the model itself; so is the preference. Each text has at most `tokens` tokens, drawn at `temperature`. What learns is the
-    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width
-    shrinks."""
+    the task are tempting too. `rounds` of critique and revision are by `critic`: another base by the name that a recipe gives it,
+    an endpoint and its model ("https://host/v1 MODEL"), or the model itself; so is the preference. Each text has at most `tokens`
+    tokens, drawn at `temperature`. What learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's
+    own: 2e-4 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "nothing"
@@ -73,8 +74,8 @@ class Constitution:
     def content(self) -> str:
         """What the files say, and what the critic is. Nothing where there is none."""
         try:
-            critic = inspect(self.critic).content if self.critic else ""
-            return digest(read_principles(self.principles), read_prompts(self.prompts), critic)
+            critic = self._critic()
+            return digest(read_principles(self.principles), read_prompts(self.prompts), critic.content if critic else "")
         except BadInput:
             return ""
 
@@ -83,8 +84,8 @@ class Constitution:
         critic = self._critic() or variant.base
         rules, rows = self._read(task, seed=0)
         trainable = plan_learner(self.r, variant, "constitution")
-        texts = [turn.text for row in rows for turn in row.turns]
-        read = sum(map(len, texts)) / TOKENS + len(rows) * (self.tokens + len(rules[0].says) / TOKENS)
+        asks = [turn.text for row in rows for turn in row.turns]
+        read = sum(map(len, asks)) / TOKENS + len(rows) * (self.tokens + len(rules[0].says) / TOKENS)
         written = len(rows) * self.tokens
         # answers at first and two more; a critique and a revision a round, and each pair read in both orders
         answered, criticised = 3 * (read + written), 2 * self.rounds * (read + written) + 2 * (read + written)
@@ -94,7 +95,10 @@ class Constitution:
         asking = 2 * (variant.base.active * answered + critic.active * criticised) / pace.flops
         steps = (*variant.steps, "constitution")
         made = replace(variant, steps=steps, adapter="foretold", made=foretell_made(len(rows)))
-        return made, replace(cost, seconds=cost.seconds + asking)
+        # two texts a round, and a letter for each order
+        texts = Tokens(read / len(rows) + self.tokens, self.tokens)
+        asked = fee(critic, texts, (2 * self.rounds + 2) * len(rows))
+        return made, replace(cost, seconds=cost.seconds + asking, tokens=asked.tokens)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rules, rows = self._read(task, seed=kit.seed)
@@ -115,7 +119,9 @@ class Constitution:
 
         def preferring() -> list[Preferred]:
             lent = {"answering": lend(tuned), "criticising": lend(critic if found else tuned)}
-            return preferred(rows, variant.prompt, rules, decoding=replace(decoding, seed=kit.seed + 1), seed=kit.seed, **lent)
+            again = replace(decoding, seed=kit.seed + 1)
+            ranks = not found or found.source != "url"
+            return preferred(rows, variant.prompt, rules, decoding=again, seed=kit.seed, ranks=ranks, **lent)
 
         # what a budget cut goes on from here, and prefers anew
         step = max((tick.step for tick in read_log(kit.folder)), default=0)
@@ -156,6 +162,12 @@ class Constitution:
         if not self.critic:
             return None
         try:
+            url, _, model = self.critic.partition(" ")
+            if url.startswith(("http://", "https://")):
+                refuse_secret(url)
+                if not model.strip():
+                    raise BadInput(f"the endpoint {url} names no model", 'critic: "https://host/v1 MODEL"')
+                return at_url(url, model.strip(), {"model": model.strip()})
             found = inspect(self.critic)
         except BadInput as error:
             raise Refused(f"constitution has no critic: {error.message}", error.hint) from error
