@@ -110,7 +110,8 @@ ALONE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("shape", ALONE)
 def test_answers_that_were_judged_one_by_one(shape: str, tmp_path: Path) -> None:
     rows = [row | {"label": at % 3 == 0} for at, row in enumerate(many(ALONE[shape], 18))]
-    task, found = built(tmp_path, rows, rows={"dev": 3, "test": 6})
+    task, found = built(tmp_path, [*rows, rows[0] | {"label": None}], rows={"dev": 3, "test": 6})
+    assert any(note.startswith("1 rows were dropped: nothing to read") for note in found.notes)  # nobody said
     assert "read as kto: 6 wanted and 12 unwanted answers" in found.notes
     for part in (task.comparisons.dev, task.comparisons.test):
         assert {bool(own.chosen) for own in part} == {True, False}  # each split has both

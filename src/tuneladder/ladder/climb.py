@@ -31,6 +31,7 @@ from tuneladder.ladder import words
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.hearing import with_judge
 from tuneladder.ladder.pick import confirmed, pick
+from tuneladder.ladder.results import held
 from tuneladder.ladder.tree import (
     Foretold,
     Node,
@@ -323,7 +324,7 @@ class Climb:
         if not self.limit.seconds:
             return None
         answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
-        whole = self.task.text if self.task.kind == "text" else self.task.examples
+        whole = held(self.task)
         rows = len(whole.dev) + len(whole.test)
         if asked := self.axes.robustness:
             rows += len(asked.perturb) * len(chosen(self.task.examples.test, asked, seed=self.seed))

@@ -32,6 +32,7 @@ from tuneladder.ladder.results import (
     baseline_split,
     cut_short,
     forgetting,
+    held,
     measured,
     metric_of,
     per_answer,
@@ -98,7 +99,7 @@ def _strong(text: str, name: str) -> Markup:
 
 
 def _row_counts(ladder: Ladder) -> str:
-    splits = ladder.task.text if ladder.task.kind == "text" else ladder.task.examples
+    splits = held(ladder.task)
     what = "document" if ladder.task.kind == "text" else "row"
     return (
         ", ".join(

@@ -20,14 +20,29 @@ from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Axes, Cost, Drop, Harmlessness, Judged, Ladder, Measurement, Result, Score, Step, Task, Toxicity
+from tuneladder.types import (
+    Axes,
+    Cost,
+    Drop,
+    Harmlessness,
+    Judged,
+    Ladder,
+    Measurement,
+    Result,
+    Score,
+    Split,
+    Step,
+    Task,
+    Text,
+    Toxicity,
+)
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
     """What `results.json` holds; every number in it is finite or null."""
     task, pick = ladder.task, ladder.pick
     picked = picked_result(ladder)
-    rows = {name: len(getattr(task.text if task.kind == "text" else task.examples, name)) for name in ("train", "dev", "test")}
+    rows = {name: len(getattr(held(task), name)) for name in ("train", "dev", "test")}
     found: dict[str, Any] = _finite(
         {
             "task": {
@@ -60,6 +75,13 @@ def results(ladder: Ladder) -> dict[str, Any]:
         }
     )
     return found
+
+
+def held(task: Task) -> Split[Any] | Text:
+    """The splits of what the task is learned from and measured on."""
+    if task.kind == "prefer":
+        return task.comparisons
+    return task.text if task.kind == "text" else task.examples
 
 
 def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:

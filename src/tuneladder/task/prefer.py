@@ -22,7 +22,7 @@ from tuneladder.task.split import make_splits, share_sources
 from tuneladder.types import Comparison, Decoding, Split, Task, Turn, Turns
 
 METRIC = "preference"
-RATED = "answers with scores"
+KTO, RATED = "kto", "answers with scores"  # what rows of one answer are read as
 SCORES = ("score_chosen", "score_rejected")
 _SAID = re.compile(r"\n\n(Human|Assistant):[ \t]?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -49,7 +49,7 @@ def build_preferences(
     empty = same = 0
     for part, part_rows in found.items():
         before = f"{part}:" if len(found) > 1 else ""
-        format = _format(columns_of(part_rows), part_rows, places[part])
+        format = format_of(columns_of(part_rows), part_rows, places[part])
         names[format.name] = None
         made = [_comparison(format, row, f"{before}{number}") for number, row in enumerate(part_rows, 1)]
         there = [own for own in made if own is not None]
@@ -87,11 +87,10 @@ def build_preferences(
     return task, Findings(next(iter(names)), counts, tuple(leaks), 0, 0, empty, (*notes, *done))
 
 
-def _format(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format:
+def format_of(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format:
+    """How rows say what people preferred. Raises BadInput for rows that do not."""
     own = recognise(columns, rows)
-    if own is not None and own.name == "preference":
-        return own
-    if own is not None and own.name == "kto":
+    if own is not None and own.name in ("preference", KTO):
         return own
     there = {column.casefold(): column for column in columns}
     if own is not None and own.name in ("prompt/completion", "messages", "sharegpt") and "score" in there:
@@ -110,7 +109,9 @@ def _comparison(format: Format, row: Row, id: str) -> Comparison | None:
     weight, margin = _number(cells, "weight", id, 1.0), _number(cells, "margin", id, 0.0)
     if weight <= 0:
         raise BadInput(f"row {id}: weight is {weight:g}", "above 0; leave the row out if it says nothing")
-    if format.name in ("kto", RATED):
+    if format.name == KTO and cells.get("label") in (None, ""):
+        return None
+    if format.name in (KTO, RATED):
         return _alone(format, row, id, weight, _number(cells, "score", id, math.nan))
     if format.input or format.turns:
         found = to_comparison(format, row, id)
@@ -139,7 +140,7 @@ def _refuse_alike(format: Format, there: Sequence[Comparison], differ: Sequence[
         raise BadInput(f"every pair of {place} is a tie: chosen equals rejected in all {len(there):,}", hint)
     if not differ:
         raise BadInput(f"no row of {place} compares answers ({count:,} rows)", "a prompt and two answers to it")
-    if format.name == "kto" and len({bool(own.chosen) for own in differ}) < 2:
+    if format.name == KTO and len({bool(own.chosen) for own in differ}) < 2:
         said = "wanted" if differ[0].chosen else "unwanted"
         raise BadInput(f"every answer of {place} is {said}: nothing is better or worse", "answers of both labels, true and false")
     if format.name == RATED and len({own.scores for own in differ}) < 2:
