@@ -25,7 +25,7 @@ from tuneladder.model.inspect import from_shape
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
-from tuneladder.recipe import DEFAULTS, Grouping, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
+from tuneladder.recipe import DEFAULTS, Grouping, Guarded, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
@@ -86,6 +86,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
         for row in rows
     ]
     (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in pairs))
+    kinder = [{"prompt": f"question {n}", "chosen": f"gladly {n}", "rejected": f"never {n}"} for n in range(90)]
+    (folder / "kinder.jsonl").write_text("\n".join(map(json.dumps, kinder)))
+    (folder / "kindest.jsonl").write_text("\n".join(map(json.dumps, kinder[1:])))
     (folder / "base").symlink_to(tiny_folder)
     shutil.copytree(tiny_folder, folder / "twin")
     (folder / "own.py").write_text(
@@ -177,6 +180,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "evaluate.robustness": ({"evaluate__robustness": ["typos"]}, "axes"),
     "evaluate.fairness": ({"evaluate__fairness": "group"}, "task"),
     "evaluate.toxicity": ({**WRITTEN, "evaluate__toxicity": "rude.jsonl"}, "axes"),
+    "evaluate.harmlessness": ({**WRITTEN, "evaluate__harmlessness": "kinder.jsonl"}, "axes"),
     "evaluate.energy": ({"evaluate__energy": {"intensity": 20}}, "axes"),
     "limit.minutes": ({"limit__minutes": 3}, "limit"),
     "limit.memory": ({"limit__memory": "2GB"}, "limit"),
@@ -197,6 +201,7 @@ BEFORE: dict[str, Given] = {
     "task.multi_label": {"task__target": "several"},
     "task.separator": {"task__target": "tags"},
     "evaluate.toxicity": WRITTEN,
+    "evaluate.harmlessness": WRITTEN,
 }
 
 
@@ -484,13 +489,16 @@ AXES: dict[str, tuple[Given, Given]] = {
         {"data": "rude.jsonl", "input": "text", "target": "{{ 'fine' if n|int % 2 else 'toxic' }}"},
     ),
     "toxicity.toxic": ({"data": "rude.jsonl"}, {"data": "rude.jsonl", "toxic": "fine"}),
+    "harmlessness.data": ({"data": "kinder.jsonl"}, {"data": "kindest.jsonl"}),
+    "harmlessness.prompts": ({"data": "kinder.jsonl"}, {"data": "kinder.jsonl", "prompts": "kinder.jsonl"}),
+    "harmlessness.tokens": ({"data": "kinder.jsonl"}, {"data": "kinder.jsonl", "tokens": 9}),
     "energy.intensity": ({}, {"intensity": 0}),
     "energy.watts": ({}, {"watts": 65}),
 }
 
 
 def test_no_setting_beside_quality_is_forgotten_here() -> None:
-    kinds = {"robustness": Robustness, "fairness": Grouping, "toxicity": Toxic, "energy": Powered}
+    kinds = {"robustness": Robustness, "fairness": Grouping, "toxicity": Toxic, "harmlessness": Guarded, "energy": Powered}
     assert {f"{name}.{field.name}" for name, kind in kinds.items() for field in dataclasses.fields(kind)} == set(AXES)
 
 
@@ -498,7 +506,7 @@ def test_no_setting_beside_quality_is_forgotten_here() -> None:
 def test_every_setting_beside_quality_reaches_what_measures(setting: str, folder: Path) -> None:
     key = setting.partition(".")[0]
     one, other = (
-        facts(read(recipe(**(WRITTEN if key == "toxicity" else {}), **{f"evaluate__{key}": given}), folder))
+        facts(read(recipe(**(WRITTEN if key in ("toxicity", "harmlessness") else {}), **{f"evaluate__{key}": given}), folder))
         for given in AXES[setting]
     )
     assert one != other
@@ -510,6 +518,7 @@ def test_a_word_says_what_keys_say(folder: Path) -> None:
         ("robustness", True, {}),
         ("fairness", "group", {"by": "group"}),
         ("toxicity", "rude.jsonl", {"data": "rude.jsonl"}),
+        ("harmlessness", "kinder.jsonl", {"data": "kinder.jsonl"}),
     ):
         short, long = (read(recipe(**WRITTEN, **{f"evaluate__{key}": given}), folder) for given in (word, keys))
         assert facts(short) == facts(long)
@@ -546,10 +555,35 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "explain": {"question": "What for?", "tokens": 3},
     "self_consistency": {"samples": 3, "temperature": 0.3, "top_k": 5, "think": False, "tokens": 3},
     "search": {"candidates": 3, "shown": 3, "rows": 3, "tokens": 9, "temperature": 0.4, "proposer": "pocket-decoder"},
+    "constitution": {
+        "rows": 4,
+        "rounds": 2,
+        "tokens": 5,
+        "temperature": 0.3,
+        "r": 2,
+        "learning_rate": 0.02,
+        "epochs": 3.0,
+        "batch_size": 3,
+        "max_length": 36,
+        "warmup": 0.9,
+    },
     "dpo": {
+        "half": "a",
         "beta": 0.7,
         "loss": "ipo",
         "label_smoothing": 0.2,
+        "r": 2,
+        "learning_rate": 0.02,
+        "epochs": 3.0,
+        "batch_size": 3,
+        "max_length": 36,
+        "warmup": 0.9,
+    },
+    "kto": {
+        "half": "a",
+        "beta": 0.7,
+        "desirable": 2.0,
+        "undesirable": 3.0,
         "r": 2,
         "learning_rate": 0.02,
         "epochs": 3.0,
@@ -632,7 +666,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {
     "chain_of_thought": {"tokens": 4},
     "search": {"candidates": 2, "shown": 2, "rows": 2, "tokens": 6},
+    "constitution": {"tokens": 4, "r": 1, "epochs": 1.0, "batch_size": 16},
     "dpo": {"r": 1, "epochs": 1.0, "batch_size": 6},
+    "kto": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "reward": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
@@ -653,12 +689,13 @@ BESIDE: dict[tuple[str, str], Given] = {
 }
 
 
-ENCODERS_ALONE = {"pretrain": ["next_sentence"]}  # tests/train/test_pairing.py shows what it changes
+# tests/train/test_pairing.py and tests/tune/test_constitution.py show what these change
+ELSEWHERE = {"pretrain": ["next_sentence"], "constitution": ["principles", "prompts", "critic"]}
 
 
 def settings(step: str) -> list[str]:
     names = [field.name for field in dataclasses.fields(find_step(step))]
-    return [name for name in names if name not in ENCODERS_ALONE.get(step, [])]
+    return [name for name in names if name not in ELSEWHERE.get(step, [])]
 
 
 def for_decoders() -> list[str]:
@@ -881,7 +918,14 @@ ODD = recipe(
         recipe(task=mixed({"templates": "describe", "weight": 2}, temperature=2, measure=["twin"])["task"] | {"also": ["meteor"]}),
         recipe(task__templates="classify", task__class_weights={"sport": 2.5}),
         recipe(
-            **WRITTEN, evaluate={"robustness": ["typos"], "fairness": "group", "toxicity": "rude.jsonl", "energy": {"watts": 9}}
+            **WRITTEN,
+            evaluate={
+                "robustness": ["typos"],
+                "fairness": "group",
+                "toxicity": "rude.jsonl",
+                "harmlessness": "kinder.jsonl",
+                "energy": {"watts": 9},
+            },
         ),
     ],
     ids=["small", "odd", "generate", "text", "bases", "splits", "mixture", "templates", "beside"],
@@ -1008,6 +1052,10 @@ def sub(key: str, value: Any) -> Given:
         (sub("evaluate__fairness", {"least": 3}), "fairness: by is"),
         ({**mixed({}), "evaluate": {"fairness": "group"}}, "fairness is of one data set"),
         (sub("evaluate__toxicity", "rude.jsonl"), "toxicity is of text that is written freely, and this task is of kind classify"),
+        (sub("evaluate__harmlessness", "kinder.jsonl"), "harmlessness is of text that is written freely"),
+        (recipe(**WRITTEN, evaluate={"harmlessness": "gone.jsonl"}), "harmlessness: there is no"),
+        (recipe(**WRITTEN, evaluate={"harmlessness": "rude.jsonl"}), "rude.jsonl holds no preferences"),
+        (recipe(**WRITTEN, evaluate={"harmlessness": {"data": "kinder.jsonl", "tokens": 0}}), "tokens is 0"),
         (recipe(**WRITTEN, evaluate={"toxicity": "bare.jsonl"}), "toxicity: cannot tell which column"),
         (recipe(**WRITTEN, evaluate={"toxicity": "gone.jsonl"}), "toxicity: there is no"),
         (

@@ -66,6 +66,7 @@ from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
+from tuneladder.task.comparing import asked, unit_of
 from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
@@ -88,6 +89,7 @@ from tuneladder.types import (
     Prompt,
     Result,
     Score,
+    Split,
     Task,
     Text,
     Variant,
@@ -156,7 +158,11 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     # the token that a seq2seq's decoder begins with stands in no row
     kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
     coder = kinds[local.family](open_tokenizer(local), local.context) if local else None
-    return lint(read.task, read.findings, coder, asked=lambda example: turns_of(read.task.prompt, example))
+    task = read.task
+    if task.kind == "prefer":  # every answer is looked at, whatever learns from it
+        rows = Split(*(tuple(map(asked, getattr(task.comparisons, split))) for split in ("train", "dev", "test")))
+        task = replace(task, examples=rows)
+    return lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
 
 
 @dataclass(frozen=True)
@@ -538,7 +544,8 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
         for each in [found] if found.head else [found, root_of(found.base, read.task)]:
             with shelf.engine(each) as engine:
                 weighed.append(weigh_pairs(engine, each.prompt, pairs))
-        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed)
+        unit = unit_of(read.task.comparisons.train)
+        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed, unit=unit)
     with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
             measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.find import names as metric_names
+from tuneladder.evaluate.harmlessness import tempting, warden
 from tuneladder.evaluate.people import read_people
 from tuneladder.evaluate.robustness import PERTURBATIONS
 from tuneladder.evaluate.toxicity import check as check_detector
@@ -32,10 +33,10 @@ from tuneladder.ladder.tree import step_name
 from tuneladder.model import pocket
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
-from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
 from tuneladder.own import own_code
-from tuneladder.store import digest
 from tuneladder.task.build import LENGTHS, Findings, build, longest_of
+from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
 from tuneladder.task.multi_label import kind_in_full
@@ -43,7 +44,8 @@ from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
-from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Kind, Prompt, Robustness, Rung, Step, Task
+from tuneladder.train.constitution import read_prompts
+from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Kind, Prompt, Robustness, Rung, Step, Task, Warden
 
 ROOMS = ("prompt", "tune")
 DEFAULTS: dict[str, Any] = {
@@ -75,7 +77,7 @@ DEFAULTS: dict[str, Any] = {
     "base": None,
     "bases": None,
     "bar": None,
-    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "energy": None},
+    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "harmlessness": None, "energy": None},
     "limit": {"minutes": None, "memory": None, "money": None},
     "rungs": ["zero_shot", "few_shot", "lora", "full"],
     "seed": 0,
@@ -135,6 +137,16 @@ class Toxic:
 
 
 @dataclass(frozen=True)
+class Guarded:
+    """The pairs that a judge of harmlessness learns from, a file of prompts that tempt ("" is ours), and the most tokens of an
+    answer."""
+
+    data: str
+    prompts: str = ""
+    tokens: int = 64
+
+
+@dataclass(frozen=True)
 class Powered:
     """Grams of CO2 for a kWh, and watts in place of the estimate."""
 
@@ -149,6 +161,7 @@ class Beside:
     robustness: Robustness | None
     fairness: Grouping | None
     toxicity: Toxic | None
+    harmlessness: Guarded | None
     energy: Powered
 
 
@@ -208,7 +221,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         keys["task"], name=name, folder=folder, seed=seed, group=beside.fairness.by if beside.fairness else None
     )
     bar = _bar_of(bar, task)
-    axes = _axes(beside, find_metric(bar.metric), folder=folder, seed=seed)
+    axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
@@ -632,7 +645,7 @@ def _constrained(task: Task, wanted: bool | None, bases: Sequence[Base]) -> Task
 
 def _in_full(keys: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be measured beside quality, with what was said in a word as keys: a list of perturbations, a column, a file."""
-    words = {"robustness": (list, "perturb"), "fairness": (str, "by"), "toxicity": (str, "data")}
+    words = {"robustness": (list, "perturb"), "fairness": (str, "by"), "toxicity": (str, "data"), "harmlessness": (str, "data")}
     full = {key: None if value is False else value for key, value in keys.items()}
     if full["robustness"] is True:
         full["robustness"] = {}
@@ -642,7 +655,8 @@ def _in_full(keys: Mapping[str, Any]) -> dict[str, Any]:
 def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
     """What is asked, checked before any data is read."""
     kind, data = str(task["kind"]), task["data"]
-    if kind == "text" and (said := next((key for key in ("robustness", "fairness", "toxicity") if keys[key] is not None), "")):
+    asking = ("robustness", "fairness", "toxicity", "harmlessness")
+    if kind == "text" and (said := next((key for key in asking if keys[key] is not None), "")):
         raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind text", "leave it out")
     if keys["fairness"] is not None and isinstance(data, dict) and "mixture" in data:
         raise BadInput(
@@ -661,7 +675,12 @@ def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
         said = f"least is {fairness.least}" if fairness.by else "by is an empty text"
         raise BadInput(f"fairness: {said}", "fairness: {by: COLUMN, least: 20}, and 1 or more")
     toxicity: Toxic | None = None if keys["toxicity"] is None else _settings(Toxic, keys["toxicity"], "toxicity")
-    return Beside(_robustness(keys["robustness"], kind), fairness, toxicity, energy)
+    if keys["harmlessness"] is not None and kind not in ("generate", "chat", "prefer"):
+        raise BadInput(f"evaluate: harmlessness is of text that is written freely, and this task is of kind {kind}", "leave it out")
+    guarded: Guarded | None = None if keys["harmlessness"] is None else _settings(Guarded, keys["harmlessness"], "harmlessness")
+    if guarded and guarded.tokens < 1:
+        raise BadInput(f"harmlessness: tokens is {guarded.tokens}", "the most tokens of an answer: 1 or more")
+    return Beside(_robustness(keys["robustness"], kind), fairness, toxicity, guarded, energy)
 
 
 def _robustness(given: Any, kind: str) -> Robustness | None:
@@ -686,13 +705,14 @@ def _robustness(given: Any, kind: str) -> Robustness | None:
     return made
 
 
-def _axes(beside: Beside, metric: Metric, *, folder: Path, seed: int) -> Axes:
+def _axes(beside: Beside, metric: Metric, task: Task, *, folder: Path, seed: int) -> Axes:
     """What is asked, with the rows that it takes."""
     if metric.outcomes and (said := "robustness" if beside.robustness else "fairness" if beside.fairness else ""):
         hint = "leave it out, or set the bar and the task on another metric"
         raise BadInput(f"evaluate: {said} is by the task's metric, and {metric.name} has to run what was written", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
-    axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts)
+    guard = _warden(beside.harmlessness, task, folder) if beside.harmlessness else None
+    axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts, warden=guard)
     fairness = beside.fairness
     return dataclasses.replace(axes, group=fairness.by, least=fairness.least) if fairness else axes
 
@@ -711,16 +731,29 @@ def _detector(wanted: Toxic, folder: Path, seed: int) -> Detector:
     return detector
 
 
+def _warden(wanted: Guarded, task: Task, folder: Path) -> Warden:
+    place = _place(wanted.data, folder)
+    try:
+        pairs = read_comparisons(place).comparisons
+        asked = read_prompts(_place(wanted.prompts, folder)) if wanted.prompts else tempting()
+    except BadInput as error:
+        raise BadInput(f"harmlessness: {error.message}", error.hint) from error
+    return warden(pairs, task, source="/".join(Path(place).parts[-2:]), tempting=asked, tokens=wanted.tokens)
+
+
 def _resolved_beside(beside: Beside, axes: Axes, folder: Path) -> dict[str, Any]:
     toxicity = (
         beside.toxicity
         and axes.detector
         and {**_plain(beside.toxicity), "data": _placed_data(beside.toxicity.data, folder), "toxic": axes.detector.toxic}
     )
+    guarded = beside.harmlessness
     return {
         "robustness": _plain(beside.robustness) if beside.robustness else None,
         "fairness": _plain(beside.fairness) if beside.fairness else None,
         "toxicity": toxicity,
+        "harmlessness": guarded
+        and {key: _place(own, folder) if isinstance(own, str) else own for key, own in _plain(guarded).items()},
         "energy": _plain(beside.energy),
     }
 
@@ -857,8 +890,7 @@ def remote(wanted: Mapping[str, Any]) -> Base:
     url, model = wanted["url"], wanted.get("model")
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
-    if re.search(r"[@?#]", url):  # what may be a secret is not repeated
-        raise BadInput("the url of the base holds a name, a password or a query", "a key comes from the environment: see `key_env`")
+    refuse_secret(url)
     if not isinstance(model, str) or not model:
         raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
     if not re.fullmatch(r"[A-Za-z_]\w*", str(wanted.get("key_env", "OPENAI_API_KEY")), re.ASCII):
@@ -873,9 +905,7 @@ def remote(wanted: Mapping[str, Any]) -> Base:
     settings = {key: value for key, value in wanted.items() if key != "url"}
     if "prices" in wanted:
         settings["prices"] = _prices(wanted["prices"])
-    name = re.sub(r"[^\w.-]+", "-", model)
-    # how it is called does not change what it answers
-    return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
+    return at_url(url, model, settings)
 
 
 def _prices(wanted: Any) -> dict[str, float]:

@@ -72,7 +72,8 @@ class Lesson(Document):
 @dataclass(frozen=True)
 class Comparison:
     """Two answers to the same turns. `weight` is how much it counts, `margin` by how much the chosen is better where both have a
-    score, `scores` these, `source` the item it came from."""
+    score, `scores` these, `source` the item it came from. Of an answer that was judged by itself the other is "": it is `chosen`
+    where it was wanted or scored, `rejected` where it was not wanted."""
 
     id: str
     turns: Turns
@@ -261,8 +262,8 @@ class Variant:
     `steps` are the names of the steps so far; `format` how weights are held: transformers, nf4 or int8; `weights` a folder in
     transformers' format, None for the base's own; `adapter` a folder in PEFT's format that lies over the weights; `head` what
     answers where the language model's own does not; `probe` a folder with a linear head over the embedding, which is part of
-    neither weights nor adapter; `made` a file of examples that a step wrote; `bytes` what it adds on disk; `stamp` the key of the
-    node that made it.
+    neither weights nor adapter; `made` a file of comparisons that a step wrote, which the next learns from; `bytes` what it adds on
+    disk; `stamp` the key of the node that made it.
     """
 
     base: Base
@@ -417,10 +418,24 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class Warden:
+    """What a judge of harmlessness learns from: pairs of `source` whose prompt the task does not hold, which is so of all but
+    `left` of them; `held` ones show what it is worth. It judges answers of at most `tokens` tokens to `tempting` prompts."""
+
+    learned: tuple[Comparison, ...]
+    held: tuple[Comparison, ...]
+    source: str
+    left: int
+    tempting: tuple[str, ...]
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Axes:
-    """What is measured beside quality. `robustness` and `detector` where they are asked for; `group` is the column that the task's
-    groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a kWh: the world's in
-    2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None for an estimate."""
+    """What is measured beside quality. `robustness`, `detector` and `warden` where they are asked for; `group` is the column that
+    the task's groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a kWh: the
+    world's in 2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None for an
+    estimate."""
 
     robustness: Robustness | None = None
     detector: Detector | None = None
@@ -428,6 +443,7 @@ class Axes:
     least: int = 20
     intensity: float = 473.0
     watts: float | None = None
+    warden: Warden | None = None
 
 
 @dataclass(frozen=True)
@@ -473,12 +489,37 @@ class Toxicity:
 
 
 @dataclass(frozen=True)
+class Warded:
+    """The judge behind a share of more harmless answers: it learned from so many pairs of `source`, `left` others being the task's
+    own, and on those held out it was right so often."""
+
+    source: str
+    learned: int
+    left: int
+    accuracy: Score
+
+
+@dataclass(frozen=True)
+class Harmlessness:
+    """On tempting prompts, the share of answers that a judge finds more harmless than the untouched base's (`better`, a tie being
+    half of one) and of refusals (`declined`); on harmless prompts the shares that are `refused` and that are `empty`. `shown` are
+    some harmless prompts with the refusal."""
+
+    better: Score
+    declined: Score
+    refused: Score
+    empty: Score
+    by: Warded
+    shown: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """A rung, climbed. A failed rung is a result: `failure` is its text.
 
     `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
     `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev. `energy` is that of the
-    steps, `drops` and `toxicity` are of test.
+    steps, `drops` and `toxicity` are of test, `harmlessness` of prompts of its own.
     """
 
     rung: Rung
@@ -494,6 +535,7 @@ class Result:
     energy: Energy | None = None
     drops: tuple[Drop, ...] = ()
     toxicity: Toxicity | None = None
+    harmlessness: Harmlessness | None = None
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
         for n in range(40)
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    kinder = [{"prompt": f"question {n}", "chosen": f"gladly {n}", "rejected": f"never {n}"} for n in range(90)]
+    (folder / "kinder.jsonl").write_text("\n".join(map(json.dumps, kinder)))
     (folder / "rude.jsonl").write_text("\n".join(json.dumps(rude(n)) for n in range(120)))
     made = {
         "task": {
@@ -85,6 +87,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
             "robustness": ["typos", "instruction"],
             "fairness": {"by": "region", "least": 2},
             "toxicity": "rude.jsonl",
+            "harmlessness": {"data": "kinder.jsonl", "tokens": 3},
         },
         "rungs": ["zero_shot"],
     }
@@ -125,6 +128,10 @@ def test_all_of_it_stands_in_the_results(run: Path) -> None:
     assert toxicity["references"]["value"] == 1
     assert toxicity["by"]["source"].endswith("rude.jsonl")
     assert toxicity["by"]["rows"] + toxicity["by"]["accuracy"]["count"] <= 120
+    harmless = rung["harmlessness"]
+    assert (harmless["more_harmless"]["value"], harmless["more_harmless"]["count"]) == (0.5, 24)  # the base beside itself
+    assert harmless["harmless_refused"]["count"] == harmless["harmless_empty"]["count"] == 32
+    assert harmless["by"]["source"].endswith("kinder.jsonl")
     spent = rung["efficiency"]
     assert spent["intensity"] == 473
     assert spent["answer"]["joules"] > 0
@@ -134,18 +141,19 @@ def test_all_of_it_stands_in_the_results(run: Path) -> None:
 
 def test_all_of_it_stands_on_the_page(run: Path) -> None:
     page = (run / "report.html").read_text()
-    for title in ("When rows are written carelessly", "For whom it works", "Toxic answers", "What it takes"):
+    for title in ("When rows are written carelessly", "For whom it works", "Toxic answers", "Harmlessness", "What it takes"):
         assert f"<h2>{title}</h2>" in page
     assert "one typo in 10 % of the words" in page
     assert "3 rewordings by rule" in page
     assert "a TF-IDF classifier trained on" in page
+    assert "a model of words that learned from" in page
 
 
 def test_a_second_climb_measures_nothing(run: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any, **more: Any) -> None:
         raise AssertionError("made again")
 
-    for name in ("measure", "measure_perturbed", "classifier"):
+    for name in ("measure", "measure_perturbed", "classifier", "judge_of", "tell"):
         monkeypatch.setattr(climbing, name, refuse)
     before, kept = stored(run), rung_of(run)
     # a group, an intensity and watts are looked at when the answers are there
@@ -154,6 +162,7 @@ def test_a_second_climb_measures_nothing(run: Path, recipe: Path, monkeypatch: p
     again = rung_of(run)
     assert again["robustness"] == kept["robustness"]
     assert again["toxicity"] == kept["toxicity"]
+    assert again["harmlessness"] == kept["harmlessness"]
     assert set(again["fairness"]["groups"]) == {"24", "25"}
     assert again["efficiency"]["intensity"] == 20
     assert "5 W as the recipe says" in again["efficiency"]["by"]
@@ -174,7 +183,7 @@ def test_what_changes_a_perturbation_asks_anew_that_alone(run: Path, recipe: Pat
 
 def test_nothing_is_asked_that_was_not_asked_for(run: Path, recipe: Path) -> None:
     before = stored(run)
-    off = ("evaluate.robustness=false", "evaluate.fairness=false", "evaluate.toxicity=false")
+    off = tuple(f"evaluate.{axis}=false" for axis in ("robustness", "fairness", "toxicity", "harmlessness"))
     api.climb(recipe, *off, out=run)
     assert stored(run) == before
     rung = rung_of(run)

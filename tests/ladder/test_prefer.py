@@ -46,3 +46,42 @@ def test_comparisons_are_climbed(given: dict[str, Any], tmp_path: Path) -> None:
     found = api.evaluate(f"{tmp_path / 'runs' / 'run'}:{ladder.results[1].rung.name}", given)
     assert ladder.results[1].test
     assert found.quality["margin"].value == pytest.approx(ladder.results[1].test.quality["margin"].value, abs=1e-3)
+
+
+LABELLED = ({"label": True}, {"label": False})
+SCORED = ({"score": 4.5}, {"score": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("said", "rung"),
+    [
+        (LABELLED, {"kto": {"epochs": 1, "batch_size": 8, "r": 2}}),
+        (SCORED, {"reward": {"loss": "scores", "epochs": 1, "batch_size": 8, "r": 2}}),
+    ],
+    ids=["labels", "scores"],
+)
+def test_answers_that_were_judged_one_by_one_are_climbed(
+    said: tuple[dict[str, Any], ...], rung: dict[str, Any], given: dict[str, Any], tiny_task: Task, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": row.turns[0].text, "completion": answer} | own
+        for row in tiny_task.comparisons.train
+        for answer, own in zip((f"It is for {row.chosen}.", f"Ask {row.rejected}."), said, strict=True)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = given | {"rungs": ["zero_shot", rung]}
+    given["task"]["rows"] = {"dev": 10, "test": 12}
+    assert api.check(given)
+    ladder = climbed(given, tmp_path / "runs" / "run")
+    assert [result.failure for result in ladder.results] == ["", ""]
+    last = ladder.results[1].test
+    assert last
+    assert last.quality["preference"].count == 6
+    own = (
+        {"margin", "chosen_log_probability"}
+        if said is LABELLED
+        else {"margin", "length_bias", "score_correlation", "score_error", "score_slope"}
+    )
+    assert set(last.quality) == {"preference"} | own
+    if said is SCORED:
+        assert last.quality["score_error"].count == 12

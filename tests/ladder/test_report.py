@@ -285,6 +285,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "robustness",
         "fairness",
         "toxicity",
+        "harmlessness",
         "efficiency",
         "cost_alone",
         "cost_here",

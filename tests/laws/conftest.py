@@ -20,8 +20,10 @@ SMALL = {
     "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "chain_of_thought": {"tokens": 4},
     "explain": {"tokens": 4},
+    "constitution": {"tokens": 4, "r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 16},
     "dpo": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "few_shot": {"shots": 3},
+    "kto": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 16},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
@@ -40,7 +42,9 @@ FAMILIES = ("decoder", "encoder", "seq2seq")
 ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
 # an instruction, or what is asked after the answer, is all that some hand on; what learns from comparisons goes lora's ways
 BESIDE = {
+    "constitution": ("lora",),
     "dpo": ("few_shot", "lora", "dpo", "full"),
+    "kto": ("few_shot", "lora"),
     "reward": ("few_shot", "full", "reward"),
     "search": ("chain_of_thought", "explain", "few_shot", "lora", "search"),
     "explain": ("chain_of_thought", "explain", "few_shot", "linear_probe", "lora", "search", "zero_shot"),

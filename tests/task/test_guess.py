@@ -130,3 +130,21 @@ def test_a_column_of_tags_may_be_named(tmp_path: Path) -> None:
         assert (recipe["task"]["kind"], recipe["task"]["metric"], recipe["base"]) == ("tag", metric, "pocket-encoder")
         assert recipe["task"].get("target") == target
         assert build(name="t", **recipe["task"])[0].kind == "tag"
+
+
+@pytest.mark.parametrize(
+    ("said", "last"),
+    [
+        ({"chosen": "Yes.", "rejected": "No."}, ["lora", "dpo"]),
+        ({"completion": "Yes.", "label": True}, ["lora", "kto"]),
+        ({"completion": "Yes.", "score": 3.5}, {"reward": {"loss": "scores"}}),
+    ],
+    ids=["pairs", "labels", "scores"],
+)
+def test_what_people_preferred_is_learned_by_what_reads_it(said: dict[str, Any], last: Any, tmp_path: Path) -> None:
+    recipe, why = guess(table(tmp_path, [{"prompt": text(n), **said} for n in range(12)]), kind="prefer")
+    assert recipe["task"]["kind"] == "prefer"
+    assert recipe["rungs"][-1] == last
+    assert why
+    with pytest.raises(BadInput, match="holds no comparisons"):
+        guess(str(DESKS), kind="prefer")

@@ -11,6 +11,7 @@ import pytest
 from tuneladder import recipe
 from tuneladder.errors import BadInput
 from tuneladder.task.build import Findings
+from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.prefer import build_preferences
 from tuneladder.types import Task, Turn
 
@@ -86,7 +87,10 @@ def test_weights_and_margins_are_read(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([{"text": "a", "label": "b"}] * 4, "holds no comparisons"),
-        ([{"prompt": "Hi", "completion": "Hello", "label": True}] * 4, "compares it with no other"),
+        ([{"prompt": "Hi", "completion": "Hello", "label": True}] * 4, "every answer of .* is wanted: nothing is better"),
+        ([{"prompt": "Hi", "completion": "Hello", "label": False}] * 4, "every answer of .* is unwanted: nothing is better"),
+        ([{"prompt": "Hi", "completion": "Hello", "score": 2}] * 4, "every answer of .* has the score 2: nothing is better"),
+        ([{"prompt": "Hi", "completion": "Hello", "score": "good"}] * 4, "row 1: score is 'good', not a number"),
         ([{"chosen": "Good", "rejected": "Bad"}] * 4, "row 1: nothing says what 'Good' answers"),
         ([{"prompt": "Hi", "chosen": "", "rejected": "Bad"}] * 4, "no row of .* compares answers"),
     ],
@@ -95,6 +99,66 @@ def test_what_compares_nothing(rows: list[dict[str, Any]], says: str, tmp_path: 
     with pytest.raises(BadInput, match=says) as error:
         built(tmp_path, rows)
     assert error.value.hint
+
+
+ALONE: dict[str, dict[str, Any]] = {
+    "kto": {"prompt": "Hello {n}", "completion": "Good {n}", "label": True},
+    "talks": {"messages": [*TALK, {"role": "assistant", "content": "Good {n}"}], "label": True},
+}
+
+
+@pytest.mark.parametrize("shape", ALONE)
+def test_answers_that_were_judged_one_by_one(shape: str, tmp_path: Path) -> None:
+    rows = [row | {"label": at % 3 == 0} for at, row in enumerate(many(ALONE[shape], 18))]
+    task, found = built(tmp_path, [*rows, rows[0] | {"label": None}], rows={"dev": 3, "test": 6})
+    assert any(note.startswith("1 rows were dropped: nothing to read") for note in found.notes)  # nobody said
+    assert "read as kto: 6 wanted and 12 unwanted answers" in found.notes
+    for part in (task.comparisons.dev, task.comparisons.test):
+        assert {bool(own.chosen) for own in part} == {True, False}  # each split has both
+        assert all(bool(own.chosen) != bool(own.rejected) for own in part)
+    # what learns from examples learns the wanted answers alone
+    assert [own.references[0] for own in task.examples.train] == [own.chosen for own in task.comparisons.train if own.chosen]
+    pairs = contests(task.comparisons.test)
+    assert len(pairs) == max(sum(map(bool, (own.chosen for own in task.comparisons.test))), 4)
+    assert all(better.chosen and worse.rejected for better, worse in pairs)
+
+
+def test_answers_with_scores(tmp_path: Path) -> None:
+    """As `tuneladder pairs` exports them: two answers a prompt, one of them the better."""
+    rows = [
+        {"prompt": f"Hello number {n}", "completion": f"{word} {n}", "score": score + n % 2, "count": 3, "spread": 0.5}
+        for n in range(12)
+        for word, score in (("Good", 3.5), ("Bad", 1.0))
+    ]
+    task, found = built(tmp_path, rows, rows={"dev": 4, "test": 4})
+    assert "read as answers with scores: 24 answers with a score" in found.notes
+    assert task.examples.train == ()
+    assert {own.source for own in task.comparisons.test}.isdisjoint(own.source for own in task.comparisons.train)
+    for better, worse in contests(task.comparisons.test):
+        assert better.turns == worse.turns
+        assert (better.chosen[:4], worse.chosen[:3]) == ("Good", "Bad")
+    unit = unit_of(task.comparisons.train)
+    scores = [unit.normal(own.scores[0]) for own in task.comparisons.train if own.scores]
+    assert sum(scores) / len(scores) == pytest.approx(0, abs=1e-9)
+    assert sum(score * score for score in scores) / len(scores) == pytest.approx(1)
+    one_each = [row for row in rows if row["completion"][0] == "G"]  # no prompt has two: neighbours whose scores differ
+    task, _ = built(tmp_path, one_each, rows={"dev": 4, "test": 4})
+    assert all(better.scores[0] > worse.scores[0] for better, worse in contests(task.comparisons.test))
+
+
+def test_splits_that_can_be_measured(tmp_path: Path) -> None:
+    rows = [row | {"label": at == 0} for at, row in enumerate(many(ALONE["kto"], 18))]
+    with pytest.raises(BadInput, match="test rows hold no two answers of which one is better") as error:
+        built(tmp_path, rows, rows={"dev": 3, "test": 6})
+    assert error.value.hint
+
+
+def test_published_answers_are_read(shared: Path) -> None:
+    place = shared / "data" / "preference" / "kto_en_demo.jsonl"
+    if not place.is_file():
+        pytest.skip(f"no {place}")
+    task, _ = build_preferences(name="kto", data=str(place))
+    assert len({bool(own.chosen) for own in task.comparisons.dev}) == 2
 
 
 def test_a_recipe_of_comparisons(tmp_path: Path, tiny_folder: Path) -> None:

@@ -16,7 +16,7 @@ from tuneladder.ladder.tree import foretell, root_of, splits_digest
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.inspect import inspect
 from tuneladder.model.rewarding import encode_answers
-from tuneladder.task.comparing import asked
+from tuneladder.task.comparing import asked, halved, one_by_one, unit_of
 from tuneladder.train.reward import pairwise, regression
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.reward import Reward
@@ -40,16 +40,16 @@ def base(request, tiny_folder, tiny_encoder):
 
 def drawn():
     torch.manual_seed(0)
-    return 3 * torch.randn(6, 2), SimpleNamespace(margins=torch.rand(6), scores=torch.randn(6, 2))
+    return 3 * torch.randn(6, 2), SimpleNamespace(margins=torch.rand(6), scores=torch.randn(12))
 
 
 def test_losses_are_the_papers():
     rewards, micro = drawn()
     for at, (chosen, rejected) in enumerate(rewards.tolist()):
         plain = -math.log(1 / (1 + math.exp(-(chosen - rejected - float(micro.margins[at])))))
-        assert float(pairwise(rewards, micro)[at]) == pytest.approx(plain, rel=1e-5)
-        first, second = micro.scores[at].tolist()
-        assert float(regression(rewards, micro)[at]) == pytest.approx(((chosen - first) ** 2 + (rejected - second) ** 2) / 2)
+        assert float(pairwise(rewards.flatten(), micro)[at]) == pytest.approx(plain, rel=1e-5)
+        both = [(own - said) ** 2 for own, said in zip((chosen, rejected), micro.scores[2 * at : 2 * at + 2].tolist(), strict=True)]
+        assert regression(rewards.flatten(), micro)[2 * at : 2 * at + 2].tolist() == pytest.approx(both, rel=1e-5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
@@ -67,7 +67,7 @@ def test_the_pairwise_loss_is_trls():
     with pytest.raises(AttributeError) as logging:
         RewardTrainer.compute_loss(trainer, lambda **given: SimpleNamespace(logits=logits), inputs)
     theirs = logging.traceback[-1].frame.f_locals["loss"]
-    assert float(pairwise(rewards, micro).mean()) == pytest.approx(float(theirs), abs=1e-6)
+    assert float(pairwise(rewards.flatten(), micro).mean()) == pytest.approx(float(theirs), abs=1e-6)
 
 
 def test_plain_transformers_opens_it_and_gives_the_same_rewards(base, few, lend):
@@ -99,8 +99,28 @@ def test_it_learns_which_was_preferred(base, few, lend):
     with kit.shelf.engine(made) as engine:
         found = judged(train.comparisons.train, weigh_pairs(engine, root.prompt, train.comparisons.train), None, seed=0)
     assert found.quality["preference"].value >= 0.9
-    assert set(found.quality) == {"preference", "margin", "length_bias"}
+    scored = {"score_correlation", "score_error", "score_slope"}  # these pairs have scores too
+    assert set(found.quality) == {"preference", "margin", "length_bias"} | scored
     assert all(row.answer.confidence is not None for row in found.answers)
+
+
+def test_it_learns_scores_of_answers_one_by_one(tiny_base, few, lend):
+    """As people gave them: from 2 to 8, learned and measured in standard deviations from their mean."""
+    pairs = tuple(replace(own, scores=(8.0, 2.0)) for own in few.comparisons.train)
+    alone = tuple(replace(own, source=own.turns[0].text) for own in one_by_one(pairs) if own.chosen or own.scores == (2.0, 0.0))
+    alone = tuple(replace(own, chosen=own.chosen or own.rejected, rejected="", id=str(at)) for at, own in enumerate(alone))
+    root, kit = root_of(tiny_base, few), lend()
+    task = replace(few, comparisons=Split(alone, (), ()))
+    made = replace(REWARD, loss="scores", epochs=10).apply(root, task, kit)
+    with kit.shelf.engine(made) as engine:
+        unit = unit_of(alone)
+        found = judged(alone, weigh_pairs(engine, root.prompt, alone), None, seed=0, unit=unit)
+    assert (unit.mean, unit.deviation) == (pytest.approx(5.0), pytest.approx(3.0))
+    assert found.quality["score_error"].value < 0.5  # the mean would have 1
+    assert found.quality["score_error"].count == len(alone)
+    assert found.quality["score_correlation"].value > 0.7
+    assert 0.5 < found.quality["score_slope"].value < 2
+    assert found.quality["preference"].value > 0.9
 
 
 @pytest.fixture
@@ -119,7 +139,7 @@ def test_margins_and_weights_count(field, plain, tiny_base, few, lend):
 
 
 def test_two_halves_share_no_prompt(few):
-    halves = [replace(REWARD, half=half)._taught(few.comparisons.train) for half in "ab"]
+    halves = [halved(few, half).comparisons.train for half in "ab"]
     assert sorted(own.id for half in halves for own in half) == sorted(own.id for own in few.comparisons.train)
     assert all(halves)
 
@@ -129,8 +149,10 @@ def test_what_is_refused_before_any_work(tiny_base, tiny_encoder, few):
         return foretell(Rung("r", base.name, steps), base, task, PACE, Cost(), splits_digest(task), 0).refused
 
     assert "learns from comparisons, and this task has none" in refusal(REWARD, task=replace(few, comparisons=Split()))
+    alike = Split(tuple(replace(own, scores=(2.0, 2.0)) for own in few.comparisons.train), (), ())
+    assert "every answer has the same score" in refusal(replace(REWARD, loss="scores"), task=replace(few, comparisons=alike))
     bare = replace(few, comparisons=Split(tuple(replace(own, scores=None) for own in few.comparisons.train), (), ()))
-    assert "is to learn scores, and the pair" in refusal(replace(REWARD, loss="scores"), task=bare)
+    assert "is to learn scores, and the answer of row" in refusal(replace(REWARD, loss="scores"), task=bare)
     assert refusal(REWARD, task=bare) == ""
     assert "cannot lie over another adapter" in refusal(Lora(), REWARD)
     assert "nothing goes on from a reward model" in refusal(REWARD, Lora())

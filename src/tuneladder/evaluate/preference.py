@@ -20,7 +20,7 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.intervals import Array, Combine, bootstrap
 from tuneladder.evaluate.measure import rate
 from tuneladder.model.ask import turns_of_all
-from tuneladder.task.comparing import asked, told_apart
+from tuneladder.task.comparing import RAW, Unit, asked, contests
 from tuneladder.task.prefer import METRIC
 from tuneladder.types import Answer, Comparison, Cost, Engine, Marked, Measurement, Prompt, Score, Turns
 
@@ -38,7 +38,8 @@ class Weigher(Protocol):
 
 @dataclass(frozen=True)
 class Weighed:
-    """What a variant makes of the (chosen, rejected) of each pair, None where they did not fit, and how long it took."""
+    """What a variant makes of the better and the worse answer of each contest (`comparing.contests`), None where they did not fit,
+    and how long it took."""
 
     pairs: tuple[tuple[float, float] | None, ...]
     seconds: float
@@ -50,23 +51,34 @@ def weigh_pairs(engine: Engine, prompt: Prompt, comparisons: Sequence[Comparison
     if not isinstance(engine, Weigher):
         hint = "a decoder says how likely it finds an answer, and a model made by `reward` how good"
         raise BadInput(f"{engine.name} cannot say what an answer is worth to it", hint)
-    pairs = told_apart(comparisons)
+    pairs = contests(comparisons)
     if not pairs:
         raise BadInput("there are no pairs to measure", "give a dev and a test split that hold pairs, or more of them")
     start = time.perf_counter()
-    found = engine.weigh(turns_of_all(prompt, [asked(own) for own in pairs]), [(own.chosen, own.rejected) for own in pairs])
+    if pairs[0][0] is pairs[0][1]:
+        asks = turns_of_all(prompt, [asked(own) for own, _ in pairs])
+        found = engine.weigh(asks, [(own.chosen, own.rejected) for own, _ in pairs])
+    else:
+        # answers to unlike prompts, each of which may stand in several contests
+        alone = {own.id: own for pair in pairs for own in pair}
+        asks = turns_of_all(prompt, [asked(own) for own in alone.values()])
+        each = engine.weigh(asks, [(own.chosen or own.rejected,) for own in alone.values()])
+        worth = dict(zip(alone, each, strict=True))
+        found = [_both(worth[better.id], worth[worse.id]) for better, worse in pairs]
     seconds = time.perf_counter() - start
     if all(own is None for own in found):
         raise BadInput("none of the pairs fits in the context", "choose a base with a longer context, or shorten the answers")
     return Weighed(tuple(None if own is None else (own[0], own[1]) for own in found), seconds, engine.name)
 
 
-def judged(comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed | None, *, seed: int) -> Measurement:
+def judged(
+    comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed | None, *, seed: int, unit: Unit = RAW
+) -> Measurement:
     """What was weighed as a measurement. `before` is what the untouched base makes of the same pairs, None for a reward: of this
-    the length bias is told, Pearson's correlation of a reward with the characters of the answer, and how sure it is of each
-    pair."""
+    the length bias is told, Pearson's correlation of a reward with the characters of the answer, how sure it is of each pair, and
+    where people scored the answers, how it keeps to that, in the `unit` of the scores that it could learn from."""
     bases = before.pairs if before else [(0.0, 0.0)] * len(weighed.pairs)
-    every = zip(told_apart(comparisons), weighed.pairs, bases, strict=True)
+    every = zip(contests(comparisons), weighed.pairs, bases, strict=True)
     found = [(pair, own, base) for pair, own, base in every if own is not None and base is not None]
     if not found:
         raise BadInput(
@@ -77,10 +89,11 @@ def judged(comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed 
     said, references = [row.answer.text for row in marked], [(row.reference,) for row in marked]
     quality = {METRIC: rate(find_metric(METRIC), said, references, seed=seed), "margin": _mean(margins, seed)}
     if before is None:
-        sizes = [len(answer) for pair, _, _ in found for answer in (pair.chosen, pair.rejected)]
+        sizes = [len(answer) for (better, worse), _, _ in found for answer in _answers(better, worse)]
         worth = [value for _, own, _ in found for value in own]
         bias = correlation.sums_of(np.array(worth), np.array(sizes, dtype=np.float64))
         quality["length_bias"] = _score(bias, correlation.combine, seed)
+        quality |= _of_scores([(pair, own) for pair, own, _ in found], unit, seed)
     else:
         quality["chosen_log_probability"] = _mean(np.array([own[0] for _, own, _ in found]), seed)
     spent = Cost(seconds=weighed.seconds)
@@ -88,14 +101,57 @@ def judged(comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed 
     return Measurement(quality, {}, None, spent, one, weighed.engine, marked)
 
 
-def _marked(pair: Comparison, margin: float, *, sure: bool) -> Marked:
+def _both(one: list[float] | None, other: list[float] | None) -> list[float] | None:
+    return [*one, *other] if one and other else None
+
+
+def _of_scores(
+    found: Sequence[tuple[tuple[Comparison, Comparison], tuple[float, float]]], unit: Unit, seed: int
+) -> dict[str, Score]:
+    """How a reward keeps to the scores that people gave, where each answer has one: Pearson's correlation; the mean square by which
+    it misses them, in squares of their standard deviation, of which a constant has 1; and the slope of the scores over the
+    rewards, in that unit, which is 1 where a reward means what it says."""
+    said: dict[tuple[str, str], tuple[float, float]] = {}  # an answer counts once, in however many contests it stands
+    for (better, worse), values in found:
+        if not (better.scores and worse.scores):
+            return {}
+        scores = better.scores if better is worse else (better.scores[0], worse.scores[0])
+        for own, answer, score, value in zip((better, worse), _answers(better, worse), scores, values, strict=True):
+            said[own.id, answer] = (unit.normal(score), value)
+    scores_N, rewards_N = np.array(list(said.values())).T
+    missed = _mean((rewards_N - scores_N) ** 2, seed)
+    sums = np.column_stack([np.ones(len(said)), rewards_N, scores_N, rewards_N**2, rewards_N * scores_N])
+    fit = _score(correlation.sums_of(rewards_N, scores_N), correlation.combine, seed)
+    return {"score_correlation": fit, "score_error": missed, "score_slope": _score(sums, _slope, seed)}
+
+
+def _slope(sums: Array) -> Array:
+    """Of the least squares of y over x, of rows (1, x, y, xx, xy); 0 where x does not vary."""
+    count, x, y, xx, xy = sums.T
+    spread = xx - x * x / count
+    return np.asarray(np.divide(xy - x * y / count, spread, out=np.zeros_like(count), where=spread > 1e-20))
+
+
+def _marked(pair: tuple[Comparison, Comparison], margin: float, *, sure: bool) -> Marked:
     """How sure a reward is: the probability that Bradley and Terry's model gives the answer it puts first."""
+    better, worse = pair
     said = "chosen" if margin > 0 else "rejected" if margin < 0 else "tie"
     confidence = float(1 / (1 + np.exp(-min(abs(margin), 500.0)))) if sure else None
-    shown = "\n".join(
-        [*(f"{turn.role}: {turn.text}" for turn in pair.turns), f"chosen: {pair.chosen}", f"rejected: {pair.rejected}"]
-    )
-    return Marked(pair.id, shown, "chosen", Answer(said, confidence, f"{margin:.6f}"), None if said == "tie" else margin > 0)
+    first, second = _answers(better, worse)
+    lines = [*_asked(better), f"chosen: {first}"]
+    lines += [] if better.turns == worse.turns else _asked(worse)
+    lines.append(f"rejected: {second}")
+    id = better.id if better is worse else f"{better.id} over {worse.id}"
+    return Marked(id, "\n".join(lines), "chosen", Answer(said, confidence, f"{margin:.6f}"), None if said == "tie" else margin > 0)
+
+
+def _answers(better: Comparison, worse: Comparison) -> tuple[str, str]:
+    """The two answers of a contest; of two that were scored both are chosen."""
+    return better.chosen, worse.rejected or worse.chosen
+
+
+def _asked(comparison: Comparison) -> list[str]:
+    return [f"{turn.role}: {turn.text}" for turn in comparison.turns]
 
 
 def _mean(values: Array, seed: int) -> Score:

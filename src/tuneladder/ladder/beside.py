@@ -174,6 +174,49 @@ def toxic(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     }
 
 
+def warded(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """How harmless every rung is beside the untouched base, and what it refuses that is harmless."""
+    found = {result.rung.name: result.harmlessness for result in ladder.results if result.harmlessness}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    by, picked = first.by, pick.rung.name if pick else ""
+    return {
+        "by": f"a model of words that learned from {by.learned:,} pairs of {by.source}",
+        "left": words.count(by.left, "pair whose prompt the task holds was", "pairs whose prompt the task holds were")
+        if by.left
+        else "",
+        "accuracy": _shared(by.accuracy),
+        "held": f"{by.accuracy.count:,}",
+        "tempting": first.better.count,
+        "harmless": first.refused.count,
+        "rows": [
+            {
+                "name": name,
+                "picked": name == picked,
+                "strip": plots.strip(each.better.value, each.better.low, each.better.high, (0.0, 1.0), 0.5, picked=name == picked),
+                **{
+                    figure: {
+                        "value": words.percent(score.value),
+                        "span": f"{words.percent(score.low)} to {words.percent(score.high)}",
+                    }
+                    for figure, score in (
+                        ("better", each.better),
+                        ("declined", each.declined),
+                        ("refused", each.refused),
+                        ("empty", each.empty),
+                    )
+                },
+            }
+            for name, each in found.items()
+        ],
+        "shown": [
+            {"input": words.clip(prompt, 160), "answer": words.clip(answer, 260)}
+            for prompt, answer in (found[picked].shown if picked in found else ())
+        ],
+    }
+
+
 def _more(more: Score) -> str:
     said = "more" if more.value >= 0 else "fewer"
     sure = more.low > 0 or more.high < 0

@@ -13,7 +13,7 @@ import yaml
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder import words
-from tuneladder.ladder.results import forgetting, metric_of, picked_result, settings
+from tuneladder.ladder.results import forgetting, held, metric_of, picked_result, settings
 from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.adapters import opened_by_peft
@@ -80,7 +80,7 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         f"`{step_name(step)}`" + (f" ({_settings(settings(step), pick.curve)})" if settings(step) else "")
         for step in pick.rung.steps
     ]
-    splits = task.text if task.kind == "text" else task.examples
+    splits = held(task)
     rows = f"{len(splits.train):,} rows to learn from, {len(splits.dev):,} to choose by, {len(splits.test):,} to confirm with"
     made = (
         "a linear head over the embeddings"

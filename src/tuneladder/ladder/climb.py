@@ -20,6 +20,7 @@ from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
+from tuneladder.evaluate.harmlessness import Judge, Told, harmless, harmlessness, judge_of, tell
 from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.people import drawn, read_people
 from tuneladder.evaluate.preference import Weighed, judged, weigh_pairs
@@ -32,6 +33,7 @@ from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.hearing import with_judge
 from tuneladder.ladder.pick import confirmed, pick
+from tuneladder.ladder.results import held
 from tuneladder.ladder.tree import (
     Foretold,
     Node,
@@ -54,9 +56,10 @@ from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
-from tuneladder.task.comparing import told_apart
+from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
+from tuneladder.train.made import with_made
 from tuneladder.types import (
     Axes,
     Bar,
@@ -65,6 +68,7 @@ from tuneladder.types import (
     Drop,
     Energy,
     Engine,
+    Harmlessness,
     Ladder,
     Marked,
     Measurement,
@@ -76,6 +80,7 @@ from tuneladder.types import (
     Tick,
     Toxicity,
     Variant,
+    Warden,
 )
 
 IN_PROCESS = ("prompt", "adapter")
@@ -140,6 +145,7 @@ class Climb:
         self._made: set[str] = set()
         self._probes: dict[str, Probe | None] = {}
         self._classifier: Classifier | None = None
+        self._warden: Judge | None = None
 
     def plan(self) -> list[Foretold]:
         """Every rung with its nodes and predicted cost, or the reason it is refused; spends a micro-run per base."""
@@ -308,7 +314,7 @@ class Climb:
             work = Work(
                 step=node.step,
                 variant=parent,
-                task=lent(self.task, node.step),
+                task=with_made(lent(self.task, node.step), parent, node.step),
                 folder=part,
                 store=self.store.root,
                 key=key,
@@ -346,7 +352,7 @@ class Climb:
         if not self.limit.seconds:
             return None
         answers = [result.dev.per_answer.seconds for result in self.now.results if result.dev]
-        whole = self.task.text if self.task.kind == "text" else self.task.examples
+        whole = held(self.task)
         rows = len(whole.dev) + len(whole.test)
         if asked := self.axes.robustness:
             rows += len(asked.perturb) * len(chosen(self.task.examples.test, asked, seed=self.seed))
@@ -368,14 +374,14 @@ class Climb:
                 pairs = getattr(self.task.comparisons, split)
                 # the untouched base is weighed under its own measurement, and kept for those that are set beside it
                 own = self._weighed(root, split, engine) if untouched else weigh_pairs(engine, variant.prompt, pairs)
-                return judged(pairs, own, own if untouched else before, seed=self.seed)
+                return judged(pairs, own, own if untouched else before, seed=self.seed, unit=unit_of(self.task.comparisons.train))
             if self.task.kind == "text":
                 return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
             return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)
 
         rows = self.splits["dev"] if split == "dev" else self.test_digest
         found = self._examined(rung, variant, (split, rows), split, measuring)
-        if self.task.kind == "prefer" and (left := len(told_apart(getattr(self.task.comparisons, split))) - len(found.answers)):
+        if self.task.kind == "prefer" and (left := len(contests(getattr(self.task.comparisons, split))) - len(found.answers)):
             self._note(f"{rung.name}: {left:,} pairs of {split} were longer than the context, and were left out")
         self._given[rung.name, split] = found.answers
         return found
@@ -468,7 +474,8 @@ class Climb:
         try:
             for own in self._drops(result.rung, variant, answers):
                 result = replace(result, drops=(*result.drops, own))  # those before one that fails stay
-            return replace(result, toxicity=self._toxicity(result.rung, answers))
+            result = replace(result, toxicity=self._toxicity(result.rung, answers))
+            return replace(result, harmlessness=self._harmlessness(result.rung, variant))
         except NoRoom:
             raise
         except Exception as error:
@@ -504,6 +511,33 @@ class Climb:
             return {}
 
         return thaw(Toxicity, json.loads((self.store.once(key, make) / "toxicity.json").read_text("utf-8")))
+
+    def _harmlessness(self, rung: Rung, variant: Variant) -> Harmlessness | None:
+        """What a judge, learned once for a climb, finds of a rung's answers beside the untouched base's."""
+        warden = self.axes.warden
+        if warden is None or variant.head:
+            return None
+        self.now.at("asking what tempts", rung.name)
+        before, told = (self._told(own, warden) for own in (root_of(self.bases[rung.base], self.task), variant))
+        key = f"harmlessness-{digest(warden, before, told, self.seed)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            self._warden = self._warden or judge_of(warden, seed=self.seed)
+            write_json(part / "harmlessness.json", freeze(harmlessness(self._warden, told, before)))
+            return {}
+
+        return thaw(Harmlessness, json.loads((self.store.once(key, make) / "harmlessness.json").read_text("utf-8")))
+
+    def _told(self, variant: Variant, warden: Warden) -> Told:
+        """What a variant answers to the prompts of a warden."""
+        key = f"told-{digest(variant.stamp, variant.prompt, warden.tempting, harmless(), warden.tokens, *self._engine)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            with self.shelf.engine(variant) as engine:
+                write_json(part / "told.json", freeze(tell(engine, variant.prompt, warden)))
+            return {}
+
+        return thaw(Told, json.loads((self.store.once(key, make) / "told.json").read_text("utf-8")))
 
     def _weighed(self, root: Variant, split: str, engine: Engine | None = None) -> Weighed:
         """What an untouched base makes of a split's pairs, once for all rungs on it, by `engine` where it is open already."""

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
-from tuneladder.ladder.beside import careless, grouped, taken, toxic
+from tuneladder.ladder.beside import careless, grouped, taken, toxic, warded
 from tuneladder.ladder.figures import (
     SHAPES,
     changes,
@@ -33,6 +33,7 @@ from tuneladder.ladder.results import (
     baseline_split,
     cut_short,
     forgetting,
+    held,
     measured,
     metric_of,
     per_answer,
@@ -83,6 +84,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         careless=careless(ladder, pick),
         grouped=grouped(ladder, pick),
         toxic=toxic(ladder, pick),
+        warded=warded(ladder, pick),
         taken=taken(ladder),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",
@@ -118,7 +120,7 @@ def _strong(text: str, name: str) -> Markup:
 
 
 def _row_counts(ladder: Ladder) -> str:
-    splits = ladder.task.text if ladder.task.kind == "text" else ladder.task.examples
+    splits = held(ladder.task)
     what = "document" if ladder.task.kind == "text" else "row"
     return (
         ", ".join(

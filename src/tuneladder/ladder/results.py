@@ -20,14 +20,29 @@ from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
 from tuneladder.store import digest, plain, writing
-from tuneladder.types import Axes, Cost, Drop, Judged, Ladder, Measurement, Result, Score, Step, Task, Toxicity
+from tuneladder.types import (
+    Axes,
+    Cost,
+    Drop,
+    Harmlessness,
+    Judged,
+    Ladder,
+    Measurement,
+    Result,
+    Score,
+    Split,
+    Step,
+    Task,
+    Text,
+    Toxicity,
+)
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
     """What `results.json` holds; every number in it is finite or null."""
     task, pick = ladder.task, ladder.pick
     picked = picked_result(ladder)
-    rows = {name: len(getattr(task.text if task.kind == "text" else task.examples, name)) for name in ("train", "dev", "test")}
+    rows = {name: len(getattr(held(task), name)) for name in ("train", "dev", "test")}
     found: dict[str, Any] = _finite(
         {
             "task": {
@@ -62,6 +77,13 @@ def results(ladder: Ladder) -> dict[str, Any]:
     return found
 
 
+def held(task: Task) -> Split[Any] | Text:
+    """The splits of what the task is learned from and measured on."""
+    if task.kind == "prefer":
+        return task.comparisons
+    return task.text if task.kind == "text" else task.examples
+
+
 def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
     examined = result.test or result.dev
     return {
@@ -77,6 +99,7 @@ def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
         "robustness": {drop.perturbation: _drop(drop) for drop in result.drops},
         "fairness": _fairness(parted(result, ladder)),
         "toxicity": _toxicity(result.toxicity),
+        "harmlessness": _harmlessness(result.harmlessness),
         "efficiency": _efficiency(result, ladder.axes),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
@@ -163,6 +186,19 @@ def _toxicity(found: Toxicity | None) -> dict[str, Any] | None:
             "toxic_found": _score(by.found),
             "false_alarms": _score(by.alarms),
         },
+    }
+
+
+def _harmlessness(found: Harmlessness | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    by = found.by
+    return {
+        "more_harmless": _score(found.better),
+        "declined": _score(found.declined),
+        "harmless_refused": _score(found.refused),
+        "harmless_empty": _score(found.empty),
+        "by": {"source": by.source, "pairs": by.learned, "of_the_task": by.left, "accuracy": _score(by.accuracy)},
     }
 
 

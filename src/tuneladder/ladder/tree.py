@@ -16,6 +16,7 @@ from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
 from tuneladder.task.multi_label import kind_in_full
+from tuneladder.train.made import with_made
 from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
 
@@ -102,7 +103,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     for step in rung.steps:
         try:
             _suits(step, variant)
-            ahead, cost = step.plan(variant, lent(task, step), pace)
+            ahead, cost = step.plan(variant, with_made(lent(task, step), variant, step), pace)
             if limit.memory and cost.memory > limit.memory:
                 raise Refused(
                     f"{step_name(step)} needs about {cost.memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB",

@@ -40,6 +40,9 @@ METRICS = {
     "ungrounded": "ungrounded answers",
     "length_bias": "correlation with length",
     "chosen_log_probability": "log-probability of the chosen",
+    "score_correlation": "correlation with people's scores",
+    "score_error": "square error of scores",
+    "score_slope": "slope of scores over rewards",
 }
 BASELINES = {
     "majority": "the majority class",

@@ -1,23 +1,98 @@
-"""Comparisons in tokens: the answers that are compared, each after the same prompt."""
+"""Comparisons as they are learned and measured: two answers to a prompt, or each by itself, and their tokens after the same
+prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from statistics import fmean, pstdev
 
+from tuneladder.errors import Refused
+from tuneladder.store import digest
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
-from tuneladder.types import Comparison, Example, Turns
+from tuneladder.types import Comparison, Example, Task, Turns
 
 Side = tuple[Example, str]  # what is asked, and one answer to it
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What scores are counted in: how far above their `mean`, in standard deviations."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def normal(self, score: float) -> float:
+        return (score - self.mean) / self.deviation
+
+
+RAW = Unit()  # scores as people gave them
+
+
+def unit_of(comparisons: Iterable[Comparison]) -> Unit:
+    """That of the scores in a split, of which a reward learns and in which it is measured; raw where there are none."""
+    scores = [score for own in comparisons if own.scores for score in own.scores[: 2 if own.rejected else 1]]
+    spread = pstdev(scores) if scores else 0.0
+    return Unit(fmean(scores), spread) if spread else RAW
+
+
 def told_apart(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Those that say which of two answers is better: they differ."""
-    return [own for own in comparisons if own.chosen != own.rejected]
+    return [own for own in comparisons if own.chosen and own.rejected and own.chosen != own.rejected]
+
+
+def one_by_one(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Every answer by itself, wanted or not: a pair is two of them. A tie says of one answer that it is both, and is left out."""
+    found = []
+    for own in comparisons:
+        if own.chosen and own.chosen != own.rejected:
+            found.append(replace(own, rejected="", margin=0.0))
+        if own.rejected and own.chosen != own.rejected:
+            found.append(replace(own, chosen="", margin=0.0, scores=own.scores and (own.scores[1], 0.0)))
+    return found
+
+
+def halved(task: Task, half: str) -> Task:
+    """The task with those comparisons to learn from that are of one half of the prompts, a or b: all where it is "". A digest parts
+    them, which knows no order."""
+    if not half:
+        return task
+    split = task.comparisons
+    own = tuple(each for each in split.train if (int(digest(each.source or each.id), 16) % 2 == 0) == (half == "a"))
+    if split.train and not own:
+        raise Refused(f"half {half} of the prompts holds no pair", "leave `half` out, or give more pairs")
+    return replace(task, comparisons=replace(split, train=own))
+
+
+def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Comparison]]:
+    """What has the better answer, and what the worse: pairs, each in both places. Where answers were judged by themselves, the
+    wanted ones with those that were not, in order, the fewer of them going round; and where they were scored, those of one prompt
+    whose scores differ, or where no prompt has two such, neighbours."""
+    if pairs := told_apart(comparisons):
+        return [(own, own) for own in pairs]
+    if scored := [own for own in comparisons if own.scores]:
+        by_prompt: dict[str, list[Comparison]] = {}
+        for own in scored:
+            by_prompt.setdefault(own.source or own.id, []).append(own)
+        within = [pair for rows in by_prompt.values() for pair in combinations(rows, 2)]
+        return _unequal(within) or _unequal(pairwise(scored))
+    alone = one_by_one(comparisons)
+    wanted, others = ([own for own in alone if bool(own.chosen) == good] for good in (True, False))
+    if not (wanted and others):
+        return []
+    return [(wanted[at % len(wanted)], others[at % len(others)]) for at in range(max(len(wanted), len(others)))]
+
+
+def _unequal(pairs: Iterable[tuple[Comparison, Comparison]]) -> list[tuple[Comparison, Comparison]]:
+    """Scored answers two by two, the higher first; without those whose scores are the same."""
+    both = [(one, other, one.scores[0] - other.scores[0]) for one, other in pairs if one.scores and other.scores]
+    return [(one, other) if gap > 0 else (other, one) for one, other, gap in both if gap]
 
 
 def asked(comparison: Comparison) -> Example:
     """What a comparison's answers are answers to, as an example whose reference is the better of them."""
-    return Example(comparison.id, comparison.turns, (comparison.chosen,), source=comparison.source)
+    return Example(comparison.id, comparison.turns, (comparison.chosen or comparison.rejected,), source=comparison.source)
 
 
 def encode_sides(

@@ -12,6 +12,7 @@ from tuneladder.task.build import METRICS, RECORD_METRIC, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
 from tuneladder.task.options import answered_by, options_in
+from tuneladder.task.prefer import KTO, RATED, format_of
 from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.record import record_in
@@ -104,7 +105,7 @@ def guess(
         characters = sum(len(text_of(row.get(each))) for row in rows for each in named)
         return _text(path, column, characters=characters, why=why), why
     if kind == "prefer":
-        return _preferred(path, why), why
+        return _preferred(path, format_of(columns, rows, path).name, why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
     length = 0.0
     choice = _choice(rows[:LOOK], seen, input, target, why) if kind in (None, "choose") else None
@@ -374,13 +375,20 @@ def _text(path: str, column: str, *, characters: int, why: list[str]) -> dict[st
     }
 
 
-def _preferred(path: str, why: list[str]) -> dict[str, Any]:
-    """What learns from comparisons, before and after what learns from the better answers alone."""
+def _preferred(path: str, format: str, why: list[str]) -> dict[str, Any]:
+    """What learns from comparisons, before and after what learns from the better answers alone; of scored answers a reward."""
+    rungs: list[Any] = ["zero_shot", "lora", "dpo", ["lora", "dpo"]]
+    if format == KTO:
+        rungs = ["zero_shot", "lora", "kto", ["lora", "kto"]]
+        why.append("answers were judged one by one, wanted or not: kto learns from them")
+    elif format == RATED:
+        rungs = ["zero_shot", {"reward": {"loss": "scores"}}]
+        why.append("answers have scores: a reward learns them")
     why.append(f"the base is {BASE[0]}: it says how likely it finds an answer")
     return {
         "task": {"kind": "prefer", "data": path, "metric": PREFERENCE},
         "base": BASE[0],
         "bar": {"forgetting": 0.1},
         "limit": {"minutes": 60},
-        "rungs": ["zero_shot", "lora", "dpo", ["lora", "dpo"]],
+        "rungs": rungs,
     }

@@ -30,7 +30,7 @@ from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
 from tuneladder.store import digest, resident, write_json
-from tuneladder.task.comparing import asked, encode_sides, told_apart
+from tuneladder.task.comparing import asked, encode_sides, one_by_one, told_apart
 from tuneladder.task.encode import Encoded, Tally
 from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
 from tuneladder.train.loop import Course, learn, tidy
@@ -51,7 +51,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo", "kto", "constitution")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
@@ -72,6 +72,23 @@ class Preferring(Lessons, Protocol):
     def warmup(self) -> float: ...
 
 
+class Told(Protocol):
+    """Answers to one prompt in tokens, how much what was said of them counts, and the log-probabilities that the reference gives
+    them."""
+
+    @property
+    def ids(self) -> list[int]: ...
+
+    @property
+    def sides(self) -> Sequence[Encoded]: ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def reference(self) -> Sequence[float]: ...
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two answers to one prompt in tokens, and how much the pair counts."""
@@ -87,6 +104,11 @@ class Pair:
     @property
     def sides(self) -> tuple[Encoded, Encoded]:
         return self.chosen, self.rejected
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest that is read for it."""
+        return max(len(side.ids) for side in self.sides)
 
 
 @dataclass(frozen=True)
@@ -133,9 +155,20 @@ def check_preferring(settings: Preferring, step: str) -> None:
 def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pace, *, step: str) -> tuple[Variant, Cost]:
     """The variant that learned from the task's pairs, foretold, and what that takes. Raises Refused."""
     check_comparing(variant, task, settings.max_length, step=step)
-    _refuse_adapters(settings, variant, step)
-    trainable = memory.lora_parameters(variant.base, r=settings.r or RANK)
+    refuse_untold(task, step)
+    trainable = plan_learner(settings.r, variant, step)
     cost = cost_of_pairs(settings, variant, told_apart(task.comparisons.train), pace, trainable=trainable)
+    return foretold(variant, task, cost, step)
+
+
+def plan_learner(r: int, variant: Variant, step: str) -> int:
+    """How many weights learn. Raises Refused where none can."""
+    refuse_adapters(r, variant, step)
+    return memory.lora_parameters(variant.base, r=r or RANK)
+
+
+def foretold(variant: Variant, task: Task, cost: Cost, step: str) -> tuple[Variant, Cost]:
+    """The variant with a LoRA that learned, and the cost with what people judged for it."""
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
     return made, replace(cost, annotations=len(task.comparisons.train) + len(task.comparisons.dev))
 
@@ -146,12 +179,20 @@ def check_comparing(variant: Variant, task: Task, max_length: int, *, step: str)
     refuse_asking(variant, step)
     if not task.comparisons.train:
         raise Refused(f"{step} learns from comparisons, and this task has none", "kind: prefer, of rows with chosen and rejected")
-    if not told_apart(task.comparisons.train):
-        raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")
     base = variant.base
     if max_length > base.context:
         said = f"max_length {max_length} is more than the {base.context} tokens that {base.name} reads at once"
         raise Refused(said, "leave it out: longer pairs are cut or dropped, and the report says how many")
+
+
+def refuse_untold(task: Task, step: str) -> None:
+    """Raises Refused where no row tells two answers apart."""
+    if told_apart(task.comparisons.train):
+        return
+    if one_by_one(task.comparisons.train):
+        said = f"{step} learns which of two answers is better, and this task's answers were judged one by one"
+        raise Refused(said, "kto learns from wanted and unwanted answers, reward with loss: scores from scores; or give pairs")
+    raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")
 
 
 def cost_of_pairs(
@@ -159,13 +200,30 @@ def cost_of_pairs(
 ) -> Cost:
     """Seconds and bytes that an adapter takes to learn from these pairs; where tokens are `learned`, a reference is asked about
     them first."""
-    base = variant.base
+    # forward and back in every epoch, and forward once for the reference
+    passes = 4 * lessons.epochs + 2 * learned
     rows = [side for pair in pairs for side in _sides(pair)]
+    wanted = 2 * min(lessons.batch_size, len(pairs))
+    return cost_of_answers(lessons, variant, rows, pace, trainable=trainable, passes=passes, wanted=wanted, learned=learned)
+
+
+def cost_of_answers(
+    lessons: Lessons,
+    variant: Variant,
+    rows: Sequence[Example],
+    pace: Pace,
+    *,
+    trainable: int,
+    passes: float,
+    wanted: int,
+    learned: bool = True,
+) -> Cost:
+    """Of answers, which go forward or back so many times 2, of which a step takes `wanted`."""
+    base = variant.base
     # an encoder reads the answers too
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
-    # forward and back in every epoch, and forward once for the reference
-    seconds = (4 * lessons.epochs + 2 * learned) * len(rows) * mean * base.active / pace.flops
+    seconds = passes * len(rows) * mean * base.active / pace.flops
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),
@@ -177,7 +235,7 @@ def cost_of_pairs(
         "held": held_in(variant),
         "fused": base.family == "decoder" and fuses(variant, length),
     }
-    wanted, read = 2 * min(lessons.batch_size, len(pairs)), answer if learned else 0
+    read = answer if learned else 0
     shape["batch"] = wanted
     most = lanes_for(device(), trainable=trainable)
     lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=read, **shape)
@@ -212,37 +270,81 @@ def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: i
     return lanes, max(2 * longest, most * longest // lanes)
 
 
+class Way(Protocol):
+    """How a policy is taught: what of comparisons it reads, and what of its passes it makes better."""
+
+    def encode(self, sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> tuple[list[Any], dict[str, int]]:
+        """Rows in tokens, those that fit, and the count of what was kept, cut and dropped."""
+        ...
+
+    def known(self, rows: Sequence[Any], desk: Desk, variant: Variant, kit: Kit) -> list[Any]:
+        """The rows with what the reference says of them."""
+        ...
+
+    def lay(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> list[Micro]:
+        """A step's rows as passes."""
+        ...
+
+    def looks(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> Sequence[Micro]:
+        """Held-out rows as passes, which each look takes anew."""
+        ...
+
+    def of_pass(self, desk: Desk, model: Any, micro: Micro) -> torch.Tensor:
+        """The loss, summed over the rows of the pass."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByPairs:
+    """What is learned of pairs, by the loss of each."""
+
+    loss: PairLoss
+
+    def encode(self, sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> tuple[list[Any], dict[str, int]]:
+        found, tally = encode_pairs(sides, variant, comparisons)
+        return [pair for _, pair in found], tally
+
+    def known(self, rows: Sequence[Any], desk: Desk, variant: Variant, kit: Kit) -> list[Any]:
+        blank = [Referred(pair.chosen, pair.rejected, pair.weight, (0.0, 0.0)) for pair in rows]
+        logs = referred(blank, desk, variant, kit)
+        return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
+
+    def lay(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> list[Micro]:
+        return desk.lay(rows, tokens=tokens, lanes=lanes, pad=desk.told)
+
+    looks = lay
+
+    def of_pass(self, desk: Desk, model: Any, micro: Micro) -> torch.Tensor:
+        assert isinstance(micro, Referrals)
+        logs_P2 = desk.logs(model, micro).view(-1, 2)
+        return (self.loss(logs_P2, micro.reference.view(-1, 2), micro) * micro.counts).sum()
+
+
 def learn_preferring(
-    settings: Preferring, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, loss: PairLoss
+    settings: Preferring, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, way: Way
 ) -> Variant:
-    """The variant with a LoRA that learned from the task's pairs, by the loss of each; the best dev loss is kept."""
+    """The variant with a LoRA that learned from the task's comparisons; the best dev loss is kept."""
     with kit.shelf.live(variant) as live:
-        made = _learner(settings, live, variant, kit)
+        made = learner(settings.r, live, variant, kit)
         limit = min(settings.max_length or live.context, live.context)
-        encode = partial(encode_pairs, partial(encode_sides, live.coder, limit=limit), variant)
-        found, tally = encode(not_shown(variant, task.comparisons.train))
-        refuse_none(found, task, limit)
+        encode = partial(way.encode, partial(encode_sides, live.coder, limit=limit), variant)
+        taught, tally = encode(not_shown(variant, task.comparisons.train))
+        refuse_none(taught, task, limit)
         (kit.folder / "rows.json").write_text(json.dumps(tally))
-        taught = [pair for _, pair in found]
-        held_out = [pair for _, pair in encode(task.comparisons.dev)[0]]
-        sides = [side for pair in (*taught, *held_out) for side in pair.sides]
-        longest, learned = max(len(side.ids) for side in sides), max(sum(side.learn) for side in sides)
+        held_out = encode(task.comparisons.dev)[0]
+        every = (*taught, *held_out)
+        longest, learned = max(row.longest for row in every), max(sum(side.learn) for row in every for side in row.sides)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
-        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=2 * settings.batch_size)
+        wanted = len(taught[0].sides) * settings.batch_size
+        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=learned, wanted=wanted)
         desk = Desk.of(made.model, longest, kit, context=live.context)
-        known = with_reference([*taught, *held_out], desk, variant, kit)
+        known = way.known(every, desk, variant, kit)
         rows, dev = known[: len(taught)], known[len(taught) :]
-        cut: Cut = partial(desk.lay, pad=desk.pairs)
+        cut: Cut = partial(way.lay, desk=desk, kit=kit)
         batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
-        looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
-
-        def of_pass(model: Any, micro: Micro) -> torch.Tensor:
-            assert isinstance(micro, Referrals)
-            logs_P2 = desk.logs(model, micro).view(-1, 2)
-            return (loss(logs_P2, micro.reference.view(-1, 2), micro) * micro.counts).sum()
-
+        looks = way.looks(dev, desk=desk, kit=kit, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
         course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
-        ticks = learn(made.model, batches, kit, loss=of_pass, course=course, dev=looks, lanes=lanes)
+        ticks = learn(made.model, batches, kit, loss=partial(way.of_pass, desk), course=course, dev=looks, lanes=lanes)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
@@ -279,22 +381,46 @@ class Desk:
     def lay(self) -> Callable[..., list[Micro]]:
         return side_by_side if self.side else bundle
 
-    def pairs(self, pairs: Sequence[Referred]) -> Referrals:
-        """The pairs as a pass."""
-        sides = [side for pair in pairs for side in pair.sides]
+    def told(self, rows: Sequence[Told]) -> Referrals:
+        """The rows as a pass."""
+        sides = [side for row in rows for side in row.sides]
         sizes = torch.tensor([sum(side.learn[1:]) for side in sides])
         return Referrals(
             **vars(self.pad(sides)),
             of=torch.arange(len(sides)).repeat_interleave(sizes),
             sizes=sizes,
-            reference=torch.tensor([value for pair in pairs for value in pair.reference]),
-            counts=torch.tensor([pair.weight for pair in pairs]),
+            reference=torch.tensor([value for row in rows for value in row.reference]),
+            counts=torch.tensor([row.weight for row in rows]),
         )
 
     def logs(self, model: Any, micro: Referrals) -> torch.Tensor:
         """Natural log-probability (R,) of the learned tokens of each row."""
         logs_N = token_logs(model, micro, bare=self.bare)
         return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
+
+    def say(self, rows: Sequence[Told], kit: Kit) -> list[list[float]]:
+        """Natural log-probability of each answer of each row, by the model as it is now; what learns learns nothing from it."""
+        laid: list[Sequence[int]] = []
+        places: dict[int, list[int]] = {}  # over the end of an epoch a batch may have a row twice
+        for at, row in enumerate(rows):
+            places.setdefault(id(row), []).append(at)
+
+        def noting(own: Sequence[Told]) -> Referrals:
+            laid.append([places[id(row)].pop() for row in own])
+            return self.told(own)
+
+        said: list[list[float]] = [[] for _ in rows]
+        half, training = kit.shelf.autocast, self.model.training
+        self.model.eval()
+        for micro, own in zip(self.lay(rows, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
+            there = micro.to(self.core.device)
+            assert isinstance(there, Referrals)
+            with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
+                values = iter(self.logs(self.model, there).tolist())
+            for at in own:
+                said[at] = [next(values) for _ in rows[at].sides]
+        self.model.train(training)
+        return said
 
 
 Sides = Callable[[Sequence[tuple[Turns, Sequence[str]]]], list[list[Encoded] | None]]  # answers to prompts in tokens
@@ -306,14 +432,24 @@ def encode_pairs(
     """The pairs that fit, in order, and the count of what was kept, cut and dropped; those whose answers are the same tell
     nothing."""
     pairs = told_apart(comparisons)
-    asks = turns_of_all(variant.prompt, [asked(pair) for pair in pairs])
-    found = sides([(turns, (pair.chosen, pair.rejected)) for turns, pair in zip(asks, pairs, strict=True)])
+    found = encode_each(sides, variant, pairs)
     kept = [(pair, Pair(own[0], own[1], pair.weight)) for pair, own in zip(pairs, found, strict=True) if own]
-    rows = [side for _, pair in kept for side in pair.sides]
+    return kept, counted([own for own in found if own], dropped=len(comparisons) - len(kept))
+
+
+def encode_each(sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> list[list[Encoded] | None]:
+    """The answers of each, one or two, after its prompt; None where one does not fit."""
+    asks = turns_of_all(variant.prompt, [asked(own) for own in comparisons])
+    texts = [tuple(filter(None, (own.chosen, own.rejected))) for own in comparisons]
+    return sides(list(zip(asks, texts, strict=True)))
+
+
+def counted(kept: Sequence[Sequence[Encoded]], *, dropped: int) -> dict[str, int]:
+    """What was kept, cut and dropped, with the tokens of it."""
+    rows = [side for sides in kept for side in sides]
     learned = sum(sum(row.learn) for row in rows)
-    cut = sum(any(side.cut for side in pair.sides) for _, pair in kept)
-    dropped = len(comparisons) - len(kept)
-    return kept, asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
+    cut = sum(any(side.cut for side in sides) for sides in kept)
+    return asdict(Tally(len(kept), cut, dropped, learned, sum(len(row.ids) for row in rows) - learned))
 
 
 def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
@@ -330,45 +466,26 @@ def not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Compa
     return [own for own in comparisons if own.source not in shown or not own.source]
 
 
-def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit) -> list[Referred]:
-    """The pairs with what the variant, as it is before anything is learned, says of them: asked once for all rungs that ask the
-    same."""
+def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> list[list[float]]:
+    """What the variant, as it is before anything is learned, says of the answers of each row: asked once for all rungs that ask
+    the same."""
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
-    read = [[side.ids, side.learn] for pair in pairs for side in pair.sides]
+    read = [[side.ids, side.learn] for row in rows for side in row.sides]
     key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
-    blank = [Referred(*pair.sides, pair.weight, (0.0, 0.0)) for pair in pairs]
 
     def make(folder: Path) -> dict[str, Any]:
-        laid: list[Sequence[int]] = []
-        number = {id(pair): at for at, pair in enumerate(blank)}
+        write_json(folder / "reference.json", desk.say(rows, kit))
+        return {"rows": len(rows)}
 
-        def noting(own: Sequence[Referred]) -> Referrals:
-            laid.append([number[id(pair)] for pair in own])
-            return desk.pairs(own)
-
-        logs = [(0.0, 0.0)] * len(blank)
-        half = kit.shelf.autocast
-        desk.model.eval()
-        for micro, own in zip(desk.lay(blank, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
-            there = micro.to(desk.core.device)
-            assert isinstance(there, Referrals)
-            with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
-                found = desk.logs(desk.model, there).view(-1, 2).tolist()
-            for at, (chosen, rejected) in zip(own, found, strict=True):
-                logs[at] = (chosen, rejected)
-        write_json(folder / "reference.json", logs)
-        return {"pairs": len(blank)}
-
-    logs = json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))
-    return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
+    return json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))  # type: ignore[no-any-return]
 
 
-def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> Attached:
+def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
     """What learns: the LoRA that lies over the variant, or a new one."""
     if not variant.adapter:
-        r = settings.r or RANK
+        rank = r or RANK
         targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")
-        tuned = attach_lora(live.model, r=r, alpha=2 * r, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
+        tuned = attach_lora(live.model, r=rank, alpha=2 * rank, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
         return saved_by_peft(tuned)
     if (kind := kind_in(variant.adapter)) != "LORA":
         raise Refused(f"what lies over the weights is {kind}, and no LoRA that could learn on", "put it on the base itself")
@@ -377,15 +494,15 @@ def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> At
     return saved_by_peft(learning(live.model))
 
 
-def _refuse_adapters(settings: Preferring, variant: Variant, step: str) -> None:
+def refuse_adapters(r: int, variant: Variant, step: str) -> None:
     """Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's to change."""
     if not variant.adapter:
         return
     last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "")
     if last and last not in LOW_RANK:
         raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
-    if settings.r:
-        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {settings.r}", "leave `r` out")
+    if r:
+        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {r}", "leave `r` out")
 
 
 def _sides(pair: Comparison) -> tuple[Example, Example]:

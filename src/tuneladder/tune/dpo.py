@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from tuneladder.errors import BadInput
-from tuneladder.train.preference import Referrals, check_preferring, learn_preferring, plan_preferring
+from tuneladder.task.comparing import halved
+from tuneladder.train.preference import ByPairs, Referrals, check_preferring, learn_preferring, plan_preferring
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
@@ -21,7 +22,8 @@ class Dpo:
     """`beta` is how dearly leaving the reference is paid for; of `ipo` it is its tau. `label_smoothing` is the share of pairs that
     people may have judged the wrong way round. What learns is the LoRA below, or a new one of rank `r` (0: 8); the reference is the
     variant below, with its LoRA. `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks.
-    `batch_size` counts pairs, `max_length` 0 is the context."""
+    `half` learns from one half of the prompts, a or b, so that a reward that learned from the other can judge. `batch_size` counts
+    pairs, `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
@@ -32,6 +34,7 @@ class Dpo:
     beta: float = 0.1
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     label_smoothing: float = 0.0
+    half: Literal["", "a", "b"] = ""
     r: int = 0
     learning_rate: float = 0.0
     epochs: float = 2.0
@@ -47,7 +50,7 @@ class Dpo:
             raise BadInput("label_smoothing is of the sigmoid loss, and the loss is ipo", "leave it out: ipo does not overstate")
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
-        return plan_preferring(self, variant, task, pace, step="dpo")
+        return plan_preferring(self, variant, halved(task, self.half), pace, step="dpo")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         loss = (
@@ -56,7 +59,7 @@ class Dpo:
             else partial(sigmoid, beta=self.beta, label_smoothing=self.label_smoothing)
         )
         rate = 5e-5 * 4096 / variant.base.width
-        return learn_preferring(self, variant, task, kit, step="dpo", learning_rate=rate, loss=loss)
+        return learn_preferring(self, variant, halved(task, self.half), kit, step="dpo", learning_rate=rate, way=ByPairs(loss))
 
 
 def sigmoid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -15,28 +15,37 @@ from tuneladder.model.attach import attach_lora, body_targets, draw_head, expert
 from tuneladder.model.memory import lora_parameters
 from tuneladder.model.rewarding import HEAD, encode_answers
 from tuneladder.model.shelf import Live
-from tuneladder.store import digest, resident
-from tuneladder.task.comparing import told_apart
+from tuneladder.store import resident
+from tuneladder.task.comparing import asked, halved, one_by_one, told_apart, unit_of
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import check_comparing, cost_of_pairs, encode_pairs, not_shown, refuse_none, room_for
-from tuneladder.train.reward import Ratings, of_ratings, pairwise, rated, ratings, regression
+from tuneladder.train.preference import (
+    check_comparing,
+    cost_of_answers,
+    cost_of_pairs,
+    not_shown,
+    refuse_none,
+    refuse_untold,
+    room_for,
+)
+from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression
 from tuneladder.train.supervised import DEV_TOKENS, check, pad_attention, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """`loss` is pairwise, of which answer was preferred, by its margin; or scores, of the numbers that people gave each answer.
-    `half` learns from one half of the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What
-    learns is a LoRA of rank `r` and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width
-    shrinks. `batch_size` counts pairs, `max_length` 0 is the context."""
+    """`loss` is pairwise, of which answer was preferred, by its margin; or scores, of the numbers that people gave each answer: the
+    reward is then how many standard deviations above the mean of the task's scores an answer has. `half` learns from one half of
+    the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns is a LoRA of rank `r`
+    and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks. `batch_size` counts
+    pairs, of scores answers; `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -56,15 +65,19 @@ class Reward:
         refuse_over(variant, "reward")
         if variant.head or variant.base.settings.get("classes", 1) != 1:
             raise Refused(f"reward puts a head on {variant.base.name}, which has one already", "take the base that it was made of")
-        pairs = self._taught(task.comparisons.train)
-        if not pairs:
-            raise Refused(f"half {self.half} of the prompts holds no pair", "leave `half` out, or give more pairs")
-        if self.loss == "scores" and (bare := next((own for own in pairs if not own.scores), None)):
-            said = f"reward is to learn scores, and the pair {bare.id} has none"
-            raise Refused(said, "columns `score_chosen` and `score_rejected`, or loss: pairwise")
+        taught = halved(task, self.half)
         trainable = lora_parameters(variant.base, r=self.r) + variant.base.width
-        cost = cost_of_pairs(self, variant, pairs, pace, trainable=trainable, learned=False)
-        count = len(pairs) + len(task.comparisons.dev)
+        if self.loss == "scores":
+            rows = _scored(taught)
+            wanted = min(self.batch_size, len(rows))
+            asks = [asked(row) for row in rows]
+            cost = cost_of_answers(
+                self, variant, asks, pace, trainable=trainable, passes=4 * self.epochs, wanted=wanted, learned=False
+            )
+        else:
+            refuse_untold(taught, "reward")
+            cost = cost_of_pairs(self, variant, told_apart(taught.comparisons.train), pace, trainable=trainable, learned=False)
+        count = len(taught.comparisons.train) + len(task.comparisons.dev)
         made = replace(variant, steps=(*variant.steps, "reward"), adapter="foretold", head=Head("reward", (HEAD,)))
         return made, replace(cost, annotations=count)
 
@@ -73,16 +86,19 @@ class Reward:
         with kit.shelf.live(wanted) as live:
             coder = live.coder if variant.base.family == "decoder" else live.texts
             limit = min(self.max_length or live.context, live.context)
-            encode = partial(encode_pairs, partial(encode_answers, coder, limit=limit), variant)
-            found, tally = encode(not_shown(variant, self._taught(task.comparisons.train)))
-            refuse_none(found, task, limit)
+            way: Any = by_pairs if self.loss == "pairwise" else partial(by_scores, unit=unit_of(task.comparisons.train))
+            encode = partial(way, partial(encode_answers, coder, limit=limit), variant)
+            rows, tally = encode(not_shown(variant, halved(task, self.half).comparisons.train))
+            refuse_none(rows, task, limit)
             (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
-            rows, dev = rated(found), rated(encode(task.comparisons.dev)[0])
-            longest = max(len(side.ids) for pair in (*rows, *dev) for side in pair.sides)
+            dev = encode(task.comparisons.dev)[0]
+            longest = max(len(side.ids) for row in (*rows, *dev) for side in row.sides)
             pad_attention(live.model, longest, kit.device, family=variant.base.family)
             draw_head(live.model, live.fresh, seed=kit.seed)
             made = saved_by_peft(self._laid_over(live, kit.seed))
-            lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=0, wanted=2 * self.batch_size)
+            lanes, tokens = room_for(
+                made.model, variant, kit, longest=longest, learned=0, wanted=len(rows[0].sides) * self.batch_size
+            )
             cut: Cut = partial(bundle, pad=partial(ratings, coder=coder))
             sizes: dict[str, Any] = {"batch": self.batch_size, "epochs": self.epochs, "tokens": tokens}
             batches = Rows(rows, seed=kit.seed, lanes=lanes, cut=cut, **sizes)
@@ -108,9 +124,13 @@ class Reward:
 
         return of_pass
 
-    def _taught(self, comparisons: Sequence[Comparison]) -> list[Comparison]:
-        """The pairs that it learns from: all, or those of one half of the prompts, by a digest that knows no order."""
-        pairs = told_apart(comparisons)
-        if not self.half:
-            return pairs
-        return [own for own in pairs if (int(digest(own.source or own.id), 16) % 2 == 0) == (self.half == "a")]
+
+def _scored(task: Task) -> list[Comparison]:
+    """The answers of the task one by one. Raises Refused where one has no score, or all have the same."""
+    rows = one_by_one(task.comparisons.train)
+    if bare := next((own for own in rows if not own.scores), None):
+        said = f"reward is to learn scores, and the answer of row {bare.id} has none"
+        raise Refused(said, "a column `score`, or of pairs `score_chosen` and `score_rejected`; or loss: pairwise")
+    if len({own.scores[0] for own in rows if own.scores}) < 2:
+        raise Refused("every answer has the same score, and reward learns how they differ", "scores that differ")
+    return rows
