@@ -21,6 +21,8 @@ T = TypeVar("T")
 Role = Literal["system", "user", "assistant", "tool", "text"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "prefer", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
+# why a loop ended: "kl", "entropy" and "reward" are a policy's, which went too far, lost its variety, or no longer got better
+Stopped = Literal["", "done", "budget", "plateau", "nan", "kl", "entropy", "reward"]
 
 
 @dataclass(frozen=True)
@@ -473,12 +475,39 @@ class Toxicity:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """An answer that a policy wrote while it learned, and what it earned."""
+
+    prompt: str
+    text: str
+    reward: float
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers that a policy wrote after so many steps. `reward` is their mean and `spread` their standard deviation; `kl` is how
+    far the policy is from its reference, nats an answer, and `entropy` nats a token, both estimated on these answers; `length` is
+    tokens an answer. `weight` is what a nat of KL costs, `held_out` the mean reward on prompts that nothing is learned from, None
+    where it was not asked for. `samples` are the first of the answers and the one that earned most."""
+
+    step: int
+    reward: float
+    spread: float
+    kl: float
+    entropy: float
+    length: float
+    weight: float
+    held_out: float | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """A rung, climbed. A failed rung is a result: `failure` is its text.
 
     `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
-    `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev. `energy` is that of the
-    steps, `drops` and `toxicity` are of test.
+    `rollouts` are of a policy that learned from rewards, `routing` of a mixture that learned, by layer, the share of tokens that
+    each expert was sent on dev. `energy` is that of the steps, `drops` and `toxicity` are of test.
     """
 
     rung: Rung
@@ -490,6 +519,7 @@ class Result:
     test: Measurement | None = None
     failure: str = ""
     curve: tuple[Tick, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
     routing: tuple[tuple[float, ...], ...] = ()
     energy: Energy | None = None
     drops: tuple[Drop, ...] = ()
@@ -548,7 +578,7 @@ class Tick:
     tokens: int
     learning_rate: float
     dev: float | None = None
-    stopped: Literal["", "done", "budget", "plateau", "nan"] = ""
+    stopped: Stopped = ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ SMALL = {
     "dpo": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "few_shot": {"shots": 3},
     "full": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
+    "grpo": {
+        "reward": "tests.rewards:letters",
+        "phases": 5,
+        "prompts": 3,
+        "samples": 3,
+        "tokens": 8,
+        "r": 4,
+        "learning_rate": 1e-2,
+    },
     "lora": {"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "qlora": {"form": "int8", "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "reward": {"r": 4, "epochs": 2, "learning_rate": 2e-3, "batch_size": 8},
@@ -41,6 +50,7 @@ ALIKE = ("adapter", "ia3", "prefix_tuning", "qlora", "selective")
 # an instruction, or what is asked after the answer, is all that some hand on; what learns from comparisons goes lora's ways
 BESIDE = {
     "dpo": ("few_shot", "lora", "dpo", "full"),
+    "grpo": ("few_shot", "lora", "grpo"),
     "reward": ("few_shot", "full", "reward"),
     "search": ("chain_of_thought", "explain", "few_shot", "lora", "search"),
     "explain": ("chain_of_thought", "explain", "few_shot", "linear_probe", "lora", "search", "zero_shot"),

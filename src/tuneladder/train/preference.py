@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -51,7 +51,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo", "grpo", "ppo", "rest")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
@@ -133,7 +133,7 @@ def check_preferring(settings: Preferring, step: str) -> None:
 def plan_preferring(settings: Preferring, variant: Variant, task: Task, pace: Pace, *, step: str) -> tuple[Variant, Cost]:
     """The variant that learned from the task's pairs, foretold, and what that takes. Raises Refused."""
     check_comparing(variant, task, settings.max_length, step=step)
-    _refuse_adapters(settings, variant, step)
+    refuse_adapters(settings.r, variant, step)
     trainable = memory.lora_parameters(variant.base, r=settings.r or RANK)
     cost = cost_of_pairs(settings, variant, told_apart(task.comparisons.train), pace, trainable=trainable)
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
@@ -217,7 +217,7 @@ def learn_preferring(
 ) -> Variant:
     """The variant with a LoRA that learned from the task's pairs, by the loss of each; the best dev loss is kept."""
     with kit.shelf.live(variant) as live:
-        made = _learner(settings, live, variant, kit)
+        made = learner(settings.r, live, variant, kit)
         limit = min(settings.max_length or live.context, live.context)
         encode = partial(encode_pairs, partial(encode_sides, live.coder, limit=limit), variant)
         found, tally = encode(not_shown(variant, task.comparisons.train))
@@ -258,14 +258,15 @@ class Desk:
     bare: bool
 
     @classmethod
-    def of(cls, model: Any, longest: int, kit: Kit) -> Desk:
-        """For rows of at most so many tokens; the model is set to the fastest way through them."""
+    def of(cls, model: Any, longest: int, kit: Kit, *, padded: bool = False) -> Desk:
+        """For rows of at most so many tokens; the model is set to the fastest way through them, or through `padded` ones: a packed
+        model is called no other way."""
         from transformers import PreTrainedModel
 
         core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         pad_attention(core, longest, kit.device, family="decoder")
         bare = bare_head(core)
-        side = packs(core, longest, kit.device)
+        side = not padded and packs(core, longest, kit.device)
         if side:
             fuse(core)
         return cls(model, core, side, bare)
@@ -296,6 +297,7 @@ class Desk:
         return logs_N.new_zeros(len(micro.sizes)).index_add(0, micro.of, logs_N)
 
 
+Shown = TypeVar("Shown", Comparison, Example)  # what a prompt may show with its answer
 Sides = Callable[[Sequence[tuple[Turns, Sequence[str]]]], list[list[Encoded] | None]]  # answers to prompts in tokens
 
 
@@ -322,11 +324,11 @@ def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
         raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
 
 
-def not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Comparison]:
+def not_shown(variant: Variant, rows: Sequence[Shown]) -> list[Shown]:
     """Those that the prompt does not show with their answer."""
     shots = variant.prompt.shots.chosen if variant.prompt.shots else ()
     shown = {example.source for example in shots}
-    return [own for own in comparisons if own.source not in shown or not own.source]
+    return [own for own in rows if own.source not in shown or not own.source]
 
 
 def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit) -> list[Referred]:
@@ -362,10 +364,10 @@ def with_reference(pairs: Sequence[Pair], desk: Desk, variant: Variant, kit: Kit
     return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
 
 
-def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> Attached:
-    """What learns: the LoRA that lies over the variant, or a new one."""
+def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
+    """What learns: the LoRA that lies over the variant, or a new one of rank `r`, 0 for the usual."""
     if not variant.adapter:
-        r = settings.r or RANK
+        r = r or RANK
         targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")
         tuned = attach_lora(live.model, r=r, alpha=2 * r, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
         return saved_by_peft(tuned)
@@ -376,15 +378,15 @@ def _learner(settings: Preferring, live: Live, variant: Variant, kit: Kit) -> At
     return saved_by_peft(learning(live.model))
 
 
-def _refuse_adapters(settings: Preferring, variant: Variant, step: str) -> None:
+def refuse_adapters(r: int, variant: Variant, step: str) -> None:
     """Raises Refused for an adapter below that cannot learn on, and for a rank that is not the one below's to change."""
     if not variant.adapter:
         return
     last = next((own for own in reversed(variant.steps) if own in (*LOW_RANK, *UNMERGED, "ia3")), "")
     if last and last not in LOW_RANK:
         raise Refused(f"{step} learns on in a LoRA, and {last} is none", "put lora before it, or nothing")
-    if settings.r:
-        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {settings.r}", "leave `r` out")
+    if r:
+        raise Refused(f"{step} learns on in the LoRA below, which has its own rank, and r is {r}", "leave `r` out")
 
 
 def _sides(pair: Comparison) -> tuple[Example, Example]:
