@@ -21,8 +21,8 @@ T = TypeVar("T")
 Role = Literal["system", "user", "assistant", "tool", "text"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "prefer", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
-# why a loop ended: "kl", "entropy" and "reward" are a policy's, which went too far, lost its variety, or no longer got better
-Stopped = Literal["", "done", "budget", "plateau", "nan", "kl", "entropy", "reward"]
+# why a loop ended: "kl" and "entropy" are a policy's, which went too far, or lost its variety
+Stopped = Literal["", "done", "budget", "plateau", "nan", "kl", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -487,8 +487,7 @@ class Sample:
 class Rollout:
     """Answers that a policy wrote after so many steps. `reward` is their mean and `spread` their standard deviation; `kl` is how
     far the policy is from its reference, nats an answer, and `entropy` nats a token, both estimated on these answers; `length` is
-    tokens an answer. `weight` is what a nat of KL costs, `held_out` the mean reward on prompts that nothing is learned from, None
-    where it was not asked for. `samples` are the first of the answers and the one that earned most."""
+    tokens an answer. `samples` are the first of the answers and the one that earned most."""
 
     step: int
     reward: float
@@ -496,8 +495,6 @@ class Rollout:
     kl: float
     entropy: float
     length: float
-    weight: float
-    held_out: float | None = None
     samples: tuple[Sample, ...] = ()
 
 

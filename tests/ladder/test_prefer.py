@@ -46,3 +46,14 @@ def test_comparisons_are_climbed(given: dict[str, Any], tmp_path: Path) -> None:
     found = api.evaluate(f"{tmp_path / 'runs' / 'run'}:{ladder.results[1].rung.name}", given)
     assert ladder.results[1].test
     assert found.quality["margin"].value == pytest.approx(ladder.results[1].test.quality["margin"].value, abs=1e-3)
+
+
+def test_a_policy_that_learned_from_rewards_is_shown(given: dict[str, Any], tmp_path: Path) -> None:
+    grpo = {"grpo": {"reward": "tests.rewards:letters", "phases": 3, "prompts": 2, "samples": 3, "tokens": 6, "r": 2}}
+    ladder = climbed({**given, "rungs": ["zero_shot", grpo]}, tmp_path / "runs" / "run")
+    result = ladder.results[1]
+    assert result.failure == ""
+    assert [own.step for own in result.rollouts] == [0, 1, 2]
+    page = (tmp_path / "runs" / "run" / "report.html").read_text("utf-8")
+    assert "KL to the reference, nats an answer" in page
+    assert page.count("<h2>What it earned") == 1

@@ -215,4 +215,4 @@ def test_rollouts_are_kept_as_lines(tiny_base, tiny_task, lend):
     replace(GRPO, phases=2, updates=2).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
     lines = [json.loads(line) for line in (kit.folder / "rollouts.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 2]
-    assert {"reward", "kl", "entropy", "samples", "weight"} <= set(lines[0])
+    assert {"reward", "kl", "entropy", "samples"} <= set(lines[0])

@@ -137,7 +137,6 @@ def curves(ladder: Ladder) -> list[dict[str, Any]]:
             "nan": ", ended in a loss that was no number",
             "kl": ", stopped: too far from its reference",
             "entropy": ", stopped: its answers lost their variety",
-            "reward": ", stopped: the reward rose no more",
         }.get(last.stopped, "")
         best = min((loss for _, loss in dev if math.isfinite(loss)), default=None)
         under = f"{words.count(last.step, 'step')}, {words.count(last.tokens, 'token')}{ended}"
@@ -160,7 +159,12 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
         drawn = plots.path([(own.kl, own.reward) for own in along], title=f"reward against KL of {result.rung.name}")
         shown = [(own.step, sample) for own in (first, along[len(along) // 2], last) for sample in own.samples]
         rows = [
-            {"step": step, "prompt": words.clip(sample.prompt, 90), "text": words.clip(sample.text, 200), "reward": f"{sample.reward:.3g}"}
+            {
+                "step": step,
+                "prompt": words.clip(sample.prompt, 90),
+                "text": words.clip(sample.text, 200),
+                "reward": f"{sample.reward:.3g}",
+            }
             for step, sample in shown
         ]
         out.append({"name": result.rung.name, "under": under, "svg": drawn, "rows": rows})

@@ -46,19 +46,6 @@ def bypassing(model: Any) -> Iterator[list[torch.Tensor]]:
 
 
 @contextlib.contextmanager
-def seeing(model: Any) -> Iterator[list[torch.Tensor]]:
-    """While open, what is there before the head, (B * T, D), is kept in the list too."""
-    kept: list[torch.Tensor] = []
-
-    def keep(hidden_ND: torch.Tensor) -> torch.Tensor:
-        kept.append(hidden_ND)
-        return hidden_ND
-
-    with _before_head(model, keep):
-        yield kept
-
-
-@contextlib.contextmanager
 def _before_head(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """While open, the head sees what `change` makes of its flattened input, wherever this thread passes."""
     reader = threading.get_ident()

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.model.routing import uneven
-from tuneladder.model.rows import bypassing, reading, seeing
+from tuneladder.model.rows import bypassing, reading
 from tuneladder.train.batches import Micro
 
 PART = 1 << 23  # logits of one product of the head
@@ -52,17 +52,6 @@ def token_logs(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     if bare and not model.get_output_embeddings().weight.requires_grad:
         return logs_through_head(model.get_output_embeddings(), _before_head(model, micro), micro.targets)
     return torch.log_softmax(_logits(model, micro).float(), -1).gather(1, micro.targets[:, None])[:, 0]
-
-
-def token_logs_and_states(model: Any, micro: Micro, *, bare: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """`token_logs` (N,), and what reached the head where they were read (N, D)."""
-    if bare and not model.get_output_embeddings().weight.requires_grad:
-        hidden_ND = _before_head(model, micro)
-        return logs_through_head(model.get_output_embeddings(), hidden_ND, micro.targets), hidden_ND
-    with seeing(model) as kept:
-        logs_N = token_logs(model, micro)
-    (hidden_ND,) = kept
-    return logs_N, hidden_ND if micro.rows is None else hidden_ND.index_select(0, micro.rows)
 
 
 def _places(micro: Micro) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +25,7 @@ from tuneladder.train.batches import Micro
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import RANK, Desk, learner, not_shown, refuse_adapters, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
-from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach, Written
+from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
 
@@ -57,25 +56,19 @@ class Online(Protocol):
     def warmup(self) -> float: ...
 
 
-NONE = Limits()
 # the loss of each answer (R,), of its pass and how that is read
 PolicyLoss = Callable[[Any, Sampled, Desk], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote. `prepare` is told of the
-    policy before it learns, `held_out` are rows whose prompts are answered too, and never learned from."""
+    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`."""
 
     phases: int
     updates: int
     teach: Teach
     loss: PolicyLoss
-    pick: Callable[[Sequence[Written], int], list[Written]] = lambda rows, at: list(rows)
-    prepare: Callable[[Policy], None] = lambda policy: None
-    held_out: Sequence[Example] = ()
-    limits: Limits = NONE
-    halt: Callable[[Rollouts, int], Any] | None = None
+    limits: Limits
 
 
 def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
@@ -130,8 +123,8 @@ def learn_online(
     """The variant with a LoRA that learned from what its answers earned."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
-        asks, held = (asked_of(live, variant, rows) for rows in (not_shown(variant, prompted(task, "train")), method.held_out))
-        longest = min(live.context, max(_length(live, own) for own in (*asks, *held)) + settings.tokens)
+        asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
+        longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         wanted = settings.prompts * settings.samples
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=settings.tokens, wanted=wanted)
@@ -141,7 +134,6 @@ def learn_online(
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
             policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
-            method.prepare(policy)
             rollouts = Rollouts(
                 policy,
                 asks,
@@ -154,8 +146,6 @@ def learn_online(
                 tokens=tokens,
                 lanes=lanes,
                 teach=method.teach,
-                pick=method.pick,
-                held_out=held,
                 limits=method.limits,
             )
 
@@ -164,8 +154,7 @@ def learn_online(
                 return method.loss(model, micro, desk).sum()
 
             course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
-            halt = partial(method.halt, rollouts) if method.halt else rollouts.halt
-            ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=halt)
+            ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))

@@ -37,8 +37,7 @@ FILE = "rollouts.jsonl"
 @dataclass(frozen=True)
 class Written(Encoded):
     """An answer in tokens, of the `group` of answers to one prompt, and what it earned; of each of its tokens the log-probability
-    that the policy which wrote it and the reference give it, and what the method taught of it: its advantage, and where a critic
-    looks on, the `value` that it foretold and what came of it."""
+    that the policy which wrote it and the reference give it, and its advantage."""
 
     group: int = 0
     text: str = ""
@@ -46,8 +45,6 @@ class Written(Encoded):
     logs: tuple[float, ...] = ()
     reference: tuple[float, ...] = ()
     advantages: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-    returns: tuple[float, ...] = ()
 
     @property
     def kl(self) -> float:
@@ -65,8 +62,6 @@ class Sampled(Micro):
     logs: torch.Tensor
     reference: torch.Tensor
     advantages: torch.Tensor
-    values: torch.Tensor
-    returns: torch.Tensor
 
     @property
     def learned(self) -> float:
@@ -74,8 +69,7 @@ class Sampled(Micro):
         return float(len(self.sizes))
 
 
-# the answers of a phase and its record as far as it goes -> the answers with what is taught of them, and the record with its weight
-Teach = Callable[[list[Written], Rollout, Sequence[Rollout]], tuple[list[Written], Rollout]]
+Teach = Callable[[list[Written]], list[Written]]  # a phase's answers -> the same with their advantages
 
 
 @dataclass(frozen=True)
@@ -118,8 +112,8 @@ class Policy:
             reference = self.read(rows)
         return [replace(row, logs=own, reference=other) for row, own, other in zip(rows, logs, reference, strict=True)]
 
-    def read(self, rows: Sequence[Written], of: Callable[[Any, Micro], torch.Tensor] | None = None) -> list[tuple[float, ...]]:
-        """Of each token of each answer its log-probability, or what else `of` makes of a pass."""
+    def read(self, rows: Sequence[Written]) -> list[tuple[float, ...]]:
+        """Of each token of each answer its log-probability."""
         laid: list[list[int]] = []
         number = {id(row): at for at, row in enumerate(rows)}
 
@@ -131,7 +125,7 @@ class Policy:
         for micro, own in zip(self.desk.lay(rows, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
             there = micro.to(self.desk.core.device)
             with torch.no_grad(), torch.autocast(self.device, self.half or torch.bfloat16, enabled=self.half is not None):
-                made = of(self.desk.model, there) if of else token_logs(self.desk.model, there, bare=self.desk.bare)
+                made = token_logs(self.desk.model, there, bare=self.desk.bare)
             values = iter(made.tolist())
             for at in own:
                 found[at] = tuple(next(values) for _ in range(sum(rows[at].learn[1:])))
@@ -154,8 +148,8 @@ class Policy:
 
 
 class Rollouts:
-    """Implements `batches.Batches`: each phase of `updates` steps learns from `group` answers to each of `prompts` prompts. `pick`
-    says which of a phase's answers a step learns from, and `teach` what; `tokens` are those of a pass in a lane."""
+    """Implements `batches.Batches`: each phase of `updates` steps learns from `group` answers to each of `prompts` prompts, all of
+    them in each step. `tokens` are those of a pass in a lane."""
 
     def __init__(
         self,
@@ -171,14 +165,12 @@ class Rollouts:
         tokens: int,
         lanes: int,
         teach: Teach,
-        pick: Callable[[Sequence[Written], int], list[Written]],
-        held_out: Sequence[Asked] = (),
         limits: Limits,
     ) -> None:
-        self.policy, self.asks, self.folder, self.held_out = policy, asks, folder, held_out
+        self.policy, self.asks, self.folder = policy, asks, folder
         self.phases, self.updates, self.prompts, self.group = phases, updates, min(prompts, len(asks)), group
         self.seed, self.tokens, self.lanes, self.limits = seed, tokens, lanes, limits
-        self.teach, self.pick = teach, pick
+        self.teach = teach
         self.records = read_rollouts(folder)
         self._now: tuple[int, list[Written]] = (-1, [])
 
@@ -188,8 +180,7 @@ class Rollouts:
     def __getitem__(self, step: int) -> list[Micro]:
         # the policy that learns is the one that wrote: nothing is dropped out
         self.policy.desk.model.eval()
-        phase, at = divmod(step, self.updates)
-        rows = self.pick(self._phase(phase), at)
+        rows = self._phase(step // self.updates)
         return self.policy.desk.lay(rows, tokens=self.tokens, lanes=self.lanes, pad=self._pass)
 
     def narrow(self) -> bool:
@@ -217,12 +208,11 @@ class Rollouts:
 
     def _make(self, phase: int, place: Path) -> None:
         rows = self.policy.known(self.policy.write(self._drawn(phase), each=self.group, seed=[self.seed, phase]))
-        held = self.policy.write(self.held_out, each=1, seed=[self.seed, "held out"]) if self.held_out else []
-        rows, record = self.teach(rows, self._record(phase, rows, held), self.records[:phase])
+        rows = self.teach(rows)
         temporary = place.with_suffix(".tmp")
         torch.save([asdict(row) for row in rows], temporary)
         os.replace(temporary, place)
-        self.records = [*self.records[:phase], record]
+        self.records = [*self.records[:phase], self._record(phase, rows)]
         temporary = (self.folder / FILE).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in self.records), "utf-8")
         os.replace(temporary, self.folder / FILE)
@@ -235,7 +225,7 @@ class Rollouts:
             found.append(self.asks[random.Random(f"{self.seed} {turn}").sample(range(len(self.asks)), len(self.asks))[place]])
         return found
 
-    def _record(self, phase: int, rows: Sequence[Written], held: Sequence[Written]) -> Rollout:
+    def _record(self, phase: int, rows: Sequence[Written]) -> Rollout:
         rewards, asks = [row.reward for row in rows], self._drawn(phase)
         best = max(rows, key=lambda row: row.reward)
         tokens = sum(len(row.logs) for row in rows)
@@ -246,8 +236,6 @@ class Rollouts:
             kl=statistics.fmean(row.kl for row in rows),
             entropy=-sum(sum(row.logs) for row in rows) / max(1, tokens),
             length=tokens / len(rows),
-            weight=0.0,
-            held_out=statistics.fmean(row.reward for row in held) if held else None,
             samples=tuple(Sample(asks[row.group].turns[-1].text, row.text, row.reward) for row in (rows[0], best)),
         )
 
@@ -255,9 +243,9 @@ class Rollouts:
         sizes = torch.tensor([sum(row.learn[1:]) for row in rows])
 
         def flat(name: str) -> torch.Tensor:
-            return torch.tensor([value for row in rows for value in getattr(row, name) or (0.0,) * len(row.logs)])
+            return torch.tensor([value for row in rows for value in getattr(row, name)])
 
-        names = ("logs", "reference", "advantages", "values", "returns")
+        names = ("logs", "reference", "advantages")
         told: dict[str, Any] = {name: flat(name) for name in names}
         return Sampled(**vars(self.policy.desk.pad(rows)), of=torch.arange(len(rows)).repeat_interleave(sizes), sizes=sizes, **told)
 

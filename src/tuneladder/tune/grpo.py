@@ -16,7 +16,7 @@ from tuneladder.train.online import Method, check_online, learn_online, plan_onl
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import reward_content
 from tuneladder.train.rollouts import Limits, Sampled, Written
-from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Task, Variant
+from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 LEAST = 1e-4  # what is added to a group's spread before it divides, as TRL has it
 
@@ -76,10 +76,9 @@ class Grpo:
         rate = 5e-5 * 4096 / variant.base.width
         return learn_online(self, variant, task, kit, step="grpo", learning_rate=rate, method=method)
 
-    def _taught(self, rows: list[Written], record: Rollout, before: Sequence[Rollout]) -> tuple[list[Written], Rollout]:
+    def _taught(self, rows: list[Written]) -> list[Written]:
         found = advantages([row.reward for row in rows], self.samples, scale=self.scale == "group")
-        taught = [replace(row, advantages=(own,) * len(row.logs)) for row, own in zip(rows, found, strict=True)]
-        return taught, replace(record, weight=self.beta)
+        return [replace(row, advantages=(own,) * len(row.logs)) for row, own in zip(rows, found, strict=True)]
 
     def _loss(self, model: Any, micro: Sampled, desk: Desk) -> torch.Tensor:
         logs_N = token_logs(model, micro, bare=desk.bare)
