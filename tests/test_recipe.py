@@ -677,9 +677,10 @@ BESIDE: dict[tuple[str, str], Given] = {
     ("few_shot", "pool"): {"choose": "nearest", "similarity": "bm25"},
     ("few_shot", "similarity"): {"choose": "nearest"},
     ("grpo", "clip"): {"updates": 3, "learning_rate": 0.1},
-    ("grpo", "length"): {"reward": "tests.rewards:letters", "learning_rate": 0.1},
+    ("grpo", "length"): {"tokens": 40, "samples": 6, "learning_rate": 0.1},
     ("grpo", "beta"): {"phases": 3},
     ("grpo", "warmup"): {"phases": 4},
+    ("grpo", "most_kl"): {"phases": 3},
 }
 
 
