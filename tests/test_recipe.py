@@ -591,6 +591,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_length": 36,
         "warmup": 0.9,
     },
+    "grpo": {
+        "reward": "tests.rewards:letters",
+        "phases": 3,
+        "prompts": 3,
+        "samples": 3,
+        "tokens": 5,
+        "updates": 2,
+        "beta": 0.7,
+        "clip": 0.01,
+        "scale": "none",
+        "length": "constant",
+        "most_kl": 1e-6,
+        "least_entropy": 9.0,
+        "r": 2,
+        "learning_rate": 0.02,
+        "warmup": 0.9,
+    },
     "reward": {
         "loss": "scores",
         "half": "a",
@@ -669,6 +686,15 @@ QUICK: dict[str, dict[str, Any]] = {
     "constitution": {"tokens": 4, "r": 1, "epochs": 1.0, "batch_size": 16},
     "dpo": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "kto": {"r": 1, "epochs": 1.0, "batch_size": 6},
+    "grpo": {
+        "reward": "tests.rewards:ends",
+        "phases": 2,
+        "prompts": 2,
+        "samples": 2,
+        "tokens": 6,
+        "r": 1,
+        "learning_rate": 0.01,
+    },
     "reward": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
@@ -686,6 +712,11 @@ QUICK: dict[str, dict[str, Any]] = {
 BESIDE: dict[tuple[str, str], Given] = {
     ("few_shot", "pool"): {"choose": "nearest", "similarity": "bm25"},
     ("few_shot", "similarity"): {"choose": "nearest"},
+    ("grpo", "clip"): {"updates": 3, "learning_rate": 0.1},
+    ("grpo", "length"): {"tokens": 40, "samples": 6, "learning_rate": 0.1},
+    ("grpo", "beta"): {"phases": 3},
+    ("grpo", "warmup"): {"phases": 4},
+    ("grpo", "most_kl"): {"phases": 3},
 }
 
 

@@ -44,7 +44,7 @@ from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_ju
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
 from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
-from tuneladder.ladder.climb import Climb, Now, environment, read_variant
+from tuneladder.ladder.climb import Climb, Now, environment
 from tuneladder.ladder.hearing import agreed_with, cases_of, heard, with_judge
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
@@ -60,6 +60,7 @@ from tuneladder.model.energy import Meter
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.nodes import read_variant
 from tuneladder.model.precision import Precision
 from tuneladder.model.purse import Purse
 from tuneladder.model.shelf import Shelf, open_tokenizer

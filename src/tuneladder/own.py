@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -29,3 +30,10 @@ def own_code(name: str, what: str) -> Any:
     if wanted not in public:
         raise unknown(f"{what} in {module_name}", wanted, public)
     return vars(module)[wanted]
+
+
+def own_content(name: str, what: str) -> str:
+    """The digest of the source that the thing of that name stands in: change it, and what it made is made anew."""
+    own_code(name, what)
+    file = sys.modules[name.partition(":")[0]].__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

@@ -21,6 +21,8 @@ T = TypeVar("T")
 Role = Literal["system", "user", "assistant", "tool", "text"]
 Kind = Literal["classify", "tag", "generate", "extract", "choose", "chat", "prefer", "text"]
 Family = Literal["decoder", "encoder", "seq2seq"]
+# why a loop ended: "kl" and "entropy" are a policy's, which went too far, or lost its variety
+Stopped = Literal["", "done", "budget", "plateau", "nan", "kl", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -514,12 +516,37 @@ class Harmlessness:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """An answer that a policy wrote while it learned, and what it earned."""
+
+    prompt: str
+    text: str
+    reward: float
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers that a policy wrote after so many steps. `reward` is their mean and `spread` their standard deviation; `kl` is how
+    far the policy is from its reference, nats an answer, and `entropy` nats a token, both estimated on these answers; `length` is
+    tokens an answer. `samples` are the first of the answers and the one that earned most."""
+
+    step: int
+    reward: float
+    spread: float
+    kl: float
+    entropy: float
+    length: float
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """A rung, climbed. A failed rung is a result: `failure` is its text.
 
     `alone` is what the rung costs climbed by itself, `here` what it cost in this ladder, where its shared steps were paid once.
-    `routing` is of a mixture that learned, by layer, the share of tokens that each expert was sent on dev. `energy` is that of the
-    steps, `drops` and `toxicity` are of test, `harmlessness` of prompts of its own.
+    `rollouts` are of a policy that learned from rewards, `routing` of a mixture that learned, by layer, the share of tokens that
+    each expert was sent on dev. `energy` is that of the steps, `drops` and `toxicity` are of test, `harmlessness` of prompts of its
+    own.
     """
 
     rung: Rung
@@ -531,6 +558,7 @@ class Result:
     test: Measurement | None = None
     failure: str = ""
     curve: tuple[Tick, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
     routing: tuple[tuple[float, ...], ...] = ()
     energy: Energy | None = None
     drops: tuple[Drop, ...] = ()
@@ -590,7 +618,7 @@ class Tick:
     tokens: int
     learning_rate: float
     dev: float | None = None
-    stopped: Literal["", "done", "budget", "plateau", "nan"] = ""
+    stopped: Stopped = ""
 
 
 @dataclass(frozen=True)

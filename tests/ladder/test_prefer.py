@@ -85,3 +85,14 @@ def test_answers_that_were_judged_one_by_one_are_climbed(
     assert set(last.quality) == {"preference"} | own
     if said is SCORED:
         assert last.quality["score_error"].count == 12
+
+
+def test_a_policy_that_learned_from_rewards_is_shown(given: dict[str, Any], tmp_path: Path) -> None:
+    grpo = {"grpo": {"reward": "tests.rewards:letters", "phases": 3, "prompts": 2, "samples": 3, "tokens": 6, "r": 2}}
+    ladder = climbed({**given, "rungs": ["zero_shot", grpo]}, tmp_path / "runs" / "run")
+    result = ladder.results[1]
+    assert result.failure == ""
+    assert [own.step for own in result.rollouts] == [0, 1, 2]
+    page = (tmp_path / "runs" / "run" / "report.html").read_text("utf-8")
+    assert "KL to the reference, nats an answer" in page
+    assert page.count("<h2>What it earned") == 1

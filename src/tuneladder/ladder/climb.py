@@ -50,6 +50,7 @@ from tuneladder.ladder.tree import (
 from tuneladder.model.energy import Meter, longer, together, unseen
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.local import Counts
+from tuneladder.model.nodes import portable, read_variant
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.purse import Purse
 from tuneladder.model.root import root_base
@@ -60,6 +61,7 @@ from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.train.made import with_made
+from tuneladder.train.rollouts import read_rollouts
 from tuneladder.types import (
     Axes,
     Bar,
@@ -74,6 +76,7 @@ from tuneladder.types import (
     Measurement,
     Pace,
     Result,
+    Rollout,
     Rung,
     Score,
     Task,
@@ -85,7 +88,6 @@ from tuneladder.types import (
 
 IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
-PLACES = ("weights", "adapter", "probe", "made")
 
 
 @dataclass
@@ -265,6 +267,7 @@ class Climb:
         base = self.bases[rung.base]
         variant, here, paid = root_of(base, self.task), Cost(), Cost()
         curve: tuple[Tick, ...] = ()
+        along: tuple[Rollout, ...] = ()
         routing: Shares = ()
         energies: list[Energy | None] = []
         try:
@@ -276,6 +279,7 @@ class Climb:
                 here = here if node.key in self._made else _both(here, own)
                 self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve
+                along = tuple(read_rollouts(folder)) or along
                 routing = read_shares(folder) or routing
                 self._say_rows(rung, folder)
             dev = self._measure(rung, variant, "dev")
@@ -299,6 +303,7 @@ class Climb:
             here=_here(cost, here),
             dev=dev,
             curve=curve,
+            rollouts=along,
             routing=routing,
             energy=together(known) if len(known) == len(energies) else None,
         )
@@ -329,7 +334,7 @@ class Climb:
                 made = self._apply(work)
             ticks = read_log(part)
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
-            write_json(part / "variant.json", _portable(freeze(made.variant), part, self.store.root))
+            write_json(part / "variant.json", portable(freeze(made.variant), part, self.store.root))
             self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
             earlier = _earlier(before, ticks)
             paid = {"money": made.money, "tokens": made.tokens} if made.tokens else {}
@@ -686,22 +691,3 @@ def environment(task: Task, seed: int, device: str) -> dict[str, Any]:
     data = {split: digest(getattr(task.examples, split), getattr(task.text, split)) for split in ("train", "dev", "test")}
     where = {"python": platform.python_version(), "system": platform.platform(), "versions": versions, "hardware": machine}
     return where | {"device": device, "seed": seed, "data": data}
-
-
-def read_variant(folder: Path) -> Variant:
-    """The variant that a node's folder holds."""
-    kept = json.loads((folder / "variant.json").read_text("utf-8"))
-    for name in PLACES:
-        if isinstance(kept.get(name), str):
-            kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
-    return replace(thaw(Variant, kept), stamp=folder.name)
-
-
-def _portable(variant: Mapping[str, Any], part: Path, store: Path) -> dict[str, Any]:
-    """Places inside the node and the store are named by `{node}` and `{store}`, so that a store can be moved."""
-    moved = dict(variant)
-    for name in PLACES:
-        place = moved[name]
-        if isinstance(place, str):
-            moved[name] = place.replace(str(part), "{node}").replace(str(store), "{store}")
-    return moved

@@ -136,11 +136,39 @@ def curves(ladder: Ladder) -> list[dict[str, Any]]:
             "budget": ", cut short by the budget",
             "plateau": ", ended on a plateau",
             "nan": ", ended in a loss that was no number",
+            "kl": ", stopped: too far from its reference",
+            "entropy": ", stopped: its answers lost their variety",
         }.get(last.stopped, "")
         best = min((loss for _, loss in dev if math.isfinite(loss)), default=None)
         under = f"{words.count(last.step, 'step')}, {words.count(last.tokens, 'token')}{ended}"
         drawn = plots.curve(train, dev, title=f"loss of {result.rung.name}")
         out.append({"name": result.rung.name, "under": under, "svg": drawn, "best": words.figure(best) if best is not None else ""})
+    return out
+
+
+def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
+    """Of each policy that learned from rewards what it earned against how far it went, and answers from along the way: a reward
+    that was gamed is seen in them."""
+    out = []
+    for result in ladder.results:
+        along = result.rollouts
+        if len(along) < 2:
+            continue
+        first, last = along[0], along[-1]
+        said = f"reward {first.reward:.3g} to {last.reward:.3g}, KL {last.kl:.3g} nats an answer, "
+        under = said + f"entropy {first.entropy:.3g} to {last.entropy:.3g} nats a token"
+        drawn = plots.path([(own.kl, own.reward) for own in along], title=f"reward against KL of {result.rung.name}")
+        shown = [(own.step, sample) for own in (first, along[len(along) // 2], last) for sample in own.samples]
+        rows = [
+            {
+                "step": step,
+                "prompt": words.clip(sample.prompt, 90),
+                "text": words.clip(sample.text, 200),
+                "reward": f"{sample.reward:.3g}",
+            }
+            for step, sample in shown
+        ]
+        out.append({"name": result.rung.name, "under": under, "svg": drawn, "rows": rows})
     return out
 
 

@@ -352,6 +352,33 @@ def curve(train: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]], 
     return Markup("".join(out) + "</svg>")
 
 
+def path(points: Sequence[tuple[float, float]], *, title: str) -> Markup:
+    """Reward (y) against KL (x), in the order that a policy went through them: a ring where it began, a dot each time it wrote."""
+    width, height, left, right, top, bottom = 470, 240, 48, 20, 22, 42
+    across, up = zip(*points, strict=True)
+    x_low, x_high, y_low, y_high = min(0.0, *across), max(across), min(up), max(up)
+    x_high, room = (x_high if x_high - x_low > 1e-9 else x_low + 1), ((y_high - y_low) or 0.1) * 0.08
+    y_low, y_high = y_low - room, y_high + room
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        along, above = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
+        return left + along * (width - left - right), height - bottom - above * (height - top - bottom)
+
+    out = [_open(width, height, title), _text(left, top - 10, "reward", "tick", "start")]
+    for mark in nice(y_low, y_high, 4):
+        y = at(x_low, mark)[1]
+        out.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        out.append(_text(left - 7, y + 4, f"{mark:g}", "tick", "end"))
+    for mark in nice(x_low, x_high, 4):
+        out.append(_text(at(mark, y_low)[0], height - bottom + 16, f"{mark:g}", "tick", "middle"))
+    out.append(_text((left + width - right) / 2, height - 6, "KL to the reference, nats an answer", "tick", "middle"))
+    places = [at(*point) for point in points]
+    out.append('<path class="train" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in places) + '"/>')
+    out += [f'<circle class="devdot" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places]
+    out.append(f'<circle class="best" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="6"/>')
+    return Markup("".join(out) + "</svg>")
+
+
 def reliability(bins: Sequence[tuple[float, float, float, float]], *, title: str) -> Markup:
     """How often answers are right (with its interval) against how sure they are: on the dashed diagonal both are the same."""
     width, height, left, right, top, bottom = 400, 330, 50, 22, 30, 44

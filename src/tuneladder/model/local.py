@@ -37,7 +37,7 @@ from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
 from tuneladder.model.worn import wearing
-from tuneladder.model.writing import Cached, Holding, Reader, stream, write
+from tuneladder.model.writing import Cached, Holding, Reader, Written, stream, write_out
 from tuneladder.task.comparing import encode_sides
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.task.template import goes_on
@@ -91,18 +91,22 @@ class LocalEngine:
         Greedy answers do not depend on what else is asked; sampled ones only on their ask, the seed and the sample's number. `wear`
         says which adapter answers each ask, where the model has several (see `mixing.py`).
         """
+        return [[own.text for own in group] for group in self.write_out(asks, decoding, wear=wear)]
+
+    def write_out(self, asks: Sequence[Turns], decoding: Decoding, *, wear: Sequence[str] = ()) -> list[list[Written]]:
+        """As `generate`, with the tokens that the texts are made of."""
         rows = self._encode([(turns, None) for turns in asks], limit=self._room(decoding))
         wide = [(len(row.ids) + decoding.max_new_tokens) * decoding.samples for row in rows]
-        texts: list[list[str]] = [[] for _ in asks]
+        texts: list[list[Written]] = [[] for _ in asks]
         prompts = [row.ids for row in rows]
         guide = self._grammars.of(decoding.schema)
 
-        def one(batch: list[int]) -> tuple[list[list[str]], int]:
+        def one(batch: list[int]) -> tuple[list[list[Written]], int]:
             stops = [decoding.stop + self.coder.stops(asks[i]) for i in batch]
             own = [prompts[i] for i in batch]
             worn = [wear[i] for i in batch] if wear else ()
             room = [self.coder.context - len(prompt) for prompt in own]
-            return write(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
+            return write_out(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
 
         with self._running() as lanes, self._reading(prompts, wide, decoding, lanes, wear) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):

@@ -144,9 +144,9 @@ class Shelf:
         return torch.bfloat16 if self.dtype == torch.bfloat16 else None
 
     @contextmanager
-    def live(self, variant: Variant, *, dtype: torch.dtype | None = None) -> Iterator[Live]:
+    def live(self, variant: Variant, *, dtype: torch.dtype | None = None, beside: Any = None) -> Iterator[Live]:
         """The variant's model, frozen and in eval mode, to train or look into; `dtype` float32 for weights that will learn, which
-        are never held in fewer bits."""
+        are never held in fewer bits. Weights that a model `beside` it holds too are in memory once."""
         if self._lent:
             raise AssertionError("the shelf lends one model at a time")
         model, tokenizer, fresh = self._open(replace(variant, format=WHOLE) if dtype else variant, dtype or self.dtype)
@@ -154,6 +154,8 @@ class Shelf:
         self._lent = True
         try:
             lent, soft = open_adapter(model, variant.adapter) if variant.adapter else (model, ())
+            if beside is not None:
+                hold_once(lent, beside)
             yield Live(lent, tokenizer, fresh, variant.base.context, soft)
         finally:
             self._lent = False
@@ -163,12 +165,13 @@ class Shelf:
             gc.collect()
 
     @contextmanager
-    def engine(self, variant: Variant) -> Iterator[Engine]:
-        """An engine that answers as the variant does. The prompt is not the engine's: it is passed with each call."""
+    def engine(self, variant: Variant, *, beside: Any = None) -> Iterator[Engine]:
+        """An engine that answers as the variant does. The prompt is not the engine's: it is passed with each call. `beside` as in
+        `live`."""
         if variant.base.source == "url":
             yield RemoteEngine.of(variant.base, store=self.store, purse=self.purse)
             return
-        with self.live(variant) as live:
+        with self.live(variant, beside=beside) as live:
             engine = self._engine(variant, live)
             yield ProbedEngine(engine, open_probe(variant.probe)) if variant.probe else engine
 
@@ -254,6 +257,25 @@ class Shelf:
         model.eval()
         self._held = (key, model, tokenizer, fresh)
         return self._held[1:]
+
+
+def hold_once(model: Any, beside: Any) -> None:
+    """Let go of the frozen weights of `model` that another model holds under the same name, number for number: it reads those."""
+
+    def named(of: Any) -> dict[str, Any]:
+        return {name.replace("base_model.model.", "").replace("base_layer.", ""): weight for name, weight in of.named_parameters()}
+
+    there = {name: weight for name, weight in named(beside).items() if not weight.requires_grad}
+    for name, weight in named(model).items():
+        other = there.get(name)
+        if (
+            other is None
+            or weight.requires_grad
+            or (other.shape, other.dtype, other.device) != (weight.shape, weight.dtype, weight.device)
+        ):
+            continue
+        if torch.equal(weight, other):
+            weight.data = other.data
 
 
 def _load(variant: Variant, dtype: torch.dtype, device: str) -> tuple[Any, tuple[str, ...]]:

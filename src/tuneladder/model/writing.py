@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -45,6 +45,14 @@ class Reader(Protocol):
         ...
 
 
+class Written(NamedTuple):
+    """A text in words, and in all its tokens, those that ended it too, after its prompt's."""
+
+    prompt: list[int]
+    text: str
+    ids: list[int]
+
+
 class Guide(Protocol):
     """What one text may go on with, token by token."""
 
@@ -73,6 +81,22 @@ def write(
     `stops` are the stop strings of each prompt, `room` the most tokens that its text may have, and `said` the tokens that count as
     said when it begins, for the penalty on repetition: the prompt's own unless given. `guide` makes what holds a text to its form.
     """
+    groups, count = write_out(reader, coder, prompts, decoding, stops, room, said=said, guide=guide)
+    return [[own.text for own in group] for group in groups], count
+
+
+def write_out(
+    reader: Reader,
+    coder: Coder,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    stops: Sequence[tuple[str, ...]],
+    room: Sequence[int],
+    *,
+    said: Sequence[list[int]] | None = None,
+    guide: Callable[[], Guide] | None = None,
+) -> tuple[list[list[Written]], int]:
+    """As `write`, with the tokens of each text."""
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
     rows = [
@@ -82,7 +106,7 @@ def write(
     ]
     for _ in _steps(reader, rows, prompts, decoding, said or prompts, samples):
         pass
-    texts = [row.text() for row in rows]
+    texts = [Written(prompts[at // samples], row.text(), row.written) for at, row in enumerate(rows)]
     grouped = [texts[start : start + samples] * (decoding.samples // samples) for start in range(0, len(texts), samples)]
     return grouped, sum(len(row.written) for row in rows)
 

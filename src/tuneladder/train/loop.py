@@ -4,7 +4,7 @@
         ...
 
 When it ends, the model holds the weights of the best dev loss, or the last where no dev rows were given. Why it ended stands in
-the last tick: done, budget, plateau or nan. No `with` spans a yield, or autocast would leak into the caller.
+the last tick: done, budget, plateau, nan, or what `halt` says. No `with` spans a yield, or autocast would leak into the caller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -32,9 +32,10 @@ from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.model.quantized import WHOLE
 from tuneladder.store import resident
 from tuneladder.train.batches import Batches, Micro
-from tuneladder.types import Kit, Tick, Variant
+from tuneladder.types import Kit, Stopped, Tick, Variant
 
 Loss = Callable[[Any, Micro], torch.Tensor]
+Halt = Callable[[int], Stopped]  # of the steps done, why no other is to follow, "" where one is
 
 LARGE = 1_000_000  # weights of a table whose gradient is kept by rows
 
@@ -121,12 +122,13 @@ def train(
     autocast: torch.dtype | None = None,
     lanes: int = 1,
     allowed: int | None = None,
+    halt: Halt | None = None,
 ) -> Iterator[Tick]:
     """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
 
     `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
-    than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. Raises Failed
-    where the very first loss is not a number.
+    than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. `halt` is asked
+    after each step whether it was the last. Raises Failed where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -139,7 +141,7 @@ def train(
     look_every = max(1, steps // course.looks)
     saved = time.monotonic()
     started = saved - state.seconds
-    stopped: Literal["", "done", "budget", "plateau", "nan"] = ""
+    stopped: Stopped = halt(state.step) if halt and state.step else ""
     if state.step >= steps or state.stale >= course.patience:  # interrupted just after its last step
         stopped = "done" if state.step >= steps else "plateau"
     model.train()
@@ -178,6 +180,8 @@ def train(
                     stopped = "done"
                 elif state.stale >= course.patience:
                     stopped = "plateau"
+                elif halt:
+                    stopped = halt(state.step)
             optimizer.zero_grad(set_to_none=True)
             now = time.monotonic()
             # the time that saving took last is kept back from the budget
@@ -468,7 +472,17 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
     return kept if kept is not None else read_log(folder)
 
 
-def learn(model: Any, batches: Batches, kit: Kit, *, loss: Loss, course: Course, dev: Sequence[Micro], lanes: int) -> list[Tick]:
+def learn(
+    model: Any,
+    batches: Batches,
+    kit: Kit,
+    *,
+    loss: Loss,
+    course: Course,
+    dev: Sequence[Micro],
+    lanes: int,
+    halt: Halt | None = None,
+) -> list[Tick]:
     """Train with what the ladder lends a step, to the end; the ticks, which stand in the folder's log."""
     ticks = train(
         model,
@@ -482,6 +496,7 @@ def learn(model: Any, batches: Batches, kit: Kit, *, loss: Loss, course: Course,
         autocast=kit.shelf.autocast,
         lanes=lanes,
         allowed=kit.memory,
+        halt=halt,
     )
     return follow(ticks, kit.folder)
 
@@ -504,7 +519,7 @@ def with_weights(variant: Variant, step: str, folder: Path | None) -> Variant:
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
     """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
     if not ticks or ticks[-1].stopped != "budget":
-        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*")):
+        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*"), *folder.glob("rollout-*.pt")):
             path.unlink()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -51,7 +51,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo", "kto", "constitution")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "constitution")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
@@ -361,14 +361,15 @@ class Desk:
     context: int
 
     @classmethod
-    def of(cls, model: Any, longest: int, kit: Kit, *, context: int) -> Desk:
-        """For rows of at most `longest` tokens; the model is set to the fastest way through them."""
+    def of(cls, model: Any, longest: int, kit: Kit, *, context: int, padded: bool = False) -> Desk:
+        """For rows of at most `longest` tokens; the model is set to the fastest way through them, or through `padded` ones: a
+        packed model is called no other way."""
         from transformers import PreTrainedModel
 
         core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
         pad_attention(core, longest, kit.device, family="decoder")
         bare = bare_head(core)
-        side = packs(core, longest, kit.device)
+        side = not padded and packs(core, longest, kit.device)
         if side:
             fuse(core)
         return cls(model, core, side, bare, context)
@@ -423,6 +424,7 @@ class Desk:
         return said
 
 
+Shown = TypeVar("Shown", Comparison, Example)  # what a prompt may show with its answer
 Sides = Callable[[Sequence[tuple[Turns, Sequence[str]]]], list[list[Encoded] | None]]  # answers to prompts in tokens
 
 
@@ -459,11 +461,11 @@ def refuse_none(found: Sequence[Any], task: Task, limit: int) -> None:
         raise BadInput(f"nothing is learnable: no pair of {len(task.comparisons.train):,} fits in {limit} tokens", hint)
 
 
-def not_shown(variant: Variant, comparisons: Sequence[Comparison]) -> list[Comparison]:
+def not_shown(variant: Variant, rows: Sequence[Shown]) -> list[Shown]:
     """Those that the prompt does not show with their answer."""
     shots = variant.prompt.shots.chosen if variant.prompt.shots else ()
     shown = {example.source for example in shots}
-    return [own for own in comparisons if own.source not in shown or not own.source]
+    return [own for own in rows if own.source not in shown or not own.source]
 
 
 def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> list[list[float]]:
@@ -481,7 +483,7 @@ def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> li
 
 
 def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
-    """What learns: the LoRA that lies over the variant, or a new one."""
+    """What learns: the LoRA that lies over the variant, or a new one of rank `r`, 0 for the usual."""
     if not variant.adapter:
         rank = r or RANK
         targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")

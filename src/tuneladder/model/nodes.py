@@ -1,0 +1,34 @@
+"""Variants as a store keeps them: `variant.json` in a node's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tuneladder.store import thaw
+from tuneladder.types import Variant
+
+FILE = "variant.json"
+PLACES = ("weights", "adapter", "probe", "made")
+
+
+def read_variant(folder: Path) -> Variant:
+    """The variant that a node's folder holds."""
+    kept = json.loads((folder / FILE).read_text("utf-8"))
+    for name in PLACES:
+        if isinstance(kept.get(name), str):
+            kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
+    return replace(thaw(Variant, kept), stamp=folder.name)
+
+
+def portable(variant: Mapping[str, Any], part: Path, store: Path) -> dict[str, Any]:
+    """Places inside the node and the store are named by `{node}` and `{store}`, so that a store can be moved."""
+    moved = dict(variant)
+    for name in PLACES:
+        place = moved[name]
+        if isinstance(place, str):
+            moved[name] = place.replace(str(part), "{node}").replace(str(store), "{store}")
+    return moved

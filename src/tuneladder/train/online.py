@@ -1,0 +1,170 @@
+"""Learning from rewards: what every step shares whose policy learns from answers of its own.
+
+What learns is a LoRA: the one that lies over the variant, which then learns on, or a new one. The reference is the variant as it
+was before, and stands on the same weights: to read as it does, the LoRA is put back for the while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from tuneladder.errors import BadInput, Refused
+from tuneladder.model import memory
+from tuneladder.model.ask import turns_of_all
+from tuneladder.model.batching import TILE
+from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.lanes import lanes_for
+from tuneladder.model.local import LocalEngine
+from tuneladder.model.shelf import Live
+from tuneladder.store import resident
+from tuneladder.train.batches import Micro
+from tuneladder.train.loop import Course, learn, tidy
+from tuneladder.train.preference import RANK, Desk, learner, not_shown, refuse_adapters, room_for
+from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
+from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
+from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
+from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
+
+
+class Online(Protocol):
+    """What a step that learns from rewards has among its settings: in each of its phases, `samples` answers of at most `tokens`
+    tokens to each of `prompts` prompts are written; `r` 0 is the rank of the LoRA below, or 8."""
+
+    @property
+    def reward(self) -> str: ...
+
+    @property
+    def prompts(self) -> int: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def r(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def warmup(self) -> float: ...
+
+
+# the loss of each answer (R,), of its pass and how that is read
+PolicyLoss = Callable[[Any, Sampled, Desk], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`."""
+
+    phases: int
+    updates: int
+    teach: Teach
+    loss: PolicyLoss
+    limits: Limits
+
+
+def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
+    """Raises BadInput for settings that no learning from rewards can have; a step's own are named beside."""
+    if settings.r < 0:
+        raise BadInput(f"{step} cannot have rank r {settings.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
+    above = ("prompts", "samples", "tokens", *above)
+    check(settings, step, above=above, at_least=("learning_rate", *at_least), shares=("warmup", *shares))
+    check_reward(settings.reward)
+
+
+def plan_online(
+    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float
+) -> tuple[Variant, Cost]:
+    """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from.
+    Raises Refused."""
+    refuse_asking(variant, step)
+    refuse_reward(settings.reward, task, variant.prompt, step)
+    refuse_adapters(settings.r, variant, step)
+    base = variant.base
+    if 2 * settings.tokens > base.context:
+        said = f"answers of {settings.tokens} tokens leave too little of the {base.context} that {base.name} reads at once"
+        raise Refused(said, "lower `tokens`")
+    rows = [replace(row, references=("",)) for row in prompted(task, "train")]
+    mean, long, _ = lengths_of(variant, rows, base.context - settings.tokens, 0)
+    length = min(base.context, long + settings.tokens)
+    trainable = memory.lora_parameters(base, r=settings.r or RANK)
+    shape: dict[str, Any] = {
+        "trainable": trainable,
+        "length": max(TILE, length),
+        "answer": 0,
+        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "method": "adapter",
+        "attention": attention_for(length, device(), family=base.family),
+        "device": device(),
+        "held": held_in(variant),
+        "fused": fuses(variant, length),
+    }
+    wanted = shape["batch"] = min(settings.prompts, len(rows)) * settings.samples
+    most = lanes_for(device(), trainable=trainable)
+    lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=settings.tokens, **shape)
+    need = memory.training(base, rows=at_once, learned_rows=at_once * settings.tokens, lanes=lanes, **shape)
+    # an answer is written, read by policy and reference, and learned from, forward and back
+    seconds = (2 + 4 + 4 * updates) * phases * wanted * (mean + settings.tokens) * base.active / pace.flops
+    made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
+    return made, Cost(seconds, need.peak, 4 * trainable)
+
+
+def learn_online(
+    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
+) -> Variant:
+    """The variant with a LoRA that learned from what its answers earned."""
+    with kit.shelf.live(variant) as live:
+        made = learner(settings.r, live, variant, kit)
+        asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
+        longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
+        # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
+        wanted = settings.prompts * settings.samples
+        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=settings.tokens, wanted=wanted)
+        engine = LocalEngine(made.model, live.coder, name=step)
+        # text is written by the packed model where that can hold what it reads, which is tried before
+        desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
+        with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
+            half = kit.shelf.autocast
+            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            rollouts = Rollouts(
+                policy,
+                asks,
+                kit.folder,
+                phases=method.phases,
+                updates=method.updates,
+                prompts=settings.prompts,
+                group=settings.samples,
+                seed=kit.seed,
+                tokens=tokens,
+                lanes=lanes,
+                teach=method.teach,
+                limits=method.limits,
+            )
+
+            def of_pass(model: Any, micro: Micro) -> torch.Tensor:
+                assert isinstance(micro, Sampled)
+                return method.loss(model, micro, desk).sum()
+
+            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+            ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
+        made.save(kit.folder, variant.weights or variant.base.location)
+        tidy(kit.folder, ticks)
+    return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+
+def asked_of(live: Live, variant: Variant, rows: Sequence[Example]) -> list[Asked]:
+    """The prompts of rows, as they are asked."""
+    asks = turns_of_all(variant.prompt, rows)
+    return [Asked(row, turns, live.coder.render(turns)) for row, turns in zip(rows, asks, strict=True)]
+
+
+def _length(live: Live, own: Asked) -> int:
+    return len(live.coder.encode_many([(own.turns, None)])[0].ids)

@@ -1,0 +1,218 @@
+"""GRPO: its loss against the paper's and TRL's own, what it learns, what stops it, and rewards that are none."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tuneladder.errors import BadInput
+from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.train.loop import read_log
+from tuneladder.train.rewarders import rewarding
+from tuneladder.train.rollouts import read_rollouts
+from tuneladder.tune.grpo import Grpo, advantages, of_answers, surrogate
+from tuneladder.tune.lora import Lora
+from tuneladder.tune.reward import Reward
+from tuneladder.types import Cost, Decoding, Pace, Prompt, Rung, Split
+
+PACE = Pace(1e9)
+GRPO = Grpo(reward="tests.rewards:letters", phases=3, prompts=3, samples=4, tokens=8, learning_rate=1e-2, r=2)
+
+
+def drawn():
+    torch.manual_seed(0)
+    sizes = torch.tensor([3, 5, 1, 4])
+    of = torch.arange(4).repeat_interleave(sizes)
+    logs, old, reference = (-3 * torch.rand(13) for _ in range(3))
+    return logs, SimpleNamespace(of=of, sizes=sizes, logs=old, reference=reference, advantages=torch.randn(4)[of])
+
+
+def test_the_loss_is_the_papers():
+    logs, micro = drawn()
+    found = surrogate(logs, micro, clip=0.2, beta=0.1).tolist()
+    for at in range(13):
+        ratio, gain = math.exp(float(logs[at] - micro.logs[at])), float(micro.advantages[at])
+        kept = min(ratio * gain, min(max(ratio, 0.8), 1.2) * gain)
+        apart = float(micro.reference[at] - logs[at])
+        assert found[at] == pytest.approx(0.1 * (math.exp(apart) - apart - 1) - kept, rel=1e-4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+@pytest.mark.parametrize(("kind", "most"), [("grpo", None), ("dr_grpo", 7)])
+def test_the_loss_is_trls(kind, most):
+    """Its trainer's own, up to where it begins to log."""
+    from trl import GRPOTrainer
+
+    logs, micro = drawn()
+    mask = torch.arange(5) < micro.sizes[:, None]
+
+    def grid(values):
+        return torch.zeros(4, 5).masked_scatter(mask, values)
+
+    prompts = {"prompt_ids": torch.zeros(4, 1, dtype=torch.long), "prompt_mask": torch.ones(4, 1, dtype=torch.long)}
+    answers = {"completion_ids": torch.zeros(4, 5, dtype=torch.long), "completion_mask": mask.long()}
+    known = {"old_per_token_logps": grid(micro.logs), "ref_per_token_logps": grid(micro.reference)}
+    first = torch.tensor([0, 3, 8, 9])
+    trainer = SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (grid(logs), torch.zeros(4, 5), None),
+        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, importance_sampling_level="token",
+        beta=0.1, args=SimpleNamespace(use_bias_correction_kl=False, delta=None), loss_type=kind, epsilon_low=0.2,
+        epsilon_high=0.2, use_vllm=False, model=SimpleNamespace(training=False), max_completion_length=most,
+    )  # fmt: skip
+    with pytest.raises(AttributeError) as logging:
+        GRPOTrainer._compute_loss(trainer, None, {**prompts, **answers, **known, "advantages": micro.advantages[first]})
+    theirs = logging.traceback[-1].frame.f_locals["loss"]
+    ours = of_answers(surrogate(logs, micro, clip=0.2, beta=0.1), micro, most).mean()
+    assert float(ours) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_advantages_are_relative_to_their_group():
+    assert advantages([1, 3, 5, 5], 2, scale=False) == [-1, 1, 0, 0]
+    assert advantages([1, 3, 5, 5], 2, scale=True) == pytest.approx([-1 / 1.4143136, 1 / 1.4143136, 0, 0], rel=1e-5)
+
+
+def test_what_earns_more_becomes_likelier(tiny_base, tiny_task, lend):
+    kit = lend()
+    made = replace(GRPO, phases=10, samples=16, beta=0.0, learning_rate=1e-1).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    along = read_rollouts(kit.folder)
+    assert made.steps == ("grpo",)
+    assert len(along) == 10
+    assert along[-1].reward > along[0].reward + along[0].spread
+    assert along[0].kl == pytest.approx(0, abs=1e-5)
+    assert along[-1].kl > 0.1
+    assert all(own.samples[1].reward >= own.samples[0].reward for own in along)
+
+
+def test_a_high_price_of_kl_keeps_the_policy_near(tiny_base, tiny_task, lend):
+    ends = []
+    for name, beta in (("free", 0.0), ("dear", 5.0)):
+        kit = lend(name)
+        replace(GRPO, phases=4, beta=beta, learning_rate=5e-2).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+        ends.append(read_rollouts(kit.folder)[-1].kl)
+    assert ends[1] < ends[0]
+
+
+def test_the_reference_is_the_lora_below(tiny_base, tiny_task, lend):
+    """And not the bare base: at first nothing lies between them."""
+    below = Lora(r=2, epochs=1, learning_rate=1e-2).apply(root_of(tiny_base, tiny_task), tiny_task, lend("lora"))
+    kit = lend("grpo")
+    made = replace(GRPO, r=0, phases=2).apply(below, tiny_task, kit)
+    assert made.steps == ("lora", "grpo")
+    assert read_rollouts(kit.folder)[0].kl == pytest.approx(0, abs=1e-5)
+
+
+def test_it_stops_on_kl_and_on_entropy(tiny_base, tiny_task, lend):
+    for settings, why in (({"most_kl": 1e-4}, "kl"), ({"least_entropy": 50.0}, "entropy")):
+        kit = lend(why)
+        replace(GRPO, phases=9, **settings).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+        log = read_log(kit.folder)
+        assert log[-1].stopped == why
+        assert len(log) < 9
+        assert not list(kit.folder.glob("*.pt"))
+
+
+def test_prompts_of_comparisons_are_answered(tiny_base, tiny_task, lend):
+    task = replace(tiny_task, kind="prefer", examples=Split(), metric="preference")
+    made = replace(GRPO, phases=1).apply(root_of(tiny_base, task), task, lend())
+    assert made.adapter
+
+
+def test_a_reward_model_rewards(tiny_base, tiny_task, lend):
+    """It stands on the policy's weights: they are in memory once."""
+    from tuneladder.model.nodes import portable
+    from tuneladder.store import freeze, write_json
+
+    root, kit = root_of(tiny_base, tiny_task), lend("reward")
+    judge = Reward(r=2, epochs=1).apply(root, tiny_task, kit)
+    write_json(kit.folder / "variant.json", portable(freeze(judge), kit.folder, kit.store.root))
+    step = replace(GRPO, reward=str(kit.folder), phases=1)
+    assert planned(step, tiny_base, tiny_task) == ""
+    policy = lend("policy")
+    step.apply(root, tiny_task, policy)
+    assert read_rollouts(policy.folder)[0].spread > 0
+    with policy.shelf.live(root) as live, rewarding(step.reward, tiny_task, root.prompt, policy.shelf, live.model):
+        pass
+    with policy.shelf.live(root) as live, type(policy.shelf)("cpu", dtype=torch.float32).live(judge, beside=live.model) as other:
+        own = live.model.get_input_embeddings().weight.data_ptr()
+        assert other.model.get_input_embeddings().weight.data_ptr() == own
+
+
+def planned(step, base, task):
+    return foretell(Rung("r", base.name, (step,)), base, task, PACE, Cost(), splits_digest(task), 0).refused
+
+
+@pytest.mark.parametrize(
+    ("reward", "says"),
+    [
+        ("nothing", "returned nan for a completion to the prompt"), ("words", "returned 'good', a str"),
+        ("few", "returned 1 numbers for 12 completions, the first to the prompt"), ("broken", "raised KeyError: 'label'"),
+    ],
+)  # fmt: skip
+def test_a_reward_that_is_none_names_the_prompt(reward, says, tiny_base, tiny_task, lend):
+    with pytest.raises(BadInput, match=says) as error:
+        replace(GRPO, reward=f"tests.rewards:{reward}").apply(root_of(tiny_base, tiny_task), tiny_task, lend())
+    assert "(row " in error.value.message
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"reward": "luck"}, "luck"), ({"reward": "tests.rewards:none"}, "none"), ({"reward": "no.such.module:f"}, "cannot import"),
+        ({"samples": 1}, "samples 1"), ({"r": -1}, "rank r -1"), ({"clip": 0.0}, "clip 0.0"), ({"tokens": 0}, "tokens 0"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_cannot_be(settings, says):
+    with pytest.raises(BadInput, match=says) as error:
+        Grpo(**settings)
+    assert error.value.hint
+
+
+def test_what_is_refused_before_any_work(tiny_base, tiny_task):
+    none = replace(tiny_task, examples=Split(), comparisons=Split())
+    assert "this task has none" in planned(GRPO, tiny_base, none)
+    pairs = replace(tiny_task, examples=Split(), metric="preference")
+    assert "have no right one" in planned(replace(GRPO, reward="metric"), tiny_base, pairs)
+    assert "holds none" in planned(replace(GRPO, reward="number"), tiny_base, tiny_task)
+    assert "tokens leave too little" in planned(replace(GRPO, tokens=400), tiny_base, tiny_task)
+
+
+def test_a_function_is_keyed_by_its_source(tiny_base, tiny_task, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = []
+    for number in (1, 2):
+        (tmp_path / "my_reward.py").write_text(f"def f(prompts, completions):\n    return [{number}.0] * len(completions)\n")
+        keys.append(key_of(Grpo(reward="my_reward:f"), "", splits_digest(tiny_task), tiny_base, 0))
+    assert keys[0] != keys[1]
+
+
+def rewarded(name, task, rows, texts):
+    from tuneladder.train.rewarders import Asked
+
+    with rewarding(name, task, task.prompt, SimpleNamespace(), None) as rewarder:
+        return rewarder([Asked(row, row.turns, "") for row in rows], texts)
+
+
+def test_answers_that_can_be_checked(tiny_task):
+    rows = tiny_task.examples.train[:2]
+    right = rows[0].references[0]
+    assert rewarded("metric", tiny_task, rows, [f"The {right} desk", "no desk"]) == [1, 0]
+    assert rewarded("json", tiny_task, rows, ['{"a": [1]}', "{a: 1}"]) == [1, 0]
+    sums = [replace(row, references=("so 1,012",)) for row in rows]
+    plain = replace(tiny_task, kind="generate", labels=(), prompt=Prompt(decoding=Decoding(max_new_tokens=4)))
+    assert rewarded("number", plain, sums, ["5 and 7 are 1012.0", "1,013"]) == [1, 0]
+
+
+def test_rollouts_are_kept_as_lines(tiny_base, tiny_task, lend):
+    kit = lend()
+    replace(GRPO, phases=2, updates=2).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    lines = [json.loads(line) for line in (kit.folder / "rollouts.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2]
+    assert {"reward", "kl", "entropy", "samples"} <= set(lines[0])
