@@ -242,6 +242,8 @@ def test_files_that_are_no_recipe(door: Door, here: Path) -> None:
         (["limit.memory=1MB"], "no rung can be climbed"),
         (["seed"], "'seed' is neither a recipe nor key=value"),
         (["=1"], "'=1' is not key=value"),
+        (["base="], "'base=' gives no value"),
+        (["--out", "."], "would be written into"),
         (["--rung", "loras"], "no rung 'loras': did you mean 'lora'?"),
     ],
 )
@@ -506,7 +508,8 @@ def test_compare(run: Path, door: Door) -> None:
     found = json.loads(door("compare", f"r:{LORA}", "r:zero_shot", "--json").out)["contest"]
     assert len(found["won"]) + len(found["lost"]) + found["both"] + found["neither"] == 6
     assert "McNemar" in door("compare", str(run), "r:zero_shot").out
-    refused(door("compare", "r:lora", "r:zero_shot"), "no rung in r 'lora'")
+    assert json.loads(door("compare", "r:lora", "r:zero_shot", "--json").out)["contest"] == found  # its only lora
+    refused(door("compare", "r:lorra", "r:zero_shot"), "no rung in r 'lorra': did you mean 'lora'?")
     refused(door("compare", "nowhere", "r"), "'nowhere' is no run")
 
 

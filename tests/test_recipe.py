@@ -349,7 +349,7 @@ SOURCES: dict[str, Any] = {
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Source)])
 def test_every_setting_of_a_source_of_text_changes_the_text(key: str, folder: Path) -> None:
     base = {"data": "rows.jsonl", **({"episode": 3} if key == "group" else {})}
-    more = [{"data": "more.jsonl", "name": "more"}] if key == "replay" else []
+    more = [{"data": "more.jsonl", "name": "beside", "held_out": 0.4}]  # so that whatever the key does, something is held out
     text = (recipe(task={"kind": "text", "data": [each, *more]}) for each in (base, {**base, key: SOURCES[key]}))
     before, after = (facts(read(given, folder))["task"] for given in text)
     assert before != after
@@ -1231,12 +1231,19 @@ def sub(key: str, value: Any) -> Given:
         (recipe(base=None, bases=["base", "base"]), "two bases are called"),
         (sub("limit__memory", "lots"), "limit: memory is 'lots'"),
         (sub("limit__memory", "0GB"), "limit: memory is '0GB'"),
+        (sub("limit__memory", 16), "limit: memory is 16, and no unit says of what"),
         (sub("limit__minutes", 0), "limit: minutes is 0"),
         (sub("limit__minutes", float("inf")), "limit: minutes is inf"),
         (sub("seed", "one"), "seed 'one' is not a whole number"),
         (sub("seed", -1), "seed -1 is not a whole number"),
         (sub("name", "a/b"), "name 'a/b' cannot be a folder's"),
         (sub("name", [1]), "name [1] cannot be a folder's"),
+        (sub("name", "x" * 101), "cannot be a folder's"),
+        (sub("base", []), "base is []"),
+        (sub("task__input", "label"), "input and target are both 'label'"),
+        (sub("task__data", {"train": "rows.jsonl", "valid": "rows.jsonl"}), "no split 'valid'"),
+        (sub("rungs", [{"lora": {"epochs": True}}]), "lora: epochs is true"),
+        (sub("rungs", [{"lora": {"epochs": "30k"}}]), "lora: epochs is '30k'"),
         (sub("trust_remote_code", "yes"), "neither true nor false"),
     ],
 )
@@ -1338,3 +1345,26 @@ def test_the_pocket_encoder_is_small() -> None:
     assert base.parameters <= 12e6  # 24 MB in bfloat16
     steps = [find_step(name)(**settings) for one in written["rungs"][-1] for name, settings in one.items()]
     assert [type(step).__name__ for step in steps] == ["Pretrain", "SentenceDistil"] * 2  # in two editions
+
+
+@pytest.mark.parametrize(("written", "meant"), [("30k", 30_000), ("1.5M", 1_500_000), ("2B", 2_000_000_000), (7, 7)])
+def test_a_whole_number_may_be_written_short(written: Any, meant: int) -> None:
+    from tuneladder.recipe import _settings
+    from tuneladder.tune.pretrain import Pretrain
+
+    assert _settings(Pretrain, {"tokens": written}, "pretrain").tokens == meant
+
+
+@pytest.mark.parametrize("given", [5, ["a"]])
+def test_what_is_no_recipe_at_all(given: Any) -> None:
+    with pytest.raises(BadInput, match="is no recipe"):
+        load(given)
+    with pytest.raises(BadInput, match="is not key=value"):
+        load(recipe(), [{"seed": 1}])  # type: ignore[list-item]
+
+
+def test_text_of_which_nothing_is_held_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("hello world\n")
+    given = {"task": {"kind": "text", "data": str(tmp_path / "one.txt")}, "rungs": ["zero_shot"]}
+    with pytest.raises(BadInput, match="no text is held out for dev: there is nothing to measure on; one: 1 documents; 11 char"):
+        load(given)

@@ -16,7 +16,7 @@ import yaml
 
 from tuneladder import recipe as recipes
 from tuneladder.chat.talk import Talk
-from tuneladder.errors import BadInput, Failed, unknown
+from tuneladder.errors import BadInput, Failed, meant, unknown
 from tuneladder.evaluate.adjudicate import changed, corrected, read_adjudicated, rulings
 from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
@@ -121,16 +121,24 @@ def climb(
 ) -> Ladder:
     """Climb a recipe and write its folder, `runs/<name>` unless `out` says otherwise; `each` sees the Results as they come."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    folder = Path(out or Path("runs") / read.name).absolute()
+    folder = _folder(read, out)
     for metric in (read.task.metric, *read.task.also):
         check_gold(metric, read.task)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     climbing = _climb_of(read, folder, now)
-    for result in climbing.run(rungs):
+    for result in climbing.run([rungs] if isinstance(rungs, str) else rungs):
         if each:
             each(result)
     return _finish(climbing, read, folder)
+
+
+def _folder(read: recipes.Recipe, out: str | Path | None) -> Path:
+    """Where a run goes. Raises BadInput for where one stands: its store would lie outside."""
+    folder = (Path("runs") / read.name if out is None else Path(out)).absolute()
+    if folder == Path.cwd() or folder == folder.parent:
+        raise BadInput(f"the run would be written into {folder} itself", f"name a folder of its own, as --out runs/{read.name}")
+    return folder
 
 
 def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[str]:
@@ -145,7 +153,7 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
     """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    return _climb_of(read, Path(out or Path("runs") / read.name).absolute(), None).plan_in_full()
+    return _climb_of(read, _folder(read, out), None).plan_in_full()
 
 
 def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
@@ -468,7 +476,9 @@ def _judged(file: str | Path, columns: Mapping[str, str] | None, criterion: str,
 
 
 def split_variant(variant: str) -> tuple[Path, str]:
-    """A run's folder and a rung's name."""
+    """A run's folder and a rung's name in full."""
+    if not isinstance(variant, str):
+        raise BadInput(f"{variant!r} is no variant", "a text, as RUN:RUNG or RUN for its pick")
     run, _, rung = variant.partition(":")
     folder = Path(run) if Path(run).is_dir() else Path("runs") / run
     if not (folder / "results.json").is_file():
@@ -481,9 +491,9 @@ def split_variant(variant: str) -> tuple[Path, str]:
         if not found["pick"]:
             raise BadInput(f"{run} has no pick", f"name a rung, as {run}:{names[0]}")
         return folder, found["pick"]["rung"]
-    if rung not in names:
-        raise unknown(f"rung in {run}", rung, names)
-    return folder, rung
+    if not (found_rung := meant(rung, names)):
+        raise unknown(f"rung in {run}", rung, {*names, *(own.partition("(")[0] for own in names)})
+    return folder, found_rung
 
 
 def _results(folder: Path) -> dict[str, Any]:

@@ -874,11 +874,11 @@ def _progress(now: Now) -> Any:
 
 
 def _show_report(report: Any, *, lint: bool) -> None:
-    from tuneladder.task.lint import table
+    from tuneladder.task.lint import tables
 
     page = Console(highlight=False)
     if lint:
-        for fact in (*report.facts, *table(report)):
+        for fact in (*report.facts, *tables(report)):
             page.print(fact, markup=False)
         for warning in report.warnings:
             page.print(f"note: {warning}", markup=False)

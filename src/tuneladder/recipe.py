@@ -116,6 +116,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+COUNTS = {"K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,8 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     if not isinstance(keys["trust_remote_code"], bool):
         trust = f"trust_remote_code {keys['trust_remote_code']!r} is neither true nor false"
         raise BadInput(trust, "leave it out unless you have read that code")
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]*", name):
-        raise BadInput(f"name {name!r} cannot be a folder's", "use letters, digits, dots, dashes and spaces")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]{0,99}", name):
+        raise BadInput(f"name {repr(name)[:120]} cannot be a folder's", "use letters, digits, dots, dashes and spaces, 100 at most")
     # what is cheap to refuse comes first: rungs and bar before data, data before bases
     if keys["base"] is not None and keys["bases"] is not None:
         raise BadInput("`base` and `bases` are both given", "keep one of them")
@@ -223,7 +224,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     bar = _bar_of(bar, task)
     axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
     several = keys["bases"] is not None
-    wanted = _placed_bases(keys["bases"] if several else [keys["base"] or pocket.DEFAULT], folder)
+    wanted = _placed_bases(keys["bases"] if several else [pocket.DEFAULT if keys["base"] is None else keys["base"]], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
     task = _constrained(task, keys["task"]["constrain"], bases)
     if bar.metric == "perplexity" and len(bases) > 1:
@@ -354,6 +355,8 @@ def steps() -> dict[str, str]:
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], Path]:
     if isinstance(source, Mapping):
         return json.loads(json.dumps(dict(source), default=str)), Path.cwd()
+    if not isinstance(source, str | Path | None):
+        raise BadInput(f"{source!r} is no recipe", "a file's name, a mapping of keys, or nothing for the embedded example")
     path = embedded() if source is None else Path(source)
     try:
         text = path.read_text("utf-8-sig")
@@ -415,9 +418,13 @@ _Loader.add_implicit_resolver(
 
 def _override(given: dict[str, Any], word: str) -> str:
     """Set what `key=value` says; the key."""
+    if not isinstance(word, str):
+        raise BadInput(f"{word!r} is not key=value", 'a text, for example "seed=1"')
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise BadInput(f"'{word}' is not key=value", "for example seed=1 or limit.minutes=10")
+    if not text.strip():  # such as base=$BASE where that is not set
+        raise BadInput(f"'{word}' gives no value", f"{key}=null is the default")
     parts = key.split(".")
     at = given
     for depth, part in enumerate(parts[:-1]):
@@ -483,6 +490,8 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
     for key, (wanted, hint) in TYPES.items():
         if keys[key] is not None and not isinstance(keys[key], wanted):
             raise BadInput(f"{key} is {keys[key]!r}", hint)
+    if keys["input"] is not None and keys["input"] == keys["target"]:
+        raise BadInput(f"input and target are both {keys['input']!r}", "what is read and what is answered are two columns")
     decoding = _decoding(keys["decoding"], kind, seed) if keys["decoding"] is not None else None
     if isinstance(data, dict) and "mixture" in data:
         return _mixed_task(keys, decoding, name=name, folder=folder, seed=seed)
@@ -794,6 +803,10 @@ def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -
     if not sources:
         raise BadInput("data is an empty list", "name at least one source of text")
     found = gather(sources, seed=seed)
+    if not (found.text.dev and found.text.test):
+        none = "test" if found.text.dev else "dev"
+        hint = "give more text, or a source a larger `held_out`"
+        raise BadInput(f"no text is held out for {none}: there is nothing to measure on; {found.notes[0]}", hint)
     task = Task(
         name=name,
         kind="text",
@@ -987,8 +1000,10 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         _known_key(key, known, f"setting of {name}")
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{name}: {key} is {value}", "give a finite number")
+        if isinstance(value, bool) and known[key] in ("int", "float", "Rate"):
+            raise BadInput(f"{name}: {key} is {str(value).lower()}", "give a number")
     try:
-        return TypeAdapter(kind).validate_python(given)
+        return TypeAdapter(kind).validate_python({key: _counted(value, known[key]) for key, value in given.items()})
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
@@ -996,8 +1011,15 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         raise BadInput(f"{name}: {place} is {first['input']!r}", ", or ".join(dict.fromkeys(said))) from error
 
 
-def _fields(kind: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind) if field.init]
+def _counted(value: Any, kind: str) -> Any:
+    """A whole number as the command line takes it: `30k`, `10M`, `1.5B`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMBG])", value) if kind == "int" and isinstance(value, str) else None
+    return round(float(found[1]) * COUNTS[found[2].upper()]) if found else value
+
+
+def _fields(kind: Any) -> dict[str, str]:
+    """The settings of a step, and the type of each as it is written."""
+    return {field.name: str(field.type) for field in dataclasses.fields(kind) if field.init}
 
 
 def _bar(wanted: Any) -> Bar:
@@ -1060,6 +1082,8 @@ def bytes_of(value: Any, key: str = "limit: memory") -> int:
     if not match or not (unit := UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B")):
         raise BadInput(f"{key} is {value!r}", "for example 16GB or 500MB")
     size = int(float(match[1]) * unit)
+    if not match[2] and size < 1_000_000:
+        raise BadInput(f"{key} is {value!r}, and no unit says of what", f"for example {match[1]}GB")
     if size < 1:
         raise BadInput(f"{key} is {value!r}", "it is above 0")
     return size

@@ -115,12 +115,12 @@ def writing(folder: Path) -> Iterator[None]:
             raise NoRoom(f"the disk that holds {folder} is full", hint) from error
         if isinstance(error, OSError) and _within(error, folder):
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
-                hint = "choose a folder you can write to with --out, and leave it in its place"
+                hint = "name a place that you can write to, and leave it where it is"
                 raise BadInput(f"cannot write in {folder}: {error.strerror}", hint) from error
             if error.errno in (errno.ENOTDIR, errno.EEXIST):
                 named = Path(error.filename or folder)
                 file = next((place for place in (named, *named.parents) if place.exists() and not place.is_dir()), named)
-                raise BadInput(f"{file} is in the way: it is not a folder", "move it, or choose another with --out") from error
+                raise BadInput(f"{file} is in the way: it is not a folder", "move it, or name another place") from error
         raise
 
 

@@ -409,6 +409,12 @@ def held(text: str, talk: Talk, monkeypatch: pytest.MonkeyPatch, **options: Any)
     return loop.hold(talk, aside=Console(stderr=True), refuse=refused.append, **options), refused
 
 
+def test_without_a_standard_input_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(BadInput, match="standard input is closed"):
+        loop.hold(talk_to(lambda turns: "")[0], aside=Console(stderr=True), refuse=lambda error: None)
+
+
 def test_a_script_gets_a_line_for_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     talk, _ = talk_to(lambda turns: turns[-1].text.upper())
     assert held("one\n\n/set seed 4\n//slash\n/quit\nnever\n", talk, monkeypatch) == (0, [])

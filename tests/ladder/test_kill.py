@@ -209,7 +209,7 @@ def test_folders_that_cannot_be_written_in(door, recipe, tmp_path):
         code, command = door.run("climb", recipe, "--out", out)
         assert code == 2, command.said
         assert "is in the way: it is not a folder" in command.said
-        assert "hint: move it, or choose another with --out" in command.said
+        assert "hint: move it, or name another place" in command.said
     code, command = door.run("climb", recipe, "--out", "/proc/run")
     assert code in (2, 3), command.said
     assert "Traceback" not in command.said

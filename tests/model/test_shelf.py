@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from safetensors.torch import save_file
 
 from tuneladder.errors import BadInput, Failed, Refused
 from tuneladder.model.attach import attach_lora, linear_targets, merged, save_adapter
-from tuneladder.model.shelf import Shelf
+from tuneladder.model.inspect import inspect
+from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.types import Base, Prompt, Turn, Variant
 
 ASK = (Turn("user", "Where did my parcel go?"),)
@@ -237,3 +239,17 @@ def test_gpt2s_two_projections_of_one_name_are_told_apart() -> None:
     taught = {name.rpartition(".lora_")[0] for name, weight in tuned.named_parameters() if weight.requires_grad}
     assert len(taught) == 4
     assert not any(".mlp." in name for name in taught)
+
+
+@pytest.mark.parametrize("content", ["{}", "nonsense", None])
+def test_a_tokenizer_that_cannot_be_opened_is_said_to_be(tiny_folder: Path, tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_folder, folder)
+    if content is None:
+        for path in (*folder.glob("tokenizer*"), *folder.glob("special_tokens*")):
+            path.unlink()
+    else:
+        (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(BadInput, match=r"the tokenizer of broken cannot be opened: .{8}") as refused:
+        open_tokenizer(inspect(str(folder)))
+    assert not refused.value.message.endswith(":")

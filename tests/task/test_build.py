@@ -93,8 +93,8 @@ def test_labels_map_values_to_words(tmp_path: Path, values: list[Any], labels: A
 @pytest.mark.parametrize(
     ("rows", "options", "says"),
     [
-        (labelled(30, "a"), {}, "all 30 rows have the label 'a'"),
-        (labelled(1, "a"), {}, "all 1 rows have the label"),
+        (labelled(30, "a"), {}, r"no row has another label than 'a' \(30 in all\)"),
+        (labelled(1, "a"), {}, r"\(1 in all\)"),
         (labelled(2, "a", "b"), {}, "2 rows with 2 different texts are too few"),
         (labelled(30, "a", "b"), {"target": "lable"}, "no column 'lable': did you mean 'label'"),
         (labelled(30, "a", "b"), {"input": "{{ txt }}"}, "no column 'txt': did you mean 'text'"),
@@ -194,7 +194,7 @@ def test_what_is_noteworthy_is_said(tmp_path: Path) -> None:
     _, findings = make(table(tmp_path, rows))
     assert (findings.duplicates, findings.conflicts, findings.empty) == (1, 1, 1)
     said = "\n".join(findings.notes)
-    for sentence_ in ("1 rows were dropped", "1 texts come with different labels", "differ by case only", "test: 12 rows drawn"):
+    for sentence_ in ("1 row was dropped", "1 texts come with different labels", "differ by case only", "test: 12 rows drawn"):
         assert sentence_ in said
 
 

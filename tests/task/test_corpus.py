@@ -34,7 +34,9 @@ def test_the_notes_say_how_soon_a_source_comes_round(tmp_path):
     assert mixture == {"small": 3, "large": 1}
     for note, source, share in zip(notes, sources, (0.75, 0.25), strict=True):
         size = sum(len(document.text) for document in split.train if document.source == source.title)
-        assert f"{share:.1%} of the tokens seen, so that it is read once in every {size / TOKEN / share / 1e6:.2f} million" in note
+        often = size / TOKEN / share
+        said = f"{often / 1e6:.2f} million" if source.title == "large" else f"{often:,.0f}"
+        assert f"{share:.1%} of the tokens seen: all of it is read once in {said} tokens" in note
 
 
 def test_what_is_kept_together_is_held_out_together(tmp_path):

@@ -14,7 +14,7 @@ from tuneladder.errors import BadInput
 from tuneladder.model.ask import turns_of
 from tuneladder.task.build import Findings
 from tuneladder.task.encode import Coder
-from tuneladder.task.lint import lint, show
+from tuneladder.task.lint import lint, tables
 from tuneladder.task.mixture import Mixing, Set, mix, rates, shared_out
 from tuneladder.types import Task
 
@@ -186,7 +186,7 @@ def test_check_shows_the_sets_and_a_row_of_each_template(sets: list[Set], tiny_f
     assert report.tallies["train"].kept == 340
     shown = ["".join(piece.text for piece in row)[0] for row in (report.row, *report.worded)]
     assert sorted(shown) == ["A", "B", "L"]
-    assert "drawn an epoch" in show(report)
+    assert "drawn an epoch" in "\n".join(tables(report))
     assert lint(task, findings, None).sets[0].tokens is None
 
 

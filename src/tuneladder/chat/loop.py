@@ -17,7 +17,7 @@ from tuneladder.chat.commands import COMMANDS, Page, tell
 from tuneladder.chat.picture import label_lines
 from tuneladder.chat.settings import SETTINGS
 from tuneladder.chat.talk import Talk
-from tuneladder.errors import TuneladderError
+from tuneladder.errors import BadInput, TuneladderError
 
 PROMPT = "> "
 # What would move the cursor or worse, were it written to a terminal.
@@ -27,6 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None], as_json: bool = False) -> int:
     """Answer line after line until there are none. Answers go to stdout, all else `aside`; `refuse` shows an error, after which the
     talk goes on as it was. Returns 0, or without a terminal the exit code of the last line that was refused."""
+    if sys.stdin is None:
+        raise BadInput("there is nothing to read: standard input is closed", "type, or pipe lines in")
     typed = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper) and not typed:
         sys.stdin.reconfigure(errors="replace")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, unknown
+from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, meant, unknown
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
@@ -238,10 +238,9 @@ class Climb:
         names = [rung.name for rung in self.rungs]
         wanted = set()
         for name in only or names:
-            starts = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
-            if len(starts) != 1:
+            if not (own := meant(name, names)):
                 raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
-            wanted.add(starts[0])
+            wanted.add(own)
         bases = {rung.base for rung in self.rungs if rung.name in wanted}
         wanted |= {
             rung.name for rung in self.rungs for base in bases for name in self.judges if rung.name == self._rival(name, base)

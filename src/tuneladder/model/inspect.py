@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, told, unknown
 from tuneladder.model import pocket, recurrent
 from tuneladder.store import digest, digest_files
 from tuneladder.task.read import expand
@@ -382,9 +382,9 @@ def _config(folder: Path, name: str, trust: bool) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     except Exception as error:  # each architecture checks its values in its own way
-        raise BadInput(
-            f"config.json of {name} makes no sense to transformers: {_line(error)}", "it may need a newer transformers"
-        ) from error
+        unknown_kind = "model type" in str(error)
+        hint = "it may need a newer transformers" if unknown_kind else "a value in it is wrong: save or fetch it again"
+        raise BadInput(f"config.json of {name} makes no sense to transformers: {told(error)}", hint) from error
 
 
 def _built(config: Any, family: Family, name: str, trust: bool) -> Any:
@@ -392,12 +392,8 @@ def _built(config: Any, family: Family, name: str, trust: bool) -> Any:
         return skeleton(config, family, trust=trust)
     except Exception as error:  # each architecture fails in its own way on values that do not fit together
         raise BadInput(
-            f"no model can be built of {name}'s config.json: {_line(error)}", "the values in it contradict each other"
+            f"no model can be built of {name}'s config.json: {told(error)}", "the values in it contradict each other"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _family(config: Any, name: str) -> Family:

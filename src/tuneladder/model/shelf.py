@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from tuneladder.errors import BadInput, Failed
+from tuneladder.errors import BadInput, Failed, told
 from tuneladder.model.adapters import open_adapter
 from tuneladder.model.attach import with_body_of
 from tuneladder.model.encoding import EncoderEngine, MaskedEngine
@@ -250,7 +250,8 @@ class Shelf:
             model, fresh = _load(variant, dtype, self.device)
             tokenizer = open_tokenizer(variant.base, variant.weights)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise Failed(f"{variant.base.name} cannot be opened from {folder}: {error}".splitlines()[0]) from error
+            hint = "its weights do not go with its config.json, or are broken: save or fetch them again"
+            raise Failed(f"{variant.base.name} cannot be opened from {folder}: {told(error)}", hint) from error
         if variant.format == WHOLE:
             model.to(self.device)
         model.requires_grad_(False)
@@ -307,9 +308,13 @@ def _load(variant: Variant, dtype: torch.dtype, device: str) -> tuple[Any, tuple
 
 
 def open_tokenizer(base: Base, weights: str | None = None) -> Any:
-    """The tokenizer of a base, or of the folder of weights that a step made of it."""
+    """The tokenizer of a base, or of the folder of weights that a step made of it. Raises BadInput where it cannot be opened."""
     from transformers import AutoTokenizer
 
     revision = {"revision": base.revision} if base.source == "hub" and base.revision and not weights else {}
     trust = bool(base.settings.get("trust_remote_code", False))
-    return AutoTokenizer.from_pretrained(weights or base.location, trust_remote_code=trust, **revision)
+    try:
+        return AutoTokenizer.from_pretrained(weights or base.location, trust_remote_code=trust, **revision)
+    except Exception as error:  # a KeyError of a broken file as much as an OSError of one that is not there
+        hint = "tokenizer.json, or the files it is made of, lie beside config.json: save or fetch them again"
+        raise BadInput(f"the tokenizer of {base.name} cannot be opened: {told(error)}", hint) from error

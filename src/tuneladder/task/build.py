@@ -305,7 +305,10 @@ def read_examples(
         examples[part] = kept
         empty += len(made) - len(kept)
     if empty:
-        notes.append(f"{empty:,} rows were dropped: empty input or " + ("never labelled" if several else "empty answer"))
+        notes.append(
+            f"{empty:,} {'row was' if empty == 1 else 'rows were'} dropped: empty input or "
+            + ("never labelled" if several else "empty answer")
+        )
     if schema is not None:
         notes.append(_filled(examples["train"], schema))
     return Read(format.name, examples, empty, tuple(notes), several, schema, groups)
@@ -452,7 +455,8 @@ def load_splits(data: str | Mapping[str, str]) -> tuple[dict[str, list[Row]], di
         return found, {split: f"{hub} ({names[split]})" for split in found}
     for key, place in data.items():
         if key not in SPLITS:
-            raise unknown("split", key, (*SPLITS, "hub"))
+            own = next((f"it is called {split} here" for split, names in _HUB_NAMES.items() if key in names), "")
+            raise unknown("split", key, (*SPLITS, "hub"), own)
         if not isinstance(place, str):
             raise BadInput(f"data: {key} is {place!r}, not one file", "put the rows of a split into one file")
     if "train" not in data:

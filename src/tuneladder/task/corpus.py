@@ -160,14 +160,18 @@ def gather(sources: Sequence[Source], *, seed: int) -> Corpus:
         sizes = [sum(map(len, texts)) for texts in (dev, test)]
         notes.append(
             f"{source.title}: {part.documents:,} documents; {part.characters:,} characters to train, {sizes[0]:,} dev, "
-            f"{sizes[1]:,} test; {share:.1%} of the tokens seen, so that it is read once in every "
-            f"{part.characters / TOKEN / share / 1e6:,.2f} million"
+            f"{sizes[1]:,} test; {share:.1%} of the tokens seen: all of it is read once in "
+            f"{_tokens(part.characters / TOKEN / share)} tokens"
         )
     own, replayed = ([part for part in parts if part.source.replay == kind] for kind in (False, True))
     if not own:
         raise BadInput("every source is marked `replay`, and none is the task's own text", "leave `replay` out of one of them")
     text = Text(Stream(own), tuple(held[0]), tuple(held[1]))
     return Corpus(text, Stream(replayed) if replayed else (), mixture, tuple(notes))
+
+
+def _tokens(count: float) -> str:
+    return f"{count / 1e6:,.2f} million" if count >= 1e6 else f"{count:,.0f}"
 
 
 def by_source(documents: Sequence[Document]) -> dict[str, Sequence[Document]]:

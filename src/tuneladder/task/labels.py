@@ -72,7 +72,7 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
     used = dict.fromkeys(of.values())
     if len(used) < 2:
         raise BadInput(
-            f"all {sum(counts.values()):,} rows have the label {next(iter(used))!r}",
+            f"no row has another label than {next(iter(used))!r} ({sum(counts.values()):,} in all)",
             "a classification needs two or more labels; is `target` the right column?",
         )
     return Words(words, of, tuple(_notes(examples, of, words)))

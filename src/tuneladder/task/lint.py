@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
@@ -18,6 +19,8 @@ from tuneladder.task.tagging import words_of
 from tuneladder.types import Example, Task, Turns
 
 SHOWN = 12  # rows of other templates than the first's
+LABELS = 20  # that are listed with their counts
+MISSING = ("nan", "null", "none", "n/a", "na", "nil")  # what a cell that was empty is often written as
 AnyCoder = Coder | TextCoder | PairCoder
 
 
@@ -74,6 +77,7 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
         warnings.append(f"... and {len(findings.leaks) - 5:,} more such rows; all were taken out")
     balance = {split: _counts(task, rows) for split, rows in splits.items()} if task.labels else {}
     warnings += _balance(task, balance)
+    warnings += _told(task, splits["train"])
     if len(splits["test"]) < 100:
         warnings.append(f"test has {len(splits['test'])} rows: its scores will have wide intervals")
     tallies: dict[str, Tally] = {}
@@ -107,25 +111,25 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
     return Report(tuple(facts), tuple(warnings), counts, tallies, row, worded, _drawn(task, findings, parts, sets))
 
 
-def show(report: Report, *, marks: tuple[str, str] = ("[[", "]]")) -> str:
-    """The report as plain text; what is learned stands between the marks."""
-    lines = [*report.facts, *table(report)]
-    if report.balance:
-        width = max(len(label) for counts in report.balance.values() for label in counts)
-        lines += ["", "label".ljust(width) + "".join(split.rjust(9) for split in report.balance)]
-        labels = dict.fromkeys(label for counts in report.balance.values() for label in sorted(counts))
-        lines += [
-            label.ljust(width) + "".join(f"{counts.get(label, 0):9,}" for counts in report.balance.values()) for label in labels
-        ]
-    for row in (report.row, *report.worded) if report.row else ():
-        shown = "".join(f"{marks[0]}{piece.text}{marks[1]}" if piece.learned else piece.text for piece in row)
-        one = "one row" if row is report.row else "by another template"
-        lines += ["", f"{one} as the base reads it; what stands between {marks[0]} and {marks[1]} is learned:", "", shown]
-    return "\n".join([*lines, *([""] if report.warnings else []), *(f"warning: {warning}" for warning in report.warnings)])
+def tables(report: Report) -> list[str]:
+    """The sets of a mixture and the rows of each label as lines of text, none where there are none."""
+    return [*_sets(report), *_labels(report)]
 
 
-def table(report: Report) -> list[str]:
-    """The sets of a mixture as lines of text, none where there are none."""
+def _labels(report: Report) -> list[str]:
+    """The commonest first, LABELS at most."""
+    counts = report.balance
+    if not counts:
+        return []
+    whole: Counter[str] = sum(map(Counter, counts.values()), Counter())
+    width = max(map(len, ("label", *whole)))
+    lines = ["", "label".ljust(width) + "".join(split.rjust(9) for split in counts)]
+    for label, _ in whole.most_common(LABELS):
+        lines.append(label.ljust(width) + "".join(f"{own.get(label, 0):9,}" for own in counts.values()))
+    return [*lines, *([f"and {len(whole) - LABELS:,} more labels"] if len(whole) > LABELS else [])]
+
+
+def _sets(report: Report) -> list[str]:
     if not report.sets:
         return []
     cells = [("set", "rows", "weight", "drawn an epoch", "share", "readings", "tokens")]
@@ -189,9 +193,27 @@ def _balance(task: Task, balance: Mapping[str, Mapping[str, int]]) -> list[str]:
     rows = len(task.examples.train)
     if most > 0.8 * rows and task.kind != "tag":  # most words are outside of every entity
         said.append(f"{most / rows:.0%} of the training rows are '{label}': read macro-F1, not accuracy")
+    if odd := [label for label in task.labels if label.casefold() in MISSING]:
+        said.append(f"'{odd[0]}' is a label here, of {train.get(odd[0], 0):,} training {one}s: were these cells empty?")
     if unseen := [label for label in task.labels if not balance["test"].get(label)]:
         said.append(f"no test {one} has the label {', '.join(unseen[:10])}: how well it is told cannot be measured")
     return said
+
+
+def _told(task: Task, rows: Sequence[Example]) -> list[str]:
+    """Where what is read says what is to be answered, row after row, and says no other answer."""
+    if task.kind != "classify" or task.multi_label or not rows:
+        return []
+    words = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE) for label in task.labels}
+    texts = ["\n".join(turn.text for turn in row.turns) for row in rows[:500]]
+    own = sum(bool(words[row.references[0]].search(text)) for row, text in zip(rows, texts, strict=False))
+    others = sum(
+        any(word.search(text) for label, word in words.items() if label != row.references[0])
+        for row, text in zip(rows, texts, strict=False)
+    )
+    if own < 0.9 * len(texts) or others > 0.5 * own:
+        return []
+    return [f"in {own:,} of {len(texts):,} training rows the answer itself stands in what is read: is the target in the input?"]
 
 
 def _counted(split: str, tally: Tally) -> str:
