@@ -33,6 +33,7 @@ from tuneladder.ladder.results import (
 )
 from tuneladder.types import Cost, Judged, Ladder, Marked, Measurement, Result
 
+LITTLE = 0.02  # what the axis of forgetting shows at least: a hundredth of a percent does not fill it
 MOST_LABELS = 24  # a larger confusion matrix cannot be read: the most confused pairs stand for it
 SHAPES: Mapping[str, plots.Shape] = {"prompt": "circle", "adapter": "square", "weights": "diamond"}
 
@@ -111,7 +112,7 @@ def forgotten(ladder: Ladder) -> list[dict[str, Any]]:
     if not any(abs(lost) > 1e-9 for _, lost in found):
         return []
     limit = ladder.bar.forget_at_most
-    ends = [0.0] + [lost for _, lost in found] + ([limit * 1.15] if limit is not None else [])
+    ends = [0.0, LITTLE] + [lost for _, lost in found] + ([limit * 1.15] if limit is not None else [])
     scale = (min(ends), max(ends))
     return [
         {

@@ -43,6 +43,12 @@ def headline(ladder: Ladder) -> tuple[str, str]:
         return f"{pick.rung} cleared {bar} on dev, but the test rows do not confirm it", figures
     if pick.confirmed is None and result.test is None:
         return f"{pick.rung} cleared {bar} on dev, but could not be measured on test", figures
+    if enough := _enough(ladder):
+        without = f"no {words.without(ladder.task.kind)} is needed"
+        return (
+            f"{enough[0].upper()}{enough[1:]} clears {bar}: {without}; of the rungs {pick.rung} is the cheapest that does",
+            figures,
+        )
     cheapest = "which" if len(measured(ladder)) == 1 else "the cheapest rung that"
     return f"Take {pick.rung}, {cheapest} clears {bar}", figures
 
@@ -88,7 +94,15 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
 
 def cleared_by_baseline(ladder: Ladder) -> bool:
     """Whether a baseline clears the bar, so that no language model is needed for it."""
-    return any(clears(score, ladder) for each in ladder.baselines.values() if (score := score_of(each, ladder)))
+    return bool(_enough(ladder))
+
+
+def _enough(ladder: Ladder) -> str:
+    """What the best of the baselines that clear the bar is called, "" where none does."""
+    up = 1 if rising(metric_of(ladder)) else -1
+    scores = {name: score for name, each in ladder.baselines.items() if (score := score_of(each, ladder))}
+    found = [name for name, score in scores.items() if clears(score, ladder)]
+    return words.baseline_name(max(found, key=lambda name: up * scores[name].value)) if found else ""
 
 
 def bar_words(ladder: Ladder) -> str:
