@@ -113,7 +113,7 @@ BAD_DATA: dict[str, tuple[str, bytes, str]] = {
     "unknown kind of file": ("d.bin", NOISE, ".bin"),
     "missing column": ("d.csv", b"text,topic\na b,x\nc d,y\n", "label"),
     "misspelt column": ("d.csv", b"text,labels\na b,x\nc d,y\n", "did you mean 'labels'?"),
-    "one label": ("d.csv", b"text,label\n" + b"".join(b"row %d,x\n" % n for n in range(20)), "have the label 'x'"),
+    "one label": ("d.csv", b"text,label\n" + b"".join(b"row %d,x\n" % n for n in range(20)), "no row has another label than 'x'"),
     "one row": ("d.csv", b"text,label\nonly one,x\n", "label"),
     "a label a row": ("d.csv", b"text,label\n" + b"".join(b"row %d,x%d\n" % (n, n) for n in range(40)), "these are no labels"),
     "two rows": ("d.csv", b"text,label\none,x\nanother,y\n", "too few"),
@@ -601,7 +601,7 @@ def test_eval(run: Path, door: Door) -> None:
     write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
     assert all(row["input"].startswith("a the ") for row in other["answers"])
-    refused(door("eval", "r:lora", "--recipe", "r.yaml"), "no rung in r 'lora'")
+    refused(door("eval", "r:lorra", "--recipe", "r.yaml"), "no rung in r 'lorra'")
     refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "nowhere:lora")
     refused(door("eval", "r", "--recipe", "r.yaml", "--data", "nowhere.jsonl"), "nowhere.jsonl")
 
