@@ -539,6 +539,7 @@ def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:
 
 # ---- steps ----
 
+TEMPTING = str(Path(__file__).parent / "tempting.jsonl")  # four prompts, where the package has thirty-two
 LEARNED: dict[str, Any] = {"epochs": 2.0, "batch_size": 3, "max_length": 40, "warmup": 0.9}
 WORKED = {"input": "The goal stood.", "reason": "A goal is scored in a match.", "answer": "sport"}
 # a change of every setting of every step, and what else must be set for it to be felt
@@ -683,7 +684,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {
     "chain_of_thought": {"tokens": 4},
     "search": {"candidates": 2, "shown": 2, "rows": 2, "tokens": 6},
-    "constitution": {"tokens": 4, "r": 1, "epochs": 1.0, "batch_size": 16},
+    "constitution": {"prompts": TEMPTING, "tokens": 4, "r": 1, "epochs": 2.0, "batch_size": 2},
     "dpo": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "kto": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "grpo": {
@@ -1349,10 +1350,7 @@ def test_the_pocket_encoder_is_small() -> None:
 
 @pytest.mark.parametrize(("written", "meant"), [("30k", 30_000), ("1.5M", 1_500_000), ("2B", 2_000_000_000), (7, 7)])
 def test_a_whole_number_may_be_written_short(written: Any, meant: int) -> None:
-    from tuneladder.recipe import _settings
-    from tuneladder.tune.pretrain import Pretrain
-
-    assert _settings(Pretrain, {"tokens": written}, "pretrain").tokens == meant
+    assert recipes._settings(Pretrain, {"tokens": written}, "pretrain").tokens == meant
 
 
 @pytest.mark.parametrize("given", [5, ["a"]])
