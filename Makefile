@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(BIN)/tuneladder climb
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal  # a core for each process
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

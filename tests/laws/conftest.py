@@ -12,6 +12,7 @@ from tuneladder.model.inspect import inspect
 from tuneladder.recipe import find_step, steps
 from tuneladder.types import Base, Step
 
+TEMPTING = str(Path(__file__).parents[1] / "tempting.jsonl")  # four prompts, where the package has thirty-two
 # what a test cannot wait for at its default, and learning rates that move a model of two layers
 SMALL = {
     "adapter": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
@@ -20,7 +21,7 @@ SMALL = {
     "prompt_tuning": {"tokens": 4, "epochs": 2, "learning_rate": 1e-1, "batch_size": 8},
     "chain_of_thought": {"tokens": 4},
     "explain": {"tokens": 4},
-    "constitution": {"tokens": 4, "r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 16},
+    "constitution": {"prompts": TEMPTING, "tokens": 4, "r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 2},
     "dpo": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
     "few_shot": {"shots": 3},
     "kto": {"r": 4, "epochs": 2, "learning_rate": 1e-2, "batch_size": 16},
