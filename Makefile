@@ -21,8 +21,9 @@ INSTALLED := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/demo.s
 demo: $(INSTALLED)
 	$(BIN)/tuneladder climb
 
+# a core for each process: several threads in each would wait for one another
 test: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal  # a core for each process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

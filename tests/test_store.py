@@ -196,3 +196,16 @@ def test_nouns_come_back_as_they_were():
     answers = (Marked("1", "in", "yes", Answer("no", 0.25, " no"), False),)
     noun = Measurement({"accuracy": Score(0.5, 0.1, 0.9, 7, "wilson")}, {}, None, Cost(1.5, 7), Cost(), "local", answers)
     assert thaw(Measurement, json.loads(json.dumps(freeze(noun)))) == noun
+
+
+def test_a_noun_is_found_once_and_read_back_as_it_was(store):
+    asked = []
+
+    def find():
+        asked.append(1)
+        return {"dev": Cost(seconds=1.5, memory=3)}
+
+    first, second = (store.noun("costs-1a", dict[str, Cost], find) for _ in range(2))
+    assert first == second == {"dev": Cost(seconds=1.5, memory=3)}
+    assert asked == [1]
+    assert json.loads((store.root / "costs-1a" / "costs.json").read_text())["dev"]["seconds"] == 1.5

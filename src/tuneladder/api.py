@@ -16,7 +16,7 @@ import yaml
 
 from tuneladder import recipe as recipes
 from tuneladder.chat.talk import Talk
-from tuneladder.errors import BadInput, Failed, meant, unknown
+from tuneladder.errors import BadInput, Failed, unknown
 from tuneladder.evaluate.adjudicate import changed, corrected, read_adjudicated, rulings
 from tuneladder.evaluate.compare import Contest, Difference, difference, refuse_other_rows
 from tuneladder.evaluate.compare import compare as contest
@@ -51,10 +51,10 @@ from tuneladder.ladder.report import glance, results, write_answers, write_card,
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.review import Review, refuse_to_lose, write_review
 from tuneladder.ladder.reviewed import FOLDER, link
-from tuneladder.ladder.tree import Foretold, root_of
+from tuneladder.ladder.tree import Foretold, in_full, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
-from tuneladder.model.ask import turns_of
+from tuneladder.model.ask import turns_of, turns_of_all
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.energy import Meter
 from tuneladder.model.hardware import device, has_bf16
@@ -491,9 +491,7 @@ def split_variant(variant: str) -> tuple[Path, str]:
         if not found["pick"]:
             raise BadInput(f"{run} has no pick", f"name a rung, as {run}:{names[0]}")
         return folder, found["pick"]["rung"]
-    if not (found_rung := meant(rung, names)):
-        raise unknown(f"rung in {run}", rung, {*names, *(own.partition("(")[0] for own in names)})
-    return folder, found_rung
+    return folder, in_full(rung, names, f"rung in {run}")
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -667,22 +665,26 @@ def sample(
 
     Raises BadInput before any is opened that cannot write.
     """
-    if not by or (twice := next((each for each in by if by.count(each) > 1), "")):
-        raise BadInput(f"{twice} is named twice" if by else "nobody is named to answer", "--by VARIANT, once for each")
+    if not by:
+        raise BadInput("nobody is named to answer", "--by VARIANT, once for each")
+    if twice := next((each for each in by if by.count(each) > 1), ""):
+        raise BadInput(f"{twice} is named twice", "--by VARIANT, once for each")
     for name, value, least in (("samples", samples, 1), ("tokens", tokens, 1), ("rows", rows, 0), ("seed", seed, 0)):
         if value < least:
             raise BadInput(f"{name} is {value}", f"{least} or more")
-    if not 0 <= temperature < math.inf or (samples > 1 and not temperature):
-        why = "every sample would be the same" if temperature == 0 else "a number, 0 or more"
-        raise BadInput(f"temperature is {temperature:g}", f"{why}: above 0, or one sample" if temperature == 0 else why)
+    if not 0 <= temperature < math.inf:
+        raise BadInput(f"temperature is {temperature:g}", "a number, 0 or more")
+    if samples > 1 and temperature == 0:
+        raise BadInput("temperature is 0", "every sample would be the same: above 0, or one sample")
     asked = dict(list(read_prompts(prompts).items())[: rows or None])
     writers = {name: _talked_to(name, model, key_env) for name in by}
     for name, found in writers.items():
         _refuse_mute(name, found)
     shelf = Shelf(device(), store=_store_of(*by))
+    examples = [Example(id, turns, ()) for id, turns in asked.items()]
     written = {}
     for name, found in writers.items():
-        asks = [turns_of(found.prompt, Example(id, turns, ())) for id, turns in asked.items()]
+        asks = turns_of_all(found.prompt, examples)
         own = replace(found.prompt.decoding, samples=samples, temperature=temperature, max_new_tokens=tokens, seed=seed)
         with shelf.engine(found) as engine:
             written[name] = engine.generate(asks, own)

@@ -13,7 +13,7 @@ Every message says what happened to which value; the hint, on a line of its own,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class TuneladderError(Exception):
@@ -53,12 +53,6 @@ def told(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = text if " " in text else f"{type(error).__name__} {text}"
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def meant(name: str, names: Sequence[str]) -> str:
-    """The name itself, or the one that has settings too: `lora` is `lora(r=8)` where no other `lora` is there; else ""."""
-    found = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
-    return found[0] if len(found) == 1 else ""
 
 
 def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> BadInput:

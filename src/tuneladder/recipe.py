@@ -30,7 +30,7 @@ from tuneladder.evaluate.toxicity import check as check_detector
 from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
-from tuneladder.model import pocket
+from tuneladder.model import budget, pocket
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
@@ -116,7 +116,6 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-COUNTS = {"K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}
 
 
 @dataclass(frozen=True)
@@ -1014,7 +1013,7 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
 def _counted(value: Any, kind: str) -> Any:
     """A whole number as the command line takes it: `30k`, `10M`, `1.5B`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMBG])", value) if kind == "int" and isinstance(value, str) else None
-    return round(float(found[1]) * COUNTS[found[2].upper()]) if found else value
+    return round(float(found[1]) * budget.UNITS[found[2].upper()]) if found else value
 
 
 def _fields(kind: Any) -> dict[str, str]:

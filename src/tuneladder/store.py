@@ -200,6 +200,16 @@ class Store:
                 write_json(part / "done.json", {**make(part), "budget": budget})
                 return self._settle(key, part)
 
+    def noun(self, key: str, kind: type[T], find: Callable[[], T]) -> T:
+        """What `find` finds, found once: the node of `key` keeps it as JSON, in a file of the key's first word."""
+        name = f"{key.partition('-')[0]}.json"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            write_json(part / name, TypeAdapter(kind).dump_python(find(), mode="json"))
+            return {}
+
+        return thaw(kind, json.loads((self.once(key, make) / name).read_text("utf-8")))
+
     def _settle(self, key: str, part: Path) -> Path:
         """Name a part that has its done.json."""
         cut = json.loads((part / "done.json").read_text("utf-8")).get("cut")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError, meant, unknown
+from tuneladder.errors import BadInput, Failed, NoRoom, TuneladderError
 from tuneladder.evaluate.baselines import baselines
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.forgetting import Probe, forgetting, probe
@@ -39,6 +39,7 @@ from tuneladder.ladder.tree import (
     Node,
     compared,
     foretell,
+    in_full,
     key_of,
     lent,
     machine_memory,
@@ -238,9 +239,7 @@ class Climb:
         names = [rung.name for rung in self.rungs]
         wanted = set()
         for name in only or names:
-            if not (own := meant(name, names)):
-                raise unknown("rung", name, {*names, *(own.partition("(")[0] for own in names)})
-            wanted.add(own)
+            wanted.add(in_full(name, names, "rung"))
         bases = {rung.base for rung in self.rungs if rung.name in wanted}
         wanted |= {
             rung.name for rung in self.rungs for base in bases for name in self.judges if rung.name == self._rival(name, base)
@@ -508,13 +507,12 @@ class Climb:
             return None
         key = f"toxicity-{digest(detector, [(row.id, row.input, row.reference, row.answer.text) for row in answers], self.seed)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
+        def find() -> Toxicity:
             self.now.at("looking for toxic answers", rung.name)
             self._classifier = self._classifier or classifier(detector, seed=self.seed)
-            write_json(part / "toxicity.json", freeze(toxicity(self._classifier, answers, seed=self.seed)))
-            return {}
+            return toxicity(self._classifier, answers, seed=self.seed)
 
-        return thaw(Toxicity, json.loads((self.store.once(key, make) / "toxicity.json").read_text("utf-8")))
+        return self.store.noun(key, Toxicity, find)
 
     def _harmlessness(self, rung: Rung, variant: Variant) -> Harmlessness | None:
         """What a judge, learned once for a climb, finds of a rung's answers beside the untouched base's."""
@@ -525,35 +523,32 @@ class Climb:
         before, told = (self._told(own, warden) for own in (root_of(self.bases[rung.base], self.task), variant))
         key = f"harmlessness-{digest(warden, before, told, self.seed)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
+        def find() -> Harmlessness:
             self._warden = self._warden or judge_of(warden, seed=self.seed)
-            write_json(part / "harmlessness.json", freeze(harmlessness(self._warden, told, before)))
-            return {}
+            return harmlessness(self._warden, told, before)
 
-        return thaw(Harmlessness, json.loads((self.store.once(key, make) / "harmlessness.json").read_text("utf-8")))
+        return self.store.noun(key, Harmlessness, find)
 
     def _told(self, variant: Variant, warden: Warden) -> Told:
         """What a variant answers to the prompts of a warden."""
         key = f"told-{digest(variant.stamp, variant.prompt, warden.tempting, harmless(), warden.tokens, *self._engine)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
+        def find() -> Told:
             with self.shelf.engine(variant) as engine:
-                write_json(part / "told.json", freeze(tell(engine, variant.prompt, warden)))
-            return {}
+                return tell(engine, variant.prompt, warden)
 
-        return thaw(Told, json.loads((self.store.once(key, make) / "told.json").read_text("utf-8")))
+        return self.store.noun(key, Told, find)
 
     def _weighed(self, root: Variant, split: str, engine: Engine | None = None) -> Weighed:
         """What an untouched base makes of a split's pairs, once for all rungs on it, by `engine` where it is open already."""
         pairs = getattr(self.task.comparisons, split)
         key = f"weighed-{digest(root.stamp, root.prompt, pairs, *self._engine)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
+        def find() -> Weighed:
             with contextlib.nullcontext(engine) if engine is not None else self.shelf.engine(root) as own:
-                write_json(part / "weighed.json", freeze(weigh_pairs(own, root.prompt, pairs)))
-            return {}
+                return weigh_pairs(own, root.prompt, pairs)
 
-        return thaw(Weighed, json.loads((self.store.once(key, make) / "weighed.json").read_text("utf-8")))
+        return self.store.noun(key, Weighed, find)
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
@@ -586,16 +581,12 @@ class Climb:
             return {}
         key = f"baselines-{digest(self.splits, self.test_digest, *self._metric, EXAMINATION, self.seed)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
+        def find() -> dict[str, Measurement]:
             if self.task.kind == "text":
-                found = text_baselines(self.task.text.train, self.task.text.test, seed=self.seed)
-            else:
-                found = baselines(self.task, "test", seed=self.seed)
-            write_json(part / "baselines.json", {name: freeze(each) for name, each in found.items()})
-            return {}
+                return text_baselines(self.task.text.train, self.task.text.test, seed=self.seed)
+            return baselines(self.task, "test", seed=self.seed)
 
-        kept = json.loads((self.store.once(key, make) / "baselines.json").read_text("utf-8"))
-        return {name: thaw(Measurement, each) for name, each in kept.items()}
+        return self.store.noun(key, dict[str, Measurement], find)
 
     def _pace(self, base: Base) -> Pace:
         if base.source == "url":
@@ -604,11 +595,7 @@ class Climb:
         shape = (base.content, base.parameters, base.layers, base.width)
         key = f"pace-{digest(*shape, *self._engine, platform.node(), machine.cores, machine.gpu)}"
 
-        def make(part: Path) -> Mapping[str, Any]:
-            write_json(part / "pace.json", freeze(measured_pace(base, self.shelf)))
-            return {}
-
-        return thaw(Pace, json.loads((self.store.once(key, make) / "pace.json").read_text("utf-8")))
+        return self.store.noun(key, Pace, lambda: measured_pace(base, self.shelf))
 
     def _say_rows(self, rung: Rung, folder: Path) -> None:
         path = folder / "notes.json"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import BadInput, Refused, unknown
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
@@ -42,6 +42,15 @@ class Foretold:
     refused: str = ""
     asking: Cost = field(default_factory=Cost)
     judging: Cost = field(default_factory=Cost)
+
+
+def in_full(name: str, names: Sequence[str], what: str) -> str:
+    """The rung of that name, or the one that has settings too: `lora` is `lora(r=8)` where no other `lora` is there. Raises
+    BadInput for none and for several."""
+    found = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
+    if len(found) != 1:
+        raise unknown(what, name, {*names, *(own.partition("(")[0] for own in names)})
+    return found[0]
 
 
 def root_of(base: Base, task: Task) -> Variant:

@@ -70,13 +70,11 @@ def why(ladder: Ladder) -> tuple[str, ...]:
 
 def plainly(ladder: Ladder) -> tuple[str, ...]:
     """Whether what needs no language model is enough: a sentence for each baseline, the strongest first."""
-    metric, picked = metric_of(ladder), picked_result(ladder)
-    split = baseline_split(ladder)
+    picked, split = picked_result(ladder), baseline_split(ladder)
     ours = score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
-    up = 1 if rising(metric) else -1
-    scores = [(name, score) for name, each in ladder.baselines.items() if (score := score_of(each, ladder))]
+    up = 1 if rising(metric_of(ladder)) else -1
     said: list[str] = []
-    for name, score in sorted(scores, key=lambda pair: -up * pair[1].value):
+    for name, score in _baselines(ladder):
         aside = "" if said else f", which is no {words.without(ladder.task.kind)},"
         reached = f"{words.baseline_name(name)}{aside} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
@@ -99,10 +97,13 @@ def cleared_by_baseline(ladder: Ladder) -> bool:
 
 def _enough(ladder: Ladder) -> str:
     """What the best of the baselines that clear the bar is called, "" where none does."""
-    up = 1 if rising(metric_of(ladder)) else -1
-    scores = {name: score for name, each in ladder.baselines.items() if (score := score_of(each, ladder))}
-    found = [name for name, score in scores.items() if clears(score, ladder)]
-    return words.baseline_name(max(found, key=lambda name: up * scores[name].value)) if found else ""
+    return next((words.baseline_name(name) for name, score in _baselines(ladder) if clears(score, ladder)), "")
+
+
+def _baselines(ladder: Ladder) -> list[tuple[str, Score]]:
+    """What each baseline reaches, the strongest first."""
+    scores = [(name, score) for name, each in ladder.baselines.items() if (score := score_of(each, ladder))]
+    return sorted(scores, key=lambda pair: pair[1].value, reverse=rising(metric_of(ladder)))
 
 
 def bar_words(ladder: Ladder) -> str:

@@ -37,7 +37,7 @@ from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.prepacked import prepacked
 from tuneladder.model.ranking import Item, beginning, item_of, rank
 from tuneladder.model.worn import wearing
-from tuneladder.model.writing import Cached, Holding, Reader, Written, stream, write_out
+from tuneladder.model.writing import Cached, Holding, Reader, Written, stream, write
 from tuneladder.task.comparing import encode_sides
 from tuneladder.task.encode import Coder, Encoded, Pair, TooLong
 from tuneladder.task.template import goes_on
@@ -106,7 +106,7 @@ class LocalEngine:
             own = [prompts[i] for i in batch]
             worn = [wear[i] for i in batch] if wear else ()
             room = [self.coder.context - len(prompt) for prompt in own]
-            return write_out(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
+            return write(reader(worn), self.coder, own, decoding, stops, room, guide=guide)
 
         with self._running() as lanes, self._reading(prompts, wide, decoding, lanes, wear) as (reader, batches, spared):
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):

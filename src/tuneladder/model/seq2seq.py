@@ -35,7 +35,7 @@ from tuneladder.model.lanes import Lanes, lanes_for, remembers
 from tuneladder.model.odds import Odds, odds_of
 from tuneladder.model.pieces import Piece, pieces_of
 from tuneladder.model.rows import reading
-from tuneladder.model.writing import stream, write
+from tuneladder.model.writing import Written, stream, write
 from tuneladder.task.encode import TooLong
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.spans import MEAN, corrupted
@@ -137,7 +137,7 @@ class Seq2seqEngine:
         texts: list[list[str]] = [[] for _ in asks]
         guide = self._grammars.of(decoding.schema)
 
-        def one(batch: list[int]) -> tuple[list[list[str]], int]:
+        def one(batch: list[int]) -> tuple[list[list[Written]], int]:
             own = [sources[at] for at in batch]
             stops = [decoding.stop + self.coder.prompts.stops(asks[at]) for at in batch]
             lead = self.coder.lead
@@ -149,7 +149,7 @@ class Seq2seqEngine:
             batches = list(batches_of(wide, [decoding.samples] * len(sources), most, self._rows))
             for batch, (written, count) in zip(batches, lanes.map(one, batches), strict=True):
                 for at, samples in zip(batch, written, strict=True):
-                    texts[at] = samples
+                    texts[at] = [own.text for own in samples]
                 self.calls.new_tokens += count
         return texts
 

@@ -75,28 +75,12 @@ def write(
     *,
     said: Sequence[list[int]] | None = None,
     guide: Callable[[], Guide] | None = None,
-) -> tuple[list[list[str]], int]:
+) -> tuple[list[list[Written]], int]:
     """`decoding.samples` texts for each prompt, and the number of tokens written.
 
     `stops` are the stop strings of each prompt, `room` the most tokens that its text may have, and `said` the tokens that count as
     said when it begins, for the penalty on repetition: the prompt's own unless given. `guide` makes what holds a text to its form.
     """
-    groups, count = write_out(reader, coder, prompts, decoding, stops, room, said=said, guide=guide)
-    return [[own.text for own in group] for group in groups], count
-
-
-def write_out(
-    reader: Reader,
-    coder: Coder,
-    prompts: Sequence[list[int]],
-    decoding: Decoding,
-    stops: Sequence[tuple[str, ...]],
-    room: Sequence[int],
-    *,
-    said: Sequence[list[int]] | None = None,
-    guide: Callable[[], Guide] | None = None,
-) -> tuple[list[list[Written]], int]:
-    """As `write`, with the tokens of each text."""
     # Greedy samples are all the same one.
     samples = decoding.samples if decoding.temperature > 0 else 1
     rows = [

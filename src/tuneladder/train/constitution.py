@@ -206,13 +206,15 @@ def once_in(path: Path, kind: type[Kept], make: Callable[[], Sequence[Any]]) -> 
 
 
 def _shown(turns: Turns, answer: str, question: str) -> str:
-    talk = "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
-    return f"{talk}\n\nAssistant: {answer}\n\n{question}"
+    return f"{_talk(turns)}\n\nAssistant: {answer}\n\n{question}"
 
 
 def _both(turns: Turns, answers: Sequence[str], rule: Principle) -> str:
-    talk = "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
-    return f"{talk}\n\nAnswer A: {answers[0]}\n\nAnswer B: {answers[1]}\n\n{PREFER.format(says=rule.says)}"
+    return f"{_talk(turns)}\n\nAnswer A: {answers[0]}\n\nAnswer B: {answers[1]}\n\n{PREFER.format(says=rule.says)}"
+
+
+def _talk(turns: Turns) -> str:
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
 
 
 def _ours(name: str) -> str:

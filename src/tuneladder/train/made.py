@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tuneladder.store import writing
+from tuneladder.store import write_lines
 from tuneladder.task.comparisons import read_comparisons, rows_of
 from tuneladder.types import Comparison, Split, Step, Task, Turn, Variant
 
@@ -22,8 +21,7 @@ def foretell_made(count: int) -> str:
 
 def write_made(path: Path, comparisons: Sequence[Comparison]) -> str:
     """Where they lie, as rows that other tools read too."""
-    with writing(path.parent):
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(comparisons)), "utf-8")
+    write_lines(path, rows_of(comparisons))
     return str(path)
 
 

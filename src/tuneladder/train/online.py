@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.batching import TILE
@@ -23,16 +23,16 @@ from tuneladder.model.shelf import Live
 from tuneladder.store import resident
 from tuneladder.train.batches import Micro
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import RANK, Desk, learner, not_shown, refuse_adapters, room_for
+from tuneladder.train.preference import Desk, LearnsOn, check_rank, learner, not_shown, plan_learner, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
 
 
-class Online(Protocol):
-    """What a step that learns from rewards has among its settings: in each of its phases, `samples` answers of at most `tokens`
-    tokens to each of `prompts` prompts are written; `r` 0 is the rank of the LoRA below, or 8."""
+class Online(LearnsOn, Protocol):
+    """What one has that learns from rewards: in each of its phases, `samples` answers of at most `tokens` tokens to each of
+    `prompts` prompts are written."""
 
     @property
     def reward(self) -> str: ...
@@ -45,15 +45,6 @@ class Online(Protocol):
 
     @property
     def tokens(self) -> int: ...
-
-    @property
-    def r(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def warmup(self) -> float: ...
 
 
 # the loss of each answer (R,), of its pass and how that is read
@@ -73,8 +64,7 @@ class Method:
 
 def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
     """Raises BadInput for settings that no learning from rewards can have; a step's own are named beside."""
-    if settings.r < 0:
-        raise BadInput(f"{step} cannot have rank r {settings.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
+    check_rank(settings.r, step)
     above = ("prompts", "samples", "tokens", *above)
     check(settings, step, above=above, at_least=("learning_rate", *at_least), shares=("warmup", *shares))
     check_reward(settings.reward)
@@ -87,7 +77,7 @@ def plan_online(
     Raises Refused."""
     refuse_asking(variant, step)
     refuse_reward(settings.reward, task, variant.prompt, step)
-    refuse_adapters(settings.r, variant, step)
+    trainable = plan_learner(settings.r, variant, step)
     base = variant.base
     if 2 * settings.tokens > base.context:
         said = f"answers of {settings.tokens} tokens leave too little of the {base.context} that {base.name} reads at once"
@@ -95,7 +85,6 @@ def plan_online(
     rows = [replace(row, references=("",)) for row in prompted(task, "train")]
     mean, long, _ = lengths_of(variant, rows, base.context - settings.tokens, 0)
     length = min(base.context, long + settings.tokens)
-    trainable = memory.lora_parameters(base, r=settings.r or RANK)
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),

@@ -29,7 +29,7 @@ from tuneladder.model.lanes import lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
-from tuneladder.store import digest, resident, write_json
+from tuneladder.store import digest, resident
 from tuneladder.task.comparing import asked, encode_sides, one_by_one, told_apart
 from tuneladder.task.encode import Encoded, Tally
 from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
@@ -55,12 +55,8 @@ LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "constitution")  # what lays 
 RANK = 8
 
 
-class Preferring(Lessons, Protocol):
-    """What a step that learns a policy from comparisons has among its settings: `r` 0 is the rank of the LoRA below, or 8;
-    `batch_size` counts pairs."""
-
-    @property
-    def beta(self) -> float: ...
+class LearnsOn(Protocol):
+    """What a step that learns a policy has among its settings: `r` 0 is the rank of the LoRA below, or 8."""
 
     @property
     def r(self) -> int: ...
@@ -70,6 +66,13 @@ class Preferring(Lessons, Protocol):
 
     @property
     def warmup(self) -> float: ...
+
+
+class Preferring(LearnsOn, Lessons, Protocol):
+    """What one has that learns from comparisons; `batch_size` counts pairs."""
+
+    @property
+    def beta(self) -> float: ...
 
 
 class Told(Protocol):
@@ -144,10 +147,15 @@ class Referrals(Compared):
 PairLoss = Callable[[torch.Tensor, torch.Tensor, Referrals], torch.Tensor]
 
 
+def check_rank(r: int, step: str) -> None:
+    """Raises BadInput for a rank that no LoRA has."""
+    if r < 0:
+        raise BadInput(f"{step} cannot have rank {r}", f"r is 1 or more; 0 is the rank of the LoRA below, or {RANK}")
+
+
 def check_preferring(settings: Preferring, step: str) -> None:
     """Raises BadInput for settings that no learning from comparisons can have."""
-    if settings.r < 0:
-        raise BadInput(f"{step} cannot have rank {settings.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
+    check_rank(settings.r, step)
     above = ("beta", "epochs", "batch_size")
     check(settings, step, above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
 
@@ -475,11 +483,7 @@ def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> li
     read = [[side.ids, side.learn] for row in rows for side in row.sides]
     key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
 
-    def make(folder: Path) -> dict[str, Any]:
-        write_json(folder / "reference.json", desk.say(rows, kit))
-        return {"rows": len(rows)}
-
-    return json.loads((kit.store.once(f"reference-{key}", make) / "reference.json").read_text("utf-8"))  # type: ignore[no-any-return]
+    return kit.store.noun(f"reference-{key}", list[list[float]], lambda: desk.say(rows, kit))
 
 
 def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:

@@ -26,7 +26,7 @@ from tuneladder.train.constitution import (
 )
 from tuneladder.train.loop import Course, read_log, tidy
 from tuneladder.train.made import foretell_made, write_made
-from tuneladder.train.preference import cost_of_answers, learner, plan_learner
+from tuneladder.train.preference import check_rank, cost_of_answers, learner, plan_learner
 from tuneladder.train.supervised import check, fit, refuse_asking
 from tuneladder.types import Base, Cost, Decoding, Example, Family, Kit, Pace, Prompt, Split, Task, Turn, Variant
 
@@ -65,8 +65,7 @@ class Constitution:
         for name in ("rounds", "tokens"):
             if getattr(self, name) < 1:
                 raise BadInput(f"constitution cannot use {name} {getattr(self, name)}", f"{name} is 1 or more")
-        if self.r < 0:
-            raise BadInput(f"constitution cannot have rank {self.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
+        check_rank(self.r, "constitution")
         above = ("temperature", "epochs", "batch_size")
         check(self, "constitution", above=above, at_least=("rows", "max_length", "learning_rate"), shares=("warmup",))
 
