@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tuneladder.errors import Refused
+from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.batching import TILE
@@ -23,7 +23,7 @@ from tuneladder.model.shelf import Live
 from tuneladder.store import resident
 from tuneladder.train.batches import Micro
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import Desk, LearnsOn, check_rank, learner, not_shown, plan_learner, room_for
+from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
@@ -64,7 +64,8 @@ class Method:
 
 def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
     """Raises BadInput for settings that no learning from rewards can have; a step's own are named beside."""
-    check_rank(settings.r, step)
+    if settings.r < 0:
+        raise BadInput(f"{step} cannot have rank r {settings.r}", "r is 1 or more; 0 is the rank of the LoRA below, or 8")
     above = ("prompts", "samples", "tokens", *above)
     check(settings, step, above=above, at_least=("learning_rate", *at_least), shares=("warmup", *shares))
     check_reward(settings.reward)
