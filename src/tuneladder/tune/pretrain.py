@@ -68,7 +68,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
 
     tokens: int = 15_000_000
     length: int = 0
