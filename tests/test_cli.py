@@ -604,8 +604,8 @@ def test_eval(run: Path, door: Door) -> None:
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
     assert all(row["input"].startswith("a the ") for row in other["answers"])
     refused(door("eval", "r:lorra", "--recipe", "r.yaml"), "no rung in r 'lorra'")
-    refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "'nowhere' is no run", "runs here: r")
-    refused(door("eval", "nope"), "'nope' is no run", "for a base, name a task with --recipe RECIPE", "runs here: r")
+    refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "'nowhere' is no run", "runs here: ")
+    refused(door("eval", "nope"), "'nope' is no run", "for a base, name a task with --recipe RECIPE", "runs here: ")
     refused(door("eval", "r", "--recipe", "r.yaml", "--data", "nowhere.jsonl"), "nowhere.jsonl")
 
 
@@ -742,8 +742,8 @@ def test_judgements_that_cannot_be_measured(
     "words",
     [
         ("agreement", "nope"),
-        ("pairs", "nope", "--items", "nope", "-o", "new.jsonl"),
-        ("sample", "nope", "--by", "base", "-o", "new.jsonl"),
+        ("pairs", "nope", "nope", "--out", "new.jsonl"),
+        ("sample", "nope", "--by", "base", "--out", "new.jsonl"),
         ("judge", "--by", "base", "--people", "nope"),
         ("eval", "base", "--suite", "mmlu", "--data", "nope", "--shots", "0"),
     ],

@@ -125,3 +125,7 @@ def is_billed(run: Path) -> None:
     tile = f"<span>Money for an answer</span><b>{words.money(one)}</b><span>{words.money(one * VOLUME)} for 100,000 answers</span>"
     assert tile in page
     assert f"<small>{words.money(one)}, 102 tokens</small>" in page
+    assert "of a size that nobody here knows; a million tokens cost 1.00 to read and 5.00 to write" in page
+    card = (run / "README.md").read_text()
+    assert 'OpenAI(base_url="http://127.0.0.1' in card
+    assert "from_pretrained" not in card
