@@ -93,6 +93,22 @@ def test_refusals_say_what_to_do(server: Server, status: int, sentence: str) -> 
         RemoteEngine(server.url, "m", key_env="MY_KEY").generate(ASKS[:1], Decoding())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"error": {"code": "context_length_exceeded", "message": "it has 9,000 tokens"}}',
+        "This model's maximum context length is 512 tokens",
+        "the request exceeds the available context size",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_what_helps(server: Server, said: str) -> None:
+    server.always = Fault(400, said)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert refused.value.hint.startswith("fewer shots")
+    assert len(server.seen) == 1
+
+
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:
     server.always = Fault(401)
     with pytest.raises(BadInput, match="refused the key"):

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,6 +37,7 @@ LONGEST_WAIT = 300.0  # seconds; an endpoint that asks for more is not waited fo
 BUSY = (408, 409, 425, 429)
 SECRET = 16  # characters; a shorter key is a placeholder, which an answer may well hold
 LENGTH = 200  # characters of what came back that an error shows
+TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)|maximum.{0,40}tokens", re.IGNORECASE)
 
 
 class Rejected(BadInput):
@@ -187,6 +189,8 @@ class Endpoint:
                 what += f", and asks to wait for {wait:,.0f} s"
             return _Trouble(self._failed(what), MOST, wait)
         hint = "check the url (it often ends in /v1) and the model's name"
+        if TOO_LONG.search(response.text):
+            hint = "fewer shots, shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
         return _Trouble(Rejected(f"{self.url} refused the request for {model}: it {what}", hint))
 
     def _failed(self, what: str) -> Failed:
