@@ -44,6 +44,10 @@ class Rejected(BadInput):
     """The endpoint understood, and will not: another try would be refused too."""
 
 
+class Overlong(Rejected):
+    """The model reads no prompt that is as long."""
+
+
 @dataclass(frozen=True)
 class _Trouble:
     """A try that failed: what to raise, how often to try such a thing, how long the endpoint asks to wait, and whether it may have
@@ -188,10 +192,11 @@ class Endpoint:
             if wait is not None and wait > LONGEST_WAIT:
                 what += f", and asks to wait for {wait:,.0f} s"
             return _Trouble(self._failed(what), MOST, wait)
-        hint = "check the url (it often ends in /v1) and the model's name"
+        refused = f"{self.url} refused the request for {model}: it {what}"
         if TOO_LONG.search(response.text):
-            hint = "fewer shots, shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
-        return _Trouble(Rejected(f"{self.url} refused the request for {model}: it {what}", hint))
+            hint = "shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
+            return _Trouble(Overlong(refused, hint))
+        return _Trouble(Rejected(refused, "check the url (it often ends in /v1) and the model's name"))
 
     def _failed(self, what: str) -> Failed:
         return Failed(f"{self.url} {what}", "run the same command again: what is done is kept")

@@ -132,7 +132,7 @@ class Coder:
         turns, answer = pair
         room = self.context if limit is None else min(limit, self.context)
         before = len(laid.ids)
-        while len(laid.ids) > room and (fewer := _without_oldest(turns)) is not None:
+        while len(laid.ids) > room and (fewer := without_oldest(turns)) is not None:
             turns = fewer
             laid = self.lay([(turns, answer)], every=every, close=close)[0]
         if (keep := _fit(laid, room)) is None:
@@ -268,7 +268,7 @@ def _fit(laid: Laid, room: int) -> list[int] | None:
     return [index for index in range(len(laid.ids)) if index not in gone]
 
 
-def _without_oldest(turns: Turns) -> Turns | None:
+def without_oldest(turns: Turns) -> Turns | None:
     """The turns without their first exchange, what the system says kept; None where only the question is left."""
     asked = [number for number, turn in enumerate(turns) if turn.role == "user"]
     if len(asked) < 2:
