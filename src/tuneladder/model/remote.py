@@ -121,7 +121,8 @@ class RemoteEngine:
         )
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
-        """`decoding.samples` answers to each ask; one that is longer than the model's context loses its oldest exchanges one by one.
+        """`decoding.samples` answers to each ask; one that is longer than the model's context loses its oldest exchanges one by
+        one.
 
         Raises BadInput for a request that is refused, Failed for an endpoint that does not answer or a purse that is empty.
         """
