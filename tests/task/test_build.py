@@ -117,7 +117,11 @@ def test_labels_map_values_to_words(tmp_path: Path, values: list[Any], labels: A
         ([{"message": "x", "desk": "y"}] * 9, {"input": "message"}, "not `target`"),
         ([{"message": "x", "desk": "y"}] * 9, {"target": "desk"}, "not `input`"),
         ([{"message": "same", "desk": "xy"[n % 2]} for n in range(9)], {"input": "message", "target": "desk"}, "1 different texts"),
-        (labelled(30, {"id": 1, "name": "a"}, {"id": 2, "name": "b"}), {}, r'row 1 of .*: its label is no word: \{"id": 1, "name": "a"\}'),
+        (
+            labelled(30, {"id": 1, "name": "a"}, {"id": 2, "name": "b"}),
+            {},
+            r'row 1 of .*: its label is no word: \{"id": 1, "name": "a"\}',
+        ),
         (labelled(30, "a", ["b", {"name": "c"}]), {}, "row 2 of .*: its label is no word"),
         (labelled(30, [["a", "b"]], ["b"]), {}, "row 1 of .*: its label is no word"),
         ([{"question": "q", "answer": "a"}] * 9, {"kind": "choose", "input": "question", "target": "answer"}, "no options"),
@@ -197,7 +201,12 @@ def test_what_is_noteworthy_is_said(tmp_path: Path) -> None:
     _, findings = make(table(tmp_path, rows))
     assert (findings.duplicates, findings.conflicts, findings.empty) == (1, 1, 1)
     said = "\n".join(findings.notes)
-    for sentence_ in ("1 row was dropped: empty input or empty answer (62)", "1 texts come with different labels", "differ by case only", "test: 12 rows drawn"):
+    for sentence_ in (
+        "1 row was dropped: empty input or empty answer (62)",
+        "1 texts come with different labels",
+        "differ by case only",
+        "test: 12 rows drawn",
+    ):
         assert sentence_ in said
 
 

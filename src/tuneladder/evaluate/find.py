@@ -164,8 +164,8 @@ def mean_metric(name: str, better: Any, best: float, kinds: tuple[str, ...], int
 def _users(name: str) -> Metric:
     """`fn(answer, reference) -> float`, the mean over rows, the best over a row's references.
 
-    Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`. Of its least nothing is
-    known.
+    Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`. Nothing is known
+    of its least.
     """
     function: Any = own_code(name, "metric")
     better = getattr(function, "better", "higher")

@@ -109,8 +109,7 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     parts = [
         f"# {task.name}: {pick.rung.name}\n",
         f"{sentence(ladder)}\n",
-        f"This is {made}, on `{base.name}` ({size}), made with Tuneladder"
-        f"{' by ' + ' then '.join(steps) if steps else ''}.\n",
+        f"This is {made}, on `{base.name}` ({size}), made with Tuneladder{' by ' + ' then '.join(steps) if steps else ''}.\n",
         "## Data\n",
         f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{labels}".rstrip() + "\n",
         "## Figures\n",
