@@ -70,8 +70,8 @@ def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def headless(location: str, rows: Sequence[Row]) -> str:
-    """The first line of a table that seems to have no header, "" where nothing says so: of what was taken for the columns' names one
-    is a number, says four words or more, or stands below itself again."""
+    """The first line of a table that seems to have no header, "" where nothing says so: of what was taken for the columns' names
+    one is a number, says four words or more, or stands below itself again."""
     columns = columns_of(rows)
     if _suffix(Path(location)) not in _TABLES:
         return ""
