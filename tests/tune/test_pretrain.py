@@ -85,7 +85,7 @@ def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
     assert len(log) == 50
     assert log[-1].loss < 0.7 * log[0].loss
     seen = [tick.dev for tick in log if tick.dev is not None]
-    assert len(seen) == 5  # after each 12 steps, and after the last
+    assert len(seen) == 4  # as often as was asked, though 50 steps are no multiple of it
     assert seen == sorted(seen, reverse=True)
     with kit.shelf.engine(made) as engine:
         after = sum(engine.read([document.text for document in task.text.test]))
