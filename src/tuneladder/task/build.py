@@ -376,8 +376,9 @@ def _refuse_objects(found: Mapping[str, list[Row]], formats: Mapping[str, Format
                 if not isinstance(each, dict | list | tuple) or (isinstance(each, dict) and {"role", "from"} & set(each)):
                     continue
                 hint = "a label is a word or a number, and a list of these where a row has several"
-                if each is cell and (key := next((key for key, own in each.items() if isinstance(own, str | int)), "")):
-                    hint = f"name what stands inside: target: '{{{{ {column}.{key} }}}}'"
+                words = [key for key, own in each.items() if isinstance(own, str | int)] if isinstance(each, dict) else []
+                if words and each is cell:
+                    hint = f"name what stands inside: target: '{{{{ {column}.{words[0]} }}}}'"
                 raise BadInput(f"row {number} of {places[part]}: its label is no word: {text_of(cell)[:80]}", hint)
 
 
