@@ -235,7 +235,8 @@ def test_files_that_are_no_recipe(door: Door, here: Path) -> None:
         (["rungs=[{lora: {r: -8}}]"], "lora cannot have rank -8"),
         (["sed=3"], "did you mean 'seed'?"),
         (["task.metric=macrof1"], "did you mean 'macro_f1'?"),
-        (["task.metric=rouge_2"], "rouge_2 scores the gold answers"),
+        (["task.kind=generate", "task.metric=rouge_2"], "rouge_2 scores the gold answers"),
+        (["task.metric=rouge_2"], "rouge_2 is of text that is written"),
         (["base=not/there/at-all"], "there is no base at"),
         (["base=org/not-there-at-all"], "there is no base 'org/not-there-at-all'"),
         (["base=pocket-decodr"], "pocket-decoder"),
@@ -353,6 +354,7 @@ def test_plan_of_a_budget(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
         (["merge", "a"], "merge_and_unload"),
         (["climb", "--rungs", "lora"], "--rung"),
         (["eval", "base"], "'base' is no run, so that no task's rows stand by it"),
+        (["eval", "nope"], "'nope' is no run: there is no runs/nope/results.json"),
         (["eval"], "VARIANT"),
         (["compare", "a"], "'B'"),
         (["compare", "nowhere", "nowhere:lora"], "'nowhere' is no run"),
@@ -602,7 +604,8 @@ def test_eval(run: Path, door: Door) -> None:
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
     assert all(row["input"].startswith("a the ") for row in other["answers"])
     refused(door("eval", "r:lorra", "--recipe", "r.yaml"), "no rung in r 'lorra'")
-    refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "nowhere:lora")
+    refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "'nowhere' is no run", "runs here: ")
+    refused(door("eval", "nope"), "'nope' is no run", "for a base, name a task with --recipe RECIPE", "runs here: ")
     refused(door("eval", "r", "--recipe", "r.yaml", "--data", "nowhere.jsonl"), "nowhere.jsonl")
 
 
@@ -733,6 +736,25 @@ def test_judgements_that_cannot_be_measured(
     criterion = GUIDE["criteria"][0] | {"values": {"b": "one", "c": "other"}}
     Path("other.yaml").write_text(yaml.safe_dump({"criteria": [criterion]}))
     refused(door("agreement", "said.jsonl", *options), word)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("agreement", "nope"),
+        ("pairs", "nope", "nope", "--out", "new.jsonl"),
+        ("sample", "nope", "--by", "base", "--out", "new.jsonl"),
+        ("judge", "--by", "base", "--people", "nope"),
+        ("eval", "base", "--suite", "mmlu", "--data", "nope", "--shots", "0"),
+    ],
+)
+def test_what_can_only_be_a_file_is_not_looked_for_on_the_hub(
+    here: Path, door: Door, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("tuneladder.task.read._hub", lambda *asked: pytest.fail("the hub was asked"))
+    said = door(*words)
+    refused(said, "there is no file nope\n  hint: paths are looked up from")
+    assert not Path("new.jsonl").exists()
 
 
 def test_pairs(here: Path, door: Door) -> None:

@@ -1060,6 +1060,10 @@ def sub(key: str, value: Any) -> Given:
         (sub("bar__forgeting", 0.5), "did you mean 'forgetting'?"),
         (sub("bar", {"macro_f1": 0.5, "accuracy": 0.5}), "the bar names 2 metrics"),
         (sub("bar__macro_f1", 85), "nothing can clear it: its best is 1"),
+        (sub("bar__macro_f1", -0.1), "bar: macro_f1 is -0.1, and everything clears it: it is never below 0"),
+        (sub("bar__matthews", -1.5), "everything clears it: it is never below -1"),
+        (recipe(task__target="tags", task__separator="&", bar__hamming_loss=1.5), "everything clears it: it is never above 1"),
+        (sub("bar__forgetting", -0.1), "bar: forgetting is -0.1, and the untouched base forgets nothing"),
         (sub("bar__macro_f1", "high"), "bar: macro_f1 is 'high', not a number"),
         (sub("bar__macro_f1", float("nan")), "not a number"),
         (sub("bar__rouge_l", 0.5), "the bar is set on rouge_l, which is not measured in this task"),
@@ -1168,6 +1172,10 @@ def sub(key: str, value: Any) -> Given:
         (recipe(task={"kind": "text", "data": "rows.jsonl", "metric": "accuracy"}), "plain text is not measured by accuracy"),
         (recipe(task__metric="perplexity"), "perplexity is of plain text, and this task is of kind classify"),
         (recipe(task__also=["bits_per_byte"]), "bits_per_byte is of plain text"),
+        (recipe(task__metric="rouge_l"), "rouge_l is of text that is written, and this task is of kind classify"),
+        (recipe(task__also=["span_f1"]), "span_f1 is of tags of words, and this task is of kind classify"),
+        (recipe(**WRITTEN, task__metric="macro_f1"), "macro_f1 is of labels, and this task is of kind generate"),
+        (recipe(**CHOSEN, task__also=["macro_f1"]), "macro_f1 counts labels, and the rows of this task bring options of their own"),
         (
             recipe(task={"kind": "text", "data": "rows.jsonl"}, base=None, bases=["base", "twin"], bar={"perplexity": 20}),
             "the bar is set on perplexity, which is per token",
@@ -1305,6 +1313,13 @@ def test_overrides_that_cannot_be_meant(word: str, said: str, folder: Path) -> N
         read(recipe(rungs=["lora"]), folder, word)
     assert said in refused.value.message
     assert refused.value.hint
+
+
+def test_a_bar_may_lie_where_its_metric_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert read(recipe(bar={"matthews": -0.5}), folder).bar.at_least == -0.5
+    assert read(recipe(task__metric="own:half", bar={"own:half": -3}), folder).bar.at_least == -3
+    assert read(recipe(**WRITTEN, task__metric="accuracy"), folder).task.metric == "accuracy"
 
 
 def test_every_metric_is_found_by_its_name() -> None:

@@ -72,6 +72,7 @@ from tuneladder.task.encode import Coder
 from tuneladder.task.lint import AnyCoder, Report, lint
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
+from tuneladder.task.read import check_file
 from tuneladder.tune.pretrain import Pretrain
 from tuneladder.types import (
     Answer,
@@ -418,6 +419,8 @@ def agreement(
     or Label Studio; `columns` says what it calls them, `criterion` which alone is measured, `level` how values differ (nominal,
     ordinal, interval). What the `rubrics`, versions of one guideline, do not define is refused. Items in dispute are written to
     `disputes`, a new CSV; settled there and handed in as `settled` they are items whose right value is known."""
+    for named in (file, *([settled] if settled is not None else [])):
+        check_file(str(named))
     if disputes is not None:
         refuse_to_lose_settled(Path(disputes))
     read = read_judgements(str(file), columns=columns)
@@ -451,6 +454,7 @@ def pairs(
 
     Rankings and choices are of an item, scores of `ITEM/ANSWER`; pairs of scores no further than `at_least` apart are tied. Of
     several criteria one is named; the judgements of labelers in `leave_out` do not count."""
+    check_file(str(items))
     found = to_pairs(read_items(str(items)), _judged(file, columns, criterion, leave_out), at_least=at_least)
     write_comparisons(Path(out), found.comparisons)
     return found
@@ -466,12 +470,14 @@ def scores(
     leave_out: Sequence[str] = (),
 ) -> tuple[Rated, ...]:
     """Write the answers of `items` with the mean of their scores, as `pairs` takes them."""
+    check_file(str(items))
     found = rated(read_items(str(items)), _judged(file, columns, criterion, leave_out))
     write_rated(Path(out), found)
     return found
 
 
 def _judged(file: str | Path, columns: Mapping[str, str] | None, criterion: str, leave_out: Sequence[str]) -> Sequence[Judgement]:
+    check_file(str(file))
     return one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out)
 
 
@@ -482,9 +488,7 @@ def split_variant(variant: str) -> tuple[Path, str]:
     run, _, rung = variant.partition(":")
     folder = Path(run) if Path(run).is_dir() else Path("runs") / run
     if not (folder / "results.json").is_file():
-        raise BadInput(
-            f"'{run}' is no run: there is no {folder / 'results.json'}", "name a run's folder, as RUN:RUNG or RUN for its pick"
-        )
+        raise _no_run(run, "name a run's folder, as RUN:RUNG or RUN for its pick")
     found = _results(folder)
     names = [each["name"] for each in found["rungs"]]
     if not rung:
@@ -492,6 +496,15 @@ def split_variant(variant: str) -> tuple[Path, str]:
             raise BadInput(f"{run} has no pick", f"name a rung, as {run}:{names[0]}")
         return folder, found["pick"]["rung"]
     return folder, in_full(rung, names, f"rung in {run}")
+
+
+def _no_run(name: str, hint: str) -> BadInput:
+    """What to say of a run that is not there: the runs that are."""
+    folder = Path(name) if Path(name).is_dir() else Path("runs") / name
+    known = sorted(path.parent.name for path in Path("runs").glob("*/results.json"))
+    some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+    there = f"runs here: {some}" if known else "`tuneladder climb` makes one"
+    return BadInput(f"'{name}' is no run: there is no {folder / 'results.json'}", f"{hint}; {there}")
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -676,6 +689,7 @@ def sample(
         raise BadInput(f"temperature is {temperature:g}", "a number, 0 or more")
     if samples > 1 and temperature == 0:
         raise BadInput("temperature is 0", "every sample would be the same: above 0, or one sample")
+    check_file(prompts)
     asked = dict(list(read_prompts(prompts).items())[: rows or None])
     writers = {name: _talked_to(name, model, key_env) for name in by}
     for name, found in writers.items():
@@ -794,9 +808,12 @@ def _chat_template(base: Base, engine: Engine, chat: bool) -> str:
 
 
 def recipe_of(variant: str) -> str:
-    """The recipe that a run was climbed by. Raises BadInput for a base, which has none."""
+    """The recipe that a run was climbed by. Raises BadInput for a base, which has none, and for what is neither."""
     if not _is_run(variant):
-        raise BadInput(f"'{variant}' is no run, so that no task's rows stand by it", "name a task with --recipe RECIPE")
+        base = "name a task with --recipe RECIPE, or published rows with --suite NAME"
+        if Path(variant).exists() or variant in pocket.names() or ("/" in variant and not variant.startswith("runs/")):
+            raise BadInput(f"'{variant}' is no run, so that no task's rows stand by it", base)
+        raise _no_run(variant.partition(":")[0], f"RUN:RUNG, or RUN for its pick; for a base, {base}")
     return str(split_variant(variant)[0] / "recipe.yaml")
 
 
@@ -845,7 +862,8 @@ def _talked_to(variant: str, model: str, key_env: str) -> Variant:
 
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
-    return _rung_of(variant) if _is_run(variant) else root_of(inspect(variant), read.task)
+    named = ":" in variant and not Path(variant).exists()  # as no base is
+    return _rung_of(variant) if named or _is_run(variant) else root_of(inspect(variant), read.task)
 
 
 def _rung_of(variant: str) -> Variant:

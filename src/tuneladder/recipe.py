@@ -35,7 +35,7 @@ from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
 from tuneladder.own import own_code
-from tuneladder.task.build import LENGTHS, Findings, build, longest_of
+from tuneladder.task.build import LENGTHS, METRICS, Findings, build, longest_of
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
@@ -114,6 +114,14 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
     "class_weights": ((str, dict), "balanced, or label: weight"),
 }
+SORTS = {  # of answers, and the kinds of task that have them
+    "plain text": ("text",),
+    "comparisons": ("prefer",),
+    "labels": ("classify", "choose", "multi_label"),
+    "tags of words": ("tag",),
+    "text that is written": ("generate", "chat", "extract", "record"),
+}
+RIGHT = ("accuracy", "exact_match")  # whether answers are right can be asked of them all
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -525,6 +533,7 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
     )
     for name in filter(None, (task.metric, *task.also)):
         _check_tried(find_metric(name), task, keys["tests"])
+        _check_counted(find_metric(name), task)
     return _roomy(task, keys["decoding"]), findings, where
 
 
@@ -543,9 +552,18 @@ def _metric(given: Any) -> str:
 
 
 def _suits(metric: Metric, kind: Any) -> None:
-    """Raises BadInput for a metric of plain text where answers are marked."""
-    if kind != "text" and metric.kinds == ("text",):
-        raise BadInput(f"{metric.name} is of plain text, and this task is of kind {kind}", "kind: text, or another metric")
+    """Raises BadInput for a metric of other answers than those of this kind of task; plain text and comparisons have one each."""
+    sort = next((sort for sort, kinds in SORTS.items() if set(kinds) & set(metric.kinds)), "")
+    if not sort or kind not in get_args(Kind) or kind in ("text", "prefer", *SORTS[sort]) or metric.name in RIGHT:
+        return
+    raise BadInput(f"{metric.name} is of {sort}, and this task is of kind {kind}", f"another metric, such as {METRICS[kind]}")
+
+
+def _check_counted(metric: Metric, task: Task) -> None:
+    """Raises BadInput for a metric that counts labels, where no two rows have the same ones: it would find none, and none wrong."""
+    counts = {"classify", "multi_label"} & set(metric.kinds)
+    if task.kind == "choose" and not task.labels and counts and metric.name not in RIGHT:
+        raise BadInput(f"{metric.name} counts labels, and the rows of this task bring options of their own", "metric: accuracy")
 
 
 def _preferences(keys: Mapping[str, Any], where: Any, decoding: Decoding | None, *, name: str, seed: int) -> tuple[Task, Findings]:
@@ -1037,13 +1055,25 @@ def _bar(wanted: Any) -> Bar:
             raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
     metric = metrics[0] if metrics else ""
     found = find_metric(metric) if metric else None
-    if found and ((wanted[metric] > found.best) if found.better == "higher" else (wanted[metric] < found.best)):
-        never = f"bar: {metric} is {wanted[metric]}, and nothing can clear it: its best is {found.best:g}"
-        raise BadInput(never, "a share is written 0.85, not 85")
+    if found:
+        _check_within(found, wanted[metric], f"bar: {metric} is {wanted[metric]}")
+    if wanted.get("forgetting", 0) < 0:
+        hint = "how far the loss on plain text may rise: 0 or more, and 0.05 is 5 %"
+        raise BadInput(f"bar: forgetting is {wanted['forgetting']}, and the untouched base forgets nothing", hint)
     volume = wanted.get("volume", Bar().volume)
     if volume < 0 or volume != int(volume):
         raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
     return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
+
+
+def _check_within(metric: Metric, value: float, said: str) -> None:
+    """Raises BadInput for a bar that nothing clears, or everything."""
+    rising = metric.better == "higher"
+    if value > metric.best if rising else value < metric.best:
+        raise BadInput(f"{said}, and nothing can clear it: its best is {metric.best:g}", "a share is written 0.85, not 85")
+    if value < metric.least if rising else value > metric.worst:
+        end = f"never below {metric.least:g}" if rising else f"never above {metric.worst:g}"
+        raise BadInput(f"{said}, and everything clears it: it is {end}", "leave it out where no bar is meant")
 
 
 def _bar_of(bar: Bar, task: Task) -> Bar:

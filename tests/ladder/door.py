@@ -4,6 +4,7 @@ the door as `tuneladder ARGUMENTS` would. A line of JSON for each: {argv, cwd, f
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -68,6 +69,7 @@ if __name__ == "__main__":
     for name in HEAVY:
         __import__(name)
     import moment as patches
+    import openai  # noqa: F401  # a second for each climb on an endpoint
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -75,5 +77,7 @@ if __name__ == "__main__":
 
     # what transformers prepares once, at its first model
     AutoModelForCausalLM.from_pretrained(sys.argv[1])
+    gc.collect()
+    gc.freeze()  # what is here at import is never garbage: a collection then takes no 200 ms
     print("ready", flush=True)
     serve()

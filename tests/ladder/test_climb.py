@@ -14,6 +14,7 @@ from tuneladder.errors import BadInput
 from tuneladder.evaluate import forgetting
 from tuneladder.ladder.climb import Climb
 from tuneladder.train.loop import read_log
+from tuneladder.types import Pace
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +177,15 @@ def test_prompts_that_ask_more_are_climbed_and_say_how_they_were_made(recipe, tm
     # one rung alone brings the root, which is zero_shot and no other prompt
     alone = api.climb(recipe, f"rungs={json.dumps(rungs)}", rungs=["few_shot"], out=tmp_path / "run")
     assert [result.rung.name.partition("(")[0] for result in alone.results] == ["zero_shot", "few_shot"]
+
+
+def test_shots_that_are_more_than_the_context_holds_are_left_out_and_it_is_said(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("tuneladder.ladder.climb.measured_pace", lambda base, shelf: Pace(1e9))
+    monkeypatch.setattr(Climb, "_with_forgetting", lambda self, rung, variant, dev: dev)
+    monkeypatch.setattr(Climb, "_baselines", lambda self: {})
+    ladder = api.climb(recipe, "rungs=[{few_shot: {shots: 24}}]", out=tmp_path / "run")
+    assert [result.failure for result in ladder.results] == [""] * 2
+    page = (tmp_path / "run" / "report.html").read_text()
+    for split, rows in (("dev", len(ladder.task.examples.dev)), ("test", len(ladder.task.examples.test))):
+        assert f"few_shot(shots=24): {rows} prompts of {split} were longer than the context: shots were left out" in page
+    assert page.count("were longer than the context") == 2

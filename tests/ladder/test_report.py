@@ -28,6 +28,7 @@ from tuneladder.ladder.report import glance, results, sentence, table, why, writ
 from tuneladder.ladder.results import below, cut_short, file_name, total
 from tuneladder.ladder.review import Review, write_review
 from tuneladder.ladder.reviewed import FOLDER, link
+from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.types import (
     Answer,
     Bar,
@@ -444,8 +445,22 @@ def test_the_rung_below_is_the_next_cheaper_one(ladder: Ladder) -> None:
     assert total(by_name["few_shot(shots=8)"], many) > total(by_name["full"], many)
 
 
+def test_a_linear_head_is_called_no_adapter(ladder: Ladder, tmp_path: Path) -> None:
+    changed = [
+        replace(each, rung=replace(each.rung, steps=(LinearProbe(),))) if each.rung.name == "lora(r=8)" else each
+        for each in ladder.results
+    ]
+    text = write_report(replace(ladder, results=tuple(changed)), tmp_path).read_text("utf-8")
+    assert "<small>a linear head" in text
+    assert "changes a linear head or an adapter" in text
+    assert "linear head" not in write_report(ladder, tmp_path).read_text("utf-8")
+
+
 def test_the_report_stands_alone_and_shows_everything(ladder: Ladder, tmp_path: Path) -> None:
-    (tmp_path / "environment.json").write_text(json.dumps({"versions": {"torch": "2.13.0"}, "cores": 2}))
+    versions = {"torch": "2.13.0", "peft": "0.20.0", "datasets": "not installed"}
+    machine = {"cores": 2, "memory": 8_000_000_000, "bf16": False, "device": "cpu"}
+    facts = {"versions": versions, "hardware": machine, "device": "cpu", "data": {"train": "ab12", "test": "cd34"}}
+    (tmp_path / "environment.json").write_text(json.dumps(facts))
     path = write_report(ladder, tmp_path, notes=NOTES)
     text = " ".join(read(path).text.split())
     for result in ladder.results:
@@ -467,7 +482,9 @@ def test_the_report_stands_alone_and_shows_everything(ladder: Ladder, tmp_path: 
         "How it learned",
         "ended on a plateau",
         "Predicted beside measured",
-        "versions torch",
+        "bfloat16 in hardware",
+        "torch 2.13.0, peft 0.20.0",
+        "train ab12, test cd34",
         "Apache-2.0",
     ):
         assert expected in text, expected

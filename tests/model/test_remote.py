@@ -93,6 +93,37 @@ def test_refusals_say_what_to_do(server: Server, status: int, sentence: str) -> 
         RemoteEngine(server.url, "m", key_env="MY_KEY").generate(ASKS[:1], Decoding())
 
 
+TOO_LONG = (
+    '{"error": {"code": "context_length_exceeded", "message": "it has 9,000 tokens"}}',
+    "This model's maximum context length is 512 tokens",
+    "the request exceeds the available context size",
+)
+
+
+@pytest.mark.parametrize("said", TOO_LONG)
+def test_a_prompt_that_is_too_long_loses_its_oldest_shots_one_by_one(server: Server, said: str) -> None:
+    honest = server.answer
+    server.answer = (  # type: ignore[method-assign]
+        lambda path, body: Fault(400, said) if len(body["messages"]) > 4 else honest(path, body)
+    )
+    shots = [Turn(role, f"{role} {n}") for n in range(3) for role in ("user", "assistant")]
+    engine = engine_of(server)
+    asks = [(ASKS[0][0], *shots, ASKS[0][1]), ASKS[1]]
+    assert engine.generate(asks, Decoding()) == [["you said number 0 0"], ["you said number 1 0"]]
+    assert sorted(len(body["messages"]) for _, body, _ in server.seen) == [2, 4, 6, 8]
+    (left,) = [body["messages"] for _, body, _ in server.seen if len(body["messages"]) == 4]
+    assert [each["content"] for each in left] == ["Be brief.", "user 2", "assistant 2", "number 0"]
+    assert engine.cut == 1
+
+
+def test_a_question_that_is_too_long_by_itself_is_refused(server: Server) -> None:
+    server.always = Fault(400, TOO_LONG[0])
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert refused.value.hint.startswith("shorter rows")
+    assert len(server.seen) == 1
+
+
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:
     server.always = Fault(401)
     with pytest.raises(BadInput, match="refused the key"):

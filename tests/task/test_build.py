@@ -117,6 +117,13 @@ def test_labels_map_values_to_words(tmp_path: Path, values: list[Any], labels: A
         ([{"message": "x", "desk": "y"}] * 9, {"input": "message"}, "not `target`"),
         ([{"message": "x", "desk": "y"}] * 9, {"target": "desk"}, "not `input`"),
         ([{"message": "same", "desk": "xy"[n % 2]} for n in range(9)], {"input": "message", "target": "desk"}, "1 different texts"),
+        (
+            labelled(30, {"id": 1, "name": "a"}, {"id": 2, "name": "b"}),
+            {},
+            r'row 1 of .*: its label is no word: \{"id": 1, "name": "a"\}',
+        ),
+        (labelled(30, "a", ["b", {"name": "c"}]), {}, "row 2 of .*: its label is no word"),
+        (labelled(30, [["a", "b"]], ["b"]), {}, "row 1 of .*: its label is no word"),
         ([{"question": "q", "answer": "a"}] * 9, {"kind": "choose", "input": "question", "target": "answer"}, "no options"),
     ],
 )
@@ -194,7 +201,12 @@ def test_what_is_noteworthy_is_said(tmp_path: Path) -> None:
     _, findings = make(table(tmp_path, rows))
     assert (findings.duplicates, findings.conflicts, findings.empty) == (1, 1, 1)
     said = "\n".join(findings.notes)
-    for sentence_ in ("1 row was dropped", "1 texts come with different labels", "differ by case only", "test: 12 rows drawn"):
+    for sentence_ in (
+        "1 row was dropped: empty input or empty answer (62)",
+        "1 texts come with different labels",
+        "differ by case only",
+        "test: 12 rows drawn",
+    ):
         assert sentence_ in said
 
 
@@ -204,6 +216,47 @@ def test_a_label_that_only_test_has_is_kept_and_said(tmp_path: Path) -> None:
     assert task.labels == ("a", "b", "c")
     assert "no training row has the label c" in findings.notes
     assert "no test row has the label a or b: how well that is found nobody can say" in findings.notes
+
+
+def test_labels_that_test_lacks_are_said_of_sets_and_tags_too(tmp_path: Path) -> None:
+    sets = [{"text": sentence(n), "label": [["a", "b"], ["b"], ["a"]][n % 3]} for n in range(40)]
+    later = [{"text": f"another thing entirely {n}", "label": ["b"]} for n in range(3)]
+    _, findings = make({"train": table(tmp_path, sets), "test": table(tmp_path, later, "test.jsonl")})
+    assert "no test row has the label a: how well that is found nobody can say" in findings.notes
+    words = [{"tokens": ["Ann", "waits", f"{n}"], "tags": ["PER", "O", ["O", "NUM"][n % 2]]} for n in range(40)]
+    calm = [{"tokens": ["Nobody", "waits", f"long {n}"], "tags": ["O", "O", "O"]} for n in range(3)]
+    data = {"train": table(tmp_path, words, "a.jsonl"), "test": table(tmp_path, calm, "b.jsonl")}
+    _, findings = make(data, kind="tag")
+    assert "no test row has the label NUM or PER: how well that is found nobody can say" in findings.notes
+
+
+def test_an_object_as_a_label_is_told_what_to_name(tmp_path: Path) -> None:
+    data = table(tmp_path, labelled(30, {"id": "x", "name": "a"}, {"id": "y", "name": "b"}))
+    with pytest.raises(BadInput) as caught:
+        make(data)
+    assert caught.value.hint == "name what stands inside: target: '{{ label.id }}'"
+    assert make(data, target="{{ label.name }}")[0].labels == ("a", "b")
+
+
+HEADLESS = {
+    "a label that comes again": "my parcel is late,delivery\nwhere is it,delivery\nsend it back,returns\n",
+    "a number": "late,3\nearly,4\n",
+    "a sentence": "when will my parcel come at last?,delivery\nsend it,returns\n",
+}
+
+
+@pytest.mark.parametrize("case", HEADLESS)
+def test_a_table_without_a_header_is_noticed(tmp_path: Path, case: str) -> None:
+    (tmp_path / "d.csv").write_text(HEADLESS[case])
+    first = HEADLESS[case].split("\n")[0].replace(",", ", ")
+    for options in ({"input": "text", "target": "label"}, {}):
+        with pytest.raises(BadInput) as caught:
+            make(str(tmp_path / "d.csv"), **options)
+        assert f"reads like a row: {first}; put a header above it" in caught.value.hint
+    (tmp_path / "d.csv").write_text("message,desk\nwhere is it,delivery\nsend it,returns\n")
+    with pytest.raises(BadInput) as caught:
+        make(str(tmp_path / "d.csv"), input="text", target="label")
+    assert caught.value.hint.endswith("d.csv has: message, desk")
 
 
 def test_long_rows_mixed_types_and_a_bom(tmp_path: Path) -> None:

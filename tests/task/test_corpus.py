@@ -110,6 +110,15 @@ def test_the_tokens_are_those_of_the_documents_in_their_order(window, batch, tok
     assert token_files(tokenizer, text.train, Store(tmp_path / "store"))["a"][:3].tolist() == files["a"][:3].tolist()
 
 
+def test_a_special_token_that_a_document_says_is_plain_text(tokenizer, tmp_path):
+    end = tokenizer.eos_token
+    said = f"the heron waits {end} for row 1"
+    (tokens,) = token_files(tokenizer, (Document(said, "a"),), Store(tmp_path)).values()
+    ids = tokens[:].tolist()
+    assert [ids.count(tokenizer.eos_token_id), ids[-1]] == [1, tokenizer.eos_token_id]
+    assert tokenizer.decode(ids[:-1]) == said
+
+
 def test_half_a_surrogate_pair_becomes_readable(tmp_path, tokenizer):
     place = tmp_path / "rows.jsonl"
     place.write_text("\n".join(json.dumps({"text": f"heron {n} \ud800 waits"}) for n in range(100)))

@@ -222,6 +222,14 @@ def test_special_tokens_in_rows_are_only_text(shape: str) -> None:
         assert encoded.ids.count(made.tokenizer.bos_token_id) == 1
 
 
+def test_no_row_can_say_the_secret_name_of_a_special_token() -> None:
+    one, other = coder("chatml"), coder("chatml")
+    assert not set(one._marks.values()) & set(other._marks.values())
+    said = "".join(other._marks.values())
+    assert one.tokenizer.eos_token_id not in one.encode((Turn("user", said),)).ids
+    assert one.encode(ASK, "Paris") == other.encode(ASK, "Paris")
+
+
 def test_what_a_template_leaves_out_is_neither_kept_nor_learned() -> None:
     made = coder("thinking")
     turns = (*ASK, Turn("assistant", "<think>hm</think>Paris"), Turn("user", "Which one?"))

@@ -154,12 +154,12 @@ def test_jinja_reads_columns() -> None:
     row = {"title": "A", "odd name": 2.0, "body": None, "list": ["x", "y"]}
     assert value_of("title", row, "1") == "A"
     assert value_of("{{ title }}: {{ body }}{{ row['odd name'] }}{% for i in list %}-{{ i }}{% endfor %}", row, "1") == "A: 2-x-y"
-    check_columns("{{ title }} {{ row['odd name'] }} {{ range(3) }}", list(row), "f")
+    check_columns("{{ title }} {{ row['odd name'] }} {{ range(3) }}", [row], "f")
     with pytest.raises(BadInput, match="no column 'titel': did you mean 'title'") as caught:
-        check_columns("{{ titel }}", list(row), "news.csv")
+        check_columns("{{ titel }}", [row], "news.csv")
     assert caught.value.hint == "news.csv has: title, odd name, body, list"
     with pytest.raises(BadInput, match="is not Jinja"):
-        check_columns("{{ title", list(row), "f")
+        check_columns("{{ title", [row], "f")
     with pytest.raises(BadInput, match=r"row 9: the template .* fails"):
         value_of("{{ 1 / 0 }}", row, "9")
     with pytest.raises(BadInput, match="unsafe"):

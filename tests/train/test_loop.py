@@ -320,9 +320,20 @@ def test_a_pass_that_a_gpu_has_no_room_for_is_tried_again_in_halves(tiny_folder,
         learned(tmp_path / "none", 3)
 
 
+@pytest.mark.parametrize(("steps", "looks"), [(39, 20), (18, 11), (40, 20), (5, 20), (1, 1)])
+def test_dev_is_looked_at_as_often_as_was_asked(steps, looks):
+    course = Course(1e-3, looks=looks)
+    at = [step for step in range(1, steps + 1) if course.looks_after(step, steps)]
+    assert len(at) == min(steps, looks)
+    assert at[-1] == steps
+    gaps = [later - earlier for earlier, later in itertools.pairwise([0, *at])]
+    assert max(gaps) - min(gaps) <= 1
+
+
 def test_the_best_dev_weights_are_kept(model, tmp_path):
-    course = Course(0.5, looks=6, patience=100, clip=100.0, save_every=1e9)  # a rate that ruins the model after its first steps
+    course = Course(0.5, looks=7, patience=100, clip=100.0, save_every=1e9)  # a rate that ruins the model after its first steps
     ticks = run(model, tmp_path / "run", course=course)
+    assert sum(tick.dev is not None for tick in ticks) == 7  # of 18 steps
     best = min(tick.dev for tick in ticks if tick.dev is not None)
     assert ticks[-1].dev > best
     assert Passes(model, next_token, [], autocast=None, lanes=1).evaluate(bundle(rows(6, seed=9), tokens=64)) == pytest.approx(

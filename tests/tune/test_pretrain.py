@@ -85,7 +85,7 @@ def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
     assert len(log) == 50
     assert log[-1].loss < 0.7 * log[0].loss
     seen = [tick.dev for tick in log if tick.dev is not None]
-    assert len(seen) == 5  # after each 12 steps, and after the last
+    assert len(seen) == 4  # as often as was asked, though 50 steps are no multiple of it
     assert seen == sorted(seen, reverse=True)
     with kit.shelf.engine(made) as engine:
         after = sum(engine.read([document.text for document in task.text.test]))
@@ -165,11 +165,20 @@ def test_no_dev_text_means_no_looks(base, task, lend):
     assert [tick.dev for tick in loop.read_log(kit.folder)] == [None] * 5
 
 
-def test_held_out_blocks_are_whole(base, task):
+def test_what_is_held_out_is_not_for_the_lanes_to_say(base, task):
     with Shelf("cpu", dtype=torch.float32).live(root_of(base, task)) as live:
-        micros = held_out_micros(live.tokenizer, task.text.dev, length=32, rows=4)
-        assert all(micro.ids.shape == (4, 32) for micro in micros)
+
+        def held(rows):
+            micros = held_out_micros(live.tokenizer, task.text.dev, length=32, rows=rows)
+            assert all(micro.ids.shape[0] <= rows for micro in micros)
+            return torch.cat([micro.ids for micro in micros])
+
+        assert held(1).shape[1] == 32
+        assert all(torch.equal(held(rows), held(1)) for rows in (3, 4, 7))
         assert held_out_micros(live.tokenizer, task.text.dev[:1], length=4096, rows=4) == []
+        said = (Document(f"the {live.tokenizer.eos_token} heron waits " * 9, "mill"),)
+        (micro,) = held_out_micros(live.tokenizer, said, length=64, rows=4, most=1)
+        assert live.tokenizer.eos_token_id not in micro.ids  # a special token that a document says is plain text
 
 
 # ---- replay ----

@@ -37,8 +37,9 @@ class Metric:
 
     `items` gives the rows' own values where the metric is their mean, else it is None. Of a `relative` metric it depends on the
     rows what perfect answers have: something above 0, and `best` is no more than a bound, inf where there is none. `worst` is the
-    value that nothing passes, inf where there is none, of a metric that is better the lower. `outcomes` makes what such a metric
-    marks in place of the answers' texts, where these have to be run or their rows read; `samples` of each are run, 0 where none is.
+    value that nothing passes, inf where there is none, of a metric that is better the lower, and `least` that of one that is better
+    the higher. `outcomes` makes what such a metric marks in place of the answers' texts, where these have to be run or their rows
+    read; `samples` of each are run, 0 where none is.
     `content` is the digest of what it reads beside the texts, such as an encoder. What a `judge` has to be asked for is not marked
     with the rest (evaluate/judge.py).
     """
@@ -53,6 +54,7 @@ class Metric:
     items: Items | None = None
     relative: bool = False
     worst: float = math.inf
+    least: float = 0.0
     outcomes: Outcomes | None = None
     samples: int = 0
     content: str = ""
@@ -84,7 +86,7 @@ def find_metric(name: str) -> Metric:
             "metric", bare, known, HINTS.get(bare, f"known: {', '.join(known)}; or a function of your own as my_module:fn")
         )
     module = _module(bare)
-    more: dict[str, Any] = {"relative": False, "worst": math.inf, "outcomes": None}
+    more: dict[str, Any] = {"relative": False, "worst": math.inf, "least": 0.0, "outcomes": None}
     more |= {fact: vars(module)[fact] for fact in more if fact in vars(module)}
     if "Settings" in vars(module):
         checked = _set(module.Settings, given, bare)
@@ -162,7 +164,8 @@ def mean_metric(name: str, better: Any, best: float, kinds: tuple[str, ...], int
 def _users(name: str) -> Metric:
     """`fn(answer, reference) -> float`, the mean over rows, the best over a row's references.
 
-    Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`.
+    Its best value is 1 and higher is better, unless the function carries the attributes `best` and `better`. Nothing is known
+    of its least.
     """
     function: Any = own_code(name, "metric")
     better = getattr(function, "better", "higher")
@@ -187,4 +190,4 @@ def _users(name: str) -> Metric:
         return [choose(one(answer, reference) for reference in row) for answer, row in zip(answers, references, strict=True)]
 
     best = float(getattr(function, "best", 1.0 if better == "higher" else 0.0))
-    return mean_metric(name, better, best, (), "bootstrap", items)
+    return replace(mean_metric(name, better, best, (), "bootstrap", items), least=-math.inf)

@@ -24,8 +24,10 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
     """Ask every example with `prompt` and mark the answers; probes and forgetting are left empty. Raises BadInput on no rows."""
     with choosing(prompt.shots) as pick:
         if isinstance(engine, Counts):
-            # a local engine builds its kernels on its first rows; that is not the price of an answer
+            # a local engine builds its kernels on its first rows; that is not the price of an answer, and they are counted below
+            cut = engine.calls.cut
             ask(engine, prompt, examples[:WARM], task.labels, pick=pick)
+            engine.calls.cut = cut
         before = engine.paid if isinstance(engine, Pays) else Cost()
         start = time.perf_counter()
         answers = ask(engine, prompt, examples, task.labels, pick=pick)

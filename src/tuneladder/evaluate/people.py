@@ -16,7 +16,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.evaluate.judge import hear
 from tuneladder.evaluate.verdicts import Case, Judge
 from tuneladder.model.kept import Kept
-from tuneladder.task.read import Row, columns_of, read_rows
+from tuneladder.task.read import Row, check_file, columns_of, read_rows
 from tuneladder.types import Cost, Engine, Score, WithPeople
 
 QUESTIONS = ("question", "prompt", "input", "conversations", "messages")
@@ -47,6 +47,7 @@ def read_people(location: str) -> list[Opinion]:
     """Opinions from a file: rows of one person's rating of one answer (`response`, `rating` or `overall-rating`, `worker`,
     `question`, and `passage` where questions are numbered within one), or pairs (`chosen`, `rejected` and a `question`, `prompt`,
     `conversations` or `messages`). Raises BadInput for another file, and where no two answers were rated by one person."""
+    check_file(location)
     rows = read_rows(location)
     columns = columns_of(rows)
     if {"chosen", "rejected"} <= set(columns):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.suite import Source, Suite
-from tuneladder.task.read import Row, read_rows
+from tuneladder.task.read import Row, check_file, read_rows
 from tuneladder.types import Example
 
 
@@ -61,6 +61,7 @@ def _check_shots(suite: Suite, count: int, data: str, shown: str) -> None:
 
 def _rows(source: Source, file: str) -> list[Row]:
     if file:
+        check_file(file)
         return read_rows(file)
     rows: list[Row] = []
     for subset in source.subsets:

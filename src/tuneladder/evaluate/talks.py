@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneladder.errors import BadInput
-from tuneladder.task.read import columns_of, read_rows
+from tuneladder.task.read import check_file, columns_of, read_rows
 from tuneladder.types import Answer, Decoding, Engine, Marked, Turn, Turns
 
 COLUMNS = ("question", "prompt", "instruction", "input")
@@ -23,6 +23,7 @@ class Question:
 
 def read_questions(location: str) -> list[Question]:
     """Questions from a file with a column `turns` (a list of texts, as MT-bench has) or one of COLUMNS; each has another id."""
+    check_file(location)
     rows = read_rows(location)
     columns = columns_of(rows)
     column = next((name for name in ("turns", *COLUMNS) if name in columns), "")

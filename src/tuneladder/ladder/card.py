@@ -50,7 +50,7 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
     return {
         "license": base.licence.lower() or "unknown",
         "base_model": base.location if base.source == "hub" else base.name,
-        "library_name": "peft" if variant.adapter and opened_by_peft(variant.adapter) else "transformers",
+        "library_name": _library(variant),
         "pipeline_tag": _pipeline(variant) if variant.head or variant.probe else kinds[base.family],
         "tags": ["tuneladder", ladder.task.kind, *dict.fromkeys(variant.steps)],
         "metrics": list(quality),
@@ -67,6 +67,13 @@ def _front(ladder: Ladder, pick: Result, variant: Variant) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _library(variant: Variant) -> str:
+    """What opens it."""
+    if variant.base.source == "url":
+        return "openai"
+    return "peft" if variant.adapter and opened_by_peft(variant.adapter) else "transformers"
 
 
 def _pipeline(variant: Variant) -> str:
@@ -97,11 +104,12 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     examined = pick.test or pick.dev
     money = examined.per_answer.money if examined else 0.0
     price = f" and {words.money(money)} of money" if money else ""
+    size = f"{base.parameters / 1e6:,.1f} M parameters, {base.family}"
+    size = "of a size that nobody here knows" if base.source == "url" else size
     parts = [
         f"# {task.name}: {pick.rung.name}\n",
         f"{sentence(ladder)}\n",
-        f"This is {made}, on `{base.name}` ({base.parameters / 1e6:,.1f} M parameters, {base.family}), made with Tuneladder"
-        f"{' by ' + ' then '.join(steps) if steps else ''}.\n",
+        f"This is {made}, on `{base.name}` ({size}), made with Tuneladder{' by ' + ' then '.join(steps) if steps else ''}.\n",
         "## Data\n",
         f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{labels}".rstrip() + "\n",
         "## Figures\n",
@@ -150,6 +158,8 @@ def _seen(path: str, folder: Path) -> str:
 
 def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
+    if variant.base.source == "url":
+        return _use_endpoint(variant)
     if variant.base.family == "encoder" or variant.probe or variant.head:
         return _use_encoder(variant, folder)
     lines, opened, ahead = _over(variant, folder)
@@ -158,8 +168,7 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     lines += [*_read(variant, kind, folder), *opened]
     turns, note = _asked(variant.prompt)
     tokens = variant.prompt.think.tokens if variant.prompt.think else variant.prompt.decoding.max_new_tokens
-    lines += ["", "messages = ["]
-    lines += [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
+    lines += ["", "messages = [", *_messages(turns)]
     written = "" if seq2seq else ', inputs["input_ids"].shape[1]:'  # a decoder's output begins with what it read
     lines += [
         "]",
@@ -176,6 +185,30 @@ def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
     if variant.prompt.ask == "score":
         note += "The figures above were made by ranking the labels' log-probabilities after this prompt; "
         note += "generating, as here, mostly gives the same.\n"
+    return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
+
+
+def _messages(turns: Turns) -> list[str]:
+    return [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
+
+
+def _use_endpoint(variant: Variant) -> str:
+    """As `_use`, for a model whose weights lie elsewhere."""
+    base, (turns, note) = variant.base, _asked(variant.prompt)
+    key, model = (json.dumps(name) for name in (base.settings.get("key_env", "OPENAI_API_KEY"), base.settings["model"]))
+    tokens = variant.prompt.decoding.max_new_tokens
+    lines = [
+        "import os",
+        "",
+        "from openai import OpenAI",
+        "",
+        f'client = OpenAI(base_url={json.dumps(base.location)}, api_key=os.environ.get({key}, "none"))',
+        "messages = [",
+        *_messages(turns),
+        "]",
+        f"reply = client.chat.completions.create(model={model}, messages=messages, max_tokens={tokens})",
+        "print(reply.choices[0].message.content)",
+    ]
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
 
 

@@ -54,6 +54,7 @@ from tuneladder.model.local import Counts
 from tuneladder.model.nodes import portable, read_variant
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.purse import Purse
+from tuneladder.model.remote import RemoteEngine
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
@@ -409,7 +410,7 @@ class Climb:
             return {
                 "split": said,
                 "variant": variant.stamp,
-                "shortened": engine.calls.cut if isinstance(engine, Counts) else 0,
+                "shortened": _cut_by(engine),
             }
 
         folder = self.store.once(key, make)
@@ -632,6 +633,13 @@ class Climb:
     def _note(self, said: str) -> None:
         if said not in self.notes:
             self.notes.append(said)
+
+
+def _cut_by(engine: Engine) -> int:
+    """How many prompts were longer than the context, and lost something."""
+    if isinstance(engine, RemoteEngine):
+        return engine.cut
+    return engine.calls.cut if isinstance(engine, Counts) else 0
 
 
 def _both(one: Cost, other: Cost) -> Cost:

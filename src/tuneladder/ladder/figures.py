@@ -31,6 +31,7 @@ from tuneladder.ladder.results import (
     score_of,
     total,
 )
+from tuneladder.ladder.tree import step_name
 from tuneladder.types import Cost, Judged, Ladder, Marked, Measurement, Result
 
 LITTLE = 0.02  # what the axis of forgetting shows at least: a hundredth of a percent does not fill it
@@ -42,6 +43,14 @@ def changes(result: Result) -> str:
     """The deepest thing that a rung's steps change."""
     order = list(SHAPES)
     return max((step.changes for step in result.rung.steps), key=order.index, default="prompt")
+
+
+def changed(result: Result) -> str:
+    """What that is in words; a linear head stands on a model in which nothing is changed."""
+    deepest = changes(result)
+    if deepest == "adapter" and all(step.changes == "prompt" or step_name(step) == "linear_probe" for step in result.rung.steps):
+        return "a linear head"
+    return {"prompt": "the prompt", "adapter": "an adapter", "weights": "every weight"}[deepest]
 
 
 def cost_words(ladder: Ladder) -> str:

@@ -14,6 +14,7 @@ from tuneladder.ladder import plots, words
 from tuneladder.ladder.beside import careless, grouped, taken, toxic, warded
 from tuneladder.ladder.figures import (
     SHAPES,
+    changed,
     changes,
     confused,
     cost_words,
@@ -46,9 +47,20 @@ from tuneladder.ladder.results import (
 from tuneladder.ladder.reviewed import disagreed, has_witnesses
 from tuneladder.ladder.templates import template
 from tuneladder.ladder.verdict import bar_words, cleared_by_baseline, headline, plainly, sentence, why
-from tuneladder.types import Cost, Ladder, Measurement, Result, Score
+from tuneladder.types import Base, Cost, Ladder, Measurement, Result, Score
 
 BYTES = ("memory", "available")  # what an environment's sizes are called
+LISTED = {"versions": "versions", "data": "digests of the rows"}  # facts of one line
+SAID = ("hardware device",)  # a fact that another says too
+FACTS = {
+    "hardware cores": "cores",
+    "hardware memory": "memory",
+    "hardware available": "memory free at the end",
+    "hardware bf16": "bfloat16 in hardware",
+    "hardware gpu": "GPU",
+    "hardware gpu memory": "GPU memory",
+    "hardware peak": "peak memory is by",
+}
 PROBES = {"bits_per_byte": "Plain text", "unrelated": "Other task"}
 
 
@@ -71,7 +83,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         baseline_clears=cleared_by_baseline(ladder),
         tiles=_tiles(ladder, pick) if pick else [],
         scatter=[(name, scatter(ladder, width, height)) for name, width, height in (("wide", 1000, 430), ("narrow", 400, 380))],
-        legend=[(plots.legend(shape), name) for name, shape in SHAPES.items() if any(changes(r) == name for r in measured(ladder))],
+        legend=_legend(ladder),
         cost=cost_words(ladder),
         table=_table(ladder),
         metrics=_metrics(ladder),
@@ -180,6 +192,12 @@ def _tile(name: str, value: str, under: str) -> dict[str, str]:
     return {"name": name, "value": value, "under": under}
 
 
+def _legend(ladder: Ladder) -> list[tuple[Markup, str]]:
+    """The shapes of the scatter, each with all that it stands for."""
+    meant = {name: dict.fromkeys(changed(each) for each in measured(ladder) if changes(each) == name) for name in SHAPES}
+    return [(plots.legend(SHAPES[name]), " or ".join(own)) for name, own in meant.items() if own]
+
+
 def _scale(scores: Sequence[Score], bar: float | None) -> tuple[float, float]:
     ends = [s.low for s in scores] + [s.high for s in scores] + ([bar] if bar is not None else [])
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
@@ -214,7 +232,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
             {
                 "number": index + 1,
                 "name": result.rung.name,
-                "under": {"prompt": "prompt only", "adapter": "an adapter", "weights": "every weight"}[changes(result)] + bases,
+                "under": changed(result).replace("the prompt", "prompt only") + bases,
                 "cut": cut_short(result),
                 "shape": plots.legend(SHAPES[changes(result)]),
                 "picked": picked,
@@ -279,7 +297,12 @@ def _metrics(ladder: Ladder) -> dict[str, Any]:
     return {"names": [words.metric_name(name) for name in names], "rows": table}
 
 
-def _base(base: Any) -> dict[str, str]:
+def _base(base: Base) -> dict[str, str]:
+    if base.source == "url":
+        prices = base.settings.get("prices")
+        read, written = (words.money(prices[name]) for name in ("input", "output")) if prices else ("", "")
+        paid = f"; a million tokens cost {read} to read and {written} to write" if prices else ""
+        return {"name": base.name, "facts": f"asked at {base.location}, of a size that nobody here knows{paid}"}
     active = f", {base.active / 1e6:,.1f} M active" if base.active != base.parameters else ""
     return {
         "name": base.name,
@@ -289,8 +312,18 @@ def _base(base: Any) -> dict[str, str]:
 
 
 def _environment(folder: Path) -> list[tuple[str, str]]:
+    """What the figures depend on beside the recipe, by the names that people have for it."""
     path = folder / "environment.json"
-    return _flat(json.loads(path.read_text("utf-8"))) if path.is_file() else []
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text("utf-8"))
+    lists = {name: _listed(found.pop(key, {})) for key, name in LISTED.items()}
+    facts = [(FACTS.get(name, name), said) for name, said in _flat(found) if name not in SAID]
+    return [*facts, *((name, said) for name, said in lists.items() if said)]
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {said}" for name, said in found.items() if said != "not installed")
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -223,8 +223,10 @@ def figure(value: float | None) -> str:
 
 
 def money(amount: float) -> str:
-    """In the currency of the recipe's prices, which has no name here."""
-    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.2g}"
+    """In the currency of the recipe's prices, which has no name here: `11.00`, `0.00003`."""
+    if amount >= 1 or amount == 0:
+        return f"{amount:,.2f}"
+    return f"{amount:.{1 - math.floor(math.log10(amount))}f}".rstrip("0").rstrip(".")
 
 
 def span(score: Score) -> str:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,10 +37,15 @@ LONGEST_WAIT = 300.0  # seconds; an endpoint that asks for more is not waited fo
 BUSY = (408, 409, 425, 429)
 SECRET = 16  # characters; a shorter key is a placeholder, which an answer may well hold
 LENGTH = 200  # characters of what came back that an error shows
+TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)|maximum.{0,40}tokens", re.IGNORECASE)
 
 
 class Rejected(BadInput):
     """The endpoint understood, and will not: another try would be refused too."""
+
+
+class Overlong(Rejected):
+    """The model reads no prompt that is as long."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +192,11 @@ class Endpoint:
             if wait is not None and wait > LONGEST_WAIT:
                 what += f", and asks to wait for {wait:,.0f} s"
             return _Trouble(self._failed(what), MOST, wait)
-        hint = "check the url (it often ends in /v1) and the model's name"
-        return _Trouble(Rejected(f"{self.url} refused the request for {model}: it {what}", hint))
+        refused = f"{self.url} refused the request for {model}: it {what}"
+        if TOO_LONG.search(response.text):
+            hint = "shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
+            return _Trouble(Overlong(refused, hint))
+        return _Trouble(Rejected(refused, "check the url (it often ends in /v1) and the model's name"))
 
     def _failed(self, what: str) -> Failed:
         return Failed(f"{self.url} {what}", "run the same command again: what is done is kept")

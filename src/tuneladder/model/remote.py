@@ -18,10 +18,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from tuneladder.errors import CannotScore, Failed
-from tuneladder.model.endpoint import Endpoint, Rejected
+from tuneladder.model.endpoint import Endpoint, Overlong, Rejected
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.store import Store, digest
+from tuneladder.task.encode import without_oldest
 from tuneladder.task.schema import is_strict
 from tuneladder.task.template import PlainTemplate
 from tuneladder.types import Base, Cost, Decoding, Turns
@@ -97,6 +98,7 @@ class RemoteEngine:
     ) -> None:
         self.name = f"remote {model}"
         self.paid = Cost()
+        self.cut = 0  # asks from which shots were left out
         self._url, self._model, self._concurrency, self._prices = url, model, concurrency, prices
         self._endpoint = Endpoint(url, key_env=key_env, timeout=timeout, backoff=backoff, seed=seed)
         self._kept = Kept(store, f"answers-{digest(url, model)}")
@@ -119,11 +121,12 @@ class RemoteEngine:
         )
 
     def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
-        """`decoding.samples` answers to each ask.
+        """`decoding.samples` answers to each ask; one that is longer than the model's context loses its oldest exchanges one by
+        one.
 
         Raises BadInput for a request that is refused, Failed for an endpoint that does not answer or a purse that is empty.
         """
-        return self._all(lambda turns: self._write(turns, decoding), asks)
+        return self._all(lambda turns: self._fitted(turns, decoding), asks)
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
         """The first answer, in pieces as they arrive, neither kept nor tried again. Raises as `generate` does, and Failed for an
@@ -171,6 +174,19 @@ class RemoteEngine:
             shape = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return body
+
+    async def _fitted(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:
+        kept = turns
+        while True:
+            try:
+                found = await self._write(kept, decoding)
+            except Overlong:
+                if (fewer := without_oldest(kept)) is None:
+                    raise
+                kept = fewer
+            else:
+                self.cut += kept != turns
+                return found
 
     async def _write(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:
         body = self._body(turns, decoding)

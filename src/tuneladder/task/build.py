@@ -9,17 +9,28 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.formats import Format, check_columns, holds, is_template, list_of, recognise, text_of, to_example, value_of
+from tuneladder.task.formats import (
+    Format,
+    check_columns,
+    holds,
+    is_template,
+    list_of,
+    recognise,
+    text_of,
+    to_example,
+    value_of,
+    without_header,
+)
 from tuneladder.task.groups import asked_about, groups_of
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
-from tuneladder.task.multi_label import gathered, hold_lists, joined, name_sets, rarest, separator_of, to_labelled
+from tuneladder.task.multi_label import gathered, hold_lists, joined, labels_of, name_sets, rarest, separator_of, to_labelled
 from tuneladder.task.options import Choosing, choosing, with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
 from tuneladder.task.record import record_in, record_of, to_record
 from tuneladder.task.schema import compact, guessed, read_schema
 from tuneladder.task.split import make_splits, share_sources
-from tuneladder.task.tagging import metric_of, tag_words, to_tagged
+from tuneladder.task.tagging import metric_of, tag_words, to_tagged, words_of
 from tuneladder.task.wordings import check_template, names_labels, templates_of, with_labels, worded
 from tuneladder.types import Decoding, Example, Kind, Prompt, Task
 
@@ -46,6 +57,7 @@ LENGTHS = {
 NORMALISED = ("characters", "bytes", "tokens", "none")
 RECORD = "Write what the text says as a JSON object."
 LONGEST = 256  # of several labels or tags, however long those of train are; an object may have twice as many
+FEW = 5  # rows or labels that a note names
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
@@ -178,7 +190,7 @@ def build(
     if asked:
         split = replace(split, train=worded(split.train, asked, seed=seed))
         notes.append(f"{len(asked)} templates, one for each training row; dev and test are asked by the first")
-    if kind == "classify" and not several and (absent := _absent(words.words, split.test)):
+    if absent := _absent(words.words, split.test, kind="multi_label" if several else kind):
         notes.append(f"no test row has the label {absent}: how well that is found nobody can say")
     counted = Counter(example.references[0] for example in split.train)
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
@@ -249,7 +261,7 @@ def read_examples(
     if flags := _flags(target):
         for part, part_rows in found.items():
             for column in flags:
-                check_columns(column, columns_of(part_rows), places[part])
+                check_columns(column, part_rows, places[part])
         if kind == "extract":
             target = flags[0]
         else:
@@ -258,6 +270,8 @@ def read_examples(
     formats = _formats(found, places, kind, input, target)  # type: ignore[arg-type]  # a list of columns is one column now
     format = formats["train"]
     notes = [f"read as {format.name}: {_said(format)}"]
+    if kind == "classify":
+        _refuse_objects(found, formats, places)
     several, parted = _sets(found, formats, kind, True if flags else multi_label, separator)
     learned = {part: flags or format.target for part, format in formats.items()}
     if kind == "extract" and schema is None and guess_schema and (flags or _hold_records(found["train"], formats["train"])):
@@ -266,7 +280,7 @@ def read_examples(
         notes.append("the schema is made from the rows: " + ", ".join(schema["properties"]))
     for asked in [own for own in (tests, group) if own is not None]:
         for part, part_rows in found.items():
-            check_columns(asked, columns_of(part_rows), places[part])
+            check_columns(asked, part_rows, places[part])
     if several and not flags:
         notes.append("a row may have several labels: " + (f"a text with {parted!r} between them" if parted else "a list"))
     own_options = choosing(found, formats, places, options) if kind == "choose" else None
@@ -275,12 +289,12 @@ def read_examples(
         notes.append(f"chosen from: {', '.join(f'`{column}`' for column in own_options.columns)}{counted}")
     examples: dict[str, list[Example]] = {}
     groups: dict[str, str] = {}
-    empty = 0
+    empty: list[str] = []  # the ids of rows that make no example
     for part, part_rows in found.items():
         before = "".join(f"{own}:" for own in (name, part if len(found) > 1 else "") if own)
         numbered = [(f"{before}{n}", row) for n, row in enumerate(part_rows, 1)]
         if where:
-            check_columns(f"{{{{ {where} }}}}", columns_of(part_rows), places[part])
+            check_columns(f"{{{{ {where} }}}}", part_rows, places[part])
             numbered = [(id, row) for id, row in numbered if holds(where, row, id)]
             if not numbered:
                 raise BadInput(f"no row of {places[part]} satisfies {where!r}", "it is Jinja over the row's columns")
@@ -303,15 +317,15 @@ def read_examples(
                 f"no row of {places[part]} has both something to read and an answer ({len(made):,} rows)", _said(formats[part])
             )
         examples[part] = kept
-        empty += len(made) - len(kept)
+        empty += [id for (id, _), example in zip(numbered, made, strict=True) if not example]
     if empty:
-        notes.append(
-            f"{empty:,} {'row was' if empty == 1 else 'rows were'} dropped: empty input or "
-            + ("never labelled" if several else "empty answer")
-        )
+        what = "never labelled" if several else "empty answer"
+        which = ", ".join(empty[:FEW]) + (", ..." if len(empty) > FEW else "")
+        dropped = "1 row was" if len(empty) == 1 else f"{len(empty):,} rows were"
+        notes.append(f"{dropped} dropped: empty input or {what} ({which})")
     if schema is not None:
         notes.append(_filled(examples["train"], schema))
-    return Read(format.name, examples, empty, tuple(notes), several, schema, groups)
+    return Read(format.name, examples, len(empty), tuple(notes), several, schema, groups)
 
 
 def _hold_records(rows: Sequence[Row], format: Format) -> bool:
@@ -349,6 +363,23 @@ def _check_sets(class_weights: Any, templates: Any) -> None:
 def _flags(target: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
     """The columns of a target that has one for each label."""
     return [] if target is None or isinstance(target, str | Mapping) else list(target)
+
+
+def _refuse_objects(found: Mapping[str, list[Row]], formats: Mapping[str, Format], places: Mapping[str, str]) -> None:
+    """Raises BadInput for labels that are objects or lists of these: the word that is meant stands inside of them. A message is
+    one that says its text."""
+    for part, rows in found.items():
+        column = formats[part].target
+        for number, row in enumerate(rows, 1):
+            cell = row.get(column)
+            for each in cell if isinstance(cell, list | tuple) else [cell]:
+                if not isinstance(each, dict | list | tuple) or (isinstance(each, dict) and {"role", "from"} & set(each)):
+                    continue
+                hint = "a label is a word or a number, and a list of these where a row has several"
+                words = [key for key, own in each.items() if isinstance(own, str | int)] if isinstance(each, dict) else []
+                if words and each is cell:
+                    hint = f"name what stands inside: target: '{{{{ {column}.{words[0]} }}}}'"
+                raise BadInput(f"row {number} of {places[part]}: its label is no word: {text_of(cell)[:80]}", hint)
 
 
 def _sets(
@@ -491,7 +522,7 @@ def _formats(
         shown = ", ".join(columns)[:300]
         raise BadInput(
             f"cannot tell which column of {places['train']} is read and which is learned",
-            f"set `input` and `target`; it has: {shown}",
+            without_header(found["train"], places["train"]) or f"set `input` and `target`; it has: {shown}",
         )
     if kind == "classify" and format.name == "preference":
         raise BadInput(
@@ -508,7 +539,7 @@ def _formats(
             raise BadInput("`target` is set, but not `input`: what is to be read?", f"{places[split]} has: {', '.join(has)[:300]}")
         for expression in (format.turns or format.input, format.target):
             if expression and not (format.name == "alpaca" and is_template(expression)):
-                check_columns(expression, has, places[split])
+                check_columns(expression, rows, places[split])
     return formats
 
 
@@ -547,10 +578,14 @@ def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing
     return with_options(example, row, own_options) if own_options else example
 
 
-def _absent(labels: Sequence[str], test: Sequence[Example]) -> str:
+def _absent(labels: Sequence[str], test: Sequence[Example], *, kind: str) -> str:
     """The labels that no test row has, "" where there is a row of each or none at all."""
-    found = {reference for example in test for reference in example.references}
-    return " or ".join(label for label in labels if label not in found) if test else ""
+    said = {reference for example in test for reference in example.references}
+    if kind in ("multi_label", "tag"):
+        said = {own for text in said for own in (words_of(text) if kind == "tag" else labels_of(text, labels))}
+    gone = [label for label in labels if label not in said] if test else []
+    more = [f"{len(gone) - FEW:,} more"] if len(gone) > FEW else []
+    return " or ".join([*gone[:FEW], *more])
 
 
 def _repeats(examples: Mapping[str, Sequence[Example]], kind: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,7 +132,7 @@ class Coder:
         turns, answer = pair
         room = self.context if limit is None else min(limit, self.context)
         before = len(laid.ids)
-        while len(laid.ids) > room and (fewer := _without_oldest(turns)) is not None:
+        while len(laid.ids) > room and (fewer := without_oldest(turns)) is not None:
             turns = fewer
             laid = self.lay([(turns, answer)], every=every, close=close)[0]
         if (keep := _fit(laid, room)) is None:
@@ -267,7 +268,7 @@ def _fit(laid: Laid, room: int) -> list[int] | None:
     return [index for index in range(len(laid.ids)) if index not in gone]
 
 
-def _without_oldest(turns: Turns) -> Turns | None:
+def without_oldest(turns: Turns) -> Turns | None:
     """The turns without their first exchange, what the system says kept; None where only the question is left."""
     asked = [number for number, turn in enumerate(turns) if turn.role == "user"]
     if len(asked) < 2:
@@ -275,23 +276,30 @@ def _without_oldest(turns: Turns) -> Turns | None:
     return tuple(turn for turn in turns[: asked[0]] if turn.role == "system") + turns[asked[1] :]
 
 
-def guarded(tokenizer: Any) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
-    """A copy of the tokenizer that takes special tokens for plain text, and knows each by another, secret name.
-
-    Returns it, the secret name of each special token, and the true id of each secret id. Its post-processor is left out:
-    BOS is ours to add, and byte-level post-processors trim blanks off the offsets.
-    """
+def reader_of(tokenizer: Any) -> Tokenizer:
+    """A copy of the tokenizer that takes special tokens for plain text: a text that says `<|end|>` holds those seven characters.
+    Its post-processor is left out: BOS is ours to add, and byte-level post-processors trim blanks off the offsets."""
     if not tokenizer.is_fast:
         raise BadInput(f"the tokenizer of {tokenizer.name_or_path} knows no character offsets", "choose one with a tokenizer.json")
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     content |= {"post_processor": None, "truncation": None, "padding": None}
     core = Tokenizer.from_str(json.dumps(content))
     core.encode_special_tokens = True
+    return core
+
+
+def guarded(tokenizer: Any) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
+    """A reader that knows each special token by another, secret name.
+
+    Returns it, the secret name of each special token, and the true id of each secret id. The names are drawn anew each time, so
+    that no row can say one.
+    """
+    core, drawn = reader_of(tokenizer), secrets.token_hex(8)
     marks: dict[str, str] = {}
     back: dict[int, int] = {}
     for number, (true_id, token) in enumerate(sorted(tokenizer.added_tokens_decoder.items())):
         if token.special:
-            secret = f"\U0010f8f2{number}\U0010f8f3"
+            secret = f"\U0010f8f2{drawn}-{number}\U0010f8f3"
             core.add_tokens([AddedToken(secret, normalized=False, special=False, lstrip=token.lstrip, rstrip=token.rstrip)])
             marks[token.content] = secret
             secret_id = core.token_to_id(secret)

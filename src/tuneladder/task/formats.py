@@ -18,7 +18,7 @@ import jinja2.meta
 import jinja2.sandbox
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.task.read import Row
+from tuneladder.task.read import Row, columns_of, headless
 from tuneladder.types import Comparison, Example, Kind, Turn, Turns
 
 _ROLES = {
@@ -236,12 +236,21 @@ def variables(template: str) -> set[str]:
     return jinja2.meta.find_undeclared_variables(_jinja.parse(template)) - set(_jinja.globals)
 
 
-def check_columns(expression: str, columns: Sequence[str], location: str) -> None:
+def check_columns(expression: str, rows: Sequence[Row], location: str) -> None:
     """Every column that the expression needs is there, or it is an error that names the nearest one."""
+    columns = columns_of(rows)
     needed = variables(expression) - {"row"} if is_template(expression) and expression not in columns else {expression}
     for name in sorted(needed - set(columns)):
         shown = ", ".join(columns)
-        raise unknown("column", name, columns, hint=f"{location} has: {shown[:300]}{'...' if len(shown) > 300 else ''}")
+        has = f"{location} has: {shown[:300]}{'...' if len(shown) > 300 else ''}"
+        raise unknown("column", name, columns, hint=without_header(rows, location) or has)
+
+
+def without_header(rows: Sequence[Row], location: str) -> str:
+    """What to do about a table that seems to have no header, "" where nothing says so."""
+    if not (first := headless(location, rows)):
+        return ""
+    return f"the first line of {location} was taken for its columns' names, and reads like a row: {first}; put a header above it"
 
 
 def _turns(value: Any, id: str, row: Mapping[str, Any]) -> Turns:

@@ -95,7 +95,7 @@ def guess(
     columns = columns_of(rows)
     for expression in (input, target):
         if expression is not None:
-            check_columns(expression, columns, path)
+            check_columns(expression, rows, path)
     why = [f"{len(rows):,} rows with the columns {', '.join(columns)[:300]}"]
     format = recognise(columns, rows)
     seen = {column: _look(column, rows[:LOOK]) for column in columns}

@@ -60,7 +60,7 @@ def choosing(
     named = (given,) if isinstance(given, str) else tuple(given or ())
     for part, rows in found.items():
         for column in named:
-            check_columns(column, columns_of(rows), places[part])
+            check_columns(column, rows, places[part])
             if column == formats[part].target:
                 raise BadInput(f"the column `{column}` is an option and the target", "the target says which option is right")
     if len(set(named)) < len(named):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneladder.task.encode import Encoded, guarded
+from tuneladder.task.encode import Encoded, reader_of
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Turns
 
@@ -42,7 +42,7 @@ class TextCoder:
         self.context = context
         self.mask: int | None = tokenizer.mask_token_id
         self.specials = frozenset(tokenizer.all_special_ids)
-        self._core, _, _ = guarded(tokenizer)
+        self._core = reader_of(tokenizer)
         own, _, self.closing = marks_of(tokenizer)
         self.opening = [*soft, *own]
         self.between = marks_of(tokenizer, pair=True)[1]

@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -26,8 +26,11 @@ Row = dict[str, Any]
 _PACKINGS = (".gz", ".xz", ".bz2")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DELIMITERS = (",", "\t", ";", "|")
+_TABLES = (".csv", ".tsv", ".xlsx")
+_NUMBER = re.compile(r"[+-]?[\d.,]*\d")
 UNREADABLE = (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError)
 LONGEST = 1_000_000  # characters of a paragraph: text without a blank line is not one row
+HEADER = "give every column a name of its own; where the first line is a row, put a line with names above it"
 
 
 def read_rows(location: str, *, subset: str = "", revision: str = "", split: str = "train") -> list[Row]:
@@ -61,9 +64,27 @@ def stream_rows(location: str, *, subset: str = "", revision: str = "", split: s
         raise BadInput(f"{location} has no rows", "it needs one row per example, under a header or as JSON objects")
 
 
-def columns_of(rows: list[Row]) -> tuple[str, ...]:
+def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
     """Every column that any row has, in the order they first appear."""
     return tuple(dict.fromkeys(column for row in rows for column in row))
+
+
+def headless(location: str, rows: Sequence[Row]) -> str:
+    """The first line of a table that seems to have no header, "" where nothing says so: of what was taken for the columns' names
+    one is a number, says four words or more, or stands below itself again."""
+    columns = columns_of(rows)
+    if _suffix(Path(location)) not in _TABLES:
+        return ""
+    again = {name for row in rows[:1000] for name, cell in row.items() if str(cell).strip() == name}
+    if any(name in again or len(name.split()) > 3 or _NUMBER.fullmatch(name) for name in columns):
+        return _clip(", ".join(columns))
+    return ""
+
+
+def check_file(location: str) -> None:
+    """Raises BadInput where there is no such file: what can be nothing else is not looked for on the hub."""
+    if not Path(place := expand(location)).exists():
+        raise BadInput(f"there is no file {place}", f"paths are looked up from {Path.cwd()}")
 
 
 def expand(location: str) -> str:
@@ -293,7 +314,7 @@ def _header(cells: list[Any], name: str) -> list[str]:
     header = [str(cell).strip() if cell is not None and str(cell).strip() else f"column {n}" for n, cell in enumerate(cells, 1)]
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
-        raise BadInput(f"{name} has the column '{_clip(twice[0])}' more than once", "give every column a name of its own")
+        raise BadInput(f"{name} has the column '{_clip(twice[0])}' more than once", HEADER)
     return header
 
 

@@ -71,8 +71,8 @@ def interruptible() -> Iterator[None]:
 @dataclass(frozen=True)
 class Course:
     """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
-    peak, gradients clipped to `clip`. Dev is measured `looks` times; after `patience` looks without a gain it is a plateau.
-    `times` says of some weights, by name, how many times the rate they have."""
+    peak, gradients clipped to `clip`. Dev is measured `looks` times, or after every step where there are fewer; after `patience`
+    looks without a gain it is a plateau. `times` says of some weights, by name, how many times the rate they have."""
 
     learning_rate: float
     warmup: float = 0.06
@@ -99,6 +99,10 @@ class Course:
             patience=looks,
             times=times,
         )
+
+    def looks_after(self, step: int, steps: int) -> bool:
+        """Whether dev is measured after a step counted from 1: `looks` times at even distances, the last time at the end."""
+        return step * self.looks // steps > (step - 1) * self.looks // steps
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0."""
@@ -138,7 +142,6 @@ def train(
     state.load()
     room = Room(batches, state, device.type, allowed)
     steps = len(batches)
-    look_every = max(1, steps // course.looks)
     saved = time.monotonic()
     started = saved - state.seconds
     stopped: Stopped = halt(state.step) if halt and state.step else ""
@@ -172,7 +175,7 @@ def train(
                 state.step += 1
                 state.tokens += sum(micro.size for micro in micros)
                 room.look()
-                if dev and (state.step % look_every == 0 or state.step == steps):
+                if dev and course.looks_after(state.step, steps):
                     dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     room.excuse()
                     state.look(dev_loss)

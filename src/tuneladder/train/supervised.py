@@ -26,7 +26,7 @@ from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
 from tuneladder.store import digest, resident
-from tuneladder.task.encode import Encoded, Tally, encode_all
+from tuneladder.task.encode import Encoded, Tally, encode_all, reader_of
 from tuneladder.task.multi_label import labels_of as names_of
 from tuneladder.task.pairs import Paired, encode_pairs
 from tuneladder.task.passages import said
@@ -285,7 +285,7 @@ def text_of(task: Task, prompt: Prompt) -> str:
 
 def first_tokens(live: Live, text: str, count: int) -> list[int]:
     """The first `count` tokens of a text, over and over where it has fewer."""
-    ids = list(live.tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = reader_of(live.tokenizer).encode(text, add_special_tokens=False).ids
     if not ids:
         raise BadInput("the task's own text is empty", "give it an instruction, labels or rows")
     return (ids * -(-count // len(ids)))[:count]

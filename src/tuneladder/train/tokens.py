@@ -11,9 +11,11 @@ import numpy as np
 
 from tuneladder.store import Store, digest
 from tuneladder.task.corpus import by_source, content_of
+from tuneladder.task.encode import reader_of
 from tuneladder.types import Document
 
 BATCH = 500_000  # characters that are encoded at once: what the tokenizer keeps of them is 30 times their size
+READING = 2  # raise it when a text is cut into other tokens than before
 
 
 class TokenFile:
@@ -40,14 +42,15 @@ def token_files(tokenizer: Any, documents: Sequence[Document], store: Store) -> 
 
 
 def _token_file(tokenizer: Any, documents: Sequence[Document], store: Store) -> TokenFile:
-    key = "tokens-" + digest(tokenizer.backend_tokenizer.to_str(), end_of(tokenizer), content_of(documents))
+    reader = reader_of(tokenizer)
+    key = "tokens-" + digest(READING, reader.to_str(), end_of(tokenizer), content_of(documents))
 
     def make(folder: Path) -> Mapping[str, Any]:
         width = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
         end, count = end_of(tokenizer), 0
         with (folder / "tokens.bin").open("wb") as file:  # what a kill left of it is written anew
             for texts in _batches(document.text for document in documents):
-                for encoded in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+                for encoded in reader.encode_batch_fast(texts, add_special_tokens=False):
                     ids = np.array([*encoded.ids, end], dtype=width)
                     ids.tofile(file)
                     count += len(ids)

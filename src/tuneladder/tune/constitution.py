@@ -45,7 +45,7 @@ class Constitution:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     principles: str = ""
     prompts: str = ""

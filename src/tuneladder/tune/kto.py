@@ -28,7 +28,7 @@ class Kto:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     beta: float = 0.1
     desirable: float = 1.0

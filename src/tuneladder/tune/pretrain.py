@@ -22,6 +22,7 @@ from tuneladder.model.lanes import lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
+from tuneladder.task.encode import reader_of
 from tuneladder.task.spans import MEAN
 from tuneladder.task.template import ASKS
 from tuneladder.train import corrupting
@@ -68,7 +69,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
 
     tokens: int = 15_000_000
     length: int = 0
@@ -280,10 +281,11 @@ def shared(mixture: Mapping[str, float], own: Sequence[str], general: Sequence[s
 
 
 def held_out_micros(tokenizer: Any, documents: Sequence[Document], *, length: int, rows: int, most: int = 64) -> list[Micro]:
-    """At most `most` blocks of held-out text, spread evenly over the documents, in micro-batches of `rows`."""
-    texts = (tokenizer(document.text, add_special_tokens=False)["input_ids"] for document in documents)
+    """At most `most` blocks of held-out text, spread evenly over the documents, in micro-batches of at most `rows`, which decides
+    nothing about what is held out."""
+    reader = reader_of(tokenizer)
+    texts = (reader.encode(document.text, add_special_tokens=False).ids for document in documents)
     blocks = spread(texts, length=length, end=end_of(tokenizer), most=most, ahead=1)
-    blocks = blocks[: len(blocks) // rows * rows] or blocks
     micros = []
     for at in range(0, len(blocks), rows):
         ids = torch.from_numpy(np.stack(blocks[at : at + rows]))

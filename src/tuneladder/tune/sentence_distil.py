@@ -42,7 +42,7 @@ class SentenceDistil:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("encoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     teacher: str = "minilm"
     tokens: int = 15_000_000

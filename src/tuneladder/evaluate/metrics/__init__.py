@@ -1,9 +1,9 @@
 """The metrics; a file's name is its metric's name.
 
-A file says `better` ("higher" or "lower"), `best` (the value of perfect answers), where "lower" has a bound `worst`, `kinds` (the
-kinds of task whose table it stands in unasked; a classification of several labels is `multi_label`) and `interval` ("wilson" for a
-share of rows, else "bootstrap"). Where it depends on the rows what perfect answers have, `relative` is True, and `best` is a bound
-that no answers pass. The file holds either
+A file says `better` ("higher" or "lower"), `best` (the value of perfect answers), where "lower" has a bound `worst`, where "higher"
+goes below 0 `least`, `kinds` (the kinds of task whose table it stands in unasked; a classification of several labels is
+`multi_label`) and `interval` ("wilson" for a share of rows, else "bootstrap"). Where it depends on the rows what perfect answers
+have, `relative` is True, and `best` is a bound that no answers pass. The file holds either
 
     items(answers, references, labels) -> list[float]      when the metric is the mean of its rows, or
     statistics(answers, references, labels) -> (rows, S)   numbers that add up over rows, and

@@ -15,6 +15,7 @@ from tuneladder.evaluate.labels import split, tally
 
 better = "higher"
 best = 1.0
+least = -1.0
 kinds = ("classify",)
 interval = "bootstrap"
 

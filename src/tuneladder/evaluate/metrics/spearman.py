@@ -14,6 +14,7 @@ from tuneladder.evaluate.intervals import Array
 
 better = "higher"
 best = 1.0
+least = -1.0
 kinds = ()
 interval = "bootstrap"
 
