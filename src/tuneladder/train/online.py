@@ -20,7 +20,7 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
-from tuneladder.store import resident
+from tuneladder.store import resident, write_json
 from tuneladder.train.batches import Micro
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
@@ -145,6 +145,9 @@ def learn_online(
 
             course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
             ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
+            if method.limits.kl:
+                said = rollouts.settle(ticks[-1])
+                write_json(kit.folder / "notes.json", [said] if said else [])
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))

@@ -28,14 +28,14 @@ class Grpo:
     learned from `updates` times, ratios clipped to within `clip` of 1; `beta` is what a nat of KL to the variant below costs.
     `scale` group: an advantage is over the spread of its group, none as in Dr. GRPO (arXiv:2503.20783); `length` answer: each
     answer counts alike, constant: each of its tokens (Dr. GRPO). It ends once the KL is above `most_kl` nats an answer (0: any),
-    or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank `r` (0: 8).
+    with the weights that it had before, or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank `r` (0: 8).
     `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     reward: str = "metric"
     phases: int = 100
