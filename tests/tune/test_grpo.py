@@ -247,18 +247,24 @@ FAR = replace(GRPO, phases=6, learning_rate=2e-2)
 
 @pytest.fixture(scope="module")
 def went(tiny_base, tiny_task, tmp_path_factory):
-    """How far the policy is from its reference at each phase, where nothing stops it, and a limit that it crosses on its way."""
-    places = (tmp_path_factory.mktemp("went"), Store(tmp_path_factory.mktemp("store")))
-    kit = Kit(*places, 0, "cpu", None, None, Shelf("cpu", dtype=torch.float32))
-    FAR.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
-    along = [own.kl for own in read_rollouts(kit.folder)]
+    """A phase at which a policy that nothing stops is further from its reference than before, a limit between, and the folder of
+    one that was stopped by it."""
+    shelf, root = Shelf("cpu", dtype=torch.float32), root_of(tiny_base, tiny_task)
+
+    def apply(step):
+        folder, store = (tmp_path_factory.mktemp(name) for name in ("went", "store"))
+        step.apply(root, tiny_task, Kit(folder, Store(store), 0, "cpu", None, None, shelf))
+        return folder
+
+    along = [own.kl for own in read_rollouts(apply(FAR))]
     at = next(at for at in range(2, len(along)) if along[at] > max(along[:at]))
-    return at, (along[at] + max(along[:at])) / 2
+    limit = (along[at] + max(along[:at])) / 2
+    return at, limit, apply(replace(FAR, most_kl=limit))
 
 
 def test_what_went_too_far_is_put_back(went, tiny_base, tiny_task, lend, monkeypatch):
     """To the very weights before the step that crossed the limit, and the log, the notes and the answers say so."""
-    at, limit = went
+    at, limit, _ = went
     learned, kit = [], lend()
     learned_before_each_step(monkeypatch, learned)
     replace(FAR, most_kl=limit).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
@@ -278,9 +284,8 @@ def test_what_went_too_far_is_put_back(went, tiny_base, tiny_task, lend, monkeyp
 
 @pytest.mark.parametrize("killed", ["in the step that crosses", "after it, with its checkpoint", "when all is learned"])
 def test_put_back_after_a_kill_as_without(killed, went, tiny_base, tiny_task, lend, monkeypatch):
-    at, limit = went
+    at, limit, there = went
     step, root = replace(FAR, most_kl=limit), root_of(tiny_base, tiny_task)
-    step.apply(root, tiny_task, lend("straight"))
     monkeypatch.setattr(loop.Course, "save_every", property(lambda self: 0.0, lambda self, seconds: None))
     with monkeypatch.context() as patch:
         true, ran = loop.Passes.gradients, itertools.count(1)
@@ -299,7 +304,7 @@ def test_put_back_after_a_kill_as_without(killed, went, tiny_base, tiny_task, le
         with pytest.raises((Killed, KeyboardInterrupt)):
             step.apply(root, tiny_task, lend("cut"))
     step.apply(root, tiny_task, lend("cut"))
-    here, there = lend("cut").folder, lend("straight").folder
+    here = lend("cut").folder
     assert (here / "adapter_model.safetensors").read_bytes() == (there / "adapter_model.safetensors").read_bytes()
     assert said_of(here) == said_of(there)
     assert [(own.step, own.stopped) for own in read_log(here)] == [(own.step, own.stopped) for own in read_log(there)]
