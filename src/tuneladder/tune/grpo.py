@@ -23,13 +23,13 @@ LEAST = 1e-4  # what is added to a group's spread before it divides, as TRL has 
 
 @dataclass(frozen=True, kw_only=True)
 class Grpo:
-    """`reward`: metric (the task's own, of each answer) or a metric's name, number, json, `my_module:fn`, or the folder of a node that
-    the step `reward` made. In each of `phases`, `samples` answers of at most `tokens` tokens to each of `prompts` prompts are written,
+    """`reward`: metric (the task's own, of each answer) or a metric's name, number, json, `my_module:fn`, or the folder of a node
+    that `reward` made. In each of `phases`, `samples` answers of at most `tokens` tokens to each of `prompts` prompts are written,
     and learned from `updates` times, ratios clipped to within `clip` of 1; `beta` is what a nat of KL to the variant below costs.
     `scale` group: an advantage is over the spread of its group, none as in Dr. GRPO (arXiv:2503.20783); `length` answer: each
-    answer counts alike, constant: each of its tokens (Dr. GRPO). It ends once the KL is above `most_kl` nats an answer (0: any), as
-    it was before, or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank `r`
-    (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    answer counts alike, constant: each of its tokens (Dr. GRPO). It ends once the KL is above `most_kl` nats an answer (0: any),
+    put back to where it was not, or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of
+    rank `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
