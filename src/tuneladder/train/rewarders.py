@@ -18,14 +18,14 @@ from tuneladder.errors import BadInput, Refused, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_content, metric_named, parted
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.evaluate.measure import has_rights, rights
-from tuneladder.evaluate.preference import Weigher
-from tuneladder.model.ask import parse, schema_of, turns_of_all
+from tuneladder.model.ask import parse, schema_of
 from tuneladder.model.nodes import FILE, read_variant
 from tuneladder.model.shelf import Shelf
 from tuneladder.own import own_code, own_content
 from tuneladder.store import digest
 from tuneladder.task.comparing import asked
 from tuneladder.train.checks import is_json, number_in, schema_given
+from tuneladder.train.reward_model import opened
 from tuneladder.types import Answer, Comparison, Example, Prompt, Task, Turns, Variant
 
 CHECKS = ("metric", "number", "json")
@@ -68,15 +68,17 @@ def check_reward(reward: str) -> None:
         schema_given(given)
     elif bare in metric_names():
         find_metric(reward)
-    elif bare not in CHECKS and not is_reward_model(reward):
+    elif bare not in CHECKS and not model_of(reward):
         raise unknown("reward", bare, (*CHECKS, *metric_names()), HINTS.get(bare, HINT))
     elif given:
         raise BadInput(f"the reward {bare} takes no settings, and {given} are given", f"write {bare} alone")
 
 
-def is_reward_model(reward: str) -> bool:
-    """Whether it is named by the folder of a node."""
-    return (Path(reward) / FILE).is_file()
+def model_of(reward: str) -> Variant | None:
+    """The variant of the node whose folder a reward names; None where it is of another kind, or there is no such node."""
+    bare, folder = parted(reward)[0], Path(reward).absolute()
+    other = ":" in bare or bare in (*CHECKS, *metric_names()) or not (folder / FILE).is_file()
+    return None if other else read_variant(folder)
 
 
 def reward_content(reward: str) -> str:
@@ -88,7 +90,7 @@ def reward_content(reward: str) -> str:
         return digest(schema_given(given)) if given else ""
     if bare in metric_names():
         return metric_content(reward)
-    return Path(reward).absolute().name if is_reward_model(reward) else ""
+    return Path(reward).absolute().name if model_of(reward) else ""
 
 
 def prompted(task: Task, split: str) -> list[Example]:
@@ -106,8 +108,8 @@ def refuse_reward(reward: str, task: Task, prompt: Prompt, step: str) -> None:
         raise Refused(f"{step} answers the prompts of a task, and this task has none", "give it rows, of kind generate or prefer")
     if ":" in bare or bare == "json":
         return
-    if bare not in (*CHECKS, *metric_names()):
-        if not _rewards(read_variant(Path(reward))):
+    if judge := model_of(reward):
+        if not (judge.head and judge.head.kind == "reward"):
             raise Refused(f"{reward} is no reward model", "name the folder of a node that the step `reward` made")
         return
     if not task.examples.train:
@@ -133,10 +135,6 @@ def _try(task: Task, reward: str, row: Example, step: str) -> None:
         raise Refused(f"{step} is to go by {metric.name}: {error.message}", error.hint) from error
 
 
-def _rewards(variant: Variant) -> bool:
-    return variant.head is not None and variant.head.kind == "reward"
-
-
 @contextlib.contextmanager
 def rewarding(reward: str, task: Task, prompt: Prompt, shelf: Shelf, model: Any) -> Iterator[Rewarder]:
     """What rewards answers to the task's prompts; of a reward model that stands on the weights of `model`, these are there once."""
@@ -150,14 +148,10 @@ def rewarding(reward: str, task: Task, prompt: Prompt, shelf: Shelf, model: Any)
     elif bare in (*CHECKS, *metric_names()):
         yield _checked(reward, _metric(task, prompt, reward))
     else:
-        variant = read_variant(Path(reward).absolute())
-        own = Shelf(shelf.device, dtype=shelf.dtype, memory=shelf.memory)
-        try:
-            with own.engine(variant, beside=model) as engine:
-                assert isinstance(engine, Weigher)
-                yield _checked(reward, _of_model(engine, variant))
-        finally:
-            own.close()
+        if (judge := model_of(reward)) is None:
+            raise BadInput(f"the reward model {reward} is not there any more", "climb its rung again, or name another")
+        with opened(judge, shelf, model) as said:
+            yield _checked(reward, lambda prompts, completions: said([own.example for own in prompts], completions))
 
 
 def _checked(name: str, found: Callable[[Sequence[Asked], Sequence[str]], Any]) -> Rewarder:
@@ -255,15 +249,3 @@ def _json(prompt: Prompt, schema: str) -> Callable[[Sequence[Asked], Sequence[st
         return float(is_json(text, json.loads(held) if held else None))
 
     return lambda prompts, completions: [one(own, text) for own, text in zip(prompts, completions, strict=True)]
-
-
-def _of_model(engine: Weigher, variant: Variant) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
-    """What a reward model says of each answer under its own prompt; one that does not fit earns what the least of the others do."""
-
-    def rewards(prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
-        asks = turns_of_all(variant.prompt, [own.example for own in prompts])
-        found = [own[0] if own else math.nan for own in engine.weigh(asks, [[text] for text in completions])]
-        least = min((value for value in found if not math.isnan(value)), default=math.nan)
-        return [least if math.isnan(value) else value for value in found]
-
-    return rewards
