@@ -122,7 +122,8 @@ def test_who_comes_later_takes_over_a_fair_share_of_what_remains(done: dict[str,
     own = [ask.item for ask in found.asks if ask.why == "judge"]
     after = kept(works, found)
     # each item has as many labelers as before, nobody has one twice, and nothing that was begun has gone
-    assert Counter(ask.item for asks in (*after.values(), found.asks) for ask in asks if ask.why == "judge") == dict.fromkeys(ITEMS, 2)
+    judged = [ask.item for asks in (*after.values(), found.asks) for ask in asks if ask.why == "judge"]
+    assert Counter(judged) == dict.fromkeys(ITEMS, 2)
     assert len(set(own)) == len(own)
     assert all(items <= works[name].free for name, items in found.taken.items())
     left = {name: works[name].left - len(found.taken.get(name, ())) for name in works}

@@ -75,7 +75,7 @@ def _answering() -> Iterator[None]:
 def _sqlite(path: Path, *, serving: bool) -> Database:
     if not serving:
         if not path.exists():
-            raise BadInput(f"there is no labelling in {path}", "say where it is with --out or --store, or begin one: `studio label`")
+            raise BadInput(f"there is no labelling in {path}", "say where it is with --out or --store, or begin one")
         return Database(_opened(_file_engine(path), str(path)), lambda: None)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
