@@ -159,7 +159,6 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
         first, last = along[0], along[-2 if gone else -1]
         said = f"reward {first.reward:.3g} to {last.reward:.3g}, KL {last.kl:.3g} nats an answer, "
         under = said + f"entropy {first.entropy:.3g} to {last.entropy:.3g} nats a token"
-        under += f"; the last it wrote was {along[-1].kl:.3g} nats away, too far, and is not kept" if gone else ""
         drawn = plots.path([(own.kl, own.reward) for own in along], title=f"reward against KL of {result.rung.name}")
         shown = [(own.step, sample) for own in (first, along[len(along) // 2], along[-1]) for sample in own.samples]
         rows = [
@@ -171,7 +170,8 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
             }
             for step, sample in shown
         ]
-        out.append({"name": result.rung.name, "under": under, "svg": drawn, "rows": rows})
+        beyond = f"; what it wrote last was too far, at {along[-1].kl:.3g} nats, and is not kept" if gone else ""
+        out.append({"name": result.rung.name, "under": under + beyond, "svg": drawn, "rows": rows})
     return out
 
 
