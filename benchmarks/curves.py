@@ -110,17 +110,24 @@ def order(steps: int) -> list[int]:
 
 
 def texts(rows: Sequence[Any], folder: Path) -> list[dict[str, str]]:
-    """The rows as TRL is given them: prompts as our template writes them, and answers with their end."""
+    """The rows as TRL is given them: prompts as our template writes them, and answers with their end, of the same tokens."""
     from transformers import AutoTokenizer
 
+    from tuneladder.model.ask import turns_of_all
+    from tuneladder.task.comparing import asked
     from tuneladder.task.encode import Coder
+    from tuneladder.types import Prompt
 
-    coder = Coder(AutoTokenizer.from_pretrained(folder), 128)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    coder = Coder(tokenizer, 128)
     found = []
-    for row in rows:
-        prompt = coder.render(row.turns)
+    for row, turns in zip(rows, turns_of_all(Prompt(), [asked(row) for row in rows]), strict=True):
+        prompt = coder.render(turns)
         answers = {name: text for name in ("chosen", "rejected") if (text := getattr(row, name))}
-        ends = {name: coder.render(row.turns, text)[len(prompt) :] for name, text in answers.items()}
+        ends = {name: coder.render(turns, text)[len(prompt) :] for name, text in answers.items()}
+        for name, text in answers.items():
+            if tokenizer(prompt + ends[name])["input_ids"] != coder.encode(turns, text).ids:
+                raise SystemExit(f"row {row.id} has other tokens in TRL")
         found.append({"prompt": prompt, **ends})
     return found
 
