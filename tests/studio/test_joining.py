@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.studio.visiting import House, Visitor, opened, token, write_labelling
+from tests.studio.visiting import House, Visitor, opened, some_come_while_others_write, token, work, write_labelling
 
 from tuneladder.errors import BadInput
-from tuneladder.studio.joining import add_labeler
 from tuneladder.studio.judging import said
 from tuneladder.studio.overview import WORK
 from tuneladder.studio.records import Records, letters_of, people, sequence
@@ -27,11 +25,6 @@ KNOWN = [("better", "i0", "good", "It says yes."), ("better", "i1", "good", "")]
 def records_of(found: House) -> Records:
     records: Records = found.studio.app.state.site.records
     return records
-
-
-def work(records: Records) -> dict[str, list[tuple[str, bool]]]:
-    asks = {person.name: sequence(records, person) for person in people(records)}
-    return {name: [(ask.item, ask.done) for ask in own if ask.why == "judge"] for name, own in asks.items()}
 
 
 def open_link(found: House, link: str) -> Visitor:
@@ -128,20 +121,4 @@ def test_the_command_adds_to_what_is_served_and_to_what_is_not(tmp_path: Path) -
 
 def test_while_others_write_nothing_is_lost_or_judged_twice(house: Build) -> None:
     found = house(rubric=CHOICE, count=16)
-    records = records_of(found)
-
-    def write(name: str) -> None:
-        visitor = found.visitor(name)
-        for n in range(1, 5):
-            assert visitor.say(visitor.ask(f"/work/{n}"), 0, 0).json() == {"kept": True}
-
-    with ThreadPoolExecutor(4) as pool:
-        tasks = [pool.submit(write, name) for name in ("ana", "ben")]
-        tasks += [pool.submit(add_labeler, records, name) for name in ("chi", "dee")]
-        for task in tasks:
-            task.result()
-    spoken = Counter((each.judgement.labeler, each.judgement.item) for each in said(records, WORK))
-    assert sum(spoken.values()) == len(spoken) == 8
-    after = work(records)
-    assert Counter(item for own in after.values() for item, _ in own) == dict.fromkeys((f"i{n}" for n in range(16)), 2)
-    assert sum(done for own in after.values() for _, done in own) == 8
+    some_come_while_others_write(found, found, items=16)

@@ -318,7 +318,8 @@ def test_what_was_not_measured_is_not_kept(tiny_base, tiny_task, lend):
     step = replace(GRPO, phases=2, updates=2, most_kl=1e6)
     step.apply(root, tiny_task, kit)
     assert [tick.stopped for tick in read_log(kit.folder)] == ["budget"]
-    assert said_of(kit.folder) == ["the KL after step 1 was not measured: the weights of step 0 are kept, at 0"]
+    (said,) = said_of(kit.folder)
+    assert said.startswith("the KL after step 1 was not measured: the weights of step 0 are kept, at ")
     assert all(not weight.any() for name, weight in adapter_of(kit.folder).items() if "lora_B" in name)
     more = lend()
     step.apply(root, tiny_task, more)  # and with more of it goes on from where it was cut
