@@ -13,9 +13,11 @@ import pytest
 from tuneladder.errors import BadInput
 from tuneladder.evaluate import sandbox
 from tuneladder.ladder.tree import foretell, key_of, splits_digest
+from tuneladder.prompt.search import Search
 from tuneladder.recipe import load
 from tuneladder.train.rewarders import Asked, check_reward, reward_named, rewarding
 from tuneladder.tune.grpo import Grpo
+from tuneladder.tune.lora import Lora
 from tuneladder.types import Base, Cost, Decoding, Example, Pace, Prompt, Rung, Split, Task, Turn
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -139,3 +141,15 @@ def test_a_recipe_gives_a_reward_its_settings(tiny_folder: Any, tmp_path: Any) -
     assert again.rungs[-1].steps == first.rungs[-1].steps
     with pytest.raises(BadInput, match="reward is"):
         load({"task": task, "base": str(tiny_folder), "rungs": [{"grpo": {"reward": {"pass_at_k": 3}}}]})
+
+
+def test_what_goes_by_the_metric_is_made_anew_for_another(tiny_base: Base, tiny_task: Task, tmp_path: Any, monkeypatch: Any) -> None:
+    """And what does not is not; a metric of the user's own is known by its source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ["macro_f1", "accuracy"]
+    for number in (1, 2):
+        (tmp_path / f"own_metric_{number}.py").write_text(f"def same(answer, reference):\n    return {number}.0\n")
+        names.append(f"own_metric_{number}:same")
+    for step, different in ((Grpo(), 4), (Search(), 4), (Lora(), 1)):
+        keys = {key_of(step, "", splits_digest(replace(tiny_task, metric=name)), tiny_base, 0) for name in names}
+        assert len(keys) == different
