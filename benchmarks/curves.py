@@ -193,9 +193,7 @@ def dpo(folder: Path, work: Path, steps: int) -> tuple[list[float], list[float]]
 
     rows = comparisons(pairs=True)
     epochs = steps * BATCH / ROWS
-    ours = run_ours(
-        Dpo(beta=BETA, r=RANK, learning_rate=RATE, warmup=WARMUP, epochs=epochs, batch_size=BATCH), rows, folder, work
-    )
+    ours = run_ours(Dpo(beta=BETA, r=RANK, learning_rate=RATE, warmup=WARMUP, epochs=epochs, batch_size=BATCH), rows, folder, work)
     shown = texts(rows, folder)
     given = [shown[at] for at in order(steps)]
     return ours, run_theirs(DPOTrainer, settings(DPOConfig, work), given, folder, work, steps, lambda trainer: None)
@@ -209,9 +207,7 @@ def kto(folder: Path, work: Path, steps: int) -> tuple[list[float], list[float]]
 
     rows = comparisons(pairs=False)
     epochs = steps * BATCH / ROWS
-    ours = run_ours(
-        Kto(beta=BETA, r=RANK, learning_rate=RATE, warmup=WARMUP, epochs=epochs, batch_size=BATCH), rows, folder, work
-    )
+    ours = run_ours(Kto(beta=BETA, r=RANK, learning_rate=RATE, warmup=WARMUP, epochs=epochs, batch_size=BATCH), rows, folder, work)
     shown = [
         {"prompt": own["prompt"], "completion": own.get("chosen") or own["rejected"], "label": "chosen" in own}
         for own in texts(rows, folder)

@@ -98,7 +98,7 @@ def test_what_the_owner_cannot_add(house: Build) -> None:
 
 def test_the_command_adds_to_what_is_served_and_to_what_is_not(tmp_path: Path) -> None:
     path = write_labelling(tmp_path, rubric=CHOICE, count=12)
-    with pytest.raises(BadInput, match="there is no labelling in .*labels.db"):
+    with pytest.raises(BadInput, match="there is no labelling in"):
         add_to(path, "chi", out=tmp_path / "run")
     with opened(path) as found:
         found.visitor("ana").answer("/work/1")

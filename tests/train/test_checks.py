@@ -26,7 +26,7 @@ def test_the_number_that_a_text_comes_to(text: str, number: str) -> None:
     assert number_in(text) == Fraction(number)
 
 
-@pytest.mark.parametrize("text", ["", "none", "4/8", "12/4", "5/1", "1/0", "#### none, though 3", r"\boxed{}", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "none", "4/8", "12/4", "5/1", "1/0", "3 #### none", r"\boxed{}", "9" * 5000])
 def test_a_text_that_comes_to_none(text: str) -> None:
     assert number_in(text) is None
 
@@ -57,5 +57,5 @@ def test_settings_of_the_reward_json() -> None:
     assert schema_given({"schema": PERSON}) == PERSON
     with pytest.raises(BadInput, match="no setting of the reward json 'shema': did you mean 'schema'"):
         schema_given({"shema": PERSON})
-    with pytest.raises(BadInput, match="there is no schema gone.json"):
+    with pytest.raises(BadInput, match="there is no schema gone"):
         schema_given({"schema": "gone.json"})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuneladder.ladder.tree import foretell, root_of, splits_digest
+from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.memory import Memory
 from tuneladder.store import freeze, write_json
 from tuneladder.train.reward_model import Beside
@@ -19,7 +20,7 @@ MB = 1_000_000
 
 
 def planned(reward: str, base: Base, task: Task, pace: Pace = PACE) -> Cost:
-    return Grpo(reward=reward, prompts=8, samples=8, tokens=8).plan(root_of(base, task), task, pace)[1]
+    return Grpo(reward=reward, prompts=30, samples=8).plan(root_of(base, task), task, pace)[1]
 
 
 def kept(judge: Variant, folder: Path) -> str:
@@ -50,13 +51,13 @@ def test_a_plan_counts_it_and_common_weights_once(tiny_base: Base, tiny_task: Ta
     assert common.seconds > plain.seconds
     large = replace(tiny_base, name="large", content="other", parameters=1000 * MB)
     apart = planned(kept(replace(judge, base=large), tmp_path / "apart"), tiny_base, tiny_task)
-    assert apart.memory >= plain.memory + 4050 * MB
-    assert apart.memory < plain.memory + 4100 * MB
+    weights = (2000 if has_bf16(device()) else 4000) * MB
+    assert plain.memory + weights + 50 * MB <= apart.memory < plain.memory + weights + 60 * MB
 
 
 def test_a_limit_that_holds_the_policy_alone_refuses_both(tiny_base: Base, tiny_task: Task, judge: Variant, tmp_path: Path) -> None:
     large = replace(judge, base=replace(tiny_base, content="other", parameters=1000 * MB))
-    limit = Cost(memory=2000 * MB)
+    limit = Cost(memory=1500 * MB)
     for reward, refused in (("metric", ""), (kept(large, tmp_path / "large"), "grpo needs about")):
         rung = Rung("r", tiny_base.name, (Grpo(reward=reward),))
         said = foretell(rung, tiny_base, tiny_task, PACE, limit, splits_digest(tiny_task), 0).refused
@@ -65,10 +66,12 @@ def test_a_limit_that_holds_the_policy_alone_refuses_both(tiny_base: Base, tiny_
 
 
 def test_what_it_holds_is_not_the_policys_to_fill(tiny_base: Base, tiny_task: Task, judge: Variant, tmp_path: Path) -> None:
-    """Rows in hand are as many as fit beside it."""
+    """Rows in hand are as many as fit beside it; it works with next to nothing."""
+    narrow = {**tiny_base.settings, "heads": 1, "kv_heads": 1, "head_width": 4, "mlp": 4}
+    small = replace(judge, base=replace(tiny_base, width=4, settings=narrow))
     alone = planned("metric", tiny_base, tiny_task).memory
     one = planned("metric", tiny_base, tiny_task, replace(PACE, memory=1)).memory  # as few as can be
     assert one < alone
     room = alone + 50 * MB - (alone - one) // 2
-    there = planned(kept(judge, tmp_path / "judge"), tiny_base, tiny_task, replace(PACE, memory=room)).memory
+    there = planned(kept(small, tmp_path / "judge"), tiny_base, tiny_task, replace(PACE, memory=room)).memory
     assert there <= room

@@ -86,8 +86,9 @@ def test_any_metric_of_a_row_rewards_the_higher_the_better() -> None:
 @pytest.mark.parametrize(
     ("reward", "says"),
     [
-        ("tests", "no reward 'tests'"), ("jason", "no reward 'jason': did you mean 'json'"), ("number {of: 2}", "takes no settings"),
-        ("json {shema: x}", "did you mean 'schema'"), ("pass_at_k {seconds: 0}", "seconds is 0"), ("length {at_mots: 2}", "at_most"),
+        ("tests", "no reward 'tests'"), ("jason", "no reward 'jason': did you mean 'json'"),
+        ("number {of: 2}", "takes no settings"), ("json {shema: x}", "did you mean 'schema'"),
+        ("pass_at_k {seconds: 0}", "seconds is 0"), ("length {at_mots: 2}", "at_most"),
     ],
 )  # fmt: skip
 def test_names_and_settings_that_there_are_not(reward: str, says: str) -> None:
@@ -143,7 +144,9 @@ def test_a_recipe_gives_a_reward_its_settings(tiny_folder: Any, tmp_path: Any) -
         load({"task": task, "base": str(tiny_folder), "rungs": [{"grpo": {"reward": {"pass_at_k": 3}}}]})
 
 
-def test_what_goes_by_the_metric_is_made_anew_for_another(tiny_base: Base, tiny_task: Task, tmp_path: Any, monkeypatch: Any) -> None:
+def test_what_goes_by_the_metric_is_made_anew_for_another(
+    tiny_base: Base, tiny_task: Task, tmp_path: Any, monkeypatch: Any
+) -> None:
     """And what does not is not; a metric of the user's own is known by its source."""
     monkeypatch.syspath_prepend(str(tmp_path))
     names = ["macro_f1", "accuracy"]

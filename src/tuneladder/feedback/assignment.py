@@ -12,13 +12,15 @@ from tuneladder.errors import BadInput
 
 GAP = 5  # asks that lie at least between an item and its hidden repeat
 
+Why = Literal["calibration", "judge", "gold", "repeat"]
+
 
 @dataclass(frozen=True)
 class Ask:
     """One item for one labeler. `why` is the owner's to know: the labeler sees the item alone."""
 
     item: str
-    why: Literal["calibration", "judge", "gold", "repeat"]
+    why: Why
 
 
 def assign(

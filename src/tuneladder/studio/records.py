@@ -10,7 +10,7 @@ import yaml
 from sqlalchemy import Connection, insert, select, text, update
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.assignment import Ask, seen
+from tuneladder.feedback.assignment import Ask, Why, seen
 from tuneladder.feedback.rubric import Rubric, keep, rubric_of
 from tuneladder.studio import tables
 from tuneladder.studio.clock import now
@@ -39,7 +39,7 @@ class Asked:
     round: int
     place: int
     item: str
-    why: str
+    why: Why
     done: bool
 
 
