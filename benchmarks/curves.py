@@ -18,42 +18,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairs import Figures, machine, write
+from pairs import Figures, llama, machine, write
 from works import PLAIN_TRAINER
 
 RESULTS = Path(__file__).resolve().parent / "results" / "curves.json"
 SEED, BATCH, ROWS, RANK = 0, 4, 40, 4
 RATE, WARMUP, BETA = 5e-3, 0.1, 0.3
 WORDS = 150
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.1,
+}
 END, UNKNOWN = "<|end|>", "<|unknown|>"
 
 
 def build(folder: Path) -> None:
     """A Llama of two layers with random weights, whose tokenizer has a token for each word."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    words = [UNKNOWN, END, "Answer:", *(f"w{at}" for at in range(WORDS))]
-    core = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token=UNKNOWN))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=core, unk_token=UNKNOWN, eos_token=END, pad_token=END)
-    fast.save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.1,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    torch.manual_seed(SEED)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model, tokenizer = llama([UNKNOWN, END, "Answer:", *(f"w{at}" for at in range(WORDS))], context=128, shape=SHAPE, seed=SEED)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def comparisons(*, pairs: bool) -> list[Any]:
