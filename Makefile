@@ -38,6 +38,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/suites.py
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/sharing.py
+	$(BIN)/python benchmarks/curves.py
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/build_cli.py

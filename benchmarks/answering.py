@@ -34,7 +34,7 @@ from pairs import (
     contestant,
     engine_of,
     halves,
-    llama_135m,
+    llama,
     load_saved,
     machine,
     matmul_peak,
@@ -78,7 +78,7 @@ def prompts() -> list[str]:
 def build(run: argparse.Namespace) -> Figures:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word."""
     names = [UNKNOWN, END, ANSWER, *(f"w{i}" for i in range(VOCABULARY - 3))]
-    model, fast = llama_135m(names, context=1024, seed=SEED)
+    model, fast = llama(names, context=1024, seed=SEED)
     for layer in model.model.layers:
         # attention that looks at something: else a random model says one word again and again
         for module in (layer.self_attn.q_proj, layer.self_attn.k_proj):

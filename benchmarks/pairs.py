@@ -129,9 +129,18 @@ def write(path: Path, results: Figures) -> None:
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def llama_135m(words: Sequence[str], *, context: int, seed: int = 0) -> tuple[Any, Any]:
-    """A Llama of 135M parameters with random weights, and its tokenizer of one token a word: the first of `words` is what it does
-    not know, the second ends a text."""
+LLAMA_135M = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+}
+
+
+def llama(words: Sequence[str], *, context: int, shape: Mapping[str, float] = LLAMA_135M, seed: int = 0) -> tuple[Any, Any]:
+    """A Llama with random weights, and its tokenizer of one token a word: the first of `words` is what it does not know, the second
+    ends a text."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -142,12 +151,8 @@ def llama_135m(words: Sequence[str], *, context: int, seed: int = 0) -> tuple[An
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unknown, eos_token=end, pad_token=end)
     torch.manual_seed(seed)
     config = LlamaConfig(
+        **shape,
         vocab_size=len(words),
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -35,7 +35,7 @@ from pairs import (
     contestant,
     engine_of,
     halves,
-    llama_135m,
+    llama,
     load_saved,
     machine,
     now,
@@ -90,7 +90,7 @@ def rows(work: str, count: int) -> tuple[list[dict[str, Any]], list[dict[str, An
 def build(run: argparse.Namespace) -> Figures:
     """Save the model in fp32 and in bf16, with a tokenizer of one token a word."""
     names = ["<|unknown|>", "<|end|>", *SAID, *(f"w{at}" for at in range(VOCABULARY - len(SAID) - 2))]
-    model, fast = llama_135m(names, context=CONTEXT)
+    model, fast = llama(names, context=CONTEXT)
     if run.tiny:
         from transformers import LlamaForCausalLM
 

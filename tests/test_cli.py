@@ -844,3 +844,23 @@ def test_studio_label(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -
     assert "did you mean 'label'" in misspelt.err
     refused(odd := door("studio", "label", "l.yaml", "--port", "x"))
     assert odd.err.endswith("hint: tuneladder studio label --help\n")
+
+
+def test_studio_add(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuneladder.studio.serve import Studio
+
+    monkeypatch.setattr(Studio, "serve", lambda self: None)
+    write("items.jsonl", ITEMS[:9])
+    Path("guide.yaml").write_text(yaml.safe_dump(GUIDE))
+    given = {"items": "items.jsonl", "rubric": "guide.yaml", "labelers": ["ann", "ben"], "each": 2}
+    Path("l.yaml").write_text(yaml.safe_dump(given))
+    refused(door("studio", "add", "l.yaml", "chi"), "there is no labelling in")
+    assert door("studio", "label", "l.yaml", "--port", 0).code == 0
+    said = door("studio", "add", "l.yaml", "chi", "--url", "https://label.example.org")
+    assert said.code == 0, said
+    assert said.out.startswith("chi  https://label.example.org/l/")
+    assert "chi takes over 6 items" in said.err
+    found = json.loads(door("studio", "add", "l.yaml", "dee", "--json").out)
+    assert found["link"].startswith("http://127.0.0.1:8250/l/")
+    assert sum(found["taken"].values()) == 4
+    refused(door("studio", "add", "l.yaml", "dee"), "there is a labeler dee already")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pairs import llama_135m, load_saved, save_in_both
+from pairs import llama, load_saved, save_in_both
 
 from works import PLAIN_TRAINER, SEED, Figures, Settings, Work, run_step, run_trainer, useful_flops
 
@@ -59,7 +59,7 @@ def build(folder: Path) -> None:
     import torch
     from peft import get_peft_model
 
-    model, fast = llama_135m([UNKNOWN, END, *(f"w{i}" for i in range(VOCABULARY - 2))], context=512, seed=SEED)
+    model, fast = llama([UNKNOWN, END, *(f"w{i}" for i in range(VOCABULARY - 2))], context=512, seed=SEED)
     tuned = get_peft_model(model, lora_config())
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:

@@ -666,6 +666,29 @@ def label(
         opened.serve()
 
 
+@studio.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="LABELLING", help="The YAML file of a labelling that was begun.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who comes later.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where its labels.db lies [runs/NAME].")] = None,
+    store: Annotated[str, typer.Option("--store", metavar="URL", help="Another SQLite file, or postgresql://USER@HOST/NAME.")] = "",
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="What the link begins with [http://127.0.0.1:8250].")] = "",
+    as_json: Json = False,
+) -> None:
+    """Add a labeler to a labelling that was begun, while it is served or not. They take over their share of what nobody has begun;
+    their link goes to stdout."""
+    from tuneladder.ladder import words as say
+    from tuneladder.studio.serve import add_to
+
+    found = add_to(file, name, out=out, store=store, url=url)
+    if as_json:
+        print(json.dumps({"link": found.link, "taken": found.taken}, ensure_ascii=False, indent=2))
+        return
+    print(f"{name.strip()}  {found.link}")
+    taken = ", ".join(f"{count:,} of {giver}" for giver, count in found.taken.items())
+    talk.print(f"{name.strip()} takes over {say.count(sum(found.taken.values()), 'item')}: {taken}", markup=False, soft_wrap=True)
+
+
 @app.command()
 def judge(
     a: Annotated[str, typer.Argument(metavar="[A]", help="RUN:RUNG, or RUN for its pick: each of its answers gets a mark.")] = "",

@@ -1005,6 +1005,8 @@ def _step(wanted: Mapping[str, Mapping[str, Any]]) -> Step:
 def _short(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(each, dict) for each in value):
         return str(len(value))  # what each of them says would fill a page
+    if isinstance(value, dict):
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf).strip()
     return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 

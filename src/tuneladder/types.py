@@ -686,8 +686,8 @@ class Embedder(Protocol):
 class Step(Protocol):
     """A frozen dataclass: its fields are its settings, its file is the method.
 
-    `reads` names the splits whose content decides what apply makes ("train", "dev"); they enter the node's key. So does the
-    `content` of a step that has one: a digest of what it reads beside the task, such as a teacher.
+    `reads` names the splits whose content decides what apply makes ("train", "dev"), and "metric" where the task's does; they enter
+    the node's key. So does the `content` of a step that has one: a digest of what it reads beside the task, such as a teacher.
     """
 
     changes: ClassVar[Literal["prompt", "adapter", "weights"]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.assignment import GAP, assign, seen
+from tuneladder.feedback.assignment import GAP, Ask, Joined, Work, assign, join, seen
 
 ITEMS = [f"i{n}" for n in range(40)]
 PEOPLE = ["ann", "ben", "cho", "dee", "eva"]
@@ -98,3 +98,59 @@ def test_answers_are_seen_under_letters_in_an_order_of_the_labelers_own() -> Non
 def test_what_cannot_be_assigned_is_refused(changed: dict[str, Any], word: str) -> None:
     with pytest.raises(BadInput, match=word):
         assigned(**changed)
+
+
+def working(done: dict[str, int], **changed: Any) -> dict[str, Work]:
+    """Each labeler's work, so many asks of it done, the next on the screen."""
+    given = {"each": 2, "seed": 0, "gold": GOLD, "gold_share": 0.125, "repeat_share": 0.25} | changed
+    found = {}
+    for name, asks in assign(ITEMS, PEOPLE[:3], **given).items():
+        left = [ask for ask in asks[done.get(name, 0) :] if ask.why == "judge"]
+        begun = {ask.item for ask in asks[: done.get(name, 0) + 1]}
+        found[name] = Work(asks, len(left), frozenset(ask.item for ask in left) - begun)
+    return found
+
+
+def kept(works: dict[str, Work], found: Joined) -> dict[str, list[Ask]]:
+    return {name: [ask for ask in own.asks if ask.item not in found.taken.get(name, ())] for name, own in works.items()}
+
+
+@pytest.mark.parametrize("done", [{}, {"ann": 20, "ben": 3}, {"ann": 30, "ben": 30, "cho": 0}])
+def test_who_comes_later_takes_over_a_fair_share_of_what_remains(done: dict[str, int]) -> None:
+    works = working(done)
+    found = join(works, "dee", seed=0, calibration=CALIBRATION, gold=GOLD, gold_share=0.125, repeat_share=0.25)
+    own = [ask.item for ask in found.asks if ask.why == "judge"]
+    after = kept(works, found)
+    # each item has as many labelers as before, nobody has one twice, and nothing that was begun has gone
+    judged = [ask.item for asks in (*after.values(), found.asks) for ask in asks if ask.why == "judge"]
+    assert Counter(judged) == dict.fromkeys(ITEMS, 2)
+    assert len(set(own)) == len(own)
+    assert all(items <= works[name].free for name, items in found.taken.items())
+    left = {name: works[name].left - len(found.taken.get(name, ())) for name in works}
+    assert max(left.values()) <= len(own) + 1
+    for name in found.taken:
+        assert left[name] >= len(own) - 1
+    assert {ask.item for ask in found.asks[:3]} == set(CALIBRATION)
+    assert {ask.why for ask in found.asks[:3]} == {"calibration"}
+    whys = Counter(ask.why for ask in found.asks)
+    assert whys["gold"] == min(len(GOLD), round(0.125 * len(own)))
+    assert 0 < whys["repeat"] <= round(0.25 * len(own))
+    for asks in (*after.values(), found.asks):  # repeats stay out of sight, of those who gave too
+        first = {ask.item: at for at, ask in enumerate(asks) if ask.why == "judge"}
+        assert all(at - first[ask.item] > GAP for at, ask in enumerate(asks) if ask.why == "repeat")
+
+
+def test_the_seed_and_the_name_say_what_is_handed_over() -> None:
+    works = working({"ann": 5})
+    assert join(works, "dee", seed=0) == join(dict(reversed(works.items())), "dee", seed=0) == join(works, "dee", seed=0)
+    assert join(works, "dee", seed=0) != join(works, "dee", seed=1)
+    assert join(works, "dee", seed=0).taken != join(works, "eva", seed=0).taken
+
+
+def test_where_nothing_can_be_handed_over_it_is_said() -> None:
+    busy = {name: Work(own.asks, 1, frozenset()) for name, own in working({}).items()}
+    with pytest.raises(BadInput, match="nothing is left to hand over to dee"):
+        join(busy, "dee", seed=0)
+    for name, said in (("ann", "a labeler ann already"), (" ", "cannot be called"), ("a\nb", "cannot be called")):
+        with pytest.raises(BadInput, match=said):
+            join(working({}), name, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -214,3 +215,37 @@ def test_folders_that_cannot_be_written_in(door, recipe, tmp_path):
     assert code in (2, 3), command.said
     assert "Traceback" not in command.said
     assert "/proc" in command.said
+
+
+VOWELS = """
+def share(prompts, completions):
+    return [sum(letter in "aeiou" for letter in text) / 8 for text in completions]
+"""
+SIZES = {"phases": 3, "updates": 2, "prompts": 2, "samples": 4, "tokens": 6, "r": 2, "learning_rate": 0.05}
+
+
+def test_a_policy_killed_in_the_middle_ends_as_one_that_nobody_killed(door, recipe, outcome, tmp_path):
+    """It goes on with the very answers that it had written, and is as far from its reference."""
+    (tmp_path / "vowels.py").write_text(VOWELS)
+    rungs = json.dumps([{"grpo": {"reward": "vowels:share", "most_kl": 1000, **SIZES}}])
+    straight, cut = tmp_path / "straight" / "run", tmp_path / "cut" / "run"
+
+    code, first = door.run("climb", recipe, f"rungs={rungs}", "--out", straight, cwd=tmp_path)
+    assert code == 0, first.said
+    (pace,) = (path for path in (straight.parent / ".store").glob("pace-*") if path.is_dir())
+    shutil.copytree(pace, cut.parent / ".store" / pace.name)
+
+    code, killed = door.run("climb", recipe, f"rungs={rungs}", "--out", cut, moment="SIGKILL grpo 3", cwd=tmp_path)
+    assert code == -signal.SIGKILL
+    assert saves(killed, "grpo") == [1, 2, 3]  # in the middle of its second phase
+    code, again = door.run("climb", recipe, f"rungs={rungs}", "--out", cut, cwd=tmp_path)
+    assert code == 0, again.said
+    assert saves(again, "grpo") == [4, 5]
+
+    ends = [outcome(run) for run in (straight, cut)]
+    assert ends[0] == ends[1]
+    assert any(name.endswith("adapter_model.safetensors") for name in ends[0])
+    along = [next((run.parent / ".store").glob("grpo-*/rollouts.jsonl")).read_text() for run in (straight, cut)]
+    assert along[0] == along[1]
+    assert [json.loads(line)["step"] for line in along[0].splitlines()] == [0, 2, 4, 6]
+    assert not list((cut.parent / ".store").rglob("*.pt"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -23,7 +24,7 @@ from tuneladder.evaluate.disagreements import disagreements
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import mark, rate
 from tuneladder.ladder import plots, words
-from tuneladder.ladder.figures import duels
+from tuneladder.ladder.figures import duels, rewarded
 from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
 from tuneladder.ladder.results import below, cut_short, file_name, total
 from tuneladder.ladder.review import Review, write_review
@@ -44,6 +45,7 @@ from tuneladder.types import (
     Pick,
     Prompt,
     Result,
+    Rollout,
     Rung,
     Score,
     Shots,
@@ -816,3 +818,13 @@ def test_in_a_browser_nothing_is_asked_for_and_paper_holds_every_column(heard: L
 def test_a_level_axis_has_round_marks() -> None:
     assert plots.nice(0.31, 0.97, 5) == [0.4, 0.6, 0.8]
     assert plots.spread([10, 11, 12], 16) == pytest.approx([-5, 11, 27], abs=0.5)
+
+
+def test_a_policy_that_went_too_far_is_told_apart_from_what_is_kept() -> None:
+    along = tuple(Rollout(step, step / 10, 0.1, step * 2.0, 3.0, 5.0) for step in range(4))
+    for stopped, ends in (("kl", "KL 4 nats an answer"), ("done", "KL 6 nats an answer")):
+        curve = (Tick(3, 9, 0.1, 1.0, 10, 1e-3, stopped=stopped),)
+        ladder: Any = SimpleNamespace(results=[SimpleNamespace(rung=SimpleNamespace(name="grpo"), curve=curve, rollouts=along)])
+        (found,) = rewarded(ladder)
+        assert ends in found["under"]
+        assert ("what it wrote last was too far, at 6 nats, and is not kept" in found["under"]) == (stopped == "kl")

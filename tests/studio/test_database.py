@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, write_labelling
+from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, some_come_while_others_write, write_labelling
 
 from tuneladder.errors import BadInput
 from tuneladder.studio.judging import said
@@ -251,6 +251,18 @@ def test_postgres_serves_several_and_may_go_away(postgres: tuple[str, Callable[[
         text = judgements_csv(found.studio.app.state.site.records)
         assert len(text.splitlines()) == 22
         assert re.search(r"nothing of it", text)
+
+
+def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    import psycopg
+
+    url = postgres[0]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE later")
+    url = url.replace("/postgres", "/later")
+    path = write_labelling(tmp_path, rubric=CHOICE, count=16)
+    with opened(path, store=url) as found, opened(path, store=url) as other:
+        some_come_while_others_write(found, other, items=16)
 
 
 def test_the_password_is_in_no_file(tmp_path: Path) -> None:

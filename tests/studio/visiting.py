@@ -7,7 +7,9 @@ import json
 import re
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ import uvicorn
 import yaml
 from starlette.testclient import TestClient
 
+from tuneladder.studio.joining import add_labeler
+from tuneladder.studio.judging import said
+from tuneladder.studio.overview import WORK
+from tuneladder.studio.records import Records, people, sequence
 from tuneladder.studio.serve import Studio, open_studio
 
 PLAIN = "correct horse"
@@ -134,3 +140,32 @@ def serving(found: House) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(timeout=20)
+
+
+def work(records: Records) -> dict[str, list[tuple[str, bool]]]:
+    """The items that each is to judge, in their order, and whether it is done."""
+    asks = {person.name: sequence(records, person) for person in people(records)}
+    return {name: [(ask.item, ask.done) for ask in own if ask.why == "judge"] for name, own in asks.items()}
+
+
+def some_come_while_others_write(found: House, other: House, *, items: int) -> None:
+    """Two write four judgements each while the owner adds two, by another server or the same: each item keeps its two labelers."""
+
+    def write(name: str) -> None:
+        visitor = found.visitor(name)
+        for n in range(1, 5):
+            assert visitor.say(visitor.ask(f"/work/{n}"), 0, 0).json() == {"kept": True}
+
+    records: Records = other.studio.app.state.site.records
+    with ThreadPoolExecutor(4) as pool:
+        tasks: list[Future[Any]] = [pool.submit(write, name) for name in ("ana", "ben")]
+        tasks += [pool.submit(add_labeler, records, name) for name in ("chi", "dee")]
+        for task in tasks:
+            task.result()
+    spoken = Counter((each.judgement.labeler, each.judgement.item) for each in said(records, WORK))
+    assert sum(spoken.values()) == len(spoken) == 8
+    after = work(records)
+    assert list(after)[:2] == ["ana", "ben"]
+    assert set(after) == {"ana", "ben", "chi", "dee"}
+    assert Counter(item for own in after.values() for item, _ in own) == dict.fromkeys((f"i{n}" for n in range(items)), 2)
+    assert sum(done for own in after.values() for _, done in own) == 8

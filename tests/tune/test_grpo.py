@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -10,16 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.model.shelf import Shelf
+from tuneladder.store import Store
+from tuneladder.train import loop
 from tuneladder.train.loop import read_log
-from tuneladder.train.rewarders import rewarding
-from tuneladder.train.rollouts import read_rollouts
+from tuneladder.train.rewarders import Asked, rewarding
+from tuneladder.train.rollouts import Rollouts, read_rollouts
 from tuneladder.tune.grpo import Grpo, advantages, of_answers, surrogate
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.reward import Reward
-from tuneladder.types import Cost, Decoding, Pace, Prompt, Rung, Split
+from tuneladder.types import Cost, Kit, Pace, Rung, Split
 
 PACE = Pace(1e9)
 GRPO = Grpo(reward="tests.rewards:letters", phases=3, prompts=3, samples=4, tokens=8, learning_rate=1e-2, r=2)
@@ -194,20 +199,13 @@ def test_a_function_is_keyed_by_its_source(tiny_base, tiny_task, tmp_path, monke
 
 
 def rewarded(name, task, rows, texts):
-    from tuneladder.train.rewarders import Asked
-
     with rewarding(name, task, task.prompt, SimpleNamespace(), None) as rewarder:
         return rewarder([Asked(row, row.turns, "") for row in rows], texts)
 
 
-def test_answers_that_can_be_checked(tiny_task):
+def test_the_tasks_own_metric(tiny_task):
     rows = tiny_task.examples.train[:2]
-    right = rows[0].references[0]
-    assert rewarded("metric", tiny_task, rows, [f"The {right} desk", "no desk"]) == [1, 0]
-    assert rewarded("json", tiny_task, rows, ['{"a": [1]}', "{a: 1}"]) == [1, 0]
-    sums = [replace(row, references=("so 1,012",)) for row in rows]
-    plain = replace(tiny_task, kind="generate", labels=(), prompt=Prompt(decoding=Decoding(max_new_tokens=4)))
-    assert rewarded("number", plain, sums, ["5 and 7 are 1012.0", "1,013"]) == [1, 0]
+    assert rewarded("metric", tiny_task, rows, [f"The {rows[0].references[0]} desk", "no desk"]) == [1, 0]
 
 
 def test_rollouts_are_kept_as_lines(tiny_base, tiny_task, lend):
@@ -216,3 +214,118 @@ def test_rollouts_are_kept_as_lines(tiny_base, tiny_task, lend):
     lines = [json.loads(line) for line in (kit.folder / "rollouts.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 2]
     assert {"reward", "kl", "entropy", "samples"} <= set(lines[0])
+
+
+def learned_before_each_step(monkeypatch, learned):
+    """The weights that learn, as they are before each step that is computed."""
+    true = loop.Passes.gradients
+
+    def gradients(self, *given):
+        learned.append([weight.detach().clone() for weight in self.weights])
+        return true(self, *given)
+
+    monkeypatch.setattr(loop.Passes, "gradients", gradients)
+
+
+def adapter_of(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def said_of(folder):
+    return json.loads((folder / "notes.json").read_text())
+
+
+FAR = replace(GRPO, phases=6, learning_rate=2e-2)
+
+
+@pytest.fixture(scope="module")
+def went(tiny_base, tiny_task, tmp_path_factory):
+    """A phase at which a policy that nothing stops is further from its reference than before, a limit between, and the folder of
+    one that was stopped by it."""
+    shelf, root = Shelf("cpu", dtype=torch.float32), root_of(tiny_base, tiny_task)
+
+    def apply(step):
+        folder, store = (tmp_path_factory.mktemp(name) for name in ("went", "store"))
+        step.apply(root, tiny_task, Kit(folder, Store(store), 0, "cpu", None, None, shelf))
+        return folder
+
+    along = [own.kl for own in read_rollouts(apply(FAR))]
+    at = next(at for at in range(2, len(along)) if along[at] > max(along[:at]))
+    limit = (along[at] + max(along[:at])) / 2
+    return at, limit, apply(replace(FAR, most_kl=limit))
+
+
+def test_what_went_too_far_is_put_back(went, tiny_base, tiny_task, lend, monkeypatch):
+    """To the very weights before the step that crossed the limit, and the log, the notes and the answers say so."""
+    at, limit, _ = went
+    learned, kit = [], lend()
+    learned_before_each_step(monkeypatch, learned)
+    replace(FAR, most_kl=limit).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    assert [tick.stopped for tick in read_log(kit.folder)] == [""] * (at - 1) + ["kl"]
+    assert len(learned) == at
+    made = adapter_of(kit.folder)
+    before, after = (sorted(float(weight.double().sum()) for weight in own) for own in (learned[at - 1], learned[0]))
+    kept = sorted(float(weight.double().sum()) for weight in made.values())
+    assert kept == pytest.approx(before, abs=1e-9)
+    assert kept != pytest.approx(after, abs=1e-9)
+    along = read_rollouts(kit.folder)
+    assert along[-1].kl > limit > max(own.kl for own in along[:-1])
+    (said,) = said_of(kit.folder)
+    assert f"the KL after step {at} was {along[-1].kl:.3g} nats an answer, above most_kl {limit:g}" in said
+    assert f"the weights of step {at - 1} are kept, at {along[-2].kl:.3g}" in said
+
+
+@pytest.mark.parametrize("killed", ["in the step that crosses", "after it, with its checkpoint", "when all is learned"])
+def test_put_back_after_a_kill_as_without(killed, went, tiny_base, tiny_task, lend, monkeypatch):
+    at, limit, there = went
+    step, root = replace(FAR, most_kl=limit), root_of(tiny_base, tiny_task)
+    monkeypatch.setattr(loop.Course, "save_every", property(lambda self: 0.0, lambda self, seconds: None))
+    with monkeypatch.context() as patch:
+        true, ran = loop.Passes.gradients, itertools.count(1)
+
+        def gradients(self, *given):
+            count = next(ran)
+            if count == at and killed == "in the step that crosses":
+                raise Killed
+            if count == at and killed == "after it, with its checkpoint":
+                patch.setattr(loop._Interrupt, "asked", True)
+            return true(self, *given)
+
+        patch.setattr(loop.Passes, "gradients", gradients)
+        if killed == "when all is learned":
+            patch.setattr(Rollouts, "settle", lambda *given: die())
+        with pytest.raises((Killed, KeyboardInterrupt)):
+            step.apply(root, tiny_task, lend("cut"))
+    step.apply(root, tiny_task, lend("cut"))
+    here = lend("cut").folder
+    assert (here / "adapter_model.safetensors").read_bytes() == (there / "adapter_model.safetensors").read_bytes()
+    assert said_of(here) == said_of(there)
+    assert [(own.step, own.stopped) for own in read_log(here)] == [(own.step, own.stopped) for own in read_log(there)]
+    assert not list(here.glob("*.pt"))
+
+
+class Killed(BaseException):
+    """Nothing of ours catches it."""
+
+
+def die():
+    raise Killed
+
+
+def test_what_was_not_measured_is_not_kept(tiny_base, tiny_task, lend):
+    """A budget cuts a phase in its middle: nobody knows how far the policy has gone since it last wrote."""
+    kit, root = lend(deadline=0.0), root_of(tiny_base, tiny_task)
+    step = replace(GRPO, phases=2, updates=2, most_kl=1e6)
+    step.apply(root, tiny_task, kit)
+    assert [tick.stopped for tick in read_log(kit.folder)] == ["budget"]
+    (said,) = said_of(kit.folder)
+    assert said.startswith("the KL after step 1 was not measured: the weights of step 0 are kept, at ")
+    assert all(not weight.any() for name, weight in adapter_of(kit.folder).items() if "lora_B" in name)
+    more = lend()
+    step.apply(root, tiny_task, more)  # and with more of it goes on from where it was cut
+    step.apply(root, tiny_task, lend("straight"))
+    assert (more.folder / "adapter_model.safetensors").read_bytes() == (
+        lend("straight").folder / "adapter_model.safetensors"
+    ).read_bytes()
+    assert said_of(more.folder) == []
+    assert [own.step for own in read_rollouts(more.folder)] == [0, 2, 4]  # what is kept was measured too

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from tuneladder.errors import BadInput, unknown
 from tuneladder.evaluate.intervals import Array
 from tuneladder.evaluate.verdicts import Judge
-from tuneladder.own import own_code
+from tuneladder.own import own_code, own_content
 from tuneladder.types import Answer, Example
 
 HINTS = {  # what people call the metrics elsewhere
@@ -77,7 +77,7 @@ def find_metric(name: str) -> Metric:
     Raises BadInput for a name that is neither in the folder nor an importable `module:function`, and for settings that it does not
     take.
     """
-    bare, given = _parted(name)
+    bare, given = parted(name)
     if ":" in bare:
         return _users(name)
     known = names()
@@ -121,7 +121,8 @@ def metric_named(given: Any) -> str:
     return f"{name} {yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()}"
 
 
-def _parted(name: str) -> tuple[str, dict[str, Any]]:
+def parted(name: str) -> tuple[str, dict[str, Any]]:
+    """A name in one line, as `metric_named` writes it, and its settings."""
     bare, brace, rest = name.partition(" {")
     if not brace:
         return name, {}
@@ -130,6 +131,11 @@ def _parted(name: str) -> tuple[str, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise BadInput(f"the settings of {name!r} cannot be read", f"write {bare} {{setting: value}}") from error
     return bare, given if isinstance(given, dict) else {}
+
+
+def metric_content(name: str) -> str:
+    """What stands for a metric in a key beside its name: the source of a function of the user's, or what the metric reads."""
+    return own_content(name, "metric") if ":" in parted(name)[0] else find_metric(name).content
 
 
 def _module(name: str) -> Any:

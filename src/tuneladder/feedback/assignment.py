@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,13 +12,15 @@ from tuneladder.errors import BadInput
 
 GAP = 5  # asks that lie at least between an item and its hidden repeat
 
+Why = Literal["calibration", "judge", "gold", "repeat"]
+
 
 @dataclass(frozen=True)
 class Ask:
     """One item for one labeler. `why` is the owner's to know: the labeler sees the item alone."""
 
     item: str
-    why: Literal["calibration", "judge", "gold", "repeat"]
+    why: Why
 
 
 def assign(
@@ -50,6 +52,77 @@ def assign(
     return {name: _ordered(own[name], calibration, gold, golds, repeats, draw) for name in labelers}
 
 
+@dataclass(frozen=True)
+class Work:
+    """A labeler's work: the asks in their order, how many items of it are `left` to judge, and which of these are `free` to be
+    handed over, for they are neither begun nor on the screen."""
+
+    asks: tuple[Ask, ...]
+    left: int
+    free: Set[str]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What a new labeler is asked, and by labeler the items that are no longer theirs, hidden repeats among them."""
+
+    asks: tuple[Ask, ...]
+    taken: Mapping[str, frozenset[str]]
+
+
+def join(
+    works: Mapping[str, Work],
+    name: str,
+    *,
+    seed: int,
+    calibration: Sequence[str] = (),
+    gold: Sequence[str] = (),
+    gold_share: float = 0.1,
+    repeat_share: float = 0.05,
+) -> Joined:
+    """What a labeler who comes later is asked: one item after the other from whoever has most left, until nobody who could give
+    another has more than one above the new one. Each item stays with as many labelers as before, and nobody has it twice; the seed
+    and the name draw which. Calibration, gold and repeats are as in `assign`, by shares of the new load. Raises BadInput where
+    nobody can give any.
+    """
+    _check_name(name, works)
+    draw = random.Random(f"{seed}/{name}")
+    givers = _shuffled(sorted(works), draw)
+    left = {giver: works[giver].left for giver in givers}
+    asks = {giver: list(works[giver].asks) for giver in givers}
+    pools = {giver: _shuffled(sorted(works[giver].free), draw) for giver in givers}
+    taken: dict[str, set[str]] = {giver: set() for giver in givers}
+    own: list[str] = []
+    while pools:
+        giver = max(pools, key=lambda one: left[one])
+        if left[giver] <= len(own) + 1:
+            break
+        given = next((item for item in pools[giver] if item not in own and _hidden(_less(asks[giver], item))), None)
+        if given is None:
+            del pools[giver]
+            continue
+        asks[giver] = _less(asks[giver], given)
+        pools[giver].remove(given)
+        taken[giver].add(given)
+        own.append(given)
+        left[giver] -= 1
+    if not own:
+        raise BadInput(f"nothing is left to hand over to {name}", "what is judged, begun or on a screen stays with its labeler")
+    golds, repeats = min(len(gold), round(gold_share * len(own))), round(repeat_share * len(own))
+    made = _ordered(own, calibration, gold, golds, repeats, draw)
+    return Joined(made, {giver: frozenset(items) for giver, items in taken.items() if items})
+
+
+def _less(asks: Sequence[Ask], item: str) -> list[Ask]:
+    return [ask for ask in asks if ask.item != item]
+
+
+def _hidden(asks: Sequence[Ask]) -> bool:
+    """Whether every repeat lies far enough behind what it repeats."""
+    first = {ask.item: at for at, ask in enumerate(asks) if ask.why == "judge"}
+    return all(at - first[ask.item] > GAP for at, ask in enumerate(asks) if ask.why == "repeat")
+
+
 def _ordered(
     own: Sequence[str], calibration: Sequence[str], gold: Sequence[str], golds: int, repeats: int, draw: random.Random
 ) -> tuple[Ask, ...]:
@@ -76,6 +149,13 @@ def _letter(at: int) -> str:
 
 def _shuffled(names: Sequence[str], draw: random.Random) -> list[str]:
     return draw.sample(list(names), len(names))
+
+
+def _check_name(name: str, works: Mapping[str, Work]) -> None:
+    if not name.strip() or any(ord(letter) < 32 for letter in name):
+        raise BadInput(f"a labeler cannot be called {name!r}", "a name that people would know them by")
+    if name in works:
+        raise BadInput(f"there is a labeler {name} already", "each has a link of their own, which the owner's page can renew")
 
 
 def _check(

@@ -146,7 +146,7 @@ def curves(ladder: Ladder) -> list[dict[str, Any]]:
             "budget": ", cut short by the budget",
             "plateau": ", ended on a plateau",
             "nan": ", ended in a loss that was no number",
-            "kl": ", stopped: too far from its reference",
+            "kl": ", stopped: too far from its reference, and put back to where it was not",
             "entropy": ", stopped: its answers lost their variety",
         }.get(last.stopped, "")
         best = min((loss for _, loss in dev if math.isfinite(loss)), default=None)
@@ -164,11 +164,12 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
         along = result.rollouts
         if len(along) < 2:
             continue
-        first, last = along[0], along[-1]
+        gone = bool(result.curve) and result.curve[-1].stopped == "kl"
+        first, last = along[0], along[-2 if gone else -1]
         said = f"reward {first.reward:.3g} to {last.reward:.3g}, KL {last.kl:.3g} nats an answer, "
         under = said + f"entropy {first.entropy:.3g} to {last.entropy:.3g} nats a token"
         drawn = plots.path([(own.kl, own.reward) for own in along], title=f"reward against KL of {result.rung.name}")
-        shown = [(own.step, sample) for own in (first, along[len(along) // 2], last) for sample in own.samples]
+        shown = [(own.step, sample) for own in (first, along[len(along) // 2], along[-1]) for sample in own.samples]
         rows = [
             {
                 "step": step,
@@ -178,7 +179,8 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
             }
             for step, sample in shown
         ]
-        out.append({"name": result.rung.name, "under": under, "svg": drawn, "rows": rows})
+        beyond = f"; what it wrote last was too far, at {along[-1].kl:.3g} nats, and is not kept" if gone else ""
+        out.append({"name": result.rung.name, "under": under + beyond, "svg": drawn, "rows": rows})
     return out
 
 

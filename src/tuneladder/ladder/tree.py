@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tuneladder.errors import BadInput, Refused, unknown
+from tuneladder.evaluate.find import metric_content
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
@@ -59,9 +60,10 @@ def root_of(base: Base, task: Task) -> Variant:
 
 
 def splits_digest(task: Task) -> Mapping[str, str]:
-    """Digests of what a step may read: never the test split."""
+    """Digests of what a step may read: never the test split. Beside the splits, of what the task is measured by."""
     beside: dict[str, list[Any]] = {"train": [own for own in (task.replay, task.weights) if own], "dev": []}
-    return {
+    metric = digest(task.metric, metric_content(task.metric) if task.metric else "")
+    return {"metric": metric} | {
         split: digest(
             kind_in_full(task),
             getattr(task.examples, split),

@@ -37,7 +37,7 @@ class Search:
     changes: ClassVar = "prompt"
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
-    reads: ClassVar = ("train", "dev")
+    reads: ClassVar = ("train", "dev", "metric")
     version: ClassVar = 1
 
     candidates: int = 16

@@ -50,15 +50,15 @@ class Database:
         self._close()
 
 
-def open_database(store: str, folder: Path) -> Database:
+def open_database(store: str, folder: Path, *, serving: bool = True) -> Database:
     """A SQLite file or the PostgreSQL at a URL, with its tables; "" is the folder's labels.db. Raises BadInput where another serves
-    the file, and for a database that cannot be opened."""
+    the file, and for a database that cannot be opened. Who is not `serving` may open a file that is served, and must find it."""
     if store.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
         return _postgres(store)
     if "://" in store:
         kind = store.partition("://")[0]
         raise BadInput(f"--store is of {kind}, which is not known", "a SQLite file's path, or postgresql://USER@HOST/NAME")
-    return _sqlite(Path(store) if store else folder / "labels.db")
+    return _sqlite(Path(store) if store else folder / "labels.db", serving=serving)
 
 
 @contextlib.contextmanager
@@ -72,7 +72,11 @@ def _answering() -> Iterator[None]:
         raise Away(f"the database does not answer: {said[0] if said else type(error).__name__}", "it is tried again") from error
 
 
-def _sqlite(path: Path) -> Database:
+def _sqlite(path: Path, *, serving: bool) -> Database:
+    if not serving:
+        if not path.exists():
+            raise BadInput(f"there is no labelling in {path}", "say where it is with --out or --store, or begin one")
+        return Database(_opened(_file_engine(path), str(path)), lambda: None)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         release = _alone(path)

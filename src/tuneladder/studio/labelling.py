@@ -39,6 +39,8 @@ class Labelling:
     reasons: frozenset[str]
     seed: int
     content: str
+    gold_share: float
+    repeat_share: float
 
 
 def read_labelling(path: Path) -> Labelling:
@@ -52,7 +54,8 @@ def read_labelling(path: Path) -> Labelling:
     reasons = _reasons(given.get("reasons"), rubric)
     seed, at_least = _whole(given, "seed", 0), _share(given, "pass", PASS)
     labelers = _labelers(given["labelers"])
-    first, hidden = (_items_of(known) for known in (calibration, gold))
+    first, hidden = (items_of(known) for known in (calibration, gold))
+    shares = {"gold_share": _share(given, "gold_share", 0.1), "repeat_share": _share(given, "repeat_share", 0.05)}
     asks = assign(
         [id for id in items if id not in first and id not in hidden],
         labelers,
@@ -60,11 +63,10 @@ def read_labelling(path: Path) -> Labelling:
         seed=seed,
         calibration=first,
         gold=hidden,
-        gold_share=_share(given, "gold_share", 0.1),
-        repeat_share=_share(given, "repeat_share", 0.05),
+        **shares,
     )
     content = digest([item_row(item) for item in items.values()], asks, seed)
-    return Labelling(path.stem, items, rubric, asks, calibration, gold, at_least, reasons, seed, content)
+    return Labelling(path.stem, items, rubric, asks, calibration, gold, at_least, reasons, seed, content, **shares)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def _known(named: Any, path: Path, rubric: Rubric, items: Mapping[str, Item]) ->
     return read_known(str(_beside(path, named)), rubric, items) if named is not None else {}
 
 
-def _items_of(known: Known) -> list[str]:
+def items_of(known: Known) -> list[str]:
+    """The items of which something is known, each once."""
     return list(dict.fromkeys(each.item for own in known.values() for each in own.values()))
 
 

@@ -14,6 +14,7 @@ from tuneladder.feedback.rubric import unstamped
 from tuneladder.ladder import words as say
 from tuneladder.ladder.agreed import change_line
 from tuneladder.studio.guard import address, check_csrf, slow_down
+from tuneladder.studio.joining import add_labeler
 from tuneladder.studio.overview import Overview, Progress, disputes_csv, item_of, judgements_csv
 from tuneladder.studio.records import Records, link_of, renew
 from tuneladder.studio.site import Here, page, part
@@ -70,6 +71,13 @@ def new_link(request: Request, site: Here, labeler: Annotated[int, Form()], toke
     check_csrf(request, token)
     if not renew(site.records, labeler):
         raise HTTPException(404, "there is no such labeler")
+    return RedirectResponse("/owner", 303)
+
+
+@router.post("/owner/add", dependencies=[Owner])
+def newcomer(request: Request, site: Here, name: Annotated[str, Form(max_length=100)], token: Token) -> Response:
+    check_csrf(request, token)
+    add_labeler(site.records, name)
     return RedirectResponse("/owner", 303)
 
 

@@ -10,7 +10,7 @@ import yaml
 from sqlalchemy import Connection, insert, select, text, update
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.assignment import Ask, seen
+from tuneladder.feedback.assignment import Ask, Why, seen
 from tuneladder.feedback.rubric import Rubric, keep, rubric_of
 from tuneladder.studio import tables
 from tuneladder.studio.clock import now
@@ -39,7 +39,7 @@ class Asked:
     round: int
     place: int
     item: str
-    why: str
+    why: Why
     done: bool
 
 
@@ -53,18 +53,23 @@ class Records:
     rubrics: Mapping[str, Rubric]
 
 
-def open_records(database: Database, labelling: Labelling, secret: bytes, folder: Path, *, new_links: bool = False) -> Records:
-    """The records of a labelling, made where there are none. Raises BadInput where the database holds another labelling, or its
-    links were made with another secret."""
+def open_records(
+    database: Database, labelling: Labelling, secret: bytes, folder: Path, *, new_links: bool = False, begun: bool = False
+) -> Records:
+    """The records of a labelling, made where there are none, unless it must have `begun`. Raises BadInput where the database holds
+    another labelling, or its links were made with another secret."""
     written = keep(labelling.rubric, folder / "rubrics").read_text("utf-8")
     with database.write() as connection:
         if connection.dialect.name == "postgresql":  # two servers may start at once
             connection.execute(text("SELECT pg_advisory_xact_lock(8250)"))
         held = {row.name: row.value for row in connection.execute(select(tables.facts))}
+        if not held and begun:
+            raise BadInput("the database holds no labelling yet", "`tuneladder studio label` begins it; it names `labelers`")
         if not held:
             _begin(connection, labelling, secret)
         elif held["content"] != labelling.content:
             hint = "hand in what it was begun with, or name another folder with --out; the rubric alone may change"
+            hint += ", and `tuneladder studio add` adds a labeler"
             raise BadInput("the database holds a labelling of other items, labelers, shares or another seed", hint)
         elif held["secret"] != hashed(secret.hex()):
             if not new_links:
@@ -72,7 +77,7 @@ def open_records(database: Database, labelling: Labelling, secret: bytes, folder
                 raise BadInput("the links of this labelling were made with another secret", hint)
             connection.execute(update(tables.facts).where(tables.facts.c.name == "secret").values(value=hashed(secret.hex())))
         if held and new_links:
-            for person in _people(connection):
+            for person in everybody(connection):
                 _renew(connection, secret, person)
         known = {row.version: row.yaml for row in connection.execute(select(tables.rubrics))}
         if labelling.rubric.version not in known:
@@ -83,7 +88,7 @@ def open_records(database: Database, labelling: Labelling, secret: bytes, folder
 
 def people(records: Records) -> list[Person]:
     with records.database.read() as connection:
-        return _people(connection)
+        return everybody(connection)
 
 
 def person_with(records: Records, link: str) -> Person | None:
@@ -107,7 +112,7 @@ def link_of(records: Records, person: Person) -> str:
 def renew(records: Records, id: int) -> bool:
     """Give a labeler a new link; the old one and all sessions that it opened are closed."""
     with records.database.write() as connection:
-        found = next((each for each in _people(connection) if each.id == id), None)
+        found = next((each for each in everybody(connection) if each.id == id), None)
         if found:
             _renew(connection, records.secret, found)
     return found is not None
@@ -126,8 +131,8 @@ def again(records: Records, person: Person, round: int) -> None:
         table = tables.asks
         there = connection.execute(select(table.c.id).where(table.c.labeler == person.id, table.c.round == round)).first()
         if there is None:
-            first = [ask for ask in records.labelling.asks[person.name] if ask.why == "calibration"]
-            _ask(connection, person.id, first, round)
+            begun = select(table.c.item).where(table.c.labeler == person.id, table.c.round == 1).order_by(table.c.place)
+            ask(connection, person.id, [Ask(item, "calibration") for item in connection.execute(begun).scalars()], round)
 
 
 def sequence(records: Records, person: Person) -> list[Asked]:
@@ -150,20 +155,22 @@ def _begin(connection: Connection, labelling: Labelling, secret: bytes) -> None:
     for id, (name, asks) in enumerate(labelling.asks.items(), start=1):
         own = {"id": id, "name": name, "token": hashed(token(secret, name, 1)), "made": 1, "told": 0}
         connection.execute(insert(tables.labelers), [own])
-        _ask(connection, id, [ask for ask in asks if ask.why == "calibration"], 1)
-        _ask(connection, id, [ask for ask in asks if ask.why != "calibration"], 0)
+        ask(connection, id, [own for own in asks if own.why == "calibration"], 1)
+        ask(connection, id, [own for own in asks if own.why != "calibration"], 0)
 
 
-def _ask(connection: Connection, labeler: int, asks: Sequence[Ask], round: int) -> None:
+def ask(connection: Connection, labeler: int, asks: Sequence[Ask], round: int) -> None:
+    """Write down what a labeler is asked, in this order."""
     rows = [
-        {"labeler": labeler, "round": round, "place": place, "item": ask.item, "why": ask.why, "done": False}
-        for place, ask in enumerate(asks)
+        {"labeler": labeler, "round": round, "place": place, "item": own.item, "why": own.why, "done": False}
+        for place, own in enumerate(asks)
     ]
     if rows:
         connection.execute(insert(tables.asks), rows)
 
 
-def _people(connection: Connection) -> list[Person]:
+def everybody(connection: Connection) -> list[Person]:
+    """The labelers, in the order in which they came."""
     return [Person(**row._mapping) for row in connection.execute(select(tables.labelers).order_by(tables.labelers.c.id))]
 
 

@@ -1,10 +1,10 @@
-"""`tuneladder studio label`: everything is checked, then the pages are served until they are stopped."""
+"""`tuneladder studio label`: everything is checked, then the pages are served until they are stopped; `tuneladder studio add`."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from fastapi import FastAPI
 from tuneladder.errors import BadInput
 from tuneladder.studio.app import create_app
 from tuneladder.studio.database import open_database
+from tuneladder.studio.joining import add_labeler
 from tuneladder.studio.labelling import read_labelling
 from tuneladder.studio.locks import password, secret
 from tuneladder.studio.records import link_of, open_records, people
 from tuneladder.studio.site import Site
 
-PORT = 8250
+HOST, PORT = "127.0.0.1", 8250
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def open_studio(
     *,
     out: Path | None = None,
     store: str = "",
-    host: str = "127.0.0.1",
+    host: str = HOST,
     port: int = PORT,
     url: str = "",
     new_links: bool = False,
@@ -76,6 +77,29 @@ def open_studio(
             database.close()
     finally:
         listening.close()
+
+
+@dataclass(frozen=True)
+class Added:
+    """The link of a new labeler, and how many items they have of each of the others."""
+
+    link: str
+    taken: Mapping[str, int]
+
+
+def add_to(labelling: Path, name: str, *, out: Path | None = None, store: str = "", url: str = "") -> Added:
+    """Add a labeler to a labelling that was begun, whether it is served just now or not; the link begins with `url`. Raises
+    BadInput for one that was not begun, and for a name that is taken."""
+    read = read_labelling(labelling)
+    folder = out or Path("runs") / read.name
+    address = _address(HOST, url) or f"http://{HOST}:{PORT}"
+    database = open_database(store, folder, serving=False)
+    try:
+        records = open_records(database, read, secret(folder), folder, begun=True)
+        found = add_labeler(records, name)
+        return Added(f"{address}/l/{link_of(records, found.person)}", found.taken)
+    finally:
+        database.close()
 
 
 def _address(host: str, url: str) -> str:

@@ -107,13 +107,14 @@ def cut_off(text: str) -> bool:
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _refuse(word: str) -> Any:
+def refuse_constant(word: str) -> Any:
+    """For json.loads, which would read NaN and Infinity."""
     raise ValueError(f"{word} is no JSON")
 
 

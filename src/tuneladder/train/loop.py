@@ -132,7 +132,7 @@ def train(
 
     `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
     than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. `halt` is asked
-    after each step whether it was the last. Raises Failed where the very first loss is not a number.
+    after each step, the last too, whether and why no other is to follow. Raises Failed where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -144,9 +144,7 @@ def train(
     steps = len(batches)
     saved = time.monotonic()
     started = saved - state.seconds
-    stopped: Stopped = halt(state.step) if halt and state.step else ""
-    if state.step >= steps or state.stale >= course.patience:  # interrupted just after its last step
-        stopped = "done" if state.step >= steps else "plateau"
+    stopped: Stopped = _ended(state, steps, course.patience, halt) if state.step else ""  # interrupted just after its last step
     model.train()
     passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
     _Interrupt.training = True
@@ -179,12 +177,9 @@ def train(
                     dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     room.excuse()
                     state.look(dev_loss)
-                if state.step >= steps:
-                    stopped = "done"
-                elif state.stale >= course.patience:
-                    stopped = "plateau"
-                elif halt:
-                    stopped = halt(state.step)
+                stopped = _ended(state, steps, course.patience, halt)
+                if halt:
+                    room.excuse()
             optimizer.zero_grad(set_to_none=True)
             now = time.monotonic()
             # the time that saving took last is kept back from the budget
@@ -207,6 +202,15 @@ def train(
         passes.close()
     state.restore_best()
     model.eval()
+
+
+def _ended(state: State, steps: int, patience: int, halt: Halt | None) -> Stopped:
+    """Why no other step is to follow, "" where one is."""
+    if halt and (said := halt(state.step)):
+        return said
+    if state.step >= steps:
+        return "done"
+    return "plateau" if state.stale >= patience else ""
 
 
 class Room:
@@ -399,7 +403,7 @@ class State:
         """A new dev loss: keep the weights if it is the best so far, else one more stale look."""
         if dev_loss < self.best:
             self.best, self.stale, self.best_step = dev_loss, 0, self.step
-            self._write(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
+            save_whole(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
             self._drop_best()
         else:
             self.stale += 1
@@ -411,7 +415,7 @@ class State:
         kept["optimizer"] = self.optimizer.state_dict()
         kept["random"] = torch.get_rng_state()
         kept["cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        self._write(self.file, kept)
+        save_whole(self.file, kept)
         self.saved_best = self.best_step
         self._drop_best()
         self.save_seconds = time.monotonic() - began
@@ -447,10 +451,12 @@ class State:
             if path.name not in (f"best-{self.best_step}.pt", f"best-{self.saved_best}.pt"):
                 path.unlink()
 
-    def _write(self, file: Path, value: Any) -> None:
-        temporary = file.with_suffix(".tmp")
-        torch.save(value, temporary)
-        os.replace(temporary, file)
+
+def save_whole(file: Path, value: Any) -> None:
+    """As torch saves it; a reader sees the old file or the new one, never half."""
+    temporary = file.with_suffix(".tmp")
+    torch.save(value, temporary)
+    os.replace(temporary, file)
 
 
 def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
@@ -522,7 +528,7 @@ def with_weights(variant: Variant, step: str, folder: Path | None) -> Variant:
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
     """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
     if not ticks or ticks[-1].stopped != "budget":
-        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*"), *folder.glob("rollout-*.pt")):
+        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*"), *folder.glob("rollout-*.pt"), *folder.glob("within.pt")):
             path.unlink()
 
 

@@ -20,11 +20,12 @@ from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
-from tuneladder.store import resident
+from tuneladder.store import resident, write_json
 from tuneladder.train.batches import Micro
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
-from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
+from tuneladder.train.reward_model import Beside, beside
+from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
@@ -98,13 +99,16 @@ def plan_online(
         "fused": fuses(variant, length),
     }
     wanted = shape["batch"] = min(settings.prompts, len(rows)) * settings.samples
+    judge = taught_by(settings.reward, variant, rows=wanted, length=length, dtype=shape["dtype"])
     most = lanes_for(device(), trainable=trainable)
-    lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=settings.tokens, **shape)
+    allowed = less(pace.memory, judge.held)
+    lanes, at_once = in_hand(base, most, allowed=allowed, wanted=wanted, learned=settings.tokens, **shape)
     need = memory.training(base, rows=at_once, learned_rows=at_once * settings.tokens, lanes=lanes, **shape)
-    # an answer is written, read by policy and reference, and learned from, forward and back
-    seconds = (2 + 4 + 4 * updates) * phases * wanted * (mean + settings.tokens) * base.active / pace.flops
+    # an answer is written, read by policy, reference and whatever rewards it, and learned from, forward and back
+    passes = (2 + 4 + 4 * updates) * base.active + 2 * judge.active
+    seconds = passes * phases * wanted * (mean + settings.tokens) / pace.flops
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
-    return made, Cost(seconds, need.peak, 4 * trainable)
+    return made, Cost(seconds, judge.peak(need), 4 * trainable)
 
 
 def learn_online(
@@ -117,7 +121,10 @@ def learn_online(
         longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
         wanted = settings.prompts * settings.samples
-        lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=settings.tokens, wanted=wanted)
+        dtype = str(kit.shelf.dtype).removeprefix("torch.")
+        judge = taught_by(settings.reward, variant, rows=wanted, length=longest, dtype=dtype)
+        roomy = replace(kit, memory=less(kit.memory, judge.held))
+        lanes, tokens = room_for(made.model, variant, roomy, longest=longest, learned=settings.tokens, wanted=wanted)
         engine = LocalEngine(made.model, live.coder, name=step)
         # text is written by the packed model where that can hold what it reads, which is tried before
         desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
@@ -145,9 +152,23 @@ def learn_online(
 
             course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
             ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
+            if method.limits.kl:
+                said = rollouts.settle(ticks[-1])
+                write_json(kit.folder / "notes.json", [said] if said else [])
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+
+
+def taught_by(reward: str, policy: Variant, *, rows: int, length: int, dtype: str) -> Beside:
+    """What a reward takes of memory beside the policy: nothing, where it is no model."""
+    judge = model_of(reward)
+    return beside(judge, policy, rows=rows, length=length, dtype=dtype) if judge else Beside()
+
+
+def less(allowed: int | None, held: int) -> int | None:
+    """What is left of the bytes that are allowed, None where any are."""
+    return max(1, allowed - held) if allowed else None
 
 
 def asked_of(live: Live, variant: Variant, rows: Sequence[Example]) -> list[Asked]:

@@ -1,5 +1,5 @@
-"""What an answer earns: by the task's own metric, by a check that needs no judge, by a reward that people's preferences taught, or
-by any function `f(prompts, completions) -> list[float]` of the user's own."""
+"""What an answer earns: by the task's own metric or another, by a check that needs no judge, by a reward that people's preferences
+taught, or by any function `f(prompts, completions) -> list[float]` of the user's own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from tuneladder.errors import BadInput, Refused, unknown
-from tuneladder.evaluate.find import Metric, find_metric
+from tuneladder.evaluate.find import Metric, find_metric, metric_content, metric_named, parted
+from tuneladder.evaluate.find import names as metric_names
 from tuneladder.evaluate.measure import has_rights, rights
-from tuneladder.evaluate.preference import Weigher
-from tuneladder.model.ask import parse, schema_of, turns_of_all
+from tuneladder.model.ask import parse, schema_of
 from tuneladder.model.nodes import FILE, read_variant
 from tuneladder.model.shelf import Shelf
 from tuneladder.own import own_code, own_content
+from tuneladder.store import digest
 from tuneladder.task.comparing import asked
+from tuneladder.train.checks import is_json, number_in, schema_given
+from tuneladder.train.reward_model import opened
 from tuneladder.types import Answer, Comparison, Example, Prompt, Task, Turns, Variant
 
 CHECKS = ("metric", "number", "json")
+HINT = "metric, number, json, a metric's name, or one of them with settings; my_module:fn; the folder of a node that `reward` made"
+HINTS = dict.fromkeys(("tests", "unit_tests", "code", "pass"), "pass_at_k tries programs with a row's `tests`")
 SHOWN = 80  # characters of a prompt in an error
 
 
@@ -37,22 +44,53 @@ class Asked:
 
 
 Rewarder = Callable[[Sequence[Asked], Sequence[str]], list[float]]  # prompts and an answer to each -> what each answer earns
+Marks = Callable[[Sequence[Example], Sequence[Answer]], list[float]]
+
+
+def reward_named(given: Any) -> Any:
+    """A reward as a recipe gives it, `number` or `json: {schema: ...}`, in one line."""
+    if not isinstance(given, dict):
+        return given
+    if len(given) != 1 or not isinstance(next(iter(given.values())), dict):
+        raise BadInput(f"reward is {given!r}", "a name, or name: {setting: value}")
+    return metric_named(given)
+
+
+Reward = Annotated[str, BeforeValidator(reward_named)]
 
 
 def check_reward(reward: str) -> None:
-    """Raises BadInput for the name of a reward that there is not."""
-    if ":" in reward:
+    """Raises BadInput for the name of a reward that there is not, and for settings that it does not take."""
+    bare, given = parted(reward)
+    if ":" in bare:
         own_code(reward, "reward")
-    elif reward not in CHECKS and not (Path(reward) / FILE).is_file():
-        hint = "metric, number or json; a function of your own as my_module:fn; or the folder of a node that `reward` made"
-        raise unknown("reward", reward, CHECKS, hint)
+    elif bare == "json":
+        schema_given(given)
+    elif bare in metric_names():
+        find_metric(reward)
+    elif bare not in CHECKS and not model_of(reward):
+        raise unknown("reward", bare, (*CHECKS, *metric_names()), HINTS.get(bare, HINT))
+    elif given:
+        raise BadInput(f"the reward {bare} takes no settings, and {given} are given", f"write {bare} alone")
+
+
+def model_of(reward: str) -> Variant | None:
+    """The variant of the node whose folder a reward names; None where it is of another kind, or there is no such node."""
+    bare, folder = parted(reward)[0], Path(reward).absolute()
+    other = ":" in bare or bare in (*CHECKS, *metric_names()) or not (folder / FILE).is_file()
+    return None if other else read_variant(folder)
 
 
 def reward_content(reward: str) -> str:
-    """What stands for a reward in a node's key beside its name: the source of a function, the key of a node."""
-    if ":" in reward:
+    """What stands for a reward in a node's key beside its name: the source of a function, the key of a node, what a schema says."""
+    bare, given = parted(reward)
+    if ":" in bare:
         return own_content(reward, "reward")
-    return Path(reward).absolute().name if (Path(reward) / FILE).is_file() else ""
+    if bare == "json":
+        return digest(schema_given(given)) if given else ""
+    if bare in metric_names():
+        return metric_content(reward)
+    return Path(reward).absolute().name if model_of(reward) else ""
 
 
 def prompted(task: Task, split: str) -> list[Example]:
@@ -65,39 +103,55 @@ def prompted(task: Task, split: str) -> list[Example]:
 def refuse_reward(reward: str, task: Task, prompt: Prompt, step: str) -> None:
     """Raises Refused for a task without prompts, and for one that the reward cannot tell anything about."""
     rows = prompted(task, "train")
+    bare = parted(reward)[0]
     if not rows:
         raise Refused(f"{step} answers the prompts of a task, and this task has none", "give it rows, of kind generate or prefer")
-    if reward in CHECKS and reward != "json" and not task.examples.train:
-        said = f"{step} is to go by the {reward}, and rows that only compare answers have no right one"
+    if ":" in bare or bare == "json":
+        return
+    if judge := model_of(reward):
+        if not (judge.head and judge.head.kind == "reward"):
+            raise Refused(f"{reward} is no reward model", "name the folder of a node that the step `reward` made")
+        return
+    if not task.examples.train:
+        said = f"{step} is to go by the {bare}, and rows that only compare answers have no right one"
         raise Refused(said, "reward: my_module:fn, or the folder of a node that the step `reward` made")
-    if reward == "metric":
-        _by_row(task)
-    if reward == "number" and (bare := next((row for row in rows if not parse(row.references[0], "number")), None)):
-        raise Refused(f"{step} is to compare numbers, and the reference of row {bare.id} holds none", "reward: metric, or another")
-    if reward not in CHECKS and ":" not in reward and not _rewards(read_variant(Path(reward))):
-        raise Refused(f"{reward} is no reward model", "name the folder of a node that the step `reward` made")
+    if bare != "number":
+        _try(task, reward, rows[0], step)
+    elif unread := next((row for row in rows if number_in(row.references[0], lowest=False) is None), None):
+        said = f"{step} is to compare numbers, and the reference of row {unread.id} holds none"
+        raise Refused(said, "reward: metric, or another")
 
 
-def _rewards(variant: Variant) -> bool:
-    return variant.head is not None and variant.head.kind == "reward"
+def _try(task: Task, reward: str, row: Example, step: str) -> None:
+    """Raises Refused for a metric that cannot mark an answer here: of all rows together, or without rows' tests or a sandbox."""
+    metric, marks = _by_row(task, reward)
+    if metric.outcomes is None:
+        return
+    try:
+        marks([row], [Answer(row.references[0], None, row.references[0], (row.references[0],))])
+    except Refused:
+        raise
+    except BadInput as error:
+        raise Refused(f"{step} is to go by {metric.name}: {error.message}", error.hint) from error
 
 
 @contextlib.contextmanager
 def rewarding(reward: str, task: Task, prompt: Prompt, shelf: Shelf, model: Any) -> Iterator[Rewarder]:
     """What rewards answers to the task's prompts; of a reward model that stands on the weights of `model`, these are there once."""
-    if ":" in reward:
+    bare, given = parted(reward)
+    if ":" in bare:
         yield _checked(reward, _users(own_code(reward, "reward")))
-    elif reward in CHECKS:
-        yield _checked(reward, {"metric": _metric, "number": _number, "json": _json}[reward](task, prompt))
+    elif bare == "number":
+        yield _checked(reward, _number)
+    elif bare == "json":
+        yield _checked(reward, _json(prompt, json.dumps(schema_given(given)) if given else ""))
+    elif bare in (*CHECKS, *metric_names()):
+        yield _checked(reward, _metric(task, prompt, reward))
     else:
-        variant = read_variant(Path(reward).absolute())
-        own = Shelf(shelf.device, dtype=shelf.dtype, memory=shelf.memory)
-        try:
-            with own.engine(variant, beside=model) as engine:
-                assert isinstance(engine, Weigher)
-                yield _checked(reward, _of_model(engine, variant))
-        finally:
-            own.close()
+        if (judge := model_of(reward)) is None:
+            raise BadInput(f"the reward model {reward} is not there any more", "climb its rung again, or name another")
+        with opened(judge, shelf, model) as said:
+            yield _checked(reward, lambda prompts, completions: said([own.example for own in prompts], completions))
 
 
 def _checked(name: str, found: Callable[[Sequence[Asked], Sequence[str]], Any]) -> Rewarder:
@@ -138,67 +192,60 @@ def _users(function: Callable[..., Any]) -> Callable[[Sequence[Asked], Sequence[
     return rewards
 
 
-def _by_row(task: Task) -> Callable[[Sequence[str], Sequence[Sequence[str]]], list[float]]:
-    """What the task's metric gives each answer, the higher the better. Raises Refused for one that only knows all rows at once."""
-    metric: Metric = find_metric(task.metric)
-    if metric.judge is None and metric.outcomes is None and (items := metric.items):
+def _by_row(task: Task, reward: str) -> tuple[Metric, Marks]:
+    """A metric, the task's own where the reward is `metric`, and what it gives each answer, the higher the better. Raises Refused
+    for one that only knows all rows at once, and for a judge."""
+    metric: Metric = find_metric(task.metric if reward == "metric" else reward)
+    if metric.judge is not None:
+        raise Refused(f"{metric.name} is asked once all answers are given, and a reward is of each", "another metric")
+    if items := metric.items:
         sign = 1.0 if metric.better == "higher" else -1.0
-        return lambda answers, references: [sign * float(value) for value in items(answers, references, task.labels)]
-    if has_rights(task):
-        return lambda answers, references: [float(bool(own)) for own in rights(task, answers, references)]
+
+        def marks(examples: Sequence[Example], answers: Sequence[Answer]) -> list[float]:
+            told = metric.outcomes(examples, answers) if metric.outcomes else [answer.text for answer in answers]
+            return [sign * float(value) for value in items(told, [row.references for row in examples], task.labels)]
+
+        return metric, marks
+    if reward == "metric" and has_rights(task):
+        return metric, lambda examples, answers: [
+            float(bool(own)) for own in rights(task, [answer.text for answer in answers], [row.references for row in examples])
+        ]
     said = f"{metric.name} is of all rows together, and a reward is of one answer"
     raise Refused(said, "a metric that is a mean over rows, or reward: my_module:fn")
 
 
-def _metric(task: Task, prompt: Prompt) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
-    by_row = _by_row(task)
+def _metric(task: Task, prompt: Prompt, reward: str) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
+    _, marks = _by_row(task, reward)
 
     def rewards(prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
-        answers = [_read(prompt, own.example, text, task.labels).text for own, text in zip(prompts, completions, strict=True)]
-        return by_row(answers, [own.example.references for own in prompts])
+        answers = [_read(prompt, own.example, text, task.labels) for own, text in zip(prompts, completions, strict=True)]
+        return marks([own.example for own in prompts], answers)
 
     return rewards
 
 
 def _read(prompt: Prompt, example: Example, text: str, labels: Sequence[str]) -> Answer:
-    """The answer in a completion, by the rule that reads the task's answers."""
+    """The answer in a completion, by the rule that reads the task's answers; what is run is the completion itself."""
     words = len(example.turns[-1].text.split()) if prompt.parse == "tags" else 0
     options = example.options or tuple(labels)
-    return Answer(parse(text, prompt.parse, options, words=words, schema=schema_of(prompt, example)))
+    read = parse(text, prompt.parse, options, words=words, schema=schema_of(prompt, example))
+    return Answer(read, None, text, (text,))
 
 
-def _number(task: Task, prompt: Prompt) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
-    """1 where the last number of the completion is that of a reference."""
-
-    def rewards(prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
-        found = []
-        for own, text in zip(prompts, completions, strict=True):
-            said, wanted = parse(text, "number"), [parse(one, "number") for one in own.example.references]
-            found.append(float(any(said and one and float(said) == float(one) for one in wanted)))
-        return found
-
-    return rewards
+def _number(prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
+    """1 where the number that the completion comes to is that of a reference."""
+    found = []
+    for own, text in zip(prompts, completions, strict=True):
+        said = number_in(text)
+        found.append(float(said is not None and said in [number_in(one, lowest=False) for one in own.example.references]))
+    return found
 
 
-def _json(task: Task, prompt: Prompt) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
-    """1 where the whole completion is one JSON object or list."""
+def _json(prompt: Prompt, schema: str) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
+    """1 where the whole completion is one JSON object or list that fits the schema, or else that of the row, if it has one."""
 
-    def one(text: str) -> float:
-        try:
-            return float(isinstance(json.loads(text), dict | list))
-        except (ValueError, RecursionError):
-            return 0.0
+    def one(own: Asked, text: str) -> float:
+        held = schema or schema_of(prompt, own.example)
+        return float(is_json(text, json.loads(held) if held else None))
 
-    return lambda prompts, completions: [one(text) for text in completions]
-
-
-def _of_model(engine: Weigher, variant: Variant) -> Callable[[Sequence[Asked], Sequence[str]], list[float]]:
-    """What a reward model says of each answer under its own prompt; one that does not fit earns what the least of the others do."""
-
-    def rewards(prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
-        asks = turns_of_all(variant.prompt, [own.example for own in prompts])
-        found = [own[0] if own else math.nan for own in engine.weigh(asks, [[text] for text in completions])]
-        least = min((value for value in found if not math.isnan(value)), default=math.nan)
-        return [least if math.isnan(value) else value for value in found]
-
-    return rewards
+    return lambda prompts, completions: [one(own, text) for own, text in zip(prompts, completions, strict=True)]

@@ -2,7 +2,8 @@
 
 A phase begins with answers to prompts that a seed draws: they are sampled from the policy as it is then, at temperature 1,
 rewarded, and read once more by the policy and by its reference, the variant as it was before. `updates` steps then learn from them.
-All of it lies in the folder, so that a run that was killed goes on with the very answers that it had.
+All of it lies in the folder, so that a run that was killed goes on with the very answers that it had. So do, where the KL is
+limited, the weights that last wrote within the limit: they are what is kept of a policy that went beyond.
 
 Shapes: R answers, N their tokens.
 """
@@ -25,13 +26,15 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.store import digest, thaw
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
+from tuneladder.train.loop import save_whole
 from tuneladder.train.losses import token_logs
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Asked, Rewarder
 from tuneladder.train.supervised import DEV_TOKENS
-from tuneladder.types import Decoding, Rollout, Sample, Stopped
+from tuneladder.types import Decoding, Rollout, Sample, Stopped, Tick
 
 FILE = "rollouts.jsonl"
+WITHIN = "within.pt"  # what learns, as it last wrote within the limit on its KL
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ Teach = Callable[[list[Written]], list[Written]]  # a phase's answers -> the sam
 @dataclass(frozen=True)
 class Limits:
     """Where a policy is stopped: nats of KL an answer (0: nowhere), and nats of entropy a token, below which nothing is left to
-    try."""
+    try. What is kept of one that went too far is what it was before."""
 
     kl: float = 0.0
     entropy: float = 0.0
@@ -141,6 +144,16 @@ class Policy:
         finally:
             self._put(now)
 
+    def keep(self, file: Path, step: int) -> None:
+        """Write what learns, as it is after so many steps."""
+        save_whole(file, {"step": step, "weights": [weight.detach() for weight in self.weights]})
+
+    def put_back(self, file: Path) -> int:
+        """Learn as what was kept; after how many steps that was."""
+        kept = torch.load(file, map_location="cpu", weights_only=True)
+        self._put(kept["weights"])
+        return int(kept["step"])
+
     @torch.no_grad()
     def _put(self, values: Sequence[torch.Tensor]) -> None:
         for weight, value in zip(self.weights, values, strict=True):
@@ -172,6 +185,8 @@ class Rollouts:
         self.seed, self.tokens, self.lanes, self.limits = seed, tokens, lanes, limits
         self.teach = teach
         self.records = read_rollouts(folder)
+        if limits.kl and not (folder / WITHIN).exists():
+            policy.keep(folder / WITHIN, 0)
         self._now: tuple[int, list[Written]] = (-1, [])
 
     def __len__(self) -> int:
@@ -191,11 +206,32 @@ class Rollouts:
         return True
 
     def halt(self, step: int) -> Stopped:
-        """Why the policy is to stop after so many steps, by what it wrote last."""
-        record = self.records[(step - 1) // self.updates]
-        if self.limits.kl and record.kl > self.limits.kl:
+        """Why the policy is to stop after so many steps, by what it writes then: at the end of a phase the next is written before
+        anything is learned from it, and after the last one where the KL is limited."""
+        if step % self.updates or not (self.limits.kl or (self.limits.entropy and step < len(self))):
+            return ""
+        self._phase(step // self.updates)
+        record = self.records[step // self.updates]
+        if self._too_far(record):
             return "kl"
+        if self.limits.kl:
+            self.policy.keep(self.folder / WITHIN, step)
         return "entropy" if record.entropy < self.limits.entropy else ""
+
+    def settle(self, last: Tick) -> str:
+        """Once all is learned: back to the policy as it last wrote within the limit on its KL, where what it learned since took it
+        beyond, or was cut before it wrote again. What is to be said of that, "" where it stays."""
+        step = last.step - (last.stopped == "nan")  # which was not taken
+        phase, since = divmod(step, self.updates)
+        if not self.limits.kl or (not since and not self._too_far(self.records[phase])):
+            return ""
+        kept = self.policy.put_back(self.folder / WITHIN)
+        record = self.records[kept // self.updates]
+        why = "was not measured" if since else f"was {self.records[phase].kl:.3g} nats an answer, above most_kl {self.limits.kl:g}"
+        return f"the KL after step {step} {why}: the weights of step {kept} are kept, at {record.kl:.3g}"
+
+    def _too_far(self, record: Rollout) -> bool:
+        return 0 < self.limits.kl < record.kl
 
     def _phase(self, phase: int) -> list[Written]:
         if self._now[0] != phase:
@@ -207,11 +243,10 @@ class Rollouts:
         return self._now[1]
 
     def _make(self, phase: int, place: Path) -> None:
+        self.policy.desk.model.eval()
         rows = self.policy.known(self.policy.write(self._drawn(phase), each=self.group, seed=[self.seed, phase]))
         rows = self.teach(rows)
-        temporary = place.with_suffix(".tmp")
-        torch.save([asdict(row) for row in rows], temporary)
-        os.replace(temporary, place)
+        save_whole(place, [asdict(row) for row in rows])
         self.records = [*self.records[:phase], self._record(phase, rows)]
         temporary = (self.folder / FILE).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in self.records), "utf-8")

@@ -14,7 +14,7 @@ from tuneladder.errors import BadInput
 from tuneladder.train.losses import token_logs
 from tuneladder.train.online import Method, check_online, learn_online, plan_online
 from tuneladder.train.preference import Desk
-from tuneladder.train.rewarders import reward_content
+from tuneladder.train.rewarders import Reward, reward_content
 from tuneladder.train.rollouts import Limits, Sampled, Written
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -23,21 +23,21 @@ LEAST = 1e-4  # what is added to a group's spread before it divides, as TRL has 
 
 @dataclass(frozen=True, kw_only=True)
 class Grpo:
-    """`reward`: metric (the task's own, of each answer), number, json, `my_module:fn`, or the folder of a node that the step
-    `reward` made. In each of `phases`, `samples` answers of at most `tokens` tokens to each of `prompts` prompts are written, and
-    learned from `updates` times, ratios clipped to within `clip` of 1; `beta` is what a nat of KL to the variant below costs.
+    """`reward`: metric (the task's own, of each answer) or a metric's name, number, json, `my_module:fn`, or the folder of a node
+    that `reward` made. In each of `phases`, `samples` answers of at most `tokens` tokens to each of `prompts` prompts are written,
+    and learned from `updates` times, ratios clipped to within `clip` of 1; `beta` is what a nat of KL to the variant below costs.
     `scale` group: an advantage is over the spread of its group, none as in Dr. GRPO (arXiv:2503.20783); `length` answer: each
     answer counts alike, constant: each of its tokens (Dr. GRPO). It ends once the KL is above `most_kl` nats an answer (0: any),
-    or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank `r` (0: 8).
-    `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    put back to where it was not, or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of
+    rank `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
-    reads: ClassVar = ("train",)
-    version: ClassVar = 1
+    reads: ClassVar = ("train", "metric")
+    version: ClassVar = 2
 
-    reward: str = "metric"
+    reward: Reward = "metric"
     phases: int = 100
     prompts: int = 8
     samples: int = 8
