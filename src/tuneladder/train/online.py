@@ -22,10 +22,11 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
 from tuneladder.store import resident
 from tuneladder.train.batches import Micro
+from tuneladder.train.critic import attach_critic
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
-from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
+from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
 
@@ -47,19 +48,22 @@ class Online(LearnsOn, Protocol):
     def tokens(self) -> int: ...
 
 
-# the loss of each answer (R,), of its pass and how that is read
+# the loss of each answer (R,), with a critic of each token (N,), of its pass and how that is read
 PolicyLoss = Callable[[Any, Sampled, Desk], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`."""
+    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`. With a
+    `critic` it learns to foretell what it will earn."""
 
     phases: int
     updates: int
     teach: Teach
     loss: PolicyLoss
     limits: Limits
+    price: Price
+    critic: bool = False
 
 
 def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
@@ -69,6 +73,12 @@ def check_online(settings: Online, step: str, *, above: Sequence[str], at_least:
     above = ("prompts", "samples", "tokens", *above)
     check(settings, step, above=above, at_least=("learning_rate", *at_least), shares=("warmup", *shares))
     check_reward(settings.reward)
+
+
+def clipped(logs_N: torch.Tensor, micro: Sampled, *, clip: float) -> torch.Tensor:
+    """What is gained at each token (N,): arXiv:1707.06347, equation 7."""
+    ratio_N = torch.exp(logs_N - micro.logs)
+    return torch.min(ratio_N * micro.advantages, ratio_N.clamp(1 - clip, 1 + clip) * micro.advantages)
 
 
 def plan_online(
@@ -113,6 +123,8 @@ def learn_online(
     """The variant with a LoRA that learned from what its answers earned."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
+        if method.critic:
+            attach_critic(made.model)
         asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
         longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
@@ -123,7 +135,7 @@ def learn_online(
         desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
-            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half, critic=method.critic)
             rollouts = Rollouts(
                 policy,
                 asks,
@@ -136,6 +148,7 @@ def learn_online(
                 tokens=tokens,
                 lanes=lanes,
                 teach=method.teach,
+                price=method.price,
                 limits=method.limits,
             )
 
