@@ -22,7 +22,6 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
 from tuneladder.store import resident
 from tuneladder.train.batches import Micro
-from tuneladder.train.critic import attach_critic
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
@@ -123,8 +122,6 @@ def learn_online(
     """The variant with a LoRA that learned from what its answers earned."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
-        if method.critic:
-            attach_critic(made.model)
         asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
         longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
@@ -135,7 +132,9 @@ def learn_online(
         desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
-            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half, critic=method.critic)
+            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            if method.critic:
+                policy.foretell()
             rollouts = Rollouts(
                 policy,
                 asks,

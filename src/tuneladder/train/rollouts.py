@@ -26,7 +26,7 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.store import digest, thaw
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
-from tuneladder.train.critic import logs_and_values
+from tuneladder.train.critic import attach_critic, logs_and_values
 from tuneladder.train.losses import token_logs
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Asked, Rewarder
@@ -111,23 +111,21 @@ class Limits:
 
 class Policy:
     """What learns, as it writes and as it is read; `start` are the weights that learn as they were before, which are the
-    reference's; `critic` says whether it foretells what it will earn."""
+    reference's."""
 
     def __init__(
-        self,
-        desk: Desk,
-        engine: LocalEngine,
-        rewarder: Rewarder,
-        *,
-        tokens: int,
-        device: str,
-        half: torch.dtype | None,
-        critic: bool = False,
+        self, desk: Desk, engine: LocalEngine, rewarder: Rewarder, *, tokens: int, device: str, half: torch.dtype | None
     ) -> None:
         self.desk, self.engine, self.rewarder = desk, engine, rewarder
-        self.tokens, self.device, self.half, self.critic = tokens, device, half, critic
+        self.tokens, self.device, self.half = tokens, device, half
         self.weights = [weight for name, weight in desk.model.named_parameters() if weight.requires_grad and "lora_" in name]
         self.start = [weight.detach().clone() for weight in self.weights]
+        self.critic = False
+
+    def foretell(self) -> None:
+        """From now on foretell, and learn to, what an answer will earn."""
+        attach_critic(self.desk.model)
+        self.critic = True
 
     def write(self, prompts: Sequence[Asked], *, each: int, seed: Any) -> list[Written]:
         """`each` answers to each prompt, rewarded."""
@@ -259,7 +257,7 @@ class Rollouts:
         temporary = place.with_suffix(".tmp")
         torch.save([asdict(row) for row in rows], temporary)
         os.replace(temporary, place)
-        self.records = [*self.records[:phase], self._record(phase, rows, price)]
+        self.records = [*self.records[:phase], replace(self._record(phase, rows), price=price)]
         temporary = (self.folder / FILE).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in self.records), "utf-8")
         os.replace(temporary, self.folder / FILE)
@@ -272,7 +270,7 @@ class Rollouts:
             found.append(self.asks[random.Random(f"{self.seed} {turn}").sample(range(len(self.asks)), len(self.asks))[place]])
         return found
 
-    def _record(self, phase: int, rows: Sequence[Written], price: float) -> Rollout:
+    def _record(self, phase: int, rows: Sequence[Written]) -> Rollout:
         rewards, asks = [row.reward for row in rows], self._drawn(phase)
         best = max(rows, key=lambda row: row.reward)
         tokens = sum(len(row.logs) for row in rows)
@@ -283,7 +281,6 @@ class Rollouts:
             kl=statistics.fmean(row.kl for row in rows),
             entropy=-sum(sum(row.logs) for row in rows) / max(1, tokens),
             length=tokens / len(rows),
-            price=price,
             samples=tuple(Sample(asks[row.group].turns[-1].text, row.text, row.reward) for row in (rows[0], best)),
         )
 
