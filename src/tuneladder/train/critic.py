@@ -15,6 +15,10 @@ import torch
 from tuneladder.train.batches import Micro
 from tuneladder.train.losses import logs_and_hidden
 
+# How many times the policy's rate a critic has. Adam moves each weight by the rate, and so a value by the rate times the sum of
+# what the head reads, which at a rate that suits a LoRA is a sixth of a reward between 0 and 1: values would be noise.
+PACES = {"critic.weight": 1 / 16, "critic.bias": 1 / 16}
+
 
 class Critic(torch.nn.Module):
     """What the head reads (N, D) -> values (N,), always in float32. It begins at 0: of a reward that may be any function nothing is

@@ -22,6 +22,7 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
 from tuneladder.store import resident
 from tuneladder.train.batches import Micro
+from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
 from tuneladder.train.rewarders import Asked, check_reward, prompted, refuse_reward, rewarding
@@ -155,7 +156,7 @@ def learn_online(
                 assert isinstance(micro, Sampled)
                 return method.loss(model, micro, desk).sum()
 
-            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup, times=PACES if method.critic else None)
             ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
