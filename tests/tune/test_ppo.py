@@ -102,10 +102,11 @@ def learned(step, base, task, kit):
 
 
 def test_what_earns_more_becomes_likelier(tiny_base, tiny_task, lend):
-    step = replace(PPO, phases=9, samples=16, beta=0.0, learning_rate=1e-1)
-    along = learned(step, tiny_base, tiny_task, lend())
-    assert len(along) == 9
-    assert along[-1].reward > along[0].reward + along[0].spread
+    """Of many answers of one token to one prompt, for what two layers drawn at random can learn of few is little."""
+    task = replace(tiny_task, examples=Split(tiny_task.examples.train[:1]))
+    step = replace(PPO, phases=6, prompts=1, samples=96, tokens=1, updates=2, beta=0.0, learning_rate=5e-2)
+    along = learned(step, tiny_base, task, lend())
+    assert (along[-1].reward + along[-2].reward) / 2 > 1.5 * along[0].reward
     assert along[0].kl == pytest.approx(0, abs=1e-5)
     assert along[-1].kl > 0.1
     assert all(own.samples[1].reward >= own.samples[0].reward for own in along)
