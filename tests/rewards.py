@@ -13,6 +13,10 @@ def ends(prompts: list[str], completions: list[str]) -> list[float]:
     return [ord(text[-1]) / 128 if text else 0.0 for text in completions]
 
 
+def always(prompts: list[str], completions: list[str]) -> list[float]:
+    return [1.0] * len(completions)
+
+
 def nothing(prompts: list[str], completions: list[str]) -> list[float]:
     return [float("nan")] * len(completions)
 

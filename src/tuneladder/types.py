@@ -528,7 +528,7 @@ class Sample:
 class Rollout:
     """Answers that a policy wrote after so many steps. `reward` is their mean and `spread` their standard deviation; `kl` is how
     far the policy is from its reference, nats an answer, and `entropy` nats a token, both estimated on these answers; `length` is
-    tokens an answer. `samples` are the first of the answers and the one that earned most."""
+    tokens an answer, and `price` what a nat of KL cost. `samples` are the first of the answers and the one that earned most."""
 
     step: int
     reward: float
@@ -536,6 +536,7 @@ class Rollout:
     kl: float
     entropy: float
     length: float
+    price: float = 0.0
     samples: tuple[Sample, ...] = ()
 
 

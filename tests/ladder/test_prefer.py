@@ -88,11 +88,12 @@ def test_answers_that_were_judged_one_by_one_are_climbed(
 
 
 def test_a_policy_that_learned_from_rewards_is_shown(given: dict[str, Any], tmp_path: Path) -> None:
-    grpo = {"grpo": {"reward": "tests.rewards:letters", "phases": 3, "prompts": 2, "samples": 3, "tokens": 6, "r": 2}}
-    ladder = climbed({**given, "rungs": ["zero_shot", grpo]}, tmp_path / "runs" / "run")
-    result = ladder.results[1]
-    assert result.failure == ""
-    assert [own.step for own in result.rollouts] == [0, 1, 2]
+    settings = {"reward": "tests.rewards:letters", "phases": 3, "prompts": 2, "samples": 3, "tokens": 6, "r": 2}
+    rungs = ["zero_shot", {"grpo": settings}, {"ppo": settings | {"updates": 2, "target_kl": 0.01}}]
+    ladder = climbed({**given, "rungs": rungs}, tmp_path / "runs" / "run")
+    assert [result.failure for result in ladder.results] == [""] * 3
+    assert [[own.step for own in result.rollouts] for result in ladder.results[1:]] == [[0, 1, 2], [0, 2, 4]]
     page = (tmp_path / "runs" / "run" / "report.html").read_text("utf-8")
     assert "KL to the reference, nats an answer" in page
     assert page.count("<h2>What it earned") == 1
+    assert page.count("a nat of KL cost 0.05 to ") == 1

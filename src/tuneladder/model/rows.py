@@ -46,6 +46,19 @@ def bypassing(model: Any) -> Iterator[list[torch.Tensor]]:
 
 
 @contextlib.contextmanager
+def noting(model: Any) -> Iterator[list[torch.Tensor]]:
+    """While open, the list takes what reaches the head, flattened: inside `reading` the rows that are read, (n, D)."""
+    kept: list[torch.Tensor] = []
+
+    def note(hidden_ND: torch.Tensor) -> torch.Tensor:
+        kept.append(hidden_ND)
+        return hidden_ND
+
+    with _before_head(model, note):
+        yield kept
+
+
+@contextlib.contextmanager
 def _before_head(model: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """While open, the head sees what `change` makes of its flattened input, wherever this thread passes."""
     reader = threading.get_ident()

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.model.routing import uneven
-from tuneladder.model.rows import bypassing, reading
+from tuneladder.model.rows import bypassing, noting, reading
 from tuneladder.model.written import precision
 from tuneladder.train.batches import Micro
 
@@ -49,9 +49,18 @@ def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
 def token_logs(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     """Natural log-probability of each learned position's target (N,), with the head on these rows only; where it is `bare` no
     logits are kept for the way back."""
+    return logs_and_hidden(model, micro, bare=bare)[0]
+
+
+def logs_and_hidden(model: Any, micro: Micro, *, bare: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """`token_logs` (N,), and what the head read for them (N, D)."""
     if bare and not model.get_output_embeddings().weight.requires_grad:
-        return logs_through_head(model.get_output_embeddings(), _before_head(model, micro), micro.targets)
-    return torch.log_softmax(_logits(model, micro).float(), -1).gather(1, micro.targets[:, None])[:, 0]
+        hidden_ND = _before_head(model, micro)
+        return logs_through_head(model.get_output_embeddings(), hidden_ND, micro.targets), hidden_ND
+    assert micro.rows is not None
+    with reading(model, micro.rows), noting(model) as kept:
+        logits_NV = model(input_ids=micro.ids, use_cache=False, **_places(micro)).logits
+    return torch.log_softmax(logits_NV.float(), -1).gather(1, micro.targets[:, None])[:, 0], kept[0]
 
 
 def _places(micro: Micro) -> dict[str, Any]:

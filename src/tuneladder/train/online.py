@@ -22,11 +22,12 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
 from tuneladder.store import resident, write_json
 from tuneladder.train.batches import Micro
+from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
 from tuneladder.train.reward_model import Beside, beside
 from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
-from tuneladder.train.rollouts import Limits, Policy, Rollouts, Sampled, Teach
+from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
 
@@ -48,19 +49,22 @@ class Online(LearnsOn, Protocol):
     def tokens(self) -> int: ...
 
 
-# the loss of each answer (R,), of its pass and how that is read
+# the loss of each answer (R,), with a critic of each token (N,), of its pass and how that is read
 PolicyLoss = Callable[[Any, Sampled, Desk], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`."""
+    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`. With a
+    `critic` it learns to foretell what it will earn."""
 
     phases: int
     updates: int
     teach: Teach
     loss: PolicyLoss
     limits: Limits
+    price: Price
+    critic: bool = False
 
 
 def check_online(settings: Online, step: str, *, above: Sequence[str], at_least: Sequence[str], shares: Sequence[str] = ()) -> None:
@@ -70,6 +74,12 @@ def check_online(settings: Online, step: str, *, above: Sequence[str], at_least:
     above = ("prompts", "samples", "tokens", *above)
     check(settings, step, above=above, at_least=("learning_rate", *at_least), shares=("warmup", *shares))
     check_reward(settings.reward)
+
+
+def clipped(logs_N: torch.Tensor, micro: Sampled, *, clip: float) -> torch.Tensor:
+    """What is gained at each token (N,): arXiv:1707.06347, equation 7."""
+    ratio_N = torch.exp(logs_N - micro.logs)
+    return torch.min(ratio_N * micro.advantages, ratio_N.clamp(1 - clip, 1 + clip) * micro.advantages)
 
 
 def plan_online(
@@ -131,6 +141,8 @@ def learn_online(
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
             policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            if method.critic:
+                policy.foretell()
             rollouts = Rollouts(
                 policy,
                 asks,
@@ -143,6 +155,7 @@ def learn_online(
                 tokens=tokens,
                 lanes=lanes,
                 teach=method.teach,
+                price=method.price,
                 limits=method.limits,
             )
 
@@ -150,7 +163,7 @@ def learn_online(
                 assert isinstance(micro, Sampled)
                 return method.loss(model, micro, desk).sum()
 
-            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup, times=PACES if method.critic else None)
             ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
             if method.limits.kl:
                 said = rollouts.settle(ticks[-1])

@@ -17,8 +17,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,6 +27,7 @@ from tuneladder.model.local import LocalEngine
 from tuneladder.store import digest, thaw
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
+from tuneladder.train.critic import attach_critic, logs_and_values
 from tuneladder.train.loop import save_whole
 from tuneladder.train.losses import token_logs
 from tuneladder.train.preference import Desk
@@ -40,7 +42,8 @@ WITHIN = "within.pt"  # what learns, as it last wrote within the limit on its KL
 @dataclass(frozen=True)
 class Written(Encoded):
     """An answer in tokens, of the `group` of answers to one prompt, and what it earned; of each of its tokens the log-probability
-    that the policy which wrote it and the reference give it, and its advantage."""
+    that the policy which wrote it and the reference give it, and its advantage. With a critic also the `values` that it foretold
+    and the `returns` that came."""
 
     group: int = 0
     text: str = ""
@@ -48,6 +51,8 @@ class Written(Encoded):
     logs: tuple[float, ...] = ()
     reference: tuple[float, ...] = ()
     advantages: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    returns: tuple[float, ...] = ()
 
     @property
     def kl(self) -> float:
@@ -72,7 +77,30 @@ class Sampled(Micro):
         return float(len(self.sizes))
 
 
-Teach = Callable[[list[Written]], list[Written]]  # a phase's answers -> the same with their advantages
+@dataclass(frozen=True, kw_only=True)
+class Valued(Sampled):
+    """A pass of answers, and of each token (N,) what a critic foretold when it was written, and what came."""
+
+    values: torch.Tensor
+    returns: torch.Tensor
+
+    @property
+    def learned(self) -> float:
+        """The tokens."""
+        return float(len(self.of))
+
+
+class Said(NamedTuple):
+    """What a policy says of the tokens of an answer: the log-probability of each, and with a critic its value."""
+
+    logs: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+# a phase's answers, and what a nat of KL costs -> the same with their advantages
+Teach = Callable[[list[Written], float], list[Written]]
+# the phases so far -> what a nat of KL costs in the next
+Price = Callable[[Sequence[Rollout]], float]
 
 
 @dataclass(frozen=True)
@@ -95,6 +123,12 @@ class Policy:
         self.tokens, self.device, self.half = tokens, device, half
         self.weights = [weight for name, weight in desk.model.named_parameters() if weight.requires_grad and "lora_" in name]
         self.start = [weight.detach().clone() for weight in self.weights]
+        self.critic = False
+
+    def foretell(self) -> None:
+        """From now on foretell, and learn to, what an answer will earn."""
+        attach_critic(self.desk.model)
+        self.critic = True
 
     def write(self, prompts: Sequence[Asked], *, each: int, seed: Any) -> list[Written]:
         """`each` answers to each prompt, rewarded."""
@@ -110,13 +144,16 @@ class Policy:
 
     def known(self, rows: Sequence[Written]) -> list[Written]:
         """The answers with what policy and reference say of their tokens."""
-        logs = self.read(rows)
+        said = self.read(rows)
         with self.as_before():
             reference = self.read(rows)
-        return [replace(row, logs=own, reference=other) for row, own, other in zip(rows, logs, reference, strict=True)]
+        return [
+            replace(row, logs=own.logs, values=own.values, reference=other.logs)
+            for row, own, other in zip(rows, said, reference, strict=True)
+        ]
 
-    def read(self, rows: Sequence[Written]) -> list[tuple[float, ...]]:
-        """Of each token of each answer its log-probability."""
+    def read(self, rows: Sequence[Written]) -> list[Said]:
+        """What the policy, as it is now, says of the tokens of each answer."""
         laid: list[list[int]] = []
         number = {id(row): at for at, row in enumerate(rows)}
 
@@ -124,15 +161,21 @@ class Policy:
             laid.append([number[id(row)] for row in own])
             return self.desk.pad(own)
 
-        found: list[tuple[float, ...]] = [()] * len(rows)
+        found = [Said((), ())] * len(rows)
         for micro, own in zip(self.desk.lay(rows, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
-            there = micro.to(self.desk.core.device)
-            with torch.no_grad(), torch.autocast(self.device, self.half or torch.bfloat16, enabled=self.half is not None):
-                made = token_logs(self.desk.model, there, bare=self.desk.bare)
-            values = iter(made.tolist())
+            logs, values = map(iter, self._say(micro.to(self.desk.core.device)))
             for at in own:
-                found[at] = tuple(next(values) for _ in range(sum(rows[at].learn[1:])))
+                count = sum(rows[at].learn[1:])
+                found[at] = Said(tuple(islice(logs, count)), tuple(islice(values, count)))
         return found
+
+    def _say(self, micro: Micro) -> tuple[list[float], list[float]]:
+        model, bare = self.desk.model, self.desk.bare
+        with torch.no_grad(), torch.autocast(self.device, self.half or torch.bfloat16, enabled=self.half is not None):
+            if not self.critic:
+                return token_logs(model, micro, bare=bare).tolist(), []
+            logs_N, values_N = logs_and_values(model, micro, bare=bare)
+        return logs_N.tolist(), values_N.tolist()
 
     @contextmanager
     def as_before(self) -> Iterator[None]:
@@ -178,12 +221,13 @@ class Rollouts:
         tokens: int,
         lanes: int,
         teach: Teach,
+        price: Price,
         limits: Limits,
     ) -> None:
         self.policy, self.asks, self.folder = policy, asks, folder
         self.phases, self.updates, self.prompts, self.group = phases, updates, min(prompts, len(asks)), group
         self.seed, self.tokens, self.lanes, self.limits = seed, tokens, lanes, limits
-        self.teach = teach
+        self.teach, self.price = teach, price
         self.records = read_rollouts(folder)
         if limits.kl and not (folder / WITHIN).exists():
             policy.keep(folder / WITHIN, 0)
@@ -245,9 +289,10 @@ class Rollouts:
     def _make(self, phase: int, place: Path) -> None:
         self.policy.desk.model.eval()
         rows = self.policy.known(self.policy.write(self._drawn(phase), each=self.group, seed=[self.seed, phase]))
-        rows = self.teach(rows)
+        price = self.price(self.records[:phase])
+        rows = self.teach(rows, price)
         save_whole(place, [asdict(row) for row in rows])
-        self.records = [*self.records[:phase], self._record(phase, rows)]
+        self.records = [*self.records[:phase], replace(self._record(phase, rows), price=price)]
         temporary = (self.folder / FILE).with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in self.records), "utf-8")
         os.replace(temporary, self.folder / FILE)
@@ -280,9 +325,10 @@ class Rollouts:
         def flat(name: str) -> torch.Tensor:
             return torch.tensor([value for row in rows for value in getattr(row, name)])
 
-        names = ("logs", "reference", "advantages")
+        names = ["logs", "reference", "advantages", *(["values", "returns"] if self.policy.critic else [])]
         told: dict[str, Any] = {name: flat(name) for name in names}
-        return Sampled(**vars(self.policy.desk.pad(rows)), of=torch.arange(len(rows)).repeat_interleave(sizes), sizes=sizes, **told)
+        made = Valued if self.policy.critic else Sampled
+        return made(**vars(self.policy.desk.pad(rows)), of=torch.arange(len(rows)).repeat_interleave(sizes), sizes=sizes, **told)
 
 
 def read_rollouts(folder: Path) -> list[Rollout]:

@@ -12,11 +12,11 @@ import torch
 
 from tuneladder.errors import BadInput
 from tuneladder.train.losses import token_logs
-from tuneladder.train.online import Method, check_online, learn_online, plan_online
+from tuneladder.train.online import Method, check_online, clipped, learn_online, plan_online
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Reward, reward_content
 from tuneladder.train.rollouts import Limits, Sampled, Written
-from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
+from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Task, Variant
 
 LEAST = 1e-4  # what is added to a group's spread before it divides, as TRL has it
 
@@ -72,11 +72,15 @@ class Grpo:
             teach=self._taught,
             loss=self._loss,
             limits=Limits(self.most_kl, self.least_entropy),
+            price=self._price,
         )
         rate = 5e-5 * 4096 / variant.base.width
         return learn_online(self, variant, task, kit, step="grpo", learning_rate=rate, method=method)
 
-    def _taught(self, rows: list[Written]) -> list[Written]:
+    def _price(self, along: Sequence[Rollout]) -> float:
+        return self.beta
+
+    def _taught(self, rows: list[Written], price: float) -> list[Written]:
         found = advantages([row.reward for row in rows], self.samples, scale=self.scale == "group")
         return [replace(row, advantages=(own,) * len(row.logs)) for row, own in zip(rows, found, strict=True)]
 
@@ -98,10 +102,8 @@ def advantages(rewards: Sequence[float], group: int, *, scale: bool) -> list[flo
 
 def surrogate(logs_N: torch.Tensor, micro: Sampled, *, clip: float, beta: float) -> torch.Tensor:
     """The loss of each token (N,): arXiv:2402.03300, equation 3, the KL to the reference by equation 4."""
-    ratio_N = torch.exp(logs_N - micro.logs)
-    gain_N = torch.min(ratio_N * micro.advantages, ratio_N.clamp(1 - clip, 1 + clip) * micro.advantages)
     apart_N = micro.reference - logs_N
-    return beta * (torch.exp(apart_N) - apart_N - 1) - gain_N
+    return beta * (torch.exp(apart_N) - apart_N - 1) - clipped(logs_N, micro, clip=clip)
 
 
 def of_answers(each_N: torch.Tensor, micro: Sampled, most: int | None) -> torch.Tensor:
