@@ -699,6 +699,14 @@ def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0.00"), (3e-5, "0.00003"), (0.000114, "0.00011"), (0.5, "0.5"), (0.999, "1"), (12.345, "12.35"), (4e6, "4,000,000.00")],
+)
+def test_money_reads_well(amount: float, text: str) -> None:
+    assert words.money(amount) == text
+
+
 def boxes(svg: str) -> Iterator[plots.Box]:
     for x, y, text in re.findall(r'<text class="label(?: strong)?" x="([\d.-]+)" y="([\d.-]+)" text-anchor="start">([^<]*)<', svg):
         yield plots.Box(float(x), float(y) - 11, float(x) + plots.LETTER * len(text), float(y) + 3)
