@@ -6,7 +6,8 @@ was before, and stands on the same weights: to read as it does, the LoRA is put 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -72,10 +73,10 @@ def check_online(settings: Online, step: str, *, above: Sequence[str], at_least:
 
 
 def plan_online(
-    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float
+    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float, batch: int = 0
 ) -> tuple[Variant, Cost]:
-    """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from.
-    Raises Refused."""
+    """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from,
+    `batch` of them in a step, 0 for all of a phase. Raises Refused."""
     refuse_asking(variant, step)
     refuse_reward(settings.reward, task, variant.prompt, step)
     trainable = plan_learner(settings.r, variant, step)
@@ -97,26 +98,39 @@ def plan_online(
         "held": held_in(variant),
         "fused": fuses(variant, length),
     }
-    wanted = shape["batch"] = min(settings.prompts, len(rows)) * settings.samples
+    written = min(settings.prompts, len(rows)) * settings.samples
+    wanted = shape["batch"] = min(batch or written, written)
     most = lanes_for(device(), trainable=trainable)
     lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=settings.tokens, **shape)
     need = memory.training(base, rows=at_once, learned_rows=at_once * settings.tokens, lanes=lanes, **shape)
     # an answer is written, read by policy and reference, and learned from, forward and back
-    seconds = (2 + 4 + 4 * updates) * phases * wanted * (mean + settings.tokens) * base.active / pace.flops
+    seconds = (2 + 4 + 4 * updates) * phases * written * (mean + settings.tokens) * base.active / pace.flops
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
     return made, Cost(seconds, need.peak, 4 * trainable)
 
 
-def learn_online(
-    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
-) -> Variant:
-    """The variant with a LoRA that learned from what its answers earned."""
+@dataclass(frozen=True)
+class Bench:
+    """What learns from rewards, lent: the policy, the prompts of each split that it answers, and in how many lanes passes of how
+    many tokens learn."""
+
+    policy: Policy
+    asks: Mapping[str, Sequence[Asked]]
+    lanes: int
+    tokens: int
+
+
+@contextlib.contextmanager
+def at_work(
+    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, wanted: int, splits: Sequence[str] = ("train",)
+) -> Iterator[Bench]:
+    """While open, a LoRA over the variant can learn from what its answers earn, `wanted` of them in a step; what it learned is
+    saved in the end."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
-        asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
-        longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
+        asks = {split: asked_of(live, variant, not_shown(variant, prompted(task, split))) for split in splits}
+        longest = min(live.context, max(_length(live, own) for some in asks.values() for own in some) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
-        wanted = settings.prompts * settings.samples
         lanes, tokens = room_for(made.model, variant, kit, longest=longest, learned=settings.tokens, wanted=wanted)
         engine = LocalEngine(made.model, live.coder, name=step)
         # text is written by the packed model where that can hold what it reads, which is tried before
@@ -124,29 +138,45 @@ def learn_online(
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
             policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
-            rollouts = Rollouts(
-                policy,
-                asks,
-                kit.folder,
-                phases=method.phases,
-                updates=method.updates,
-                prompts=settings.prompts,
-                group=settings.samples,
-                seed=kit.seed,
-                tokens=tokens,
-                lanes=lanes,
-                teach=method.teach,
-                limits=method.limits,
-            )
-
-            def of_pass(model: Any, micro: Micro) -> torch.Tensor:
-                assert isinstance(micro, Sampled)
-                return method.loss(model, micro, desk).sum()
-
-            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
-            ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
+            yield Bench(policy, asks, lanes, tokens)
         made.save(kit.folder, variant.weights or variant.base.location)
-        tidy(kit.folder, ticks)
+
+
+def learn_online(
+    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
+) -> Variant:
+    """The variant with a LoRA that learned from what its answers earned."""
+    wanted = settings.prompts * settings.samples
+    with at_work(settings, variant, task, kit, step=step, wanted=wanted) as bench:
+        policy = bench.policy
+        rollouts = Rollouts(
+            policy,
+            bench.asks["train"],
+            kit.folder,
+            phases=method.phases,
+            updates=method.updates,
+            prompts=settings.prompts,
+            group=settings.samples,
+            seed=kit.seed,
+            tokens=bench.tokens,
+            lanes=bench.lanes,
+            teach=method.teach,
+            limits=method.limits,
+        )
+
+        def of_pass(model: Any, micro: Micro) -> torch.Tensor:
+            assert isinstance(micro, Sampled)
+            return method.loss(model, micro, policy.desk).sum()
+
+        course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+        model = policy.desk.model
+        ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
+    tidy(kit.folder, ticks)
+    return taught(variant, step, kit)
+
+
+def taught(variant: Variant, step: str, kit: Kit) -> Variant:
+    """The variant with the LoRA that lies in the step's folder."""
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
 
 

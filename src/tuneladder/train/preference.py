@@ -51,7 +51,7 @@ from tuneladder.train.supervised import (
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
-LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "constitution")  # what lays a LoRA over the weights, or learns on in one
+LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "rest", "constitution")  # what lays a LoRA over the weights, or learns on in one
 RANK = 8
 
 
