@@ -609,6 +609,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.02,
         "warmup": 0.9,
     },
+    "rest": {
+        "reward": "tests.rewards:letters",
+        "grows": 2,
+        "improves": 1,
+        "prompts": 3,
+        "samples": 3,
+        "tokens": 5,
+        "data": False,
+        "by": "value",
+        "thresholds": (0.1, 0.2),
+        "updates": 2,
+        "batch_size": 2,
+        "decay": 0.1,
+        "r": 2,
+        "learning_rate": 0.02,
+        "warmup": 0.9,
+    },
     "reward": {
         "loss": "scores",
         "half": "a",
@@ -696,6 +713,20 @@ QUICK: dict[str, dict[str, Any]] = {
         "r": 1,
         "learning_rate": 0.01,
     },
+    "rest": {
+        "reward": "tests.rewards:ends",
+        "grows": 1,
+        "improves": 2,
+        "prompts": 2,
+        "samples": 4,
+        "tokens": 6,
+        "updates": 1,
+        "batch_size": 3,
+        "held_out": 1,
+        "patience": 0,
+        "r": 1,
+        "learning_rate": 0.01,
+    },
     "reward": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
@@ -718,11 +749,17 @@ BESIDE: dict[tuple[str, str], Given] = {
     ("grpo", "beta"): {"phases": 3},
     ("grpo", "warmup"): {"phases": 4},
     ("grpo", "most_kl"): {"phases": 3},
+    ("rest", "decay"): {"grows": 2},
+    ("rest", "warmup"): {"updates": 4},
 }
 
 
-# tests/train/test_pairing.py and tests/tune/test_constitution.py show what these change
-ELSEWHERE = {"pretrain": ["next_sentence"], "constitution": ["principles", "prompts", "critic"]}
+# tests/train/test_pairing.py, tests/tune/test_constitution.py and tests/tune/test_rest.py show what these change
+ELSEWHERE = {
+    "pretrain": ["next_sentence"],
+    "constitution": ["principles", "prompts", "critic"],
+    "rest": ["held_out", "patience"],
+}
 
 
 def settings(step: str) -> list[str]:

@@ -31,12 +31,12 @@ AT_ONCE = 64  # prompts whose answers are kept together while a grow goes on
 class Rest:
     """`reward`: metric (the task's own, of each answer), number, json, `my_module:fn`, or the folder of a node that the step
     `reward` made. Each of `grows` writes `samples` answers of at most `tokens` tokens to each of `prompts` prompts; with `data` the
-    rows' own answers stand beside them. `improves` times those that pass the next of the `thresholds` are learned in `updates`
-    steps of `batch_size`, at `decay` times the rate of the time before; 0: all answers once, without a threshold. `by` quantile: a
-    threshold is the share of answers that earned less, value: what has to be exceeded. After each improve about `held_out` answers
-    to dev prompts are rewarded; the best is kept, and `patience` improves without a better one end it (0: none does). What learns is
-    the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the
-    width shrinks."""
+    rows' own answers stand beside them. `improves` times those that pass the next of the `thresholds` are learned, in `updates`
+    steps of `batch_size`, at `decay` times the rate of the time before; 0: all of them, without a threshold. `by` quantile: a
+    threshold is the share of answers that earned less, value: what has to be exceeded. After each improve some `held_out` answers
+    to dev prompts are rewarded; the best policy is kept, and `patience` improves without a better one end it (0: none do). What
+    learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing
+    as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
@@ -197,8 +197,9 @@ class Growth:
             said.append(f"grow {grow}: {len(rows):,} answers earned {mean:.3g}; learned were {', '.join(learned)} of them")
         along = read_rollouts(self.folder)
         best = max(along, key=lambda own: own.reward)
-        kept_is = f"the policy after {best.step} of {steps} steps" if best.step else "the policy as it was before"
-        return [*said, f"kept is {kept_is}, whose answers to held-out prompts earned {best.reward:.3g}, at first {along[0].reward:.3g}"]
+        policy = f"the policy after {best.step} of {steps} steps" if best.step else "the policy as it was before"
+        earned = f"held-out prompts earned {best.reward:.3g}, and {along[0].reward:.3g} at first"
+        return [*said, f"kept is {policy}: its answers to {earned}"]
 
     def _learned(self, stage: int) -> list[Written]:
         """The answers that a stage learns: where none passes its threshold, those of the highest that one passes."""
