@@ -90,7 +90,7 @@ class Rest:
         answers = self.grows * self.samples * max(1, min(self.prompts, len(prompted(task, "train"))))
         # of a held-out answer that is written and read twice there are 6 operations, where one that is learned has 4
         learned = self.grows * self.stages * (self.updates * self.batch_size + 1.5 * self.held_out)
-        updates = learned / answers
+        updates = learned / answers - 1  # what is grown is not read before it is learned
         return plan_online(self, variant, task, pace, step="rest", phases=self.grows, updates=updates, batch=self.batch_size)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
