@@ -41,7 +41,10 @@ ANIMALS = ("cat", "dog", "bird", "bear", "fox", "mouse", "frog", "duck")
 NAMES = ("Tom", "Lily", "Max", "Sue", "Ben", "Mia", "Sam", "Amy", "Tim", "Anna")
 THINGS = ("ball", "box", "hat", "kite", "cake", "stone", "book", "shell", "drum", "flower")
 CHEERFUL = frozenset(
-    "happy smile smiled laugh laughed fun play played love loved friend friends hug hugged together glad joy kind nice good".split()
+    [
+        *("happy", "glad", "joy", "fun", "nice", "good", "kind", "together", "friend", "friends"),
+        *("smile", "smiled", "laugh", "laughed", "play", "played", "love", "loved", "hug", "hugged"),
+    ]
 )
 MOST = 8  # cheerful words of an answer that count
 ENDINGS = (  # two of them do what is aimed at, one in part, the rest do not
@@ -97,9 +100,7 @@ def task_of(size: Mapping[str, int]) -> Any:
 
     draw = random.Random(1)
     rows = [
-        Example(
-            f"story {at}", (Turn("text", opening(story)),), (" " + draw.choice(ENDINGS).format(**story),), source=f"story {at}"
-        )
+        Example(f"story {at}", (Turn("text", opening(story)),), (" " + draw.choice(ENDINGS).format(**story),), source=f"story {at}")
         for at, story in enumerate(stories())
     ]
     train, held = size["train"], size["held"]

@@ -464,6 +464,8 @@ def test_a_look_of_ones_own_takes_the_place_of_dev_and_counts_the_start(model, t
     model.load_state_dict(before)
     again = tmp_path / "again"
     again.mkdir()
-    last = list(train(model, batches, folder=again, look=lambda step: float(step), **(given | {"course": replace(course, patience=2)})))[-1]
+    last = list(
+        train(model, batches, folder=again, look=lambda step: float(step), **(given | {"course": replace(course, patience=2)}))
+    )[-1]
     assert (last.step, last.stopped) == (4, "plateau")
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -232,6 +232,8 @@ def test_what_is_refused_before_any_work(tiny_base, tiny_task):
 
 
 def test_more_of_it_is_foretold_to_cost_more(tiny_base, tiny_task):
-    costs = [planned(replace(REST, **more), tiny_base, tiny_task).cost for more in ({}, {"updates": 4}, {"grows": 3}, {"samples": 8})]
+    costs = [
+        planned(replace(REST, **more), tiny_base, tiny_task).cost for more in ({}, {"updates": 4}, {"grows": 3}, {"samples": 8})
+    ]
     assert all(more.seconds > costs[0].seconds for more in costs[1:])
     assert planned(replace(REST, batch_size=16), tiny_base, tiny_task).cost.memory > costs[0].memory
