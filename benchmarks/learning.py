@@ -1,11 +1,12 @@
 """What is learned from rewards, and at what price: methods side by side on one small model, and the table of a lecture.
 
-    TUNELADDER_SHARED=/data/root python benchmarks/learning.py [PART ...] [--seeds 0,1,2] [--small] [--out FILE]
+    TUNELADDER_SHARED=/data/root python benchmarks/learning.py [PART ...] [--seeds 0,1,2] [--size full] [--out FILE]
     python benchmarks/learning.py --table     # what was measured, as Markdown
 
     methods   grpo, rest, dpo, ppo where there is one, and TRL's GRPOTrainer make stories more cheerful, from as many answers of the
               policy's own each: dpo's pairs are the best and the worst of those to a prompt. How far the reward of answers to
-              other prompts rises, in standard deviations of the base's; the KL, nats an answer; seconds and memory.
+              other prompts rises, in standard deviations of the base's; the KL, nats an answer; seconds and memory. Those of ours
+              that write anew stop at 5 nats.
     lecture   the table of arXiv:2308.08998: behaviour cloning (G=0, I=0), ReST with G=1 I=0, G=1 I=4 and G=2 I=3, and online RL
               from as many answers as the last. Rows of mixed quality end stories; what is aimed at is scored by a rule.
 
@@ -87,11 +88,12 @@ def opening(story: Mapping[str, str]) -> str:
     )
 
 
-def sizes(small: bool) -> dict[str, int]:
-    """How much of everything there is; `small` is a rehearsal."""
-    if small:
-        return {"train": 16, "held": 8, "samples": 4, "phases": 4, "prompts": 4, "updates": 4, "tokens": 16, "each": 1}
-    return {"train": 192, "held": 64, "samples": 8, "phases": 24, "prompts": 8, "updates": 40, "tokens": 48, "each": 4}
+SIZES = {
+    "small": {"train": 16, "held": 8, "samples": 4, "phases": 4, "prompts": 4, "updates": 4, "tokens": 16, "each": 1},
+    "middle": {"train": 64, "held": 32, "samples": 8, "phases": 12, "prompts": 4, "updates": 10, "tokens": 32, "each": 4},
+    "full": {"train": 192, "held": 64, "samples": 8, "phases": 24, "prompts": 8, "updates": 20, "tokens": 48, "each": 4},
+}
+MOST_KL = 5.0  # nats an answer, beyond which a method that can be told so stops
 
 
 def task_of(size: Mapping[str, int]) -> Any:
@@ -123,7 +125,7 @@ class Table:
         from tuneladder.model.shelf import Shelf
         from tuneladder.store import Store
 
-        self.size, self.seed, self.folder = sizes(run.small), run.seed, folder
+        self.size, self.seed, self.folder = SIZES[run.size], run.seed, folder
         self.task = task_of(self.size)
         self.root = root_of(inspect(str(model())), self.task)
         self.shelf, self.store = Shelf("cpu", dtype=torch.float32), Store(folder / "store")
@@ -196,12 +198,12 @@ Method = Callable[[Table], tuple[Any, Any, int]]
 # ---- methods ----
 
 
-def online(table: Table, name: str, reward: str) -> Any:
+def online(table: Table, name: str, reward: str, *, most_kl: float = 0.0) -> Any:
     """The step of that name, of those that write anew in each phase, at our sizes."""
     from tuneladder.recipe import find_step
 
     kind, size = find_step(name), table.size
-    wanted = {"reward": reward, **{key: size[key] for key in ("phases", "prompts", "samples", "tokens")}}
+    wanted = {"reward": reward, "most_kl": most_kl, **{key: size[key] for key in ("phases", "prompts", "samples", "tokens")}}
     return kind(**{key: value for key, value in wanted.items() if key in {field.name for field in fields(kind)}})
 
 
@@ -220,12 +222,12 @@ def written_by(table: Table) -> int:
 
 
 def learned_online(table: Table, name: str) -> tuple[Any, Any, int]:
-    made = online(table, name, "learning:cheer").apply(table.root, table.task, table.kit(name))
+    made = online(table, name, "learning:cheer", most_kl=MOST_KL).apply(table.root, table.task, table.kit(name))
     return made, table.root, written_by(table)
 
 
 def learned_by_rest(table: Table) -> tuple[Any, Any, int]:
-    made = resting(table, reward="learning:cheer", data=False).apply(table.root, table.task, table.kit("rest"))
+    made = resting(table, reward="learning:cheer", data=False, most_kl=MOST_KL).apply(table.root, table.task, table.kit("rest"))
     return made, table.root, written_by(table)
 
 
@@ -395,7 +397,7 @@ def main() -> None:
     parts = {"methods": list(methods()), "lecture": list(LECTURE)}
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; both if none is named")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--small", action="store_true", help="a rehearsal")
+    parser.add_argument("--size", choices=SIZES, default="full", help="small is a rehearsal")
     parser.add_argument("--table", action="store_true", help="only show what was measured")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -410,14 +412,14 @@ def main() -> None:
     if strange := [part for part in run.parts if part not in parts]:
         parser.error(f"no part '{strange[0]}'; there are {', '.join(parts)}")
     found["machine"] = machine("torch", "transformers", "peft", "trl")
-    found["sizes"] = sizes(run.small)
+    found["sizes"] = SIZES[run.size]
     for seed in map(int, run.seeds.split(",")):
         for part in run.parts or parts:
             for name in parts[part]:
                 runs = found.setdefault(part, {}).setdefault(name, [])
                 if any(own["seed"] == seed for own in runs):
                     continue
-                runs.append(contestant(HERE, part, name=name, seed=seed, small=run.small))
+                runs.append(contestant(HERE, part, name=name, seed=seed, size=run.size))
                 tell(part, f"seed {seed} {name}: {runs[-1]}")
                 write(run.out, found)
     print(markdown(found))

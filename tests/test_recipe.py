@@ -622,6 +622,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "updates": 2,
         "batch_size": 2,
         "decay": 0.1,
+        "most_kl": 1e-6,
         "r": 2,
         "learning_rate": 0.02,
         "warmup": 0.9,

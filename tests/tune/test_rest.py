@@ -116,6 +116,20 @@ def test_a_policy_that_only_grew_worse_is_not_kept(tiny_base, tiny_task, lend, m
         assert "kept is the policy as it was before" in (kit.folder / "notes.json").read_text()
 
 
+def test_a_policy_that_goes_too_far_is_the_end_and_is_not_kept(tiny_base, tiny_task, lend):
+    ends = {}
+    for most in (0.0, 0.1):
+        kit = lend(str(most))
+        step = replace(REST, improves=1, grows=3, updates=4, decay=1.0, learning_rate=5e-2, most_kl=most)
+        step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+        ends[most] = read_rollouts(kit.folder), read_log(kit.folder)[-1].stopped, (kit.folder / "notes.json").read_text()
+    assert [said for _, said, _ in ends.values()] == ["done", "kl"]
+    along, _, notes = ends[0.1]
+    assert along[-1].kl > 0.1 >= along[-2].kl
+    best = max(along[:-1], key=lambda own: own.reward)
+    assert f"the policy after {best.step} of" in notes if best.step else "as it was before" in notes
+
+
 def test_more_held_out_answers_are_asked(tiny_base, tiny_task, lend):
     found = []
     for held in (3, 33):
@@ -206,7 +220,8 @@ def test_a_reward_that_is_none_names_the_prompt(reward, says, tiny_base, tiny_ta
         ({"reward": "luck"}, "luck"), ({"grows": 0}, "grows 0"), ({"improves": -1}, "improves -1"), ({"decay": 1.5}, "decay 1.5"),
         ({"improves": 6}, "5 thresholds for improves 6"), ({"thresholds": (0.7, 0.7, 0.9)}, "do not rise"),
         ({"thresholds": (0.7, float("nan"), 0.9)}, "do not rise"), ({"thresholds": (0.7, 0.8, 1.0)}, "as thresholds by quantile"),
-        ({"held_out": 0}, "held_out 0"), ({"samples": 0}, "samples 0"), ({"r": -1}, "rank r -1"),
+        ({"held_out": 0}, "held_out 0"), ({"most_kl": -1.0}, "most_kl -1.0"),
+        ({"samples": 0}, "samples 0"), ({"r": -1}, "rank r -1"),
     ],
     ids=str,
 )  # fmt: skip

@@ -22,7 +22,7 @@ from tuneladder.train.losses import next_token
 from tuneladder.train.online import Bench, at_work, check_online, plan_online, taught
 from tuneladder.train.rewarders import Asked, prompted, reward_content
 from tuneladder.train.rollouts import Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
-from tuneladder.types import Cost, Family, Kit, Pace, Stopped, Task, Variant
+from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Stopped, Task, Variant
 
 AT_ONCE = 64  # prompts whose answers are kept together while a grow goes on
 
@@ -34,9 +34,9 @@ class Rest:
     rows' own answers stand beside them. `improves` times those that pass the next of the `thresholds` are learned, in `updates`
     steps of `batch_size`, at `decay` times the rate of the time before; 0: all of them, without a threshold. `by` quantile: a
     threshold is the share of answers that earned less, value: what has to be exceeded. After each improve some `held_out` answers
-    to dev prompts are rewarded; the best policy is kept, and `patience` improves without a better one end it (0: none do). What
-    learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing
-    as the width shrinks."""
+    to dev prompts are rewarded; the best policy is kept, and `patience` improves without a better one end it (0: none do). So does
+    one that goes beyond `most_kl` nats an answer (0: any), which is not kept. What learns is the LoRA below, or a new one of rank
+    `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
@@ -58,13 +58,14 @@ class Rest:
     decay: float = 0.5
     held_out: int = 64
     patience: int = 2
+    most_kl: float = 0.0
     r: int = 0
     learning_rate: float = 0.0
     warmup: float = 0.05
 
     def __post_init__(self) -> None:
         above = ("grows", "updates", "batch_size", "decay", "held_out")
-        check_online(self, "rest", above=above, at_least=("improves", "patience"), shares=("decay",))
+        check_online(self, "rest", above=above, at_least=("improves", "patience", "most_kl"), shares=("decay",))
         if len(self.thresholds) < self.improves:
             said = f"rest has {len(self.thresholds)} thresholds for improves {self.improves}"
             raise BadInput(said, "give `thresholds` one for each improve, each above the one before")
@@ -103,7 +104,7 @@ class Rest:
                 return next_token(model, micro, bare=desk.bare)
 
             course = Falling(
-                self.learning_rate or 2e-4 * 4096 / variant.base.width,
+                self.learning_rate or 5e-5 * 4096 / variant.base.width,
                 warmup=self.warmup,
                 looks=stages,
                 patience=self.patience or stages + 1,
@@ -174,17 +175,24 @@ class Growth:
         return self.tokens < before
 
     def halt(self, step: int) -> Stopped:
-        """A plateau where nothing of a new grow is better than the rest of it."""
-        last = step % (self.settings.stages * self.settings.updates) == 0
-        return "plateau" if last and step < len(self) and not self._learned(step // self.settings.updates) else ""
+        """That the policy went too far; or a plateau, where nothing of a new grow is better than the rest of it."""
+        if step % self.settings.updates:
+            return ""
+        if any(own.step == step and self._too_far(own) for own in read_rollouts(self.folder)):
+            return "kl"
+        anew = step < len(self) and step % (self.settings.stages * self.settings.updates) == 0
+        return "plateau" if anew and not self._learned(step // self.settings.updates) else ""
 
     def look(self, step: int) -> float:
-        """Minus what answers to the held-out prompts earn, which is recorded."""
+        """Minus what answers to the held-out prompts earn, which is recorded; a policy that went too far is never the best."""
         self.policy.desk.model.eval()
         rows = self.policy.known(self.policy.write(self.held, each=self.each, seed=[self.seed, "held out"]))
         record = record_of(step, rows, self.held)
         write_rollouts(self.folder, [*(own for own in read_rollouts(self.folder) if own.step < step), record])
-        return -record.reward
+        return math.inf if self._too_far(record) else -record.reward
+
+    def _too_far(self, record: Rollout) -> bool:
+        return 0 < self.settings.most_kl < record.kl
 
     def notes(self, steps: int) -> list[str]:
         """What so many steps learned from, and which policy is kept."""
@@ -196,7 +204,7 @@ class Growth:
             grow = first // self.settings.stages + 1
             said.append(f"grow {grow}: {len(rows):,} answers earned {mean:.3g}; learned were {', '.join(learned)} of them")
         along = read_rollouts(self.folder)
-        best = max(along, key=lambda own: own.reward)
+        best = max((own for own in along if not self._too_far(own)), key=lambda own: own.reward)
         policy = f"the policy after {best.step} of {steps} steps" if best.step else "the policy as it was before"
         earned = f"held-out prompts earned {best.reward:.3g}, and {along[0].reward:.3g} at first"
         return [*said, f"kept is {policy}: its answers to {earned}"]
