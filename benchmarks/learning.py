@@ -362,7 +362,7 @@ COLUMNS = {
     "rise": ("rise, SD", 2, 1.0),
     "kl": ("KL, nats an answer", 2, 1.0),
     "samples": ("answers learned from", 0, 1.0),
-    "seconds": ("seconds", 1, 1.0),
+    "processor_seconds": ("processor seconds", 1, 1.0),
     "peak_bytes": ("peak, GB", 2, 1e-9),
 }
 
@@ -383,11 +383,12 @@ def markdown(found: Figures) -> str:
     for part in ("methods", "lecture"):
         if not (rows := found.get(part)):
             continue
-        seeds = max(len(runs) for runs in rows.values())
         before = [run for runs in rows.values() for run in runs]
-        first = f"{part}, {seeds} seeds; before: reward {interval([run['reward_before'] for run in before])[0]:.3f}"
-        lines += [f"| {first} | {' | '.join(head for head, *_ in COLUMNS.values())} |", "| --- |" + " --- |" * len(COLUMNS)]
-        lines += [f"| {name} | {' | '.join(cell(runs, column) for column in COLUMNS)} |" for name, runs in rows.items()]
+        first = f"{part}; before: reward {interval([run['reward_before'] for run in before])[0]:.3f}"
+        heads = ["seeds", *(head for head, *_ in COLUMNS.values())]
+        lines += [f"| {first} | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+        for name, runs in rows.items():
+            lines.append(f"| {name} | {' | '.join([str(len(runs)), *(cell(runs, column) for column in COLUMNS)])} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -141,10 +141,10 @@ def test_what_is_aimed_at_in_stories_is_scored_by_rules():
 
 
 def test_the_table_of_learning_has_means_and_intervals_over_seeds():
-    row = {"reward_before": 0.5, "kl": 1.0, "samples": 1536, "seconds": 9.0, "peak_bytes": 5e8}
+    row = {"reward_before": 0.5, "kl": 1.0, "samples": 1536, "processor_seconds": 9.0, "peak_bytes": 5e8}
     runs = [{**row, "seed": seed, "reward": 0.5 + seed / 10, "rise": None if seed else 1.0} for seed in range(3)]
     lines = learning.markdown({"methods": {"grpo": runs}}).splitlines()
-    assert lines[0].startswith("| methods, 3 seeds; before: reward 0.500 | reward | rise, SD |")
-    assert lines[2] == "| grpo | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
+    assert lines[0].startswith("| methods; before: reward 0.500 | seeds | reward | rise, SD |")
+    assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
     assert learning.interval([2.0]) == (2.0, None)
     assert learning.markdown({}) == ""
