@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are sc
 
 import doubts
 import labelers
+import learning
 import sharing
 import train_step
 from pairs import alternating, as_child, halves, interval, options, ratio, same_scores
@@ -130,3 +131,20 @@ def test_labelers_named_are_set_beside_those_who_are_poor_by_gold():
     assert shares["majority, ties by half"]["value"] == 0.75
     ends = [shares[f"majority, ties to the {end}"]["value"] for end in ("first", "last")]
     assert sorted(ends) == [0.7, 0.8]
+
+
+def test_what_is_aimed_at_in_stories_is_scored_by_rules():
+    assert learning.cheer(["", ""], ["Happy, happy! They had FUN.", "The unhappy dog."]) == [3 / learning.MOST, 0.0]
+    story = learning.stories()[0]
+    texts = [ending.format(**story) for ending in learning.ENDINGS]
+    assert learning.ended([learning.opening(story)] * 6, texts) == [1.0, 1.0, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_the_table_of_learning_has_means_and_intervals_over_seeds():
+    row = {"reward_before": 0.5, "kl": 1.0, "samples": 1536, "processor_seconds": 9.0, "peak_bytes": 5e8}
+    runs = [{**row, "seed": seed, "reward": 0.5 + seed / 10, "rise": None if seed else 1.0} for seed in range(3)]
+    lines = learning.markdown({"methods": {"grpo": runs}}).splitlines()
+    assert lines[0].startswith("| methods; before: reward 0.500 | seeds | reward | rise, SD |")
+    assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
+    assert learning.interval([2.0]) == (2.0, None)
+    assert learning.markdown({}) == ""

@@ -629,6 +629,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.02,
         "warmup": 0.9,
     },
+    "rest": {
+        "reward": "tests.rewards:letters",
+        "grows": 3,
+        "improves": 1,
+        "prompts": 3,
+        "samples": 3,
+        "tokens": 5,
+        "data": False,
+        "by": "value",
+        "thresholds": (0.1, 0.2, 0.3),
+        "updates": 2,
+        "batch_size": 2,
+        "decay": 0.1,
+        "most_kl": 1e-6,
+        "r": 2,
+        "learning_rate": 0.02,
+        "warmup": 0.9,
+    },
     "reward": {
         "loss": "scores",
         "half": "a",
@@ -726,6 +744,20 @@ QUICK: dict[str, dict[str, Any]] = {
         "r": 1,
         "learning_rate": 0.01,
     },
+    "rest": {
+        "reward": "tests.rewards:ends",
+        "grows": 1,
+        "improves": 2,
+        "prompts": 2,
+        "samples": 4,
+        "tokens": 6,
+        "updates": 1,
+        "batch_size": 3,
+        "held_out": 1,
+        "patience": 0,
+        "r": 1,
+        "learning_rate": 0.01,
+    },
     "reward": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "lora": {"r": 1, "epochs": 1.0, "batch_size": 6},
     "qlora": {"r": 1, "epochs": 1.0, "batch_size": 6},
@@ -753,11 +785,19 @@ BESIDE: dict[tuple[str, str], Given] = {
     ("ppo", "target_kl"): {"phases": 4, "learning_rate": 0.1},
     ("ppo", "warmup"): {"phases": 4},
     ("ppo", "most_kl"): {"phases": 3},
+    ("rest", "data"): {"improves": 0},
+    ("rest", "thresholds"): {"by": "value"},
+    ("rest", "decay"): {"grows": 2},
+    ("rest", "warmup"): {"updates": 4},
 }
 
 
-# tests/train/test_pairing.py and tests/tune/test_constitution.py show what these change
-ELSEWHERE = {"pretrain": ["next_sentence"], "constitution": ["principles", "prompts", "critic"]}
+# tests/train/test_pairing.py, tests/tune/test_constitution.py and tests/tune/test_rest.py show what these change
+ELSEWHERE = {
+    "pretrain": ["next_sentence"],
+    "constitution": ["principles", "prompts", "critic"],
+    "rest": ["held_out", "patience"],
+}
 
 
 def settings(step: str) -> list[str]:

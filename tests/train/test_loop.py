@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -450,3 +451,32 @@ def test_one_set_read_whole_is_what_no_sets_are():
     data = rows(11)
     plain, one = (Rows(data, batch=4, epochs=3, tokens=512, seed=5, sets=sets) for sets in ((), [(11, 11)]))
     assert [id(plain._row(at)) for at in range(33)] == [id(one._row(at)) for at in range(33)]
+
+
+def test_a_look_of_ones_own_takes_the_place_of_dev_and_counts_the_start(model, tmp_path):
+    """The lowest that it finds is kept; it leaves no loss in the ticks."""
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    asked = []
+
+    def look(step):
+        asked.append(step)
+        return [1.0, 2.0, 0.5, 3.0][len(asked) - 1]
+
+    batches = Rows(rows(8), batch=2, epochs=1.5, tokens=200, seed=0)
+    course = Course(1e-2, looks=3, patience=9)
+    given = {"loss": next_token, "course": course, "seed": 0}
+    kept = {}
+    for tick in train(model, batches, folder=tmp_path, look=look, **given):
+        if tick.step == 4:
+            kept = {name: weight.clone() for name, weight in model.state_dict().items()}
+        assert tick.dev is None
+    assert asked == [0, 2, 4, 6]
+    assert all(torch.equal(weight, kept[name]) for name, weight in model.state_dict().items())
+    model.load_state_dict(before)
+    again = tmp_path / "again"
+    again.mkdir()
+    last = list(
+        train(model, batches, folder=again, look=lambda step: float(step), **(given | {"course": replace(course, patience=2)}))
+    )[-1]
+    assert (last.step, last.stopped) == (4, "plateau")
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -3,8 +3,9 @@
     for tick in train(model, batches, loss=next_token, course=course, folder=folder, seed=0):
         ...
 
-When it ends, the model holds the weights of the best dev loss, or the last where no dev rows were given. Why it ended stands in
-the last tick: done, budget, plateau, nan, or what `halt` says. No `with` spans a yield, or autocast would leak into the caller.
+When it ends, the model holds the weights of the best dev loss, or of the best that `look` found, the start among them; the last
+where there is neither. Why it ended stands in the last tick: done, budget, plateau, nan, or what `halt` says. No `with` spans a
+yield, or autocast would leak into the caller.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tuneladder.types import Kit, Stopped, Tick, Variant
 
 Loss = Callable[[Any, Micro], torch.Tensor]
 Halt = Callable[[int], Stopped]  # of the steps done, why no other is to follow, "" where one is
+Look = Callable[[int], float]  # of the steps done, what is measured in place of the loss of dev rows: the lower, the better
 
 LARGE = 1_000_000  # weights of a table whose gradient is kept by rows
 
@@ -127,12 +129,14 @@ def train(
     lanes: int = 1,
     allowed: int | None = None,
     halt: Halt | None = None,
+    look: Look | None = None,
 ) -> Iterator[Tick]:
     """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
 
     `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
     than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. `halt` is asked
-    after each step, the last too, whether and why no other is to follow. Raises Failed where the very first loss is not a number.
+    after each step, the last too, whether and why no other is to follow. `look` takes the place of `dev`, and is asked before the
+    first step too. Raises Failed where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -145,6 +149,9 @@ def train(
     saved = time.monotonic()
     started = saved - state.seconds
     stopped: Stopped = _ended(state, steps, course.patience, halt) if state.step else ""  # interrupted just after its last step
+    if look and not state.step:
+        state.look(look(0))
+        room.excuse()
     model.train()
     passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
     _Interrupt.training = True
@@ -173,10 +180,13 @@ def train(
                 state.step += 1
                 state.tokens += sum(micro.size for micro in micros)
                 room.look()
-                if dev and course.looks_after(state.step, steps):
-                    dev_loss = passes.evaluate([micro.to(device) for micro in dev])
+                if (dev or look) and course.looks_after(state.step, steps):
+                    if look:
+                        found = look(state.step)
+                    else:
+                        found = dev_loss = passes.evaluate([micro.to(device) for micro in dev])
                     room.excuse()
-                    state.look(dev_loss)
+                    state.look(found)
                 stopped = _ended(state, steps, course.patience, halt)
                 if halt:
                     room.excuse()
@@ -491,6 +501,7 @@ def learn(
     dev: Sequence[Micro],
     lanes: int,
     halt: Halt | None = None,
+    look: Look | None = None,
 ) -> list[Tick]:
     """Train with what the ladder lends a step, to the end; the ticks, which stand in the folder's log."""
     ticks = train(
@@ -506,6 +517,7 @@ def learn(
         lanes=lanes,
         allowed=kit.memory,
         halt=halt,
+        look=look,
     )
     return follow(ticks, kit.folder)
 

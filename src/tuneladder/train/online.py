@@ -6,7 +6,8 @@ was before, and stands on the same weights: to read as it does, the LoRA is put 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -83,10 +84,10 @@ def clipped(logs_N: torch.Tensor, micro: Sampled, *, clip: float) -> torch.Tenso
 
 
 def plan_online(
-    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float
+    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float, batch: int = 0
 ) -> tuple[Variant, Cost]:
-    """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from.
-    Raises Refused."""
+    """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from,
+    `batch` of them in a step, 0 for all of a phase. Raises Refused."""
     refuse_asking(variant, step)
     refuse_reward(settings.reward, task, variant.prompt, step)
     trainable = plan_learner(settings.r, variant, step)
@@ -108,31 +109,44 @@ def plan_online(
         "held": held_in(variant),
         "fused": fuses(variant, length),
     }
-    wanted = shape["batch"] = min(settings.prompts, len(rows)) * settings.samples
-    judge = taught_by(settings.reward, variant, rows=wanted, length=length, dtype=shape["dtype"])
+    written = min(settings.prompts, len(rows)) * settings.samples
+    wanted = shape["batch"] = min(batch or written, written)
+    judge = taught_by(settings.reward, variant, rows=written, length=length, dtype=shape["dtype"])
     most = lanes_for(device(), trainable=trainable)
     allowed = less(pace.memory, judge.held)
     lanes, at_once = in_hand(base, most, allowed=allowed, wanted=wanted, learned=settings.tokens, **shape)
     need = memory.training(base, rows=at_once, learned_rows=at_once * settings.tokens, lanes=lanes, **shape)
     # an answer is written, read by policy, reference and whatever rewards it, and learned from, forward and back
     passes = (2 + 4 + 4 * updates) * base.active + 2 * judge.active
-    seconds = passes * phases * wanted * (mean + settings.tokens) / pace.flops
+    seconds = passes * phases * written * (mean + settings.tokens) / pace.flops
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
     return made, Cost(seconds, judge.peak(need), 4 * trainable)
 
 
-def learn_online(
-    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
-) -> Variant:
-    """The variant with a LoRA that learned from what its answers earned."""
+@dataclass(frozen=True)
+class Bench:
+    """What learns from rewards, lent: the policy, the prompts of each split that it answers, and in how many lanes passes of how
+    many tokens learn."""
+
+    policy: Policy
+    asks: Mapping[str, Sequence[Asked]]
+    lanes: int
+    tokens: int
+
+
+@contextlib.contextmanager
+def at_work(
+    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, wanted: int, splits: Sequence[str] = ("train",)
+) -> Iterator[Bench]:
+    """While open, a LoRA over the variant can learn from what its answers earn, `wanted` of them in a step; what it learned is
+    saved in the end."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
-        asks = asked_of(live, variant, not_shown(variant, prompted(task, "train")))
-        longest = min(live.context, max(_length(live, own) for own in asks) + settings.tokens)
+        asks = {split: asked_of(live, variant, not_shown(variant, prompted(task, split))) for split in splits}
+        longest = min(live.context, max(_length(live, own) for some in asks.values() for own in some) + settings.tokens)
         # a packed model cannot be tried on rows without a grid: what depends on a trial comes first
-        wanted = settings.prompts * settings.samples
         dtype = str(kit.shelf.dtype).removeprefix("torch.")
-        judge = taught_by(settings.reward, variant, rows=wanted, length=longest, dtype=dtype)
+        judge = taught_by(settings.reward, variant, rows=settings.prompts * settings.samples, length=longest, dtype=dtype)
         roomy = replace(kit, memory=less(kit.memory, judge.held))
         lanes, tokens = room_for(made.model, variant, roomy, longest=longest, learned=settings.tokens, wanted=wanted)
         engine = LocalEngine(made.model, live.coder, name=step)
@@ -141,35 +155,51 @@ def learn_online(
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
             policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
-            if method.critic:
-                policy.foretell()
-            rollouts = Rollouts(
-                policy,
-                asks,
-                kit.folder,
-                phases=method.phases,
-                updates=method.updates,
-                prompts=settings.prompts,
-                group=settings.samples,
-                seed=kit.seed,
-                tokens=tokens,
-                lanes=lanes,
-                teach=method.teach,
-                price=method.price,
-                limits=method.limits,
-            )
-
-            def of_pass(model: Any, micro: Micro) -> torch.Tensor:
-                assert isinstance(micro, Sampled)
-                return method.loss(model, micro, desk).sum()
-
-            course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup, times=PACES if method.critic else None)
-            ticks = learn(made.model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=lanes, halt=rollouts.halt)
-            if method.limits.kl:
-                said = rollouts.settle(ticks[-1])
-                write_json(kit.folder / "notes.json", [said] if said else [])
+            yield Bench(policy, asks, lanes, tokens)
         made.save(kit.folder, variant.weights or variant.base.location)
-        tidy(kit.folder, ticks)
+
+
+def learn_online(
+    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
+) -> Variant:
+    """The variant with a LoRA that learned from what its answers earned."""
+    wanted = settings.prompts * settings.samples
+    with at_work(settings, variant, task, kit, step=step, wanted=wanted) as bench:
+        policy = bench.policy
+        if method.critic:
+            policy.foretell()
+        rollouts = Rollouts(
+            policy,
+            bench.asks["train"],
+            kit.folder,
+            phases=method.phases,
+            updates=method.updates,
+            prompts=settings.prompts,
+            group=settings.samples,
+            seed=kit.seed,
+            tokens=bench.tokens,
+            lanes=bench.lanes,
+            teach=method.teach,
+            price=method.price,
+            limits=method.limits,
+        )
+
+        def of_pass(model: Any, micro: Micro) -> torch.Tensor:
+            assert isinstance(micro, Sampled)
+            return method.loss(model, micro, policy.desk).sum()
+
+        course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup, times=PACES if method.critic else None)
+        model = policy.desk.model
+        ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
+        if method.limits.kl:
+            said = rollouts.settle(ticks[-1])
+            write_json(kit.folder / "notes.json", [said] if said else [])
+    tidy(kit.folder, ticks)
+    return taught(variant, step, kit)
+
+
+def taught(variant: Variant, step: str, kit: Kit) -> Variant:
+    """The variant with the LoRA that lies in the step's folder."""
     return replace(variant, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
 
 

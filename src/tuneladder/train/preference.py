@@ -52,7 +52,7 @@ from tuneladder.train.supervised import (
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
 
 # what lays a LoRA over the weights, or learns on in one
-LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "ppo", "constitution")
+LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "ppo", "rest", "constitution")
 RANK = 8
 
 

@@ -282,42 +282,19 @@ class Rollouts:
             place = self.folder / f"rollout-{phase}.pt"
             if not (place.exists() and len(self.records) > phase):
                 self._make(phase, place)
-            rows = [Written(**own) for own in torch.load(place, weights_only=True)]
-            self._now = (phase, rows)
+            self._now = (phase, kept(place))
         return self._now[1]
 
     def _make(self, phase: int, place: Path) -> None:
         self.policy.desk.model.eval()
-        rows = self.policy.known(self.policy.write(self._drawn(phase), each=self.group, seed=[self.seed, phase]))
+        prompts = drawn(self.asks, self.prompts, phase, self.seed)
+        rows = self.policy.known(self.policy.write(prompts, each=self.group, seed=[self.seed, phase]))
         price = self.price(self.records[:phase])
         rows = self.teach(rows, price)
-        save_whole(place, [asdict(row) for row in rows])
-        self.records = [*self.records[:phase], replace(self._record(phase, rows), price=price)]
-        temporary = (self.folder / FILE).with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in self.records), "utf-8")
-        os.replace(temporary, self.folder / FILE)
-
-    def _drawn(self, phase: int) -> list[Asked]:
-        """The prompts of a phase: all are drawn, in an order of the seed's, before any comes again."""
-        found = []
-        for at in range(phase * self.prompts, (phase + 1) * self.prompts):
-            turn, place = divmod(at, len(self.asks))
-            found.append(self.asks[random.Random(f"{self.seed} {turn}").sample(range(len(self.asks)), len(self.asks))[place]])
-        return found
-
-    def _record(self, phase: int, rows: Sequence[Written]) -> Rollout:
-        rewards, asks = [row.reward for row in rows], self._drawn(phase)
-        best = max(rows, key=lambda row: row.reward)
-        tokens = sum(len(row.logs) for row in rows)
-        return Rollout(
-            step=phase * self.updates,
-            reward=statistics.fmean(rewards),
-            spread=statistics.pstdev(rewards),
-            kl=statistics.fmean(row.kl for row in rows),
-            entropy=-sum(sum(row.logs) for row in rows) / max(1, tokens),
-            length=tokens / len(rows),
-            samples=tuple(Sample(asks[row.group].turns[-1].text, row.text, row.reward) for row in (rows[0], best)),
-        )
+        keep(place, rows)
+        record = replace(record_of(phase * self.updates, rows, prompts), price=price)
+        self.records = [*self.records[:phase], record]
+        write_rollouts(self.folder, self.records)
 
     def _pass(self, rows: Sequence[Written]) -> Sampled:
         sizes = torch.tensor([sum(row.learn[1:]) for row in rows])
@@ -331,7 +308,50 @@ class Rollouts:
         return made(**vars(self.policy.desk.pad(rows)), of=torch.arange(len(rows)).repeat_interleave(sizes), sizes=sizes, **told)
 
 
+def drawn(asks: Sequence[Asked], count: int, phase: int, seed: int) -> list[Asked]:
+    """The `count` prompts of a phase: all are drawn, in an order of the seed's, before any comes again."""
+    found = []
+    for at in range(phase * count, (phase + 1) * count):
+        turn, place = divmod(at, len(asks))
+        found.append(asks[random.Random(f"{seed} {turn}").sample(range(len(asks)), len(asks))[place]])
+    return found
+
+
+def record_of(step: int, rows: Sequence[Written], prompts: Sequence[Asked]) -> Rollout:
+    """What is told of the answers that a policy wrote to the prompts after so many steps."""
+    rewards = [row.reward for row in rows]
+    best = max(rows, key=lambda row: row.reward)
+    tokens = sum(len(row.logs) for row in rows)
+    return Rollout(
+        step=step,
+        reward=statistics.fmean(rewards),
+        spread=statistics.pstdev(rewards),
+        kl=statistics.fmean(row.kl for row in rows),
+        entropy=-sum(sum(row.logs) for row in rows) / max(1, tokens),
+        length=tokens / len(rows),
+        samples=tuple(Sample(prompts[row.group].turns[-1].text, row.text, row.reward) for row in (rows[0], best)),
+    )
+
+
+def keep(place: Path, rows: Sequence[Written]) -> None:
+    """Answers into a file, which is there whole or not at all."""
+    save_whole(place, [asdict(row) for row in rows])
+
+
+def kept(place: Path) -> list[Written]:
+    """The answers that a file holds."""
+    return [Written(**own) for own in torch.load(place, weights_only=True)]
+
+
+def write_rollouts(folder: Path, records: Sequence[Rollout]) -> None:
+    """In place of those that are there."""
+    temporary = (folder / FILE).with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in records), "utf-8")
+    os.replace(temporary, folder / FILE)
+
+
 def read_rollouts(folder: Path) -> list[Rollout]:
     """What a step's policy went through, [] where it was none."""
     path = folder / FILE
-    return [thaw(Rollout, json.loads(line)) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    # an answer may hold line ends of other sorts
+    return [thaw(Rollout, json.loads(line)) for line in path.read_text("utf-8").split("\n") if line] if path.exists() else []
