@@ -397,7 +397,7 @@ def test_the_oldest_shots_go_one_by_one_and_it_is_said(wide: tuple[Any, Any], wr
     said = f"{sum(dropped)} of 4 prompts were longer than the context: {sum(dropped)} shots in all were left out"
     assert found.notes == (said,)
     assert found.prompt.digest == examined(whole).prompt.digest  # what was asked for; the note says what was left out
-    assert any("without any shot" in note for note in examined(sit(engine_of(wide, 40), questions)).notes)
+    assert any("did not fit the context" in note for note in examined(sit(engine_of(wide, 40), questions)).notes)
 
 
 def test_room_is_left_for_what_is_written(wide: tuple[Any, Any], write: Any) -> None:

@@ -116,6 +116,15 @@ def test_a_prompt_that_is_too_long_loses_its_oldest_shots_one_by_one(server: Ser
     assert engine.cut == 1
 
 
+@pytest.mark.parametrize("said", ["max_tokens is too large: the maximum is 4096 tokens", "`schema.name` is too long"])
+def test_a_setting_that_is_refused_costs_no_shots(server: Server, said: str) -> None:
+    server.always = Fault(400, said)
+    asks = [(Turn("user", "a"), Turn("assistant", "b"), ASKS[0][1])]
+    with pytest.raises(BadInput, match="refused the request"):
+        engine_of(server).generate(asks, Decoding())
+    assert len(server.seen) == 1
+
+
 def test_a_question_that_is_too_long_by_itself_is_refused(server: Server) -> None:
     server.always = Fault(400, TOO_LONG[0])
     with pytest.raises(BadInput) as refused:

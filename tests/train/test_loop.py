@@ -285,7 +285,8 @@ def test_a_step_that_takes_more_than_it_may_halves_the_passes_after_it(tiny_fold
 
     wide, sizes, whole = narrowed(tmp_path / "wide", [150])  # what stood before the first step is none of a step's doing
     assert not (tmp_path / "wide" / PASSES).exists()
-    ticks, narrow, weighed = narrowed(tmp_path / "narrow", [50, 90, 120])
+    peaks = [50, 50, 50, 90, 90, 120]  # at the start, before the loop, then before and after each step
+    ticks, narrow, weighed = narrowed(tmp_path / "narrow", peaks)
     assert narrow[:2] == sizes[:2]
     assert max(sizes) > 32 >= max(narrow[8:])  # two steps of four rows have at most so many passes
     assert json.loads((tmp_path / "narrow" / PASSES).read_text()) == {"halved": 1, "allowed": 100, "took": 120}
@@ -293,7 +294,7 @@ def test_a_step_that_takes_more_than_it_may_halves_the_passes_after_it(tiny_fold
     for name, weight in whole.items():
         torch.testing.assert_close(weighed[name], weight, rtol=1e-3, atol=1e-5)
 
-    narrowed(tmp_path / "cut", [50, 90, 120], stop=7)
+    narrowed(tmp_path / "cut", peaks, stop=7)
     resumed, _, again = narrowed(tmp_path / "cut", [50])
     assert [(tick.step, tick.loss) for tick in resumed] == [(tick.step, tick.loss) for tick in ticks]
     assert all(torch.equal(weight, weighed[name]) for name, weight in again.items())

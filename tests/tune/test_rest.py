@@ -95,12 +95,13 @@ def test_answers_of_the_rows_that_are_too_long_are_left_out(tiny_base, tiny_task
 
 
 def test_a_policy_that_only_grew_worse_is_not_kept(tiny_base, tiny_task, lend, monkeypatch):
-    """The start is among what is kept, and so many improves without a gain are the end."""
-    true, looks = Policy.write, []
+    """The start is among what is kept, and so many improves without a gain are the end, before another grow is written."""
+    true, looks, grown = Policy.write, [], []
 
     def write(self, prompts, *, each, seed):
         rows = true(self, prompts, each=each, seed=seed)
         if seed[1] != "held out":
+            grown.append(seed[1])
             return rows
         looks.append(seed)
         return [replace(row, reward=-len(looks)) for row in rows]
@@ -108,9 +109,11 @@ def test_a_policy_that_only_grew_worse_is_not_kept(tiny_base, tiny_task, lend, m
     monkeypatch.setattr(Policy, "write", write)
     for patience, steps in ((2, 4), (3, 6)):
         kit = lend(str(patience))
+        grown.clear()
         replace(REST, grows=3, patience=patience).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
         log = read_log(kit.folder)
         assert (len(log), log[-1].stopped) == (steps, "plateau")
+        assert set(grown) == set(range(patience - 1))
         kept = load_file(kit.folder / "adapter_model.safetensors")
         assert all(not weight.any() for name, weight in kept.items() if "lora_B" in name)
         assert "kept is the policy as it was before" in (kit.folder / "notes.json").read_text()

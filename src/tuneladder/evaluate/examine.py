@@ -116,7 +116,7 @@ def _shortened(sitting: Sitting) -> list[str]:
         left_out = sum(sitting.dropped)
         notes.append(f"{fewer:,} of {count:,} prompts were longer than the context: {left_out:,} shots in all were left out")
     if sitting.cut:
-        notes.append(f"{sitting.cut:,} of {count:,} prompts were longer than the context without any shot, and were cut")
+        notes.append(f"{sitting.cut:,} of {count:,} prompts did not fit the context, and were shortened")
     return notes
 
 

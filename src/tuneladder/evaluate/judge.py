@@ -18,8 +18,8 @@ from tuneladder.evaluate.verdicts import MARKS, SIDES, Case, Judge, asks_of, rea
 from tuneladder.model.ask import ranked_by
 from tuneladder.model.batching import regroup
 from tuneladder.model.kept import Kept, Paid
-from tuneladder.model.local import Counts
 from tuneladder.model.purse import Pays
+from tuneladder.model.shortened import shortened
 from tuneladder.store import digest
 from tuneladder.types import Cost, Decoding, Engine, Judged, Score, Turns, Verdict
 
@@ -32,9 +32,9 @@ _METRIC = mean_metric("judge", "higher", 1.0, (), "bootstrap", lambda verdicts, 
 def judged(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | None = None, name: str, seed: int) -> Judged:
     """The judge `name`'s verdicts and what they come to; its agreement with people is left out. `kept` holds the replies of an
     engine that does not keep them itself. Raises Failed where too many replies cannot be read."""
-    cut = engine.calls.cut if isinstance(engine, Counts) else 0
+    cut = shortened(engine)
     found, spent = hear(engine, rules, cases, kept=kept)
-    cut = (engine.calls.cut if isinstance(engine, Counts) else 0) - cut
+    cut = shortened(engine) - cut
     read = [verdict for verdict in found if verdict.outcome]
     score = rate(_METRIC, [verdict.outcome for verdict in read], [()] * len(read), seed=seed)
     flips, bias = _order([verdict for verdict in read if len(verdict.said) == 2], seed)

@@ -11,7 +11,7 @@ from tuneladder.errors import BadInput, Failed
 from tuneladder.evaluate.questions import Questions
 from tuneladder.evaluate.shown import Ask, fitted, laid_out
 from tuneladder.evaluate.suite import Said
-from tuneladder.model.local import Counts
+from tuneladder.model.shortened import shortened
 from tuneladder.types import Engine
 
 
@@ -43,12 +43,12 @@ def sit(engine: Engine, questions: Questions, *, template: str = "") -> Sitting:
         laid_out(suite, example, questions.leads[example.set], questions.shots[example.set], chat=bool(template))
         for example in examples
     ]
-    cut = engine.calls.cut if isinstance(engine, Counts) else 0
+    cut = shortened(engine)
     start = time.perf_counter()
     kept, dropped = fitted(engine, asks, new_tokens=0 if examples[0].options else suite.decoding.max_new_tokens)
     said = _answers(engine, questions, kept)
     seconds = time.perf_counter() - start
-    cut = engine.calls.cut - cut if isinstance(engine, Counts) else 0
+    cut = shortened(engine) - cut
     return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, template, engine.name, seconds)
 
 

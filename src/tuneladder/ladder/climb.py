@@ -50,14 +50,13 @@ from tuneladder.ladder.tree import (
 )
 from tuneladder.model.energy import Meter, longer, together, unseen
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
-from tuneladder.model.local import Counts
 from tuneladder.model.nodes import portable, read_variant
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.purse import Purse
-from tuneladder.model.remote import RemoteEngine
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
+from tuneladder.model.shortened import shortened
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
@@ -410,7 +409,7 @@ class Climb:
             return {
                 "split": said,
                 "variant": variant.stamp,
-                "shortened": _cut_by(engine),
+                "shortened": shortened(engine),
             }
 
         folder = self.store.once(key, make)
@@ -633,13 +632,6 @@ class Climb:
     def _note(self, said: str) -> None:
         if said not in self.notes:
             self.notes.append(said)
-
-
-def _cut_by(engine: Engine) -> int:
-    """How many prompts were longer than the context, and lost something."""
-    if isinstance(engine, RemoteEngine):
-        return engine.cut
-    return engine.calls.cut if isinstance(engine, Counts) else 0
 
 
 def _both(one: Cost, other: Cost) -> Cost:

@@ -37,7 +37,7 @@ LONGEST_WAIT = 300.0  # seconds; an endpoint that asks for more is not waited fo
 BUSY = (408, 409, 425, 429)
 SECRET = 16  # characters; a shorter key is a placeholder, which an answer may well hold
 LENGTH = 200  # characters of what came back that an error shows
-TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)|maximum.{0,40}tokens", re.IGNORECASE)
+TOO_LONG = re.compile(r"context.?(length|window|size)|(prompt|input|messages?)\b.{0,40}too (long|many tokens)", re.IGNORECASE)
 
 
 class Rejected(BadInput):
@@ -193,7 +193,7 @@ class Endpoint:
                 what += f", and asks to wait for {wait:,.0f} s"
             return _Trouble(self._failed(what), MOST, wait)
         refused = f"{self.url} refused the request for {model}: it {what}"
-        if TOO_LONG.search(response.text):
+        if status in (400, 413, 422) and TOO_LONG.search(response.text):
             hint = "shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
             return _Trouble(Overlong(refused, hint))
         return _Trouble(Rejected(refused, "check the url (it often ends in /v1) and the model's name"))

@@ -151,7 +151,7 @@ def train(
     stopped: Stopped = _ended(state, steps, course.patience, halt) if state.step else ""  # interrupted just after its last step
     if look and not state.step:
         state.look(look(0))
-        room.excuse()
+    room.excuse()
     model.train()
     passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
     _Interrupt.training = True
@@ -162,6 +162,7 @@ def train(
             for group, times in zip(optimizer.param_groups, paces, strict=True):
                 group["lr"] = rate * times
             micros = [micro.to(device) for micro in batches[state.step]]
+            room.excuse()  # batches may have to be written first
             learned = sum(micro.learned for micro in micros)
             try:
                 value = passes.gradients(micros, learned, (seed, state.step))

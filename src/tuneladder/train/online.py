@@ -84,12 +84,21 @@ def clipped(logs_N: torch.Tensor, micro: Sampled, *, clip: float) -> torch.Tenso
 
 
 def plan_online(
-    settings: Online, variant: Variant, task: Task, pace: Pace, *, step: str, phases: int, updates: float, batch: int = 0
+    settings: Online,
+    variant: Variant,
+    task: Task,
+    pace: Pace,
+    *,
+    step: str,
+    phases: int,
+    updates: float,
+    batch: int = 0,
+    splits: Sequence[str] = ("train",),
 ) -> tuple[Variant, Cost]:
     """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from,
-    `batch` of them in a step, 0 for all of a phase. Raises Refused."""
+    `batch` of them in a step, 0 for all of a phase; the prompts of `splits` are answered. Raises Refused."""
     refuse_asking(variant, step)
-    refuse_reward(settings.reward, task, variant.prompt, step)
+    refuse_reward(settings.reward, task, step, splits)
     trainable = plan_learner(settings.r, variant, step)
     base = variant.base
     if 2 * settings.tokens > base.context:

@@ -100,7 +100,7 @@ def prompted(task: Task, split: str) -> list[Example]:
     return list(examples) or list({own.turns: asked(own) for own in pairs}.values())
 
 
-def refuse_reward(reward: str, task: Task, prompt: Prompt, step: str) -> None:
+def refuse_reward(reward: str, task: Task, step: str, splits: Sequence[str]) -> None:
     """Raises Refused for a task without prompts, and for one that the reward cannot tell anything about."""
     rows = prompted(task, "train")
     bare = parted(reward)[0]
@@ -115,9 +115,11 @@ def refuse_reward(reward: str, task: Task, prompt: Prompt, step: str) -> None:
     if not task.examples.train:
         said = f"{step} is to go by the {bare}, and rows that only compare answers have no right one"
         raise Refused(said, "reward: my_module:fn, or the folder of a node that the step `reward` made")
+    asked = [prompted(task, split) for split in splits]
     if bare != "number":
-        _try(task, reward, rows[0], step)
-    elif unread := next((row for row in rows if number_in(row.references[0], lowest=False) is None), None):
+        for own in asked:
+            _try(task, reward, own[0], step)
+    elif unread := next((row for own in asked for row in own if number_in(row.references[0], lowest=False) is None), None):
         said = f"{step} is to compare numbers, and the reference of row {unread.id} holds none"
         raise Refused(said, "reward: metric, or another")
 

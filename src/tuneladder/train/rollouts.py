@@ -260,7 +260,7 @@ class Rollouts:
             return "kl"
         if self.limits.kl:
             self.policy.keep(self.folder / WITHIN, step)
-        return "entropy" if record.entropy < self.limits.entropy else ""
+        return "entropy" if step < len(self) and record.entropy < self.limits.entropy else ""
 
     def settle(self, last: Tick) -> str:
         """Once all is learned: back to the policy as it last wrote within the limit on its KL, where what it learned since took it

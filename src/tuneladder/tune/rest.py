@@ -24,7 +24,7 @@ from tuneladder.train.rewarders import Asked, Reward, prompted, reward_content
 from tuneladder.train.rollouts import Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
 from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Stopped, Task, Variant
 
-AT_ONCE = 64  # prompts whose answers are kept together while a grow goes on
+AT_ONCE = 16  # prompts whose answers are kept together while a grow goes on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,17 @@ class Rest:
         # of a held-out answer that is written and read twice there are 6 operations, where one that is learned has 4
         learned = self.grows * self.stages * (self.updates * self.batch_size + 1.5 * self.held_out)
         updates = learned / answers - 1  # what is grown is not read before it is learned
-        return plan_online(self, variant, task, pace, step="rest", phases=self.grows, updates=updates, batch=self.batch_size)
+        return plan_online(
+            self,
+            variant,
+            task,
+            pace,
+            step="rest",
+            phases=self.grows,
+            updates=updates,
+            batch=self.batch_size,
+            splits=("train", "dev"),
+        )
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         splits = ("train", "dev")
@@ -181,8 +191,16 @@ class Growth:
             return ""
         if any(own.step == step and self._too_far(own) for own in read_rollouts(self.folder)):
             return "kl"
+        if step < len(self) and self._stale(step):
+            return "plateau"  # known before the next grow is written
         anew = step < len(self) and step % (self.settings.stages * self.settings.updates) == 0
         return "plateau" if anew and not self._learned(step // self.settings.updates) else ""
+
+    def _stale(self, step: int) -> bool:
+        """Whether as many improves as `patience` says were no better than the best before them."""
+        along = [own for own in read_rollouts(self.folder) if own.step <= step and not self._too_far(own)]
+        since = step - max(along, key=lambda own: own.reward).step
+        return 0 < self.settings.patience * self.settings.updates <= since
 
     def look(self, step: int) -> float:
         """Minus what answers to the held-out prompts earn, which is recorded; a policy that went too far is never the best."""
@@ -204,7 +222,8 @@ class Growth:
             mean = sum(row.reward for row in rows) / len(rows)
             grow = first // self.settings.stages + 1
             said.append(f"grow {grow}: {len(rows):,} answers earned {mean:.3g}; learned were {', '.join(learned)} of them")
-        along = read_rollouts(self.folder)
+        along = [own for own in read_rollouts(self.folder) if own.step <= steps]
+        write_rollouts(self.folder, along)  # without looks of a run that was killed and went further than this one
         best = max((own for own in along if not self._too_far(own)), key=lambda own: own.reward)
         policy = f"the policy after {best.step} of {steps} steps" if best.step else "the policy as it was before"
         earned = f"held-out prompts earned {best.reward:.3g}, and {along[0].reward:.3g} at first"
