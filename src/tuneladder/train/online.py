@@ -25,7 +25,7 @@ from tuneladder.store import resident, write_json
 from tuneladder.train.batches import Micro
 from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, room_for
+from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, rate_of, room_for
 from tuneladder.train.reward_model import Beside, beside
 from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
@@ -50,20 +50,33 @@ class Online(LearnsOn, Protocol):
     def tokens(self) -> int: ...
 
 
+class Phased(Online, Protocol):
+    """What one has that writes anew in each of its `phases`, and in `updates` steps learns from what it wrote, within `most_kl`
+    nats of KL an answer and `least_entropy` nats of entropy a token."""
+
+    @property
+    def phases(self) -> int: ...
+
+    @property
+    def updates(self) -> int: ...
+
+    @property
+    def most_kl(self) -> float: ...
+
+    @property
+    def least_entropy(self) -> float: ...
+
+
 # the loss of each answer (R,), with a critic of each token (N,), of its pass and how that is read
 PolicyLoss = Callable[[Any, Sampled, Desk], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a policy learns: `phases` times it writes, and in `updates` steps learns from what it wrote, within `limits`. With a
-    `critic` it learns to foretell what it will earn."""
+    """How a policy learns from what it wrote. With a `critic` it learns to foretell what it will earn."""
 
-    phases: int
-    updates: int
     teach: Teach
     loss: PolicyLoss
-    limits: Limits
     price: Price
     critic: bool = False
 
@@ -168,9 +181,7 @@ def at_work(
         made.save(kit.folder, variant.weights or variant.base.location)
 
 
-def learn_online(
-    settings: Online, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, method: Method
-) -> Variant:
+def learn_online(settings: Phased, variant: Variant, task: Task, kit: Kit, *, step: str, method: Method) -> Variant:
     """The variant with a LoRA that learned from what its answers earned."""
     wanted = settings.prompts * settings.samples
     with at_work(settings, variant, task, kit, step=step, wanted=wanted) as bench:
@@ -181,8 +192,8 @@ def learn_online(
             policy,
             bench.asks["train"],
             kit.folder,
-            phases=method.phases,
-            updates=method.updates,
+            phases=settings.phases,
+            updates=settings.updates,
             prompts=settings.prompts,
             group=settings.samples,
             seed=kit.seed,
@@ -190,17 +201,17 @@ def learn_online(
             lanes=bench.lanes,
             teach=method.teach,
             price=method.price,
-            limits=method.limits,
+            limits=Limits(settings.most_kl, settings.least_entropy),
         )
 
         def of_pass(model: Any, micro: Micro) -> torch.Tensor:
             assert isinstance(micro, Sampled)
             return method.loss(model, micro, policy.desk).sum()
 
-        course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup, times=PACES if method.critic else None)
+        course = Course(rate_of(settings, variant), warmup=settings.warmup, times=PACES if method.critic else None)
         model = policy.desk.model
         ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
-        if method.limits.kl:
+        if settings.most_kl:
             said = rollouts.settle(ticks[-1])
             write_json(kit.folder / "notes.json", [said] if said else [])
     tidy(kit.folder, ticks)

@@ -69,6 +69,11 @@ class LearnsOn(Protocol):
     def warmup(self) -> float: ...
 
 
+def rate_of(settings: LearnsOn, variant: Variant) -> float:
+    """The learning rate that is set, or a policy's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    return settings.learning_rate or 5e-5 * 4096 / variant.base.width
+
+
 class Preferring(LearnsOn, Lessons, Protocol):
     """What one has that learns from comparisons; `batch_size` counts pairs."""
 
@@ -329,9 +334,7 @@ class ByPairs:
         return (self.loss(logs_P2, micro.reference.view(-1, 2), micro) * micro.counts).sum()
 
 
-def learn_preferring(
-    settings: Preferring, variant: Variant, task: Task, kit: Kit, *, step: str, learning_rate: float, way: Way
-) -> Variant:
+def learn_preferring(settings: Preferring, variant: Variant, task: Task, kit: Kit, *, step: str, way: Way) -> Variant:
     """The variant with a LoRA that learned from the task's comparisons; the best dev loss is kept."""
     with kit.shelf.live(variant) as live:
         made = learner(settings.r, live, variant, kit)
@@ -352,7 +355,7 @@ def learn_preferring(
         cut: Cut = partial(way.lay, desk=desk, kit=kit)
         batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
         looks = way.looks(dev, desk=desk, kit=kit, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
-        course = Course(settings.learning_rate or learning_rate, warmup=settings.warmup)
+        course = Course(rate_of(settings, variant), warmup=settings.warmup)
         ticks = learn(made.model, batches, kit, loss=partial(way.of_pass, desk), course=course, dev=looks, lanes=lanes)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)

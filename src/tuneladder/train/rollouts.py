@@ -111,6 +111,10 @@ class Limits:
     kl: float = 0.0
     entropy: float = 0.0
 
+    def too_far(self, record: Rollout) -> bool:
+        """Whether a policy that wrote so is beyond the limit on its KL."""
+        return 0 < self.kl < record.kl
+
 
 class Policy:
     """What learns, as it writes and as it is read; `start` are the weights that learn as they were before, which are the
@@ -256,7 +260,7 @@ class Rollouts:
             return ""
         self._phase(step // self.updates)
         record = self.records[step // self.updates]
-        if self._too_far(record):
+        if self.limits.too_far(record):
             return "kl"
         if self.limits.kl:
             self.policy.keep(self.folder / WITHIN, step)
@@ -267,15 +271,12 @@ class Rollouts:
         beyond, or was cut before it wrote again. What is to be said of that, "" where it stays."""
         step = last.step - (last.stopped == "nan")  # which was not taken
         phase, since = divmod(step, self.updates)
-        if not self.limits.kl or (not since and not self._too_far(self.records[phase])):
+        if not self.limits.kl or (not since and not self.limits.too_far(self.records[phase])):
             return ""
         kept = self.policy.put_back(self.folder / WITHIN)
         record = self.records[kept // self.updates]
         why = "was not measured" if since else f"was {self.records[phase].kl:.3g} nats an answer, above most_kl {self.limits.kl:g}"
         return f"the KL after step {step} {why}: the weights of step {kept} are kept, at {record.kl:.3g}"
-
-    def _too_far(self, record: Rollout) -> bool:
-        return 0 < self.limits.kl < record.kl
 
     def _phase(self, phase: int) -> list[Written]:
         if self._now[0] != phase:
@@ -310,11 +311,10 @@ class Rollouts:
 
 def drawn(asks: Sequence[Asked], count: int, phase: int, seed: int) -> list[Asked]:
     """The `count` prompts of a phase: all are drawn, in an order of the seed's, before any comes again."""
-    found = []
-    for at in range(phase * count, (phase + 1) * count):
-        turn, place = divmod(at, len(asks))
-        found.append(asks[random.Random(f"{seed} {turn}").sample(range(len(asks)), len(asks))[place]])
-    return found
+    first, end = phase * count, (phase + 1) * count
+    turns = range(first // len(asks), -(-end // len(asks)))
+    order = [own for turn in turns for own in random.Random(f"{seed} {turn}").sample(asks, len(asks))]
+    return order[first - turns.start * len(asks) :][:count]
 
 
 def record_of(step: int, rows: Sequence[Written], prompts: Sequence[Asked]) -> Rollout:

@@ -58,8 +58,7 @@ class Dpo:
             if self.loss == "ipo"
             else partial(sigmoid, beta=self.beta, label_smoothing=self.label_smoothing)
         )
-        rate = 5e-5 * 4096 / variant.base.width
-        return learn_preferring(self, variant, halved(task, self.half), kit, step="dpo", learning_rate=rate, way=ByPairs(loss))
+        return learn_preferring(self, variant, halved(task, self.half), kit, step="dpo", way=ByPairs(loss))
 
 
 def sigmoid(

@@ -15,7 +15,7 @@ from tuneladder.train.losses import token_logs
 from tuneladder.train.online import Method, check_online, clipped, learn_online, plan_online
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Reward, reward_content
-from tuneladder.train.rollouts import Limits, Sampled, Written
+from tuneladder.train.rollouts import Sampled, Written
 from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Task, Variant
 
 LEAST = 1e-4  # what is added to a group's spread before it divides, as TRL has it
@@ -66,16 +66,8 @@ class Grpo:
         return plan_online(self, variant, task, pace, step="grpo", phases=self.phases, updates=self.updates)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        method = Method(
-            phases=self.phases,
-            updates=self.updates,
-            teach=self._taught,
-            loss=self._loss,
-            limits=Limits(self.most_kl, self.least_entropy),
-            price=self._price,
-        )
-        rate = 5e-5 * 4096 / variant.base.width
-        return learn_online(self, variant, task, kit, step="grpo", learning_rate=rate, method=method)
+        method = Method(teach=self._taught, loss=self._loss, price=self._price)
+        return learn_online(self, variant, task, kit, step="grpo", method=method)
 
     def _price(self, along: Sequence[Rollout]) -> float:
         return self.beta

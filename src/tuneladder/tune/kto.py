@@ -50,8 +50,7 @@ class Kto:
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         loss = partial(prospect, beta=self.beta, desirable=self.desirable, undesirable=self.undesirable)
-        rate = 5e-5 * 4096 / variant.base.width
-        return learn_preferring(self, variant, halved(task, self.half), kit, step="kto", learning_rate=rate, way=OneByOne(loss))
+        return learn_preferring(self, variant, halved(task, self.half), kit, step="kto", way=OneByOne(loss))
 
 
 def prospect(

@@ -17,7 +17,7 @@ from tuneladder.train.critic import logs_and_values
 from tuneladder.train.online import Method, check_online, clipped, learn_online, plan_online
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Reward, reward_content
-from tuneladder.train.rollouts import Limits, Sampled, Valued, Written
+from tuneladder.train.rollouts import Sampled, Valued, Written
 from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Task, Variant
 
 LEAST = 1e-8  # what is added to the variance of advantages before it divides
@@ -77,17 +77,8 @@ class Ppo:
         return plan_online(self, variant, task, pace, step="ppo", phases=self.phases, updates=self.updates)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        method = Method(
-            phases=self.phases,
-            updates=self.updates,
-            teach=self._taught,
-            loss=self._loss,
-            limits=Limits(self.most_kl, self.least_entropy),
-            price=self._price,
-            critic=True,
-        )
-        rate = 5e-5 * 4096 / variant.base.width
-        return learn_online(self, variant, task, kit, step="ppo", learning_rate=rate, method=method)
+        method = Method(teach=self._taught, loss=self._loss, price=self._price, critic=True)
+        return learn_online(self, variant, task, kit, step="ppo", method=method)
 
     def _price(self, along: Sequence[Rollout]) -> float:
         return priced(self.beta, [own.kl for own in along], target=self.target_kl) if self.target_kl else self.beta

@@ -20,9 +20,10 @@ from tuneladder.train.batches import Micro, Rows, narrower
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.losses import next_token
 from tuneladder.train.online import Bench, at_work, check_online, plan_online, taught
+from tuneladder.train.preference import rate_of
 from tuneladder.train.rewarders import Asked, Reward, prompted, reward_content
-from tuneladder.train.rollouts import Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
-from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Stopped, Task, Variant
+from tuneladder.train.rollouts import Limits, Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
+from tuneladder.types import Cost, Family, Kit, Pace, Stopped, Task, Variant
 
 AT_ONCE = 16  # prompts whose answers are kept together while a grow goes on
 
@@ -115,7 +116,7 @@ class Rest:
                 return next_token(model, micro, bare=desk.bare)
 
             course = Falling(
-                self.learning_rate or 5e-5 * 4096 / variant.base.width,
+                rate_of(self, variant),
                 warmup=self.warmup,
                 looks=stages,
                 patience=self.patience or stages + 1,
@@ -164,6 +165,7 @@ class Growth:
         self.prompts = min(settings.prompts, len(self.asks))
         held = min(settings.held_out, len(bench.asks["dev"]))
         self.held, self.each = drawn(bench.asks["dev"], held, 0, kit.seed), settings.held_out // held
+        self.limits, self.records = Limits(settings.most_kl), read_rollouts(kit.folder)
         self._grow: tuple[int, list[Written]] = (-1, [])
         self._stage: tuple[int, list[Written]] = (-1, [])
 
@@ -189,7 +191,7 @@ class Growth:
         """That the policy went too far; or a plateau, where nothing of a new grow is better than the rest of it."""
         if step % self.settings.updates:
             return ""
-        if any(own.step == step and self._too_far(own) for own in read_rollouts(self.folder)):
+        if any(own.step == step and self.limits.too_far(own) for own in self.records):
             return "kl"
         if step < len(self) and self._stale(step):
             return "plateau"  # known before the next grow is written
@@ -198,7 +200,7 @@ class Growth:
 
     def _stale(self, step: int) -> bool:
         """Whether as many improves as `patience` says were no better than the best before them."""
-        along = [own for own in read_rollouts(self.folder) if own.step <= step and not self._too_far(own)]
+        along = [own for own in self.records if own.step <= step and not self.limits.too_far(own)]
         since = step - max(along, key=lambda own: own.reward).step
         return 0 < self.settings.patience * self.settings.updates <= since
 
@@ -207,11 +209,9 @@ class Growth:
         self.policy.desk.model.eval()
         rows = self.policy.known(self.policy.write(self.held, each=self.each, seed=[self.seed, "held out"]))
         record = record_of(step, rows, self.held)
-        write_rollouts(self.folder, [*(own for own in read_rollouts(self.folder) if own.step < step), record])
-        return math.inf if self._too_far(record) else -record.reward
-
-    def _too_far(self, record: Rollout) -> bool:
-        return 0 < self.settings.most_kl < record.kl
+        self.records = [*(own for own in self.records if own.step < step), record]
+        write_rollouts(self.folder, self.records)
+        return math.inf if self.limits.too_far(record) else -record.reward
 
     def notes(self, steps: int) -> list[str]:
         """What so many steps learned from, and which policy is kept."""
@@ -222,9 +222,9 @@ class Growth:
             mean = sum(row.reward for row in rows) / len(rows)
             grow = first // self.settings.stages + 1
             said.append(f"grow {grow}: {len(rows):,} answers earned {mean:.3g}; learned were {', '.join(learned)} of them")
-        along = [own for own in read_rollouts(self.folder) if own.step <= steps]
+        along = [own for own in self.records if own.step <= steps]
         write_rollouts(self.folder, along)  # without looks of a run that was killed and went further than this one
-        best = max((own for own in along if not self._too_far(own)), key=lambda own: own.reward)
+        best = max((own for own in along if not self.limits.too_far(own)), key=lambda own: own.reward)
         policy = f"the policy after {best.step} of {steps} steps" if best.step else "the policy as it was before"
         earned = f"held-out prompts earned {best.reward:.3g}, and {along[0].reward:.3g} at first"
         return [*said, f"kept is {policy}: its answers to {earned}"]
