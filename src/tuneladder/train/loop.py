@@ -265,6 +265,7 @@ class Passes:
         self.model, self.loss, self.weights, self.autocast = model, loss, weights, autocast
         self.lanes = Lanes(lanes)
         self.warm: set[str] = set()
+        self.tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # gradients of tables, and the rows where they are not zero
 
     def gradients(self, micros: Sequence[Micro], learned: float, chance: tuple[int, int] = (0, 0)) -> float:
         """Put into each weight's `grad` that of the mean over the batch's `learned` tokens: exactly the large batch's, however it
@@ -275,13 +276,13 @@ class Passes:
                 part = self._loss(micro, learned)
                 part.backward()  # type: ignore[no-untyped-call]
                 value += float(part.detach())
-            for weight in self.weights:
-                weight.grad = _whole(weight.grad)
+            for at, weight in enumerate(self.weights):
+                weight.grad = self._whole(at, weight.grad)
             return value
         shares = self._shares(micros)
         found = self._run("learning")(lambda share: self._share(micros, share, learned, chance), shares)
-        for weight, *parts in zip(self.weights, *(sums for _, sums in found), strict=True):
-            weight.grad = _whole(_sum(parts))
+        for at, (weight, *parts) in enumerate(zip(self.weights, *(sums for _, sums in found), strict=True)):
+            weight.grad = self._whole(at, _sum(parts))
         return float(sum(value for value, _ in found))
 
     def _share(
@@ -301,6 +302,22 @@ class Passes:
                     gradient = torch.empty_like(weight).copy_(gradient)  # the fused optimizer goes by the weight's layout
                 sums[at] = _sum([sums[at], gradient])
         return value, sums
+
+    def _whole(self, at: int, gradient: torch.Tensor | None) -> torch.Tensor | None:
+        """The gradient of a weight, which has its number; one of few rows as one of all, in memory that every step uses again: a
+        large table's, mostly zeros, is dearer to lay out than to fill."""
+        if gradient is None or not gradient.is_sparse:
+            self.tables.pop(at, None)  # what was added to an earlier gradient may be that memory
+            return gradient
+        few = gradient.coalesce()
+        rows, values = few.indices()[0], few.values()
+        if at in self.tables:
+            table, before = self.tables[at]
+            table.index_fill_(0, before, 0)
+        else:
+            table = torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device)
+        self.tables[at] = table, rows
+        return table.index_copy_(0, rows, values)
 
     def evaluate(self, micros: Sequence[Micro]) -> float:
         """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
@@ -340,14 +357,6 @@ def _sum(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     for part in own[1:]:
         own[0].add_(part)
     return own[0] if own else None
-
-
-def _whole(gradient: torch.Tensor | None) -> torch.Tensor | None:
-    """A gradient of few rows as one of all."""
-    if gradient is None or not gradient.is_sparse:
-        return gradient
-    few = gradient.coalesce()
-    return torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device).index_copy_(0, few.indices()[0], few.values())
 
 
 @contextlib.contextmanager
