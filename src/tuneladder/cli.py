@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def init(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="COL", help="The column that is learned.")] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="classify, tag, generate, extract, choose, chat or text.")
+        str | None, typer.Option("--kind", metavar="KIND", help="classify, tag, generate, extract, choose, chat, text or prefer.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RECIPE", help="Where to write the recipe.")] = Path(
         "recipe.yaml"
@@ -767,6 +768,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))  # who asks politely is as a Ctrl-C
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="tuneladder", standalone_mode=False)
     except UsageError as error:

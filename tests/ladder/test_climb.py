@@ -135,7 +135,7 @@ def test_a_node_cut_by_the_budget_goes_on_with_more_of_it(recipe, whole, tmp_pat
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("limit.memory=1MB", "the limit is 0.001 GB"),
+        ("limit.memory=1MB", "the limit is 1.0 MB"),
         ("rungs=[{few_shot: {shots: 999}}]", "999 shots asked for"),
     ],
 )

@@ -434,6 +434,26 @@ def test_why_says_plainly_whether_tfidf_is_enough(ladder: Ladder) -> None:
     assert "7.8 % is forgotten, more than the bar allows" in said
     low = " ".join(why(replace(ladder, bar=replace(ladder.bar, at_least=0.6))))
     assert "and clears the bar by itself; lora(r=8) has" in low
+    score = ladder.baselines["tfidf"].quality["macro_f1"]
+    near = " ".join(why(replace(ladder, bar=replace(ladder.bar, at_least=score.low + 4e-5))))
+    assert "and does not clear the bar, by 4e-05." in near  # as they are shown, the two are the same
+
+
+def test_why_says_what_is_better_on_test_and_cheaper_and_was_not_chosen(ladder: Ladder) -> None:
+    def with_dev(name: str, low: float, test: float, seconds: float) -> Result:
+        own = next(each for each in ladder.results if each.rung.name == name)
+        assert own.dev
+        assert own.test
+        on_dev, on_test = Score(0.91, low, 0.95, 300), Score(test, test - 0.03, test + 0.03, 300)
+        dev, there = (replace(each, quality={"macro_f1": by}) for each, by in ((own.dev, on_dev), (own.test, on_test)))
+        cost = Cost(seconds=seconds)
+        return replace(own, dev=dev, test=there, alone=cost, here=cost)
+
+    two = (with_dev("lora(r=8)", 0.87, 0.90, 9000.0), with_dev("full", 0.84996, 0.93, 9.0))
+    chosen = Pick("lora(r=8)", "it clears the bar on dev", True, True)
+    said = " ".join(why(replace(ladder, bar=replace(ladder.bar, forget_at_most=None), results=two, pick=chosen)))
+    assert "full has the best figure on test: 0.930, 0.030 better than lora(r=8) (the intervals overlap), for less; " in said
+    assert "on dev, where rungs are chosen, it does not clear the bar: 0.910 (0.850 to 0.950), by 4e-05." in said
 
 
 def test_the_rung_below_is_the_next_cheaper_one(ladder: Ladder) -> None:
@@ -736,6 +756,8 @@ def test_labels_of_the_scatter_do_not_overlap(width: int) -> None:
     )
     found = list(boxes(svg))
     assert len(found) == 18
+    names = re.findall(r'<text class="label(?: strong)?"[^>]*>(\d+)\u2002pocket-decoder', svg)
+    assert names == ([] if width == 400 else ["5"])  # on a phone even the pick's name would end at another's mark
     clashes = [(a, b) for at, a in enumerate(found) for b in found[:at] if a.overlap(b) > 1]
     assert not clashes
     assert all(box.left >= 0 and box.right <= width for box in found)

@@ -14,6 +14,7 @@ from tuneladder.prompt.search import Search
 from tuneladder.prompt.zero_shot import ZeroShot
 from tuneladder.recipe import remote
 from tuneladder.tune.full import Full
+from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora
 from tuneladder.types import Axes, Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
 
@@ -115,10 +116,11 @@ def test_rungs_share_the_nodes_they_have_in_common(tiny_base):
 @pytest.mark.parametrize(
     ("steps", "limit", "said"),
     [
-        ((Lora(),), Cost(memory=1 << 20), "lora needs about"),
+        ((Lora(),), Cost(memory=1 << 20), "the limit is 1.0 MB (raise `limit: memory`, or lower `batch_size` or `max_length`)"),
         ((ZeroShot(),), Cost(memory=1 << 20), "answering needs about"),
         ((FewShot(shots=999),), Cost(), "999 shots asked for, but t has 20 to show (lower `shots`"),
-        ((Lora(epochs=1e6),), Cost(seconds=1.0), "lora would take about"),
+        ((Lora(epochs=1e6),), Cost(seconds=1.0), "the limit is 1.0 s (raise `limit: minutes`, or lower `epochs`)"),
+        ((LinearProbe(),), Cost(seconds=1e-9), "the limit is 0.000 ms (raise `limit: minutes`)"),
         ((Lora(epochs=1),), Cost(seconds=600.0, memory=1 << 40), ""),
     ],
 )

@@ -148,3 +148,12 @@ def test_what_people_preferred_is_learned_by_what_reads_it(said: dict[str, Any],
     assert why
     with pytest.raises(BadInput, match="holds no comparisons"):
         guess(str(DESKS), kind="prefer")
+
+
+def test_preferences_that_hold_the_conversation_itself_are_known_for_what_they_are(tmp_path: Path) -> None:
+    asked = "\n\nHuman: {}\n\nAssistant: "
+    rows = [{"chosen": f"{asked.format(text(n))}Yes.", "rejected": f"{asked.format(text(n))}No."} for n in range(12)]
+    recipe, why = guess(table(tmp_path, rows))
+    assert recipe["task"]["kind"] == "prefer"
+    assert recipe["rungs"][-1] == ["lora", "dpo"]
+    assert "`chosen` and `rejected` hold whole conversations" in " ".join(why)

@@ -6,6 +6,7 @@ and what it forgot is within what the bar allows.
 
 from __future__ import annotations
 
+from tuneladder.ladder import words
 from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, rising, score_of
 from tuneladder.types import Ladder, Pick, Result
 
@@ -40,7 +41,7 @@ def pick(ladder: Ladder) -> Pick | None:
             return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
         near = f"its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
         return Pick(chosen.rung.name, f"the recipe sets no bar; {near}", True, None)
-    clearing = [result for result in within if _clears(result, ladder)]
+    clearing = [result for result in within if cleared(result, ladder)]
     if clearing:
         chosen = min(clearing, key=lambda result: dearness(result, ladder))
         others = f"the cheapest of {len(clearing)} that do" if len(clearing) > 1 else "the only one that does"
@@ -58,7 +59,8 @@ def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:
     return score.value >= ladder.bar.at_least if rising(metric_of(ladder)) else score.value <= ladder.bar.at_least
 
 
-def _clears(result: Result, ladder: Ladder) -> bool:
+def cleared(result: Result, ladder: Ladder) -> bool:
+    """Whether a rung's score on dev clears the bar."""
     score = score_of(result.dev, ladder)
     return score is not None and clears(score, ladder)
 
@@ -82,8 +84,8 @@ def _would_help(best: Result, rungs: list[Result], within: list[Result], ladder:
         width = abs(score.value - (score.low if up else score.high))
         rows = int(score.count * (width / max(gap, width / 10)) ** 2)
         said = f"about {rows:,} dev rows, where there are {score.count:,}, would settle it."
-        return f"Its value reaches the bar, its interval does not: {said}"
-    if any(_clears(result, ladder) for result in rungs):
+        return f"Its dev value of {words.figure(score.value)} reaches the bar, the interval ({words.span(score)}) does not: {said}"
+    if any(cleared(result, ladder) for result in rungs):
         return "A rung that would clear it forgets more than the bar allows: lower its learning rate, or raise `bar: forgetting`."
     curve = [tick.dev for tick in best.curve if tick.dev is not None]
     if curve and min(curve) == curve[-1]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 Shape = Literal["circle", "square", "diamond"]
 MOST_NAMES = 10  # more rungs than this are drawn with their numbers, which the table explains
+FEW_NAMES = 3  # as many on a phone, where a long name ends at another's mark
 LETTER = 6.7  # pixels that a 12-pixel letter takes in a wide sans serif; labels are laid out with it
 
 
@@ -130,7 +131,7 @@ def scatter(
     for point in sorted(points, key=lambda p: not p.picked):
         theirs = [(box, 0.1) for other, box in around if other is not point]
         texts = [point.number]
-        if point.picked or len(points) <= MOST_NAMES:
+        if len(points) <= (MOST_NAMES if width >= 600 else FEW_NAMES) or (point.picked and width >= 600):
             texts = [f"{point.number}\u2002{point.label}", f"{point.number}\u2002{_short(point.label, 24)}", point.number]
         x, y, text, box = _place(texts, x_at(point.x), y_at(point.y), [*obstacles, *theirs], inside, picked=point.picked)
         obstacles.append((box, 12.0))

@@ -13,6 +13,7 @@ import torch
 
 from tuneladder.errors import BadInput, Refused, unknown
 from tuneladder.evaluate.find import metric_content
+from tuneladder.ladder import words
 from tuneladder.model.hardware import device, hardware, has_bf16
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
@@ -116,13 +117,11 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
             _suits(step, variant)
             ahead, cost = step.plan(variant, with_made(lent(task, step), variant, step), pace)
             if limit.memory and cost.memory > limit.memory:
-                raise Refused(
-                    f"{step_name(step)} needs about {cost.memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB",
-                    "raise `limit: memory`, or lower batch_size or max_length",
-                )
+                need = f"about {words.size(cost.memory)}, and the limit is {words.size(limit.memory)}"
+                raise Refused(f"{step_name(step)} needs {need}", _raise_or_lower("memory", step, "batch_size", "max_length"))
             if limit.seconds and cost.seconds > 20 * limit.seconds:
-                minutes = f"about {cost.seconds / 60:.0f} minutes, and the limit is {limit.seconds / 60:.3g}"
-                raise Refused(f"{step_name(step)} would take {minutes}", "raise `limit: minutes`, or lower `epochs`")
+                need = f"about {words.duration(cost.seconds)}, and the limit is {words.duration(limit.seconds)}"
+                raise Refused(f"{step_name(step)} would take {need}", _raise_or_lower("minutes", step, "epochs", "tokens"))
             key = key_of(step, variant.stamp, splits, base, seed)
         except Exception as error:  # a step may be the user's own: one that cannot plan is refused, and the others are climbed
             reason = error.message if isinstance(error, BadInput) else f"{type(error).__name__} in its plan: {error}"
@@ -136,9 +135,15 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
     memory = max(memory, answering(base))
     total = Cost(seconds, memory, disk, annotations, money, tokens)
     if limit.memory and memory > limit.memory:
-        need = f"answering needs about {memory / 1e9:.2f} GB, and the limit is {limit.memory / 1e9:.3g} GB"
+        need = f"answering needs about {words.size(memory)}, and the limit is {words.size(limit.memory)}"
         return Foretold(rung, tuple(nodes), total, f"{need} (raise `limit: memory`)")
     return Foretold(rung, tuple(nodes), total)
+
+
+def _raise_or_lower(limit: str, step: Step, *settings: str) -> str:
+    """What makes room for a step: more of what is limited, or less of those settings that it has."""
+    own = [f"`{name}`" for name in settings if hasattr(step, name)]
+    return f"raise `limit: {limit}`" + (f", or lower {' or '.join(own)}" if own else "")
 
 
 def answering(base: Base) -> int:

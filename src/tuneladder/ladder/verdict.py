@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuneladder.ladder import words
+from tuneladder.ladder.pick import cleared
 from tuneladder.ladder.results import (
     baseline_split,
     clears,
@@ -78,9 +79,11 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
         aside = "" if said else f", which is no {words.without(ladder.task.kind)},"
         reached = f"{words.baseline_name(name)}{aside} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
-            verdict = "and clears the bar by itself" if clears(score, ladder) else "and does not clear the bar"
-            if clears(score, ladder) and ours and picked:
-                verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
+            verdict = f"and does not clear the bar{_just(score, ladder)}"
+            if clears(score, ladder):
+                verdict = "and clears the bar by itself"
+                if ours and picked:
+                    verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
         elif ours and picked:
             gap = up * (ours.value - score.value)
             verdict = f"{words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
@@ -88,6 +91,15 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
             verdict = f"on {split}"
         said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]} {verdict}.")
     return tuple(said)
+
+
+def _just(score: Score, ladder: Ladder) -> str:
+    """By how much a score misses the bar, where its figures as they are shown do not tell."""
+    wanted = ladder.bar.at_least
+    doubtful = score.low if rising(metric_of(ladder)) else score.high
+    if wanted is None or words.figure(doubtful) != words.figure(wanted):
+        return ""
+    return f", by {abs(doubtful - wanted):.1g}"
 
 
 def cleared_by_baseline(ladder: Ladder) -> bool:
@@ -159,13 +171,17 @@ def _dearer(ladder: Ladder) -> str:
         return ""
     doubt = " (the intervals overlap)" if _overlap(ours, theirs) else ""
     times = total(best, ladder) / total(picked, ladder) if total(picked, ladder) else 0
-    dear = f", at {times:.1f} times the cost" if times > 1.05 else ""
+    dear = f", at {times:.1f} times the cost" if times > 1.05 else ", for less" if 0 < times < 0.95 else ""
     lost, allowed = forgetting(best), ladder.bar.forget_at_most
     if lost is not None and allowed is not None and lost > allowed:
         dear += f", but {words.percent(lost)} is forgotten, more than the bar allows"
+    on_dev = score_of(best.dev, ladder)
+    if on_dev and ladder.pick and ladder.pick.cleared and ladder.bar.at_least is not None and not cleared(best, ladder):
+        dear += f"; on dev, where rungs are chosen, it does not clear the bar: {words.scored(on_dev)}{_just(on_dev, ladder)}"
     gap = words.figure(abs(theirs.value - ours.value))
     name = picked.rung.name
-    return f"The best figure is that of {best.rung.name}: {words.figure(theirs.value)}, {gap} better than {name}{doubt}{dear}."
+    figure = f"the best figure on {'test' if best.test else 'dev'}"
+    return f"{best.rung.name} has {figure}: {words.figure(theirs.value)}, {gap} better than {name}{doubt}{dear}."
 
 
 def _overlap(a: Score, b: Score) -> bool:

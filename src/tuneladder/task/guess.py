@@ -12,7 +12,7 @@ from tuneladder.task.build import METRICS, RECORD_METRIC, SETS_METRIC
 from tuneladder.task.formats import Format, check_columns, is_template, listed, recognise, text_of
 from tuneladder.task.multi_label import flags_in, hold_lists, look_like_sets, separator_of
 from tuneladder.task.options import answered_by, options_in
-from tuneladder.task.prefer import KTO, RATED, format_of
+from tuneladder.task.prefer import KTO, RATED, format_of, is_talk
 from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.read import Row, columns_of, read_rows
 from tuneladder.task.record import record_in
@@ -104,6 +104,11 @@ def guess(
         named = [each for each in columns if each == column or (is_template(column) and each in column)]
         characters = sum(len(text_of(row.get(each))) for row in rows for each in named)
         return _text(path, column, characters=characters, why=why), why
+    if kind is None and format is None and target is None and {"chosen", "rejected"} <= set(columns):
+        if not is_talk(rows[0]["chosen"]):
+            raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
+        kind = "prefer"
+        why.append("`chosen` and `rejected` hold whole conversations, of which one was preferred")
     if kind == "prefer":
         return _preferred(path, format_of(columns, rows, path).name, why), why
     task: dict[str, Any] = {"kind": kind, "data": path}
@@ -145,8 +150,6 @@ def guess(
         why += _said_of_sets(task, rows[:LOOK])
         length = _length(seen, input)
     else:
-        if format is None and target is None and {"chosen", "rejected"} <= set(columns):
-            raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
         target = target or _target(seen, kind, input, why)
         if target is None:
             raise BadInput(

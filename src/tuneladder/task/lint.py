@@ -219,7 +219,8 @@ def _told(task: Task, rows: Sequence[Example]) -> list[str]:
 def _counted(split: str, tally: Tally) -> str:
     return (
         f"{split}: {tally.kept:,} rows kept, {tally.cut:,} of them cut, {tally.dropped:,} dropped; "
-        f"{tally.learned:,} tokens learned, {tally.read:,} only read"
+        # a classification head learns labels, and no tokens
+        + (f"{tally.learned:,} tokens learned, {tally.read:,} only read" if tally.learned else f"{tally.read:,} tokens read")
     )
 
 

@@ -183,6 +183,14 @@ def _talk(value: Any, id: str) -> Turns:
     return tuple(Turn(_ROLES[who], text.strip()) for who, text in zip(said[::2], said[1::2], strict=True))
 
 
+def is_talk(value: Any) -> bool:
+    """Whether a cell holds a whole conversation."""
+    try:
+        return bool(_talk(value, ""))
+    except BadInput:
+        return False
+
+
 def _parted(chosen: Turns, rejected: Turns, id: str) -> Comparison | None:
     """Two conversations that differ in their last answer alone; None where they differ before it, or do not end in one."""
     if chosen[:-1] != rejected[:-1] or not all(own and own[-1].role == "assistant" for own in (chosen, rejected)):
