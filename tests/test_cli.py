@@ -263,7 +263,7 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
     assert found["lora"]["predicted"]["memory"] > 0
     assert "1000 shots asked for" in found["few_shot(shots=1000)"]["refused"]
     tight = {each["rung"]: each["refused"] for each in json.loads(door("plan", path, "limit.memory=1MB", "--json").out)}
-    assert "the limit is 0.001 GB" in tight["lora"]
+    assert "the limit is 1.0 MB" in tight["lora"]
 
 
 def test_plan_foretells_what_an_endpoint_is_paid(door: Door, here: Path) -> None:

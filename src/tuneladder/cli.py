@@ -246,7 +246,7 @@ def plan(
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
     billed = any(each.asking.tokens or each.judging.tokens for each in foretold)
-    for name in ("to climb", "to measure", "memory", "disk", "labelled rows", *(("tokens", "money") if billed else ())):
+    for name in ("to climb", "to measure", "memory", "disk", "labels", *(("tokens", "money") if billed else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:
         cost = each.cost
@@ -257,11 +257,12 @@ def plan(
             paid = cost.money + each.asking.money + each.judging.money
             asked = cost.tokens + each.asking.tokens + each.judging.tokens
             cells += [say.amount(asked) if asked else say.NONE, say.money(paid) if paid else say.NONE]
+        shown.add_row(each.rung.name, *([say.NONE] * len(cells) if each.refused else cells))
+    page = Console(highlight=False)
+    page.print(shown)
+    for each in foretold:
         if each.refused:
-            shown.add_row(Text(f"{each.rung.name}\nrefused: {each.refused}", style="yellow"), *[say.NONE] * len(cells))
-        else:
-            shown.add_row(each.rung.name, *cells)
-    Console(highlight=False).print(shown)
+            page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
     climbed = [each for each in foretold if not each.refused]
     to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
     to_measure = sum(each.asking.seconds + each.judging.seconds for each in climbed)

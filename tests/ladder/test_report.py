@@ -663,7 +663,7 @@ def test_the_terminal_table_fits_and_tells_failures(ladder: Ladder) -> None:
     console.print(table(ladder))
     text = console.export_text()
     assert "→" in text
-    assert "failed: 4096 is more than" in " ".join(text.split())
+    assert "lora(r=4096) failed: 4096 is more than" in " ".join(text.split())
     assert "TF-IDF" in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -679,6 +679,15 @@ def test_a_rung_that_the_limit_cut_short_says_so_everywhere(ladder: Ladder, tmp_
     assert said in write_report(short, tmp_path).read_text("utf-8")
     assert [each["cut"] for each in results(short)["rungs"]] == [said if each.curve else "" for each in cut]
     assert not any(each["cut"] for each in results(ladder)["rungs"])
+
+
+def test_long_names_are_parted_where_what_they_say_of_the_base_ends(ladder: Ladder) -> None:
+    named = [replace(each, rung=replace(each.rung, name=f"pocket-encoder/rung{at}")) for at, each in enumerate(ladder.results)]
+    page = Console(width=80, record=True)
+    page.print(table(replace(ladder, results=tuple(named), pick=None)))
+    lines = [line.split() for line in page.export_text().splitlines()]
+    assert sum(line[:1] == ["pocket-encoder/"] for line in lines) == len(named)
+    assert sum(line[:1] == [f"rung{at}"] for at, line in enumerate(lines) for at in range(len(named))) == len(named)
 
 
 def test_the_table_of_short_names_fits_in_eighty_columns(ladder: Ladder) -> None:

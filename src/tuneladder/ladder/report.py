@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -32,18 +33,20 @@ def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> 
 FIGURES = 70  # columns of a terminal that the figures beside a rung's name take
 
 
-def table(ladder: Ladder, *, width: int = 80) -> Table:
-    """The rungs for a terminal of this width; the pick is marked with an arrow, and failures stand under their rung."""
+def table(ladder: Ladder, *, width: int = 80) -> Group:
+    """The rungs for a terminal of this width; the pick is marked with an arrow, and why rungs failed or were cut stands below."""
     longest = max((len(result.rung.name) for result in ladder.results), default=0)
     long = longest + FIGURES > width  # then memory makes room for names
     rows: list[tuple[str, Text, list[str], str]] = []  # the mark, the name, the figures, the style
+    said: list[Text] = []
     for result in ladder.results:
         picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
-        name = Text(result.rung.name, style="bold" if picked else "")
+        # a name too long for its column goes on where what it says of its base ends
+        name = Text(result.rung.name.replace("/", "/\n", 1) if long else result.rung.name, style="bold" if picked else "")
         if result.failure:
-            name.append(f"\nfailed: {result.failure}", style="red")
+            said.append(Text(f"{result.rung.name} failed: {result.failure}", style="red"))
         if cut := cut_short(result):
-            name.append(f"\n{cut}", style="yellow")
+            said.append(Text(f"{result.rung.name}: {cut}", style="yellow"))
         cells = [_cell(result.dev, ladder), _cell(result.test, ladder), words.percent(forgetting(result))]
         memory = [] if long else [words.size(result.alone.memory)]
         cells += [words.duration(result.alone.seconds), *memory, words.duration(per_answer(result).seconds)]
@@ -64,12 +67,17 @@ def table(ladder: Ladder, *, width: int = 80) -> Table:
     ]
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
     shown.add_column("")
-    shown.add_column("rung", overflow="fold", ratio=1, min_width=min(16, longest))
+    shown.add_column(
+        "rung",
+        overflow="fold",
+        ratio=1,
+        min_width=min(16, max((len(part) for _, name, _, _ in rows for part in name.plain.splitlines()), default=0)),
+    )
     for at, head in enumerate(heads):  # a head may take two lines, a figure never does
         shown.add_column(head, justify="right", min_width=max((len(cells[at]) for _, _, cells, _ in rows), default=0))
     for mark, name, cells, style in rows:
         shown.add_row(mark, name, *map(Text, cells), style=style)
-    return shown
+    return Group(shown, *said)
 
 
 def glance(ladder: Ladder) -> str:
