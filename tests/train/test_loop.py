@@ -368,6 +368,25 @@ def test_the_budget_ends_the_run_and_more_of_it_goes_on(tiny_folder, tmp_path):
     assert [tick.step for tick in done] == list(range(1, 19))
 
 
+def test_what_is_refined_of_the_loss_decides_where_there_is_such_a_thing(model, tmp_path):
+    left = iter([(5.0, 4.0), (9.0, 1.0), (2.0, 3.0), (2.0, 2.0)])
+
+    def refined(model, micro):
+        return torch.stack([next_token(model, micro), *(torch.tensor(each * micro.learned) for each in next(left))])
+
+    dev = bundle(rows(6, seed=9), tokens=1024)
+    assert len(dev) == 1
+    seen = {}
+    course = Course(3e-3, looks=4)
+    batches = Rows(rows(24), batch=4, epochs=2, tokens=64, seed=1)
+    for tick in train(model, batches, loss=next_token, course=course, folder=tmp_path, seed=0, dev=dev, refined=refined):
+        seen[tick.step] = tick.dev, weights(model)
+    losses = [dev for dev, _ in seen.values() if dev is not None]
+    assert losses[1] > min(losses)  # by the loss another would be the best
+    kept = seen[6][1]
+    assert all(torch.equal(own, kept[name]) for name, own in weights(model).items())
+
+
 def test_nan_keeps_the_best_and_says_so(model, tmp_path):
     calls = itertools.count()
 

@@ -3,9 +3,9 @@
     for tick in train(model, batches, loss=next_token, course=course, folder=folder, seed=0):
         ...
 
-When it ends, the model holds the weights of the best dev loss, or of the best that `look` found, the start among them; the last
-where there is neither. Why it ended stands in the last tick: done, budget, plateau, nan, or what `halt` says. No `with` spans a
-yield, or autocast would leak into the caller.
+When it ends, the model holds the weights of the best dev loss (or of what is `refined` of it), or of the best that `look` found,
+the start among them; the last where there is neither. Why it ended stands in the last tick: done, budget, plateau, nan, or what
+`halt` says. No `with` spans a yield, or autocast would leak into the caller.
 """
 
 from __future__ import annotations
@@ -130,13 +130,15 @@ def train(
     allowed: int | None = None,
     halt: Halt | None = None,
     look: Look | None = None,
+    refined: Loss | None = None,
 ) -> Iterator[Tick]:
     """Train what of `model` requires a gradient; checkpoints go into `folder`, and what lies there is taken up.
 
     `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
     than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. `halt` is asked
     after each step, the last too, whether and why no other is to follow. `look` takes the place of `dev`, and is asked before the
-    first step too. Raises Failed where the very first loss is not a number.
+    first step too. `refined` gives of dev's micro-batches the loss and then what else may be left of it (`losses.refined`): the
+    least of that decides which weights are kept. Raises Failed where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
@@ -185,7 +187,8 @@ def train(
                     if look:
                         found = look(state.step)
                     else:
-                        found = dev_loss = passes.evaluate([micro.to(device) for micro in dev])
+                        dev_loss, *others = passes.looked(refined or loss, [micro.to(device) for micro in dev])
+                        found = min(others, default=dev_loss)
                     room.excuse()
                     state.look(found)
                 stopped = _ended(state, steps, course.patience, halt)
@@ -321,16 +324,20 @@ class Passes:
 
     def evaluate(self, micros: Sequence[Micro]) -> float:
         """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
+        return self.looked(self.loss, micros)[0]
 
-        def one_lane(share: Sequence[int]) -> float:
+    def looked(self, loss: Loss, micros: Sequence[Micro]) -> list[float]:
+        """As `evaluate`, by a loss that may give several figures of a micro-batch."""
+
+        def one_lane(share: Sequence[int]) -> torch.Tensor:
             with torch.no_grad():
-                return sum(float(self._loss(micros[index], 1)) for index in share)
+                return torch.stack([self._loss(micros[index], 1, loss).detach().double().reshape(-1) for index in share]).sum(0)
 
         training = self.model.training
         self.model.eval()
-        total = float(sum(self._run("looking")(one_lane, self._shares(micros))))
+        total = torch.stack(self._run("looking")(one_lane, self._shares(micros))).sum(0)
         self.model.train(training)
-        return total / (sum(micro.learned for micro in micros) or 1)
+        return (total / (sum(micro.learned for micro in micros) or 1)).tolist()
 
     def _run(self, mode: str) -> Callable[..., list[Any]]:
         """How shares are computed: a mode's first time in turn, so that what compiles does so once."""
@@ -341,11 +348,11 @@ class Passes:
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
         return dealt([micro.size for micro in micros], self.lanes.count)
 
-    def _loss(self, micro: Micro, learned: float) -> torch.Tensor:
+    def _loss(self, micro: Micro, learned: float, loss: Loss | None = None) -> torch.Tensor:
         device, alone = micro.ids.device.type, self.lanes.count == 1
         # autocast keeps its copies of weights for all threads, and drops them when any leaves
         with torch.autocast(device, self.autocast or torch.bfloat16, enabled=self.autocast is not None, cache_enabled=alone):
-            return self.loss(self.model, micro) / learned
+            return (loss or self.loss)(self.model, micro) / learned
 
     def close(self) -> None:
         self.lanes.close()
@@ -512,6 +519,7 @@ def learn(
     lanes: int,
     halt: Halt | None = None,
     look: Look | None = None,
+    refined: Loss | None = None,
 ) -> list[Tick]:
     """Train with what the ladder lends a step, to the end; the ticks, which stand in the folder's log."""
     ticks = train(
@@ -528,6 +536,7 @@ def learn(
         allowed=kit.memory,
         halt=halt,
         look=look,
+        refined=refined,
     )
     return follow(ticks, kit.folder)
 

@@ -25,7 +25,7 @@ def next_token_evenly(model: Any, micro: Micro, *, even: float, picks: int) -> t
     places = torch.arange(micro.ids.numel(), device=micro.ids.device) if micro.rows is None else micro.rows
     with reading(model, places):
         made = model(input_ids=micro.ids, use_cache=False, output_router_logits=True, **_places(micro))
-    return _summed(made.logits, micro) + even * micro.learned * uneven(made.router_logits, picks, _led_to(places, micro.ids))
+    return summed(made.logits, micro) + even * micro.learned * uneven(made.router_logits, picks, _led_to(places, micro.ids))
 
 
 def _led_to(places: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -43,7 +43,7 @@ def next_token(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
     """
     if bare:
         return through_head(model.get_output_embeddings(), _before_head(model, micro), micro.targets, micro.weights)
-    return _summed(_logits(model, micro), micro)
+    return summed(token_logits(model, micro), micro)
 
 
 def token_logs(model: Any, micro: Micro, *, bare: bool = False) -> torch.Tensor:
@@ -80,15 +80,16 @@ def _before_head(model: Any, micro: Micro) -> torch.Tensor:
     return hidden_ND
 
 
-def _logits(model: Any, micro: Micro) -> torch.Tensor:
-    """The logits (N, V) at the learned positions."""
+def token_logits(model: Any, micro: Micro) -> torch.Tensor:
+    """The logits (N, V) of a decoder at the learned positions."""
     if micro.rows is None:
         return model(input_ids=micro.ids, use_cache=False, **_places(micro)).logits.flatten(0, 1)  # type: ignore[no-any-return]
     with reading(model, micro.rows):
         return model(input_ids=micro.ids, use_cache=False, **_places(micro)).logits  # type: ignore[no-any-return]
 
 
-def _summed(logits_NV: torch.Tensor, micro: Micro) -> torch.Tensor:
+def summed(logits_NV: torch.Tensor, micro: Micro) -> torch.Tensor:
+    """Cross-entropy of the targets by the logits (N, V), natural log, summed, each times its weight."""
     if micro.weights is None:
         return functional.cross_entropy(logits_NV.float(), micro.targets, reduction="sum")
     return (functional.cross_entropy(logits_NV.float(), micro.targets, reduction="none") * micro.weights).sum()
@@ -110,6 +111,11 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
 
     The head runs on those places only: of answers (B, U) it sees (N, width).
     """
+    return summed(answer_logits(model, micro), micro)
+
+
+def answer_logits(model: Any, micro: Micro) -> torch.Tensor:
+    """The logits (N, V) of a seq2seq at the learned places of its answers."""
     inputs: dict[str, Any] = {**micro.read, "decoder_input_ids": micro.answers, "use_cache": False}
     if micro.states is not None:
         from transformers.modeling_outputs import BaseModelOutput
@@ -117,11 +123,9 @@ def answer_token(model: Any, micro: Micro) -> torch.Tensor:
         inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=micro.states)
         del inputs["input_ids"]
     if micro.rows is None:
-        logits_NV = model(**inputs).logits.flatten(0, 1)
-    else:
-        with reading(model, micro.rows):
-            logits_NV = model(**inputs).logits
-    return _summed(logits_NV, micro)
+        return model(**inputs).logits.flatten(0, 1)  # type: ignore[no-any-return]
+    with reading(model, micro.rows):
+        return model(**inputs).logits  # type: ignore[no-any-return]
 
 
 def labels_of(model: Any, micro: Micro) -> torch.Tensor:
@@ -133,10 +137,13 @@ def labels_of(model: Any, micro: Micro) -> torch.Tensor:
 
 def label_of(model: Any, micro: Micro) -> torch.Tensor:
     """Cross-entropy of each row's label, or of the tag at each of the micro-batch's places, natural log, summed."""
-    logits = model(**micro.read).logits  # (B, K), or of words (B, T, K)
-    if micro.rows is not None:
-        logits = logits.flatten(0, 1).index_select(0, micro.rows)
-    return _summed(logits, micro)
+    return summed(label_logits(model, micro), micro)
+
+
+def label_logits(model: Any, micro: Micro) -> torch.Tensor:
+    """The logits (N, K) of each row's label, or of the tag at each of the micro-batch's places."""
+    logits: torch.Tensor = model(**micro.read).logits  # (B, K), or of words (B, T, K)
+    return logits if micro.rows is None else logits.flatten(0, 1).index_select(0, micro.rows)
 
 
 def logs_through_head(head: torch.nn.Linear, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

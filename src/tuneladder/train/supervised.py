@@ -50,8 +50,18 @@ from tuneladder.train.batches import (
 )
 from tuneladder.train.corrupting import times_of
 from tuneladder.train.loop import Course, Loss, few_rows, learn, save_weights, tidy, with_weights
-from tuneladder.train.losses import answer_token, label_of, labels_of, next_token, next_token_evenly
+from tuneladder.train.losses import (
+    answer_logits,
+    answer_token,
+    label_logits,
+    label_of,
+    labels_of,
+    next_token,
+    next_token_evenly,
+    token_logits,
+)
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
+from tuneladder.train.refining import Branches, refined
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
@@ -395,12 +405,12 @@ def fit(
 
     limit = min(lessons.max_length or live.context, live.context)
     family, whole = variant.base.family, method == "full" and not top
-    kinds: dict[Family, tuple[Any, Loss]] = {
-        "decoder": (_encode, next_token),
-        "encoder": (_label, labels_of if task.multi_label else label_of),
-        "seq2seq": (_pair, answer_token),
+    kinds: dict[Family, tuple[Any, Loss, Loss]] = {
+        "decoder": (_encode, next_token, token_logits),
+        "encoder": (_label, labels_of if task.multi_label else label_of, label_logits),
+        "seq2seq": (_pair, answer_token, answer_logits),
     }
-    encode, loss = kinds[family]
+    encode, loss, logits = kinds[family]
     shown = {example.source for example in variant.prompt.shots.chosen} if variant.prompt.shots else set()
     # a row that the prompt shows with its answer has nothing left to teach
     learnable = [example for example in task.examples.train if example.source not in shown]
@@ -456,7 +466,8 @@ def fit(
             lay = partial(side_by_side, once=not top and not (mixes and whole))
         if top:
             told = partial(lay, tokens=min(tokens, DEV_TOKENS), lanes=1)
-            own, loss = during.enter_context(_from_states(core, variant, kit, every, own, told, loss, family=family, top=top))
+            own, fed = during.enter_context(_from_states(core, variant, kit, every, own, told, loss, family=family, top=top))
+            loss, logits = fed(loss), fed(logits)
         if family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
             lay = partial(side_by_side, tight=False)
         cut: Cut = partial(lay, pad=own)
@@ -465,6 +476,10 @@ def fit(
         )
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
         run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes)
+        if looks and family == "encoder" and not task.multi_label:
+            run = partial(run, refined=partial(refined, logits=logits, branches=None))
+        elif looks and task.kind == "classify" and (branches := Branches.of(_learned(row) for row in every)):
+            run = partial(run, refined=partial(refined, logits=logits, branches=branches))
         if lessons.learning_rate == PROBE:
             rate = probed(model, batches, kit, loss=loss, course=course, dev=looks, lanes=lanes)
         else:
@@ -487,11 +502,11 @@ def _from_states(
     *,
     family: Family,
     top: int,
-) -> Iterator[tuple[Pad, Loss]]:
+) -> Iterator[tuple[Pad, Callable[[Loss], Loss]]]:
     """While open, the model goes on from what the layers below its last `top` (of a seq2seq its encoder) said of the rows, which
-    they are asked once for all rungs that ask the same. How rows are padded then, and the loss."""
+    they are asked once for all rungs that ask the same. How rows are padded then, and what a loss becomes."""
     if family != "seq2seq" and not divisible(core):
-        yield pad, loss
+        yield pad, lambda own: own
         return
     sizes = [len(row.source) if isinstance(row, Paired) else len(row.ids) for row in rows]
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
@@ -522,15 +537,23 @@ def _from_states(
     held = States(kit.store.once(f"states-{key}", make), sizes, width, torch.float32)
     kept = with_states(pad, lambda row: held[number[id(row)]])
     if family == "seq2seq":
-        yield kept, loss
+        yield kept, lambda own: own
         return
     with going_on(core, top) as feeding:
 
-        def fed(model: Any, micro: Micro) -> torch.Tensor:
-            with feeding(micro.states):
-                return loss(model, micro)
+        def fed(own: Loss) -> Loss:
+            def feed(model: Any, micro: Micro) -> torch.Tensor:
+                with feeding(micro.states):
+                    return own(model, micro)
+
+            return feed
 
         yield kept, fed
+
+
+def _learned(row: Encoded | Paired) -> list[int]:
+    """The tokens that are learned of a row."""
+    return row.target if isinstance(row, Paired) else [token for token, learn in zip(row.ids, row.learn, strict=True) if learn]
 
 
 def _padding(family: Family, live: Live) -> Pad:
