@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from tuneladder.errors import BadInput, Failed, NoRoom
-from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
+from tuneladder.store import Store, digest, freeze, thaw, whole, write_json, write_lines, writing
 from tuneladder.types import Answer, Cost, Marked, Measurement, Score
 
 
@@ -38,6 +38,30 @@ def test_made_once(store):
     assert made(store) == ["key"]
 
 
+def stop_in(place):
+    place.write_text("half")
+    raise ValueError("halfway")
+
+
+def test_what_breaks_while_it_is_written_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "deep" / "rows.jsonl"
+    assert write_lines(file, [{"a": 1}]) == 1
+
+    def breaks(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TypeError):
+        write_lines(file, [{"a": 2}, {"a": object()}])
+    with pytest.raises(ValueError, match="halfway"), whole(file) as place:
+        stop_in(place)
+    monkeypatch.setattr(os, "replace", breaks)
+    for write in (lambda: write_lines(file, [{"a": 3}]), lambda: write_json(file, {"a": 3})):
+        with pytest.raises(NoRoom):
+            write()
+    assert file.read_text() == '{"a": 1}\n'
+    assert [path.name for path in file.parent.iterdir()] == ["rows.jsonl"]
+
+
 def test_a_try_that_broke_is_taken_up_where_it_was(store):
     def breaks(part):
         (part / "checkpoint").write_text("halfway")
@@ -46,8 +70,10 @@ def test_a_try_that_broke_is_taken_up_where_it_was(store):
     with pytest.raises(ValueError, match="broken"):
         store.once("key", breaks)
     assert store.find("key") is None
+    (store.root / "key.part" / "checkpoint.99.tmp").write_text("half of another, which a kill left")
 
     def goes_on(part):
+        assert not list(part.glob("*.tmp"))
         return {"found": (part / "checkpoint").read_text()}
 
     assert json.loads((store.once("key", goes_on) / "done.json").read_text())["found"] == "halfway"

@@ -76,20 +76,33 @@ def digest_files(folder: Path, names: list[str]) -> str:
     return sha.hexdigest()[:16]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write atomically: a reader sees the old file or the new one, never half."""
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Lends a place to write in, which takes the path's name when all of it is written: a reader sees the old file or the new one,
+    never half."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with writing(path.parent):
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As indented JSON, whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """As JSON lines, in a folder that is made where there is none. The number of rows."""
+    """As JSON lines, whole or not at all, in a folder that is made where there is none. The number of rows."""
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+    with whole(path) as place:
+        place.write_text("".join(lines), encoding="utf-8")
     return len(lines)
 
 
@@ -188,6 +201,8 @@ class Store:
             if folder := self._finished(key, budget):
                 return folder
             part = self.root / f"{key}.part"
+            for path in part.glob("*.tmp"):  # a kill left them
+                path.unlink()
             if is_node(part):  # killed between the last two strokes
                 self._settle(key, part)
                 if folder := self._finished(key, budget):
@@ -213,8 +228,6 @@ class Store:
     def _settle(self, key: str, part: Path) -> Path:
         """Name a part that has its done.json."""
         cut = json.loads((part / "done.json").read_text("utf-8")).get("cut")
-        for path in part.glob("*.tmp"):  # a kill left them
-            path.unlink()
         folder = self.root / (f"{key}@{cut}" if cut else key)
         if folder.exists():
             shutil.rmtree(folder)

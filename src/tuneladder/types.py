@@ -598,6 +598,9 @@ class Pick:
 
 @dataclass(frozen=True)
 class Ladder:
+    """A ladder that was climbed. `billed` is what endpoints were paid, money and tokens, by the rung that it was for or the judge's
+    metric: each answer once, for what it was first asked for."""
+
     task: Task
     bases: tuple[Base, ...]
     bar: Bar
@@ -606,6 +609,7 @@ class Ladder:
     pick: Pick | None = None
     folder: Path | None = None
     axes: Axes = Axes()
+    billed: Mapping[str, Cost] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -223,24 +223,24 @@ def test_agreement_is_with_what_most_people_said(tmp_path: Path) -> None:
     opinions = read_people(ratings(tmp_path))
     assert len(opinions) == 10
     assert (opinions[0].votes, opinions[0].most, opinions[0].question) == ((1, 1, -1), 1, "What is 0?")
-    found, _ = agreement(better(lambda a, b: "A" if a.startswith("long") else "B"), PAIRWISE, opinions, source="people", seed=0)
+    found = agreement(better(lambda a, b: "A" if a.startswith("long") else "B"), PAIRWISE, opinions, source="people", seed=0)
     assert (found.judge.value, found.judge.count, found.longer, found.unread) == (1.0, 10, 1.0, 0)
     assert found.people is not None
     # of the three, two are left with one who says so and one who does not: no majority; the third with none
     assert (found.people.value, found.people.count) == (0.0, 30)
-    wrong, _ = agreement(better(lambda a, b: "B" if a.startswith("long") else "A"), PAIRWISE, opinions, source="people", seed=0)
+    wrong = agreement(better(lambda a, b: "B" if a.startswith("long") else "A"), PAIRWISE, opinions, source="people", seed=0)
     assert wrong.judge.value == 0.0
-    always, _ = agreement(better(lambda a, b: "A"), PAIRWISE, opinions, source="people", seed=0)
+    always = agreement(better(lambda a, b: "A"), PAIRWISE, opinions, source="people", seed=0)
     assert always.judge.value == 0.0  # a judge that the order decides says tie, which nobody did
 
 
 def test_marks_agree_where_the_better_answer_has_the_higher(tmp_path: Path) -> None:
     opinions = read_people(ratings(tmp_path))
     engine = FakeEngine(lambda turns: "[[9]]" if "long answer" in turns[-1].text else "[[3]]")
-    found, _ = agreement(engine, ALONE, opinions, source="people", seed=0)
+    found = agreement(engine, ALONE, opinions, source="people", seed=0)
     assert found.judge.value == 1.0
     assert len(engine.asked) == 20
-    same, _ = agreement(FakeEngine(lambda turns: "[[3]]"), ALONE, opinions, source="people", seed=0)
+    same = agreement(FakeEngine(lambda turns: "[[3]]"), ALONE, opinions, source="people", seed=0)
     assert same.judge.value == 0.0
 
 
@@ -275,7 +275,7 @@ def test_squality_is_read_as_its_people_rated_it(shared: Path) -> None:
     assert (len(opinions), len({each.group for each in opinions})) == (300, 100)
     assert {len(each.votes) for each in opinions} == {3}
     assert {each.question for each in opinions} == {""}
-    found, _ = agreement(better(lambda a, b: "A" if len(a) > len(b) else "B"), PAIRWISE, opinions, source="s", seed=0)
+    found = agreement(better(lambda a, b: "A" if len(a) > len(b) else "B"), PAIRWISE, opinions, source="s", seed=0)
     assert found.judge.value == pytest.approx(found.longer, abs=0.02)
     assert found.people is not None
     assert 0.5 < found.people.low < found.people.value < found.people.high < 0.95

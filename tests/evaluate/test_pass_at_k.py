@@ -14,21 +14,23 @@ from tuneladder.evaluate import sandbox
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.measure import measure
-from tuneladder.evaluate.metrics.pass_at_k import chance
+from tuneladder.evaluate.metrics.pass_at_k import best_of, one_by_one
 from tuneladder.evaluate.sandbox import Limits, command, try_all
 from tuneladder.model.fake import FakeEngine
-from tuneladder.types import Decoding, Example, Prompt, Split, Task, Turn, Turns
+from tuneladder.types import Answer, Decoding, Example, Prompt, Split, Task, Turn, Turns
 
 PLAIN = "pass_at_k {sandbox: none}"
 LIMITS = Limits(seconds=20.0, memory=1 << 30)
 
 
-def test_the_estimator_is_the_share_of_draws_that_hold_one_that_passes() -> None:
-    for n, c, k in ((5, 2, 1), (5, 2, 3), (6, 1, 4), (4, 4, 2), (3, 0, 2), (5, 3, 4)):
-        draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
-        assert chance(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
-        assert chance(n, c, k) == pytest.approx(1 - comb(n - c, k) / comb(n, k))
-    assert chance(1, 0, 10) == 0.0
+def test_the_estimator_is_the_mean_of_the_best_over_all_draws() -> None:
+    for shares, k in (([1, 1, 0, 0, 0], 1), ([1, 1, 0, 0, 0], 3), ([0.5, 0.25, 1, 0.25], 2), ([0.2] * 3, 2), ([0.75, 0.5], 2)):
+        draws = list(itertools.combinations(shares, k))
+        assert best_of(shares, k) == pytest.approx(sum(map(max, draws)) / len(draws))
+    for n, c, k in ((5, 2, 3), (6, 1, 4), (4, 4, 2), (3, 0, 2)):
+        assert best_of([1.0] * c + [0.0] * (n - c), k) == pytest.approx(1 - comb(n - c, k) / comb(n, k))
+    assert best_of([0.0], 10) == 0.0
+    assert best_of([1.0] * 2000, 1000) == 1.0  # more draws than a float counts
 
 
 def row(id: str, code: str) -> Example:
@@ -62,6 +64,56 @@ def test_samples_are_tried_with_their_rows_tests() -> None:
     task = replace(TASK, metric="pass_at_k {k: 2, sandbox: none}")
     assert measure(Writer(), task.prompt, task, task.examples.test, seed=0).quality[task.metric].value == pytest.approx(0.5)
     assert len(found.answers[0].answer.samples) == 2
+
+
+CHECKS = """import math
+def check(f):
+    assert f(3) == 9
+    for x in (0, 1):
+        assert f(x) == x, "each"
+    assert f(-2) == 4
+check(square)
+"""
+
+
+def test_tests_are_taken_one_by_one() -> None:
+    none, *each = one_by_one(CHECKS)
+    assert "assert" not in none
+    assert [own.count("assert") for own in each] == [1, 1, 1]
+    assert all("import math" in own and own.endswith("check(square)") for own in each)
+    for whole in ("assert f(3) == 9", "check(f)", "    assert f(", ""):
+        assert one_by_one(whole) == [whole]
+
+
+def test_a_share_of_the_tests_is_worth_something_where_it_is_asked_for() -> None:
+    example = replace(row("square", SQUARE), meta={"tests": CHECKS})
+    written = (
+        SQUARE,
+        "def square(x):\n    return x * abs(x)",
+        "def square(x):\n    return 9",
+        "def other(x):\n    return x",
+        "1 +",
+    )
+    for credit, worth in (("whole", [1, 0, 0, 0, 0]), ("share", [1, 2 / 3, 1 / 3, 0, 0])):
+        metric = find_metric(f"pass_at_k {{sandbox: none, seconds: 20, credit: {credit}}}")
+        assert metric.outcomes
+        assert metric.items
+        told = metric.outcomes([example] * 5, [Answer(text) for text in written])
+        assert metric.items(told, [()] * 5, ()) == pytest.approx(worth)
+    best = find_metric("pass_at_k {sandbox: none, seconds: 20, credit: share, k: 2}")
+    assert best.outcomes
+    assert best.items
+    told = best.outcomes([example], [Answer("", samples=written[1:3])])
+    assert told == ["2/3 1/3"]
+    assert best.items(told, [()], ()) == pytest.approx([2 / 3])
+
+
+def test_a_test_that_never_ends_takes_nothing_from_the_others() -> None:
+    example = replace(row("square", SQUARE), meta={"tests": "assert square(2) == 4\nassert square(3) == 9"})
+    slow = "def square(x):\n    while x == 3: pass\n    return x * x"
+    metric = find_metric("pass_at_k {sandbox: none, seconds: 1, credit: share}")
+    assert metric.outcomes
+    assert metric.outcomes([example], [Answer(slow)]) == ["1/2"]
 
 
 def test_references_pass_their_own_tests_or_it_is_said() -> None:
@@ -130,6 +182,7 @@ def test_what_runs_in_the_sandbox_touches_nothing() -> None:
         ("{seconds: 0}", "seconds is 0"),
         ("{memory: 1}", "memory 1"),
         ("{sandbox: docker}", "sandbox is 'docker'"),
+        ("{credit: some}", "credit is 'some'"),
         ("{program: '{{ answer }}'}", "shows no tests"),
         ("{program: '{{ answer }}{{ tests }}{{ code }}'}", "'code'"),
     ],

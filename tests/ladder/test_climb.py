@@ -34,7 +34,7 @@ LORA = "lora(batch_size=8,epochs=2,r=4)"
 
 def test_the_run_folder_is_as_the_blueprint_says(whole):
     found = json.loads((whole / "results.json").read_text())
-    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "pick"}
+    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "pick"}
     rungs = rungs_of(whole)
     assert list(rungs) == ["zero_shot", "few_shot(shots=4)", "full(batch_size=8,epochs=2)", LORA, f"{LORA}+few_shot(shots=4)"]
     for rung in rungs.values():

@@ -121,9 +121,17 @@ def is_billed(run: Path) -> None:
         assert one == pytest.approx((TOKENS * messages * PRICES["input"] + ANSWER * PRICES["output"]) / 1e6)
         assert rung["cost_alone"]["money"] == 0  # neither rung asks anything before it is measured
     assert results["pick"]["rung"] == "few_shot(shots=4)"
+    billed, per_answer = results["billed"], [rung["per_answer"] for rung in results["rungs"]]
+    assert [(part["for"], part["kind"]) for part in billed["parts"]] == [("few_shot(shots=4)", "rung"), ("zero_shot", "rung")]
+    for part, own in zip(billed["parts"], reversed(per_answer), strict=True):  # 16 rows of dev and test
+        assert (part["money"], part["tokens"]) == (pytest.approx(16 * own["money"]), 16 * own["tokens"])
+    assert billed["money"] == pytest.approx(16 * sum(own["money"] for own in per_answer))
     page = (run / "report.html").read_text()
     tile = f"<span>Money for an answer</span><b>{words.money(one)}</b><span>{words.money(one * VOLUME)} for 100,000 answers</span>"
     assert tile in page
+    assert f"paid in this ladder; all of it was billed {words.money(billed['money'])}</span>" in page
+    assert "What this climb was billed" in page
+    assert f"<td><b>{billed['tokens']:,.0f}</b></td>" in page
     assert f"<small>{words.money(one)}, 102 tokens</small>" in page
     assert "of a size that nobody here knows; a million tokens cost 1.00 to read and 5.00 to write" in page
     card = (run / "README.md").read_text()

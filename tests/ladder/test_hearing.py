@@ -97,9 +97,12 @@ def test_a_climb_is_judged_once_when_its_answers_are_given(
     found = results(ladder)
     assert found["rungs"][0]["judged"][marks]["spent"]["tokens"] > 0
     asked = len(server.seen)
+    assert found["billed"]["money"] == pytest.approx(asked * 120e-6)  # what people said of answers was asked about too
+    assert [(part["for"], part["kind"]) for part in found["billed"]["parts"]] == [(marks, "judge")]
     again = api.climb(read, out=tmp_path / "run")
     assert len(server.seen) == asked
     assert [result.test.judged for result in again.results] == [result.test.judged for result in ladder.results]
+    assert again.billed == ladder.billed
     measured = api.evaluate(f"{tmp_path / 'run'}:shown", read)
     assert measured.judged[against].score == own["shown"].test.judged[against].score
     assert len(server.seen) == asked

@@ -26,7 +26,7 @@ from tuneladder.evaluate.measure import mark, rate
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.figures import duels, rewarded
 from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
-from tuneladder.ladder.results import below, cut_short, file_name, total
+from tuneladder.ladder.results import below, cut_short, file_name, took, total
 from tuneladder.ladder.review import Review, write_review
 from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.tune.linear_probe import LinearProbe
@@ -272,7 +272,7 @@ def read(path: Path) -> Reader:
 
 def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
     found = json.loads(json.dumps(results(ladder), allow_nan=False))
-    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "pick"}
+    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "pick"}
     assert set(found["pick"]) == {"rung", "why", "dev", "test"}
     lora = next(rung for rung in found["rungs"] if rung["name"] == "lora(r=8)")
     assert set(lora) == {
@@ -392,6 +392,36 @@ def test_judges_and_reasons_are_shown_and_a_judge_nobody_measured_is_marked(hear
     path = write_answers(heard.results[2], tmp_path)
     assert path is not None
     assert "reason" in json.loads(path.read_text("utf-8").splitlines()[0])
+
+
+def test_what_the_climb_was_billed_is_shown_where_prices_are_known(ladder: Ladder, tmp_path: Path) -> None:
+    paid = {"zero_shot": Cost(money=0.25, tokens=1_000), JUDGE: Cost(money=1.5, tokens=20_500)}
+    billed = replace(ladder, billed=paid)
+    text = " ".join(read(write_report(billed, tmp_path)).text.split())
+    assert "What this climb was billed" in text
+    assert "47 s paid in this ladder; all of it was billed 1.75" in text
+    assert f"The whole climb took {words.duration(took(billed))}, measuring with it." in text
+    rows = re.search(r"ForMoneyTokens(.*?)What one rung higher", text)
+    assert rows
+    judge, _, rest = rows[1].rpartition("zero_shot")  # the dearest first
+    assert "judged by some-model" in judge
+    assert judge.rstrip().endswith("1.5020,500")
+    assert rest.strip().endswith("0.251,000 In all1.7521,500")
+    found = results(billed)["billed"]
+    assert (found["money"], found["tokens"]) == (1.75, 21_500)
+    for unpriced in (ladder, replace(ladder, billed={"zero_shot": Cost(tokens=1_000)})):
+        text = read(write_report(unpriced, tmp_path)).text
+        assert "What this climb was billed" not in text
+        assert "all of it was billed" not in text
+    assert results(ladder)["billed"] is None
+
+
+def test_the_time_of_a_climb_is_of_its_steps_and_of_measuring(ladder: Ladder) -> None:
+    one = ladder.results[2]
+    assert one.dev
+    assert one.test
+    alone = replace(ladder, results=(one,))
+    assert took(alone) == pytest.approx(one.here.seconds + one.dev.spent.seconds + one.test.spent.seconds)
 
 
 def test_without_judges_or_reasons_the_page_says_nothing_of_them(ladder: Ladder, tmp_path: Path) -> None:

@@ -20,6 +20,39 @@ def test_an_answer_counts_once() -> None:
     assert (purse.money, purse.tokens) == (3, 20)
 
 
+def test_what_is_paid_is_booked_on_what_it_was_first_paid_for() -> None:
+    purse = Purse()
+    with purse.booking("a rung"):
+        purse.pay("a", Cost(money=0.1, tokens=10))
+        with purse.booking("a judge"):
+            purse.pay("b", Cost(money=0.2, tokens=20))
+        purse.pay("c", Cost(money=0.2, tokens=5, seconds=3))
+        purse.pay("b", Cost(money=0.2, tokens=20))
+    assert purse.parts == {"a rung": Cost(money=0.1 + 0.2, tokens=15), "a judge": Cost(money=0.2, tokens=20)}
+
+
+def test_parts_are_summed_alike_in_any_order() -> None:
+    sums = set()
+    for order in (range(50), reversed(range(50))):
+        purse = Purse()
+        for at in order:
+            purse.pay(str(at), Cost(money=1 / (at + 3)))
+        sums.add(purse.parts[""].money)
+    assert len(sums) == 1
+
+
+def test_a_bill_has_what_was_counted_before_too() -> None:
+    purse, one = Purse(), Cost(money=1.0)
+    purse.pay("a", one)
+    with purse.noting() as whole:
+        purse.pay("a", one)
+        with purse.noting() as part:
+            purse.pay("b", one)
+    purse.pay("c", one)
+    assert (whole, part) == ({"a": one, "b": one}, {"b": one})
+    assert purse.money == 3
+
+
 def test_what_is_under_way_is_held_back() -> None:
     purse = Purse(10)
     with purse.holding(6), pytest.raises(Failed, match=r"limit: money is 10: 0.00 is spent"), purse.holding(5):

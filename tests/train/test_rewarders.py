@@ -74,6 +74,15 @@ def test_a_program_earns_by_its_rows_tests() -> None:
     assert rewarded("metric", own, *texts) == [1, 0, 0]
 
 
+def test_a_program_may_earn_by_the_share_of_its_rows_tests() -> None:
+    tests = "assert square(3) == 9\nassert square(1) == 1"
+    task = task_of(row("square", "def square(x):\n    return x * x", tests=tests))
+    texts = ("def square(x):\n    return x ** 2", "def square(x):\n    return x", "def square(x):\n    return 0")
+    assert rewarded(TESTS, task, *texts) == [1, 0, 0]
+    share = reward_named({"pass_at_k": {"sandbox": "none", "seconds": 20, "credit": "share"}})
+    assert rewarded(share, task, *texts) == [1, 0.5, 0]
+
+
 def test_any_metric_of_a_row_rewards_the_higher_the_better() -> None:
     task = task_of(row("a", "one two"))
     assert rewarded("length {at_most: 2}", task, "one two", "one two three") == [1, 0]

@@ -329,3 +329,34 @@ def test_what_was_not_measured_is_not_kept(tiny_base, tiny_task, lend):
     ).read_bytes()
     assert said_of(more.folder) == []
     assert [own.step for own in read_rollouts(more.folder)] == [0, 2, 4]  # what is kept was measured too
+
+
+@pytest.mark.parametrize(("most_kl", "updates"), [(0.0, 1), (0.0, 2), (1e6, 1), (1e6, 2)])
+def test_a_cut_run_shows_nothing_of_a_try_that_was_killed_further_on(most_kl, updates, tiny_base, tiny_task, lend, monkeypatch):
+    """And keeps nothing of it: no checkpoint knows of what it learned and wrote."""
+    step, root = replace(GRPO, updates=updates, most_kl=most_kl), root_of(tiny_base, tiny_task)
+    with monkeypatch.context() as patch:
+        true, ran = loop.Passes.gradients, itertools.count()
+        patch.setattr(loop.Passes, "gradients", lambda *given: die() if next(ran) == 2 * updates else true(*given))
+        with pytest.raises(Killed):
+            step.apply(root, tiny_task, lend("cut"))
+    assert [own.step for own in read_rollouts(lend("cut").folder)] == [0, updates, 2 * updates]
+    for deadline in (0.0, None):  # and with more of the budget it goes on
+        for name in ("cut", "straight"):
+            step.apply(root, tiny_task, lend(name, deadline=deadline))
+        here, there = lend("cut").folder, lend("straight").folder
+        assert read_rollouts(here) == read_rollouts(there)
+        assert (here / "adapter_model.safetensors").read_bytes() == (there / "adapter_model.safetensors").read_bytes()
+        assert [own.step for own in read_log(here)] == [own.step for own in read_log(there)]
+        assert not most_kl or said_of(here) == said_of(there)
+
+
+def test_no_more_weights_within_the_limit_are_kept_than_a_kill_may_ask_for(tiny_base, tiny_task, lend, monkeypatch):
+    monkeypatch.setattr(loop.Course, "save_every", property(lambda self: 0.0, lambda self, seconds: None))
+    true, ran = loop.Passes.gradients, itertools.count()
+    monkeypatch.setattr(loop.Passes, "gradients", lambda *given: die() if next(ran) == 5 else true(*given))
+    kit = lend()
+    with pytest.raises(Killed):
+        replace(GRPO, phases=6, updates=1, most_kl=1e6).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    # its checkpoint may be of the step before, for that is taken after its tick was written down
+    assert sorted(path.name for path in kit.folder.glob("within-*.pt")) == ["within-4.pt", "within-5.pt"]

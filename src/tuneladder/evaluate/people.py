@@ -17,7 +17,7 @@ from tuneladder.evaluate.judge import hear
 from tuneladder.evaluate.verdicts import Case, Judge
 from tuneladder.model.kept import Kept
 from tuneladder.task.read import Row, check_file, columns_of, read_rows
-from tuneladder.types import Cost, Engine, Score, WithPeople
+from tuneladder.types import Engine, Score, WithPeople
 
 QUESTIONS = ("question", "prompt", "input", "conversations", "messages")
 ANSWERS = ("response", "answer", "output")
@@ -100,17 +100,17 @@ def drawn(opinions: Sequence[Opinion], count: int, *, seed: int) -> list[Opinion
 
 def agreement(
     engine: Engine, rules: Judge, opinions: Sequence[Opinion], *, kept: Kept | None = None, source: str, seed: int
-) -> tuple[WithPeople, Cost]:
-    """How often the judge says what most people said of each pair, and what asking cost. A judge that gives marks prefers the
-    answer with the higher one."""
+) -> WithPeople:
+    """How often the judge says what most people said of each pair. A judge that gives marks prefers the answer with the higher
+    one."""
     if rules.against:
         cases = [Case(str(at), each.question, each.first, each.second) for at, each in enumerate(opinions)]
-        verdicts, spent = hear(engine, rules, cases, kept=kept)
+        verdicts, _ = hear(engine, rules, cases, kept=kept)
         said = [{"win": 1, "tie": 0, "loss": -1}.get(verdict.outcome) for verdict in verdicts]
     else:
         alone = list(dict.fromkeys((each.question, text) for each in opinions for text in (each.first, each.second)))
         cases = [Case(str(at), question, text) for at, (question, text) in enumerate(alone)]
-        verdicts, spent = hear(engine, rules, cases, kept=kept)
+        verdicts, _ = hear(engine, rules, cases, kept=kept)
         marks = {key: float(verdict.outcome) for key, verdict in zip(alone, verdicts, strict=True) if verdict.outcome}
         said = [_apart(marks, each) for each in opinions]
     read = [(each, own) for each, own in zip(opinions, said, strict=True) if own is not None]
@@ -119,7 +119,7 @@ def agreement(
     among = [(each.group, float(vote == _sign(sum(each.votes) - vote))) for each in several for vote in each.votes]
     longer = [float(_sign(len(each.first) - len(each.second)) == each.most) for each, _ in read]
     people = _clustered(among, seed) if among else None
-    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source), spent
+    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source)
 
 
 def _apart(marks: Mapping[tuple[str, str], float], each: Opinion) -> int | None:

@@ -32,6 +32,7 @@ from tuneladder.ladder import words
 from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.hearing import with_judge
+from tuneladder.ladder.paid import paid_once
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import held
 from tuneladder.ladder.tree import (
@@ -200,7 +201,9 @@ class Climb:
             waiting.sort(key=lambda each: (not self._is_root(each.rung), self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
-            result = self._climb(waiting.pop(0))
+            each = waiting.pop(0)
+            with self.shelf.purse.booking(each.rung.name):
+                result = self._climb(each)
             results.append(result)
             yield result
 
@@ -215,20 +218,22 @@ class Climb:
         chosen = pick(ladder)
         tested = []
         for result in results:
-            if result.variant and result.dev:
-                try:
-                    result = replace(result, test=self._measure(result.rung, result.variant, "test"))
-                except NoRoom:
-                    raise
-                except Exception as error:
-                    result = replace(result, failure=failure_of(error))
-            tested.append(self._beside(result))
+            with self.shelf.purse.booking(result.rung.name):
+                if result.variant and result.dev:
+                    try:
+                        result = replace(result, test=self._measure(result.rung, result.variant, "test"))
+                    except NoRoom:
+                        raise
+                    except Exception as error:
+                        result = replace(result, failure=failure_of(error))
+                tested.append(self._beside(result))
         if not_seen := unseen(self.shelf.device):
             self._note(not_seen)
         tested = [replace(each, test=self._judged(each.rung, each.test, "test")) if each.test else each for each in tested]
         tested = self._without_lost(tested)
         self.now.at("measuring what costs no model")
-        ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen)
+        billed = dict(self.shelf.purse.parts)
+        ladder = replace(ladder, results=tuple(tested), baselines=self._baselines(), pick=chosen, billed=billed)
         if chosen:
             ladder = replace(ladder, pick=replace(chosen, confirmed=confirmed(chosen, ladder)))
         self.shelf.close()
@@ -333,15 +338,13 @@ class Climb:
             ticks = read_log(part)
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
             write_json(part / "variant.json", portable(freeze(made.variant), part, self.store.root))
-            self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
             earlier = _earlier(before, ticks)
             paid = {"money": made.money, "tokens": made.tokens} if made.tokens else {}
             took = {} if parent.base.source == "url" else {"energy": freeze(longer(meter.energy(), made.seconds + earlier))}
             return {"seconds": made.seconds + earlier, "memory": made.memory, **paid, **took, "step": node.name, "cut": cut}
 
-        folder = self.store.once(key, make, budget=self.limit.seconds or None)
+        folder = paid_once(self.store, self.shelf.purse, key, make, budget=self.limit.seconds or None)
         done = json.loads((folder / "done.json").read_text("utf-8"))
-        self.shelf.purse.pay(key, Cost(money=done.get("money", 0.0), tokens=done.get("tokens", 0.0)))
         return replace(read_variant(folder), base=parent.base), done, folder
 
     def _apply(self, work: Work) -> Made:
@@ -405,21 +408,18 @@ class Climb:
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             energy = None if variant.base.source == "url" else meter.energy()
             write_json(part / "measurement.json", freeze(replace(measurement, spent=spent, energy=energy)))
-            self.shelf.purse.pay(key, Cost())  # its answers were counted as they came
             return {
                 "split": said,
                 "variant": variant.stamp,
                 "shortened": shortened(engine),
             }
 
-        folder = self.store.once(key, make)
+        folder = paid_once(self.store, self.shelf.purse, key, make)
         if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
             self._note(
                 f"{rung.name}: {cut:,} prompts of {said} were longer than the context: shots were left out, or the row was cut"
             )
-        found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
-        self.shelf.purse.pay(key, found.spent)
-        return found
+        return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
         """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that
@@ -439,7 +439,8 @@ class Climb:
             rivals = {marked.id: marked.answer.text for marked in self._given[rival, split]} if rival else None
             try:
                 prompt = self.task.prompt
-                measurement = with_judge(measurement, name, base, rivals, prompt, self.shelf, self.store, seed=self.seed)
+                with self.shelf.purse.booking(name):
+                    measurement = with_judge(measurement, name, base, rivals, prompt, self.shelf, self.store, seed=self.seed)
             except NoRoom:
                 raise
             except TuneladderError as error:
@@ -533,11 +534,12 @@ class Climb:
         """What a variant answers to the prompts of a warden."""
         key = f"told-{digest(variant.stamp, variant.prompt, warden.tempting, harmless(), warden.tokens, *self._engine)}"
 
-        def find() -> Told:
+        def make(part: Path) -> Mapping[str, Any]:
             with self.shelf.engine(variant) as engine:
-                return tell(engine, variant.prompt, warden)
+                write_json(part / "told.json", freeze(tell(engine, variant.prompt, warden)))
+            return {}
 
-        return self.store.noun(key, Told, find)
+        return thaw(Told, json.loads((paid_once(self.store, self.shelf.purse, key, make) / "told.json").read_text("utf-8")))
 
     def _weighed(self, root: Variant, split: str, engine: Engine | None = None) -> Weighed:
         """What an untouched base makes of a split's pairs, once for all rungs on it, by `engine` where it is open already."""

@@ -12,11 +12,12 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.judge import judged
 from tuneladder.evaluate.people import Opinion, agreement, drawn, read_people
 from tuneladder.evaluate.verdicts import REFERENCE, Case, Judge
+from tuneladder.ladder.paid import paid_once
 from tuneladder.model.ask import turns_of
 from tuneladder.model.kept import Kept
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store, digest, freeze, thaw, write_json
-from tuneladder.types import Base, Cost, Example, Judged, Marked, Measurement, Prompt, Turn, Variant, WithPeople
+from tuneladder.types import Base, Example, Judged, Marked, Measurement, Prompt, Turn, Variant, WithPeople
 
 
 def with_judge(
@@ -70,29 +71,24 @@ def heard(
         with shelf.engine(judge) as engine:
             found = judged(engine, rules, cases, kept=_kept(judge, shelf, store), name=judge.base.name, seed=seed)
         write_json(part / "judged.json", freeze(found))
-        shelf.purse.pay(key, Cost())  # its replies were counted as they came
         return {"judge": judge.base.name}
 
-    found = thaw(Judged, json.loads((store.once(key, make) / "judged.json").read_text("utf-8")))
-    shelf.purse.pay(key, found.spent)
+    found = thaw(Judged, json.loads((paid_once(store, shelf.purse, key, make) / "judged.json").read_text("utf-8")))
     return replace(found, against=rules.against, agreement=agreed)
 
 
 def agreed_with(rules: Judge, judge: Variant, opinions: Sequence[Opinion], shelf: Shelf, store: Store, *, seed: int) -> WithPeople:
     """How often the judge says what people said. Raises Failed for a judge whose replies cannot be read."""
-    key = f"agreement-{digest(_meant(rules), *_who(judge, shelf), [vars(each) for each in opinions], seed)}"
+    key = f"agreed-{digest(_meant(rules), *_who(judge, shelf), [vars(each) for each in opinions], seed)}"
 
     def make(part: Path) -> Mapping[str, Any]:
         with shelf.engine(judge) as engine:
             kept = _kept(judge, shelf, store)
-            found, spent = agreement(engine, rules, opinions, kept=kept, source=Path(rules.people).name, seed=seed)
-        write_json(part / "agreement.json", {"agreement": freeze(found), "spent": freeze(spent)})
-        shelf.purse.pay(key, Cost())  # its replies were counted as they came
+            found = agreement(engine, rules, opinions, kept=kept, source=Path(rules.people).name, seed=seed)
+        write_json(part / "agreement.json", freeze(found))
         return {"judge": judge.base.name}
 
-    kept = json.loads((store.once(key, make) / "agreement.json").read_text("utf-8"))
-    shelf.purse.pay(key, thaw(Cost, kept["spent"]))
-    return thaw(WithPeople, kept["agreement"])
+    return thaw(WithPeople, json.loads((paid_once(store, shelf.purse, key, make) / "agreement.json").read_text("utf-8")))
 
 
 def _meant(rules: Judge) -> tuple[Any, ...]:

@@ -33,6 +33,7 @@ from tuneladder.ladder.figures import (
 )
 from tuneladder.ladder.results import (
     baseline_split,
+    billed,
     cut_short,
     forgetting,
     held,
@@ -43,6 +44,7 @@ from tuneladder.ladder.results import (
     priced,
     probes,
     score_of,
+    took,
 )
 from tuneladder.ladder.reviewed import disagreed, has_witnesses
 from tuneladder.ladder.templates import template
@@ -86,6 +88,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         legend=_legend(ladder),
         cost=cost_words(ladder),
         table=_table(ladder),
+        bill=_bill(ladder),
         metrics=_metrics(ladder),
         forgetting=forgotten(ladder),
         curves=curves(ladder),
@@ -176,7 +179,10 @@ def _tiles(ladder: Ladder, pick: Result) -> list[dict[str, str]]:
                 f"at most {words.limit(limit)} allowed" if limit is not None else "rise of the loss on plain text",
             )
         )
-    tiles.append(_tile("To climb", words.duration(pick.alone.seconds), f"{words.duration(pick.here.seconds)} paid in this ladder"))
+    paid = f"{words.duration(pick.here.seconds)} paid in this ladder"
+    if whole := billed(ladder).money:
+        paid += f"; all of it was billed {words.money(whole)}"
+    tiles.append(_tile("To climb", words.duration(pick.alone.seconds), paid))
     if priced(ladder):
         served = f"{words.money(ladder.bar.volume * one.money)} for {words.count(ladder.bar.volume, 'answer')}"
         tiles.append(_tile("Money for an answer", words.money(one.money), served))
@@ -279,6 +285,27 @@ def _extra(name: str, cost: Cost) -> str:
 def _billed(one: Cost) -> str:
     """The price of an answer, with the tokens that it is for."""
     return f"{words.money(one.money)}, {words.count(round(one.tokens), 'token')}" if one.tokens else words.money(one.money)
+
+
+def _bill(ladder: Ladder) -> dict[str, Any] | None:
+    """What endpoints were paid, rung by rung and judge by judge, the dearest first; None where no prices are known."""
+    if not (whole := billed(ladder)).money:
+        return None
+    rungs = {result.rung.name for result in ladder.results}
+    parts = sorted(ladder.billed.items(), key=lambda own: (-own[1].money, own[0]))
+    rows = [
+        {
+            "name": name if name in rungs else words.metric_name(name),
+            "under": "its steps and its answers" if name in rungs else "its verdicts",
+            **_paid(cost),
+        }
+        for name, cost in parts
+    ]
+    return {"rows": rows, "whole": _paid(whole), "time": words.duration(took(ladder))}
+
+
+def _paid(cost: Cost) -> dict[str, str]:
+    return {"money": words.money(cost.money), "tokens": f"{cost.tokens:,.0f}"}
 
 
 def _metrics(ladder: Ladder) -> dict[str, Any]:

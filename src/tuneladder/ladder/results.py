@@ -65,6 +65,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
                 for name, each in ladder.baselines.items()
             ],
             "rungs": [_rung(result, ladder) for result in ladder.results],
+            "billed": _billed(ladder),
             "pick": pick
             and {
                 "rung": pick.rung,
@@ -110,6 +111,17 @@ def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
         "failure": result.failure,
         "node": result.variant.stamp if result.variant else "",
     }
+
+
+def _billed(ladder: Ladder) -> dict[str, Any] | None:
+    def paid(cost: Cost) -> dict[str, float]:
+        return {"money": cost.money, "tokens": cost.tokens}
+
+    rungs = {result.rung.name for result in ladder.results}
+    parts = [
+        {"for": name, "kind": "rung" if name in rungs else "judge", **paid(cost)} for name, cost in sorted(ladder.billed.items())
+    ]
+    return {**paid(billed(ladder)), "parts": parts} if parts else None
 
 
 def _calibration(result: Result) -> dict[str, Any] | None:
@@ -350,6 +362,18 @@ def per_answer(result: Result) -> Cost:
 def priced(ladder: Ladder) -> bool:
     """Whether prices are known, so that cost is money rather than seconds."""
     return any(result.alone.money > 0 or per_answer(result).money > 0 for result in ladder.results)
+
+
+def billed(ladder: Ladder) -> Cost:
+    """What endpoints were paid in the whole climb."""
+    parts = ladder.billed.values()
+    return Cost(money=math.fsum(own.money for own in parts), tokens=math.fsum(own.tokens for own in parts))
+
+
+def took(ladder: Ladder) -> float:
+    """Seconds of the whole climb: its steps, each once, and measuring on dev and test."""
+    examined = (own for result in ladder.results for own in (result.dev, result.test) if own)
+    return math.fsum([*(result.here.seconds for result in ladder.results), *(own.spent.seconds for own in examined)])
 
 
 def total(result: Result, ladder: Ladder) -> float:

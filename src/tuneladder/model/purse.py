@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -36,22 +36,56 @@ class Purse:
     """The money of one climb. `allowed` 0 is no limit.
 
     Before a request the most that it may cost is held back, so that requests under way together cannot spend more than is allowed
-    either. An answer counts once however often it is read, and in full where an earlier, killed run paid for it: started again,
-    a climb does not get its allowance anew.
+    either. An answer counts once however often it is read, for what it was first read for, and in full where an earlier, killed run
+    paid for it: started again, a climb does not get its allowance anew.
     """
 
     def __init__(self, allowed: float = 0.0) -> None:
         self.allowed = allowed
         self.money, self.tokens = 0.0, 0.0
         self._held, self._lost = 0.0, 0.0
-        self._seen: set[str] = set()
+        self._paid: dict[str, tuple[str, Cost]] = {}
+        self._booked = ""
+        self._bills: list[dict[str, Cost]] = []
 
     def pay(self, key: str, cost: Cost) -> None:
-        """Count what `key` cost, unless it was counted before."""
-        if key not in self._seen:
-            self._seen.add(key)
+        """Count what the answer of `key` cost, unless it was counted before."""
+        for bill in self._bills:
+            bill[key] = cost
+        if key not in self._paid:
+            self._paid[key] = (self._booked, cost)
             self.money += cost.money
             self.tokens += cost.tokens
+
+    @property
+    def parts(self) -> Mapping[str, Cost]:
+        """Money and tokens by what they were paid for. They are summed exactly: an order of answers is nobody's choice."""
+        found: dict[str, list[Cost]] = {}
+        for booked, cost in self._paid.values():
+            found.setdefault(booked, []).append(cost)
+        return {
+            booked: Cost(money=math.fsum(cost.money for cost in own), tokens=math.fsum(cost.tokens for cost in own))
+            for booked, own in found.items()
+        }
+
+    @contextmanager
+    def booking(self, what: str) -> Iterator[None]:
+        """While open, all that is paid is for `what`."""
+        before, self._booked = self._booked, what
+        try:
+            yield
+        finally:
+            self._booked = before
+
+    @contextmanager
+    def noting(self) -> Iterator[dict[str, Cost]]:
+        """Lends what answers cost that are read while it is open, by their keys, those too that were counted before."""
+        bill: dict[str, Cost] = {}
+        self._bills.append(bill)
+        try:
+            yield bill
+        finally:
+            self._bills.pop()
 
     @contextmanager
     def holding(self, most: float) -> Iterator[Callable[[], None]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import random
 import signal
 import threading
@@ -31,7 +30,7 @@ from tuneladder.model.chance import Dropout
 from tuneladder.model.hardware import peak_read
 from tuneladder.model.lanes import Lanes, dealt
 from tuneladder.model.quantized import WHOLE
-from tuneladder.store import resident
+from tuneladder.store import resident, whole, write_lines
 from tuneladder.train.batches import Batches, Micro
 from tuneladder.types import Kit, Stopped, Tick, Variant
 
@@ -480,10 +479,16 @@ class State:
 
 
 def save_whole(file: Path, value: Any) -> None:
-    """As torch saves it; a reader sees the old file or the new one, never half."""
-    temporary = file.with_suffix(".tmp")
-    torch.save(value, temporary)
-    os.replace(temporary, file)
+    """As torch saves it, whole or not at all."""
+    with whole(file) as place:
+        torch.save(value, place)
+
+
+def saved_step(folder: Path) -> int:
+    """After how many steps the checkpoint was taken that lies in a folder; 0 where there is none."""
+    file = folder / "checkpoint.pt"
+    # of a mapped file no more is read than is asked for
+    return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["step"]) if file.exists() else 0
 
 
 def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
@@ -495,9 +500,7 @@ def follow(ticks: Iterable[Tick], folder: Path) -> list[Tick]:
         for tick in ticks:
             if kept is None:
                 kept = [earlier for earlier in read_log(folder) if earlier.step < tick.step]
-                temporary = path.with_suffix(".tmp")
-                temporary.write_text("".join(json.dumps(asdict(earlier)) + "\n" for earlier in kept), "utf-8")
-                os.replace(temporary, path)
+                write_lines(path, map(asdict, kept))
                 file = path.open("a", encoding="utf-8", buffering=1)
             kept.append(tick)
             assert file is not None
@@ -559,8 +562,9 @@ def with_weights(variant: Variant, step: str, folder: Path | None) -> Variant:
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
     """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
     if not ticks or ticks[-1].stopped != "budget":
-        for path in (*folder.glob("checkpoint.*"), *folder.glob("best-*"), *folder.glob("rollout-*.pt"), *folder.glob("within.pt")):
-            path.unlink()
+        for sort in ("checkpoint.*", "best-*", "rollout-*.pt", "within-*.pt"):
+            for path in folder.glob(sort):
+                path.unlink()
 
 
 def read_log(folder: Path) -> list[Tick]:

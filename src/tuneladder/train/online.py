@@ -211,8 +211,8 @@ def learn_online(settings: Phased, variant: Variant, task: Task, kit: Kit, *, st
         course = Course(rate_of(settings, variant), warmup=settings.warmup, times=PACES if method.critic else None)
         model = policy.desk.model
         ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
+        said = rollouts.settle(ticks[-1])
         if settings.most_kl:
-            said = rollouts.settle(ticks[-1])
             write_json(kit.folder / "notes.json", [said] if said else [])
     tidy(kit.folder, ticks)
     return taught(variant, step, kit)

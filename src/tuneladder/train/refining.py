@@ -57,8 +57,8 @@ class Branches:
 
 
 def refined(model: Any, micro: Micro, *, logits: Logits, branches: Branches | None) -> torch.Tensor:
-    """The loss of a micro-batch by its `logits` (N, V), then at each of HEATS what of it is the choice among labels: (1 + H,), natural
-    log, summed. Of a head's logits (N, K) each is a label; what writes labels chooses where they part."""
+    """The loss of a micro-batch by its `logits` (N, V), then at each of HEATS what of it is the choice among labels: (1 + H,),
+    natural log, summed. Of a head's logits (N, K) each is a label; what writes labels chooses where they part."""
     logits_NV = logits(model, micro)
     if branches is None:
         places = torch.arange(len(micro.targets), device=logits_NV.device)

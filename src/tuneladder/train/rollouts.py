@@ -3,7 +3,8 @@
 A phase begins with answers to prompts that a seed draws: they are sampled from the policy as it is then, at temperature 1,
 rewarded, and read once more by the policy and by its reference, the variant as it was before. `updates` steps then learn from them.
 All of it lies in the folder, so that a run that was killed goes on with the very answers that it had. So do, where the KL is
-limited, the weights that last wrote within the limit: they are what is kept of a policy that went beyond.
+limited, the weights that last wrote within the limit: they are what is kept of a policy that went beyond. A run that was killed may
+have gone further than the one that takes it up from its last checkpoint: what is of later steps than that one's end is not its own.
 
 Shapes: R answers, N their tokens.
 """
@@ -11,24 +12,23 @@ Shapes: R answers, N their tokens.
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from tuneladder.model.local import LocalEngine
-from tuneladder.store import digest, thaw
+from tuneladder.store import digest, thaw, write_lines
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
 from tuneladder.train.critic import attach_critic, logs_and_values
-from tuneladder.train.loop import save_whole
+from tuneladder.train.loop import save_whole, saved_step
 from tuneladder.train.losses import token_logs
 from tuneladder.train.preference import Desk
 from tuneladder.train.rewarders import Asked, Rewarder
@@ -36,7 +36,6 @@ from tuneladder.train.supervised import DEV_TOKENS
 from tuneladder.types import Decoding, Rollout, Sample, Stopped, Tick
 
 FILE = "rollouts.jsonl"
-WITHIN = "within.pt"  # what learns, as it last wrote within the limit on its KL
 
 
 @dataclass(frozen=True)
@@ -191,15 +190,13 @@ class Policy:
         finally:
             self._put(now)
 
-    def keep(self, file: Path, step: int) -> None:
-        """Write what learns, as it is after so many steps."""
-        save_whole(file, {"step": step, "weights": [weight.detach() for weight in self.weights]})
+    def keep(self, file: Path) -> None:
+        """Write what learns, as it is now."""
+        save_whole(file, [weight.detach() for weight in self.weights])
 
-    def put_back(self, file: Path) -> int:
-        """Learn as what was kept; after how many steps that was."""
-        kept = torch.load(file, map_location="cpu", weights_only=True)
-        self._put(kept["weights"])
-        return int(kept["step"])
+    def put_back(self, file: Path) -> None:
+        """Learn as what was kept."""
+        self._put(torch.load(file, map_location="cpu", weights_only=True))
 
     @torch.no_grad()
     def _put(self, values: Sequence[torch.Tensor]) -> None:
@@ -233,8 +230,9 @@ class Rollouts:
         self.seed, self.tokens, self.lanes, self.limits = seed, tokens, lanes, limits
         self.teach, self.price = teach, price
         self.records = read_rollouts(folder)
-        if limits.kl and not (folder / WITHIN).exists():
-            policy.keep(folder / WITHIN, 0)
+        self.within = Within(folder, policy)
+        if limits.kl and not self.within.steps():
+            self.within.keep(0)
         self._now: tuple[int, list[Written]] = (-1, [])
 
     def __len__(self) -> int:
@@ -256,24 +254,33 @@ class Rollouts:
     def halt(self, step: int) -> Stopped:
         """Why the policy is to stop after so many steps, by what it writes then: at the end of a phase the next is written before
         anything is learned from it, and after the last one where the KL is limited."""
-        if step % self.updates or not (self.limits.kl or (self.limits.entropy and step < len(self))):
+        if not self._looks(step):
             return ""
         self._phase(step // self.updates)
         record = self.records[step // self.updates]
         if self.limits.too_far(record):
             return "kl"
         if self.limits.kl:
-            self.policy.keep(self.folder / WITHIN, step)
+            self.within.keep(step)
         return "entropy" if step < len(self) and record.entropy < self.limits.entropy else ""
 
+    def _looks(self, step: int) -> bool:
+        """Whether it is asked after so many steps how far the policy has gone."""
+        return not step % self.updates and bool(self.limits.kl or (self.limits.entropy and step < len(self)))
+
     def settle(self, last: Tick) -> str:
-        """Once all is learned: back to the policy as it last wrote within the limit on its KL, where what it learned since took it
-        beyond, or was cut before it wrote again. What is to be said of that, "" where it stays."""
-        step = last.step - (last.stopped == "nan")  # which was not taken
+        """Once all is learned: what an earlier try, which was killed, wrote after this end is dropped; and back to the policy as it
+        last wrote within the limit on its KL, where what it learned since took it beyond, or was cut before it wrote again. What is
+        to be said of that, "" where it stays."""
+        nan = last.stopped == "nan"
+        step = last.step - nan  # that of a nan was not taken, though its phase was written
+        wrote = step if nan or self._looks(step) else step - 1
+        self.records = [own for own in self.records if own.step <= wrote]
+        write_rollouts(self.folder, self.records)
         phase, since = divmod(step, self.updates)
         if not self.limits.kl or (not since and not self.limits.too_far(self.records[phase])):
             return ""
-        kept = self.policy.put_back(self.folder / WITHIN)
+        kept = self.within.put_back(step)
         record = self.records[kept // self.updates]
         why = "was not measured" if since else f"was {self.records[phase].kl:.3g} nats an answer, above most_kl {self.limits.kl:g}"
         return f"the KL after step {step} {why}: the weights of step {kept} are kept, at {record.kl:.3g}"
@@ -307,6 +314,33 @@ class Rollouts:
         told: dict[str, Any] = {name: flat(name) for name in names}
         made = Valued if self.policy.critic else Sampled
         return made(**vars(self.policy.desk.pad(rows)), of=torch.arange(len(rows)).repeat_interleave(sizes), sizes=sizes, **told)
+
+
+class Within:
+    """What learns as it was whenever it wrote within the limit on its KL, by the steps it had learned: in the folder, from the last
+    time before the checkpoint on."""
+
+    def __init__(self, folder: Path, policy: Policy) -> None:
+        self.folder, self.policy = folder, policy
+
+    def steps(self) -> list[int]:
+        return sorted(int(path.stem.partition("-")[2]) for path in self.folder.glob("within-*.pt"))
+
+    def keep(self, step: int) -> None:
+        self.policy.keep(self._file(step))
+        steps, saved = self.steps(), saved_step(self.folder)
+        for own, after in pairwise(steps):
+            if after <= saved:
+                self._file(own).unlink()
+
+    def put_back(self, step: int) -> int:
+        """Learn as the last of them from before a step; after how many steps that was."""
+        kept = max(own for own in self.steps() if own < step)
+        self.policy.put_back(self._file(kept))
+        return kept
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"within-{step}.pt"
 
 
 def drawn(asks: Sequence[Asked], count: int, phase: int, seed: int) -> list[Asked]:
@@ -345,9 +379,7 @@ def kept(place: Path) -> list[Written]:
 
 def write_rollouts(folder: Path, records: Sequence[Rollout]) -> None:
     """In place of those that are there."""
-    temporary = (folder / FILE).with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(asdict(own), ensure_ascii=False) + "\n" for own in records), "utf-8")
-    os.replace(temporary, folder / FILE)
+    write_lines(folder / FILE, map(asdict, records))
 
 
 def read_rollouts(folder: Path) -> list[Rollout]:

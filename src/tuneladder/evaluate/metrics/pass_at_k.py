@@ -1,14 +1,18 @@
 """pass@k: how likely one of k samples passes the row's tests, by the unbiased estimator of arXiv:2107.03374, equation 1.
 
 An answer's programs are run, each in a sandbox of its own (evaluate/sandbox.py). The recipe's `tests` say what a row is tried with,
-and `decoding: samples` how many programs are written, k or more.
+and `decoding: samples` how many programs are written, k or more. With `credit: share` a program that passes some of the tests has
+something of it, and the best of k is what is estimated.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import comb
 from typing import Literal
 
 from tuneladder.errors import BadInput, unknown
@@ -22,18 +26,21 @@ kinds = ()
 interval = "bootstrap"
 
 _FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
-_OUTCOME = re.compile(r"(\d+)/(\d+)")
+_OUTCOMES = re.compile(r"\d+/\d+( \d+/\d+)*")
 _WORDS = ("input", "answer", "tests")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """`program` is Jinja over a row's `input`, `answer` and `tests`, and makes what is run: `{{ input }}{{ answer }}` where an
-    answer goes on from its input. `seconds` and `memory` (MB) bound each. `sandbox: none` runs what a model wrote as you, on this
-    machine."""
+    answer goes on from its input. `credit: share` gives a program the share of its tests that it passes, where `whole` asks for all
+    of them: a test is an `assert` of the row's `tests`, each is tried in a run of its own with the others passed over, and tests
+    that hold none, or are no Python by themselves, are one. `seconds` and `memory` (MB) bound each run. `sandbox: none` runs what a
+    model wrote as you, on this machine."""
 
     k: int = 1
     program: str = "{{ answer }}\n\n{{ tests }}\n"
+    credit: Literal["whole", "share"] = "whole"
     seconds: float = 10.0
     memory: int = 1024
     sandbox: Literal["bubblewrap", "none"] = "bubblewrap"
@@ -50,32 +57,74 @@ class Settings:
             raise BadInput(f"pass_at_k: the program shows no {missing}", "put {{ answer }} and {{ tests }} into it")
 
     def outcomes(self, examples: Sequence[Example], answers: Sequence[Answer]) -> list[str]:
-        """`passed/written` of each answer. Raises Refused where there is no sandbox."""
-        written = [answer.samples or (answer.text,) for answer in answers]
-        programs = [self._program(example, text) for example, own in zip(examples, written, strict=True) for text in own]
-        passed = iter(try_all(programs, Limits(self.seconds, self.memory << 20), bubblewrap=self.sandbox == "bubblewrap"))
-        return [f"{sum(next(passed) for _ in own)}/{len(own)}" for own in written]
+        """Of each answer's programs, one after another, `passed/tests`. Raises Refused where there is no sandbox."""
+        written = [
+            [self._programs(example, text) for text in answer.samples or (answer.text,)]
+            for example, answer in zip(examples, answers, strict=True)
+        ]
+        every = [own for programs in written for own in programs]
+        # what does not even run to its end with no test is not tried with each
+        passed = self._passing(own[0] for own in every)
+        passed |= self._passing(one for own in every if own[0] in passed for one in own[1:])
+        return [" ".join(_told(own[1:] or own, passed) for own in programs) for programs in written]
 
     def items(self, answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> list[float]:
         """Of outcomes; a text that is none has passed nothing."""
-        found = [_OUTCOME.fullmatch(answer) for answer in answers]
-        return [chance(int(match[2]), int(match[1]), self.k) if match else 0.0 for match in found]
+        return [best_of(_shares(answer), self.k) if _OUTCOMES.fullmatch(answer) else 0.0 for answer in answers]
 
-    def _program(self, example: Example, text: str) -> str:
+    def _passing(self, programs: Iterable[str]) -> set[str]:
+        """Those of the programs that pass."""
+        own = list(dict.fromkeys(programs))
+        passed = try_all(own, Limits(self.seconds, self.memory << 20), bubblewrap=self.sandbox == "bubblewrap")
+        return {program for program, passes in zip(own, passed, strict=True) if passes}
+
+    def _programs(self, example: Example, text: str) -> list[str]:
+        """What an answer is run with: its tests, or where each counts, one with none of them and one with each."""
         if "tests" not in example.meta:
             raise BadInput(f"row {example.id} has no tests to try a program with", "task: tests: a column, or Jinja")
         fenced = _FENCED.search(text)
         asked = next((turn.text for turn in reversed(example.turns) if turn.role == "user"), "")
         code = fenced[1] if fenced else text
-        return compiled(self.program).render(input=asked, answer=code, tests=example.meta["tests"])
+        tests = example.meta["tests"]
+        program = compiled(self.program)
+        return [
+            program.render(input=asked, answer=code, tests=own)
+            for own in (one_by_one(tests) if self.credit == "share" else [tests])
+        ]
 
 
-def chance(written: int, passed: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k) for c of n samples that passed, as a product that does not overflow (arXiv:2107.03374, figure
-    3)."""
-    if passed == 0:
-        return 0.0
-    missed = 1.0
-    for n in range(written - passed + 1, written + 1):
-        missed *= max(0.0, 1 - k / n)
-    return 1 - missed
+def one_by_one(tests: str) -> list[str]:
+    """The code without its asserts, and then with each of them alone; as it is where it has fewer than two, or is no Python."""
+    try:
+        count = sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(tests)))
+    except (SyntaxError, ValueError, RecursionError):
+        return [tests]
+    return [ast.unparse(_Only(at).visit(ast.parse(tests))) for at in range(-1, count)] if count > 1 else [tests]
+
+
+class _Only(ast.NodeTransformer):
+    """Passes over every assert but one, counted from 0."""
+
+    def __init__(self, kept: int) -> None:
+        self.kept, self.seen = kept, 0
+
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        self.seen += 1
+        return node if self.seen - 1 == self.kept else ast.copy_location(ast.Pass(), node)
+
+
+def _told(tests: Sequence[str], passed: set[str]) -> str:
+    return f"{sum(own in passed for own in tests)}/{len(tests)}"
+
+
+def _shares(outcome: str) -> list[float]:
+    return [int(passed) / int(tests) for passed, _, tests in (own.partition("/") for own in outcome.split())]
+
+
+def best_of(shares: Sequence[float], k: int) -> float:
+    """What the best of k samples has, in the mean over the draws of k from those there are; where each passes or does not, that is
+    1 - C(n - c, k) / C(n, k) for c of n that pass (arXiv:2107.03374, equation 1)."""
+    ranked, k = sorted(shares), min(k, len(shares))
+    # of all draws so many hold none of those above the first `at`
+    lost = ((more - less) * (comb(at, k) / comb(len(ranked), k)) for at, (less, more) in enumerate(pairwise(ranked), 1))
+    return ranked[-1] - sum(lost)
