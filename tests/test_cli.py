@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -864,3 +865,16 @@ def test_studio_add(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["link"].startswith("http://127.0.0.1:8250/l/")
     assert sum(found["taken"].values()) == 4
     refused(door("studio", "add", "l.yaml", "dee"), "there is a labeler dee already")
+
+
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN], ids=["heard", "ignored"])
+def test_who_is_asked_to_end_stops_as_by_a_ctrl_c_where_a_shell_ignores_that_too(before: Any) -> None:
+    kept = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGTERM, cli._asked_to_end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -235,3 +236,18 @@ def test_a_noun_is_found_once_and_read_back_as_it_was(store):
     assert first == second == {"dev": Cost(seconds=1.5, memory=3)}
     assert asked == [1]
     assert json.loads((store.root / "costs-1a" / "costs.json").read_text())["dev"]["seconds"] == 1.5
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path):
+    kept, link, pipe = tmp_path / "there" / "kept.jsonl", tmp_path / "rows.jsonl", tmp_path / "pipe"
+    kept.parent.mkdir()
+    link.symlink_to(kept)
+    write_lines(link, [{"a": 1}])
+    assert link.is_symlink()
+    assert kept.read_text() == '{"a": 1}\n'
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as other:
+        said = other.submit(pipe.read_text)
+        write_lines(pipe, [{"a": 2}])
+        assert said.result(10) == '{"a": 2}\n'
+    assert not pipe.is_file()

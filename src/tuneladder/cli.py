@@ -769,7 +769,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))  # who asks politely is as a Ctrl-C
+    signal.signal(signal.SIGTERM, _asked_to_end)
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="tuneladder", standalone_mode=False)
     except UsageError as error:
@@ -822,6 +822,12 @@ def _error(error: TuneladderError) -> None:
     talk.print(error.message, markup=False, soft_wrap=True)
     if error.hint:
         talk.print(f"  hint: {error.hint}", markup=False, soft_wrap=True)
+
+
+def _asked_to_end(number: int, frame: Any) -> None:
+    """SIGTERM is as a Ctrl-C, which a shell's background job does not hear."""
+    heard = signal.getsignal(signal.SIGINT)
+    (heard if callable(heard) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 def _quiet() -> None:

@@ -79,7 +79,11 @@ def digest_files(folder: Path, names: list[str]) -> str:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Lends a place to write in, which takes the path's name when all of it is written: a reader sees the old file or the new one,
-    never half."""
+    never half. A link stays one, and what is no file, a pipe, is written to."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with writing(path.parent):
         try:

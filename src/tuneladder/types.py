@@ -614,7 +614,8 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Tick:
-    """One step of the loop. `dev` is the loss on the dev split where it was measured at this step."""
+    """One step of the loop. `dev` is the loss on the dev split where it was measured at this step; `refined` is what decides in its
+    place which weights are kept, where something does."""
 
     step: int
     of: int
@@ -624,6 +625,12 @@ class Tick:
     learning_rate: float
     dev: float | None = None
     stopped: Stopped = ""
+    refined: float | None = None
+
+    @property
+    def decisive(self) -> float | None:
+        """What decides whether the weights of this step are kept; None where nobody looked."""
+        return self.dev if self.refined is None else self.refined
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,17 @@ def test_tests_are_taken_one_by_one() -> None:
     assert [own.count("assert") for own in each] == [1, 1, 1]
     assert all("import math" in own and own.endswith("check(square)") for own in each)
     for whole in ("assert f(3) == 9", "check(f)", "    assert f(", ""):
-        assert one_by_one(whole) == [whole]
+        assert not one_by_one(whole)
+
+
+def test_tests_of_which_one_needs_another_are_worth_all_to_what_passes_them() -> None:
+    stack = "class Stack(list):\n    push = list.append"
+    tests = "s = Stack()\nassert s.push(1) is None\nassert s.pop() == 1\nassert not s"
+    example = replace(row("stack", stack), meta={"tests": tests})
+    metric = find_metric("pass_at_k {sandbox: none, seconds: 20, credit: share}")
+    assert metric.outcomes
+    lost = "class Stack(list):\n    push = lambda self, own: None"
+    assert metric.outcomes([example], [Answer("", samples=(stack, lost))]) == ["3/3 2/3"]
 
 
 def test_a_share_of_the_tests_is_worth_something_where_it_is_asked_for() -> None:

@@ -44,3 +44,17 @@ def test_an_answer_that_two_nodes_share_counts_once_however_they_come(tmp_path: 
 
 def test_what_asks_nobody_has_no_bill(tmp_path: Path) -> None:
     assert not (paid_once(Store(tmp_path), Purse(), "key", lambda part: {}) / FILE).exists()
+
+
+def test_a_try_that_broke_leaves_its_bill_to_the_one_that_takes_it_up(tmp_path: Path) -> None:
+    store, first, second, again = Store(tmp_path), Purse(), Purse(), Purse()
+
+    def breaking(part: Path) -> Mapping[str, Any]:
+        first.pay("a", BILL["a"])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paid_once(store, first, "key", breaking)
+    paid_once(store, second, "key", lambda part: second.pay("b", BILL["b"]) or {})  # type: ignore[func-returns-value]
+    paid_once(store, again, "key", lambda part: pytest.fail("it was made already"))
+    assert second.money == again.money == 0.75

@@ -153,7 +153,7 @@ def test_what_people_preferred_is_learned_by_what_reads_it(said: dict[str, Any],
 def test_preferences_that_hold_the_conversation_itself_are_known_for_what_they_are(tmp_path: Path) -> None:
     asked = "\n\nHuman: {}\n\nAssistant: "
     rows = [{"chosen": f"{asked.format(text(n))}Yes.", "rejected": f"{asked.format(text(n))}No."} for n in range(12)]
-    recipe, why = guess(table(tmp_path, rows))
+    recipe, why = guess(table(tmp_path, [{"rejected": "What?"}, *rows]))
     assert recipe["task"]["kind"] == "prefer"
     assert recipe["rungs"][-1] == ["lora", "dpo"]
     assert "`chosen` and `rejected` hold whole conversations" in " ".join(why)

@@ -343,9 +343,8 @@ def test_the_best_dev_weights_are_kept(model, tmp_path):
     assert sum(tick.dev is not None for tick in ticks) == 7  # of 18 steps
     best = min(tick.dev for tick in ticks if tick.dev is not None)
     assert ticks[-1].dev > best
-    assert Passes(model, next_token, [], autocast=None, lanes=1).evaluate(bundle(rows(6, seed=9), tokens=64)) == pytest.approx(
-        best, rel=1e-5
-    )
+    passes = Passes(model, next_token, [], autocast=None, lanes=1)
+    assert passes.looked(next_token, bundle(rows(6, seed=9), tokens=64)) == pytest.approx([best], rel=1e-5)
 
 
 def test_a_plateau_ends_the_run(model, tmp_path):
@@ -376,14 +375,16 @@ def test_what_is_refined_of_the_loss_decides_where_there_is_such_a_thing(model, 
 
     dev = bundle(rows(6, seed=9), tokens=1024)
     assert len(dev) == 1
-    seen = {}
+    seen, ticks = {}, []
     course = Course(3e-3, looks=4)
     batches = Rows(rows(24), batch=4, epochs=2, tokens=64, seed=1)
     for tick in train(model, batches, loss=next_token, course=course, folder=tmp_path, seed=0, dev=dev, refined=refined):
-        seen[tick.step] = tick.dev, weights(model)
-    losses = [dev for dev, _ in seen.values() if dev is not None]
+        ticks.append(tick)
+        seen[tick.step] = weights(model)
+    losses = [tick.dev for tick in ticks if tick.dev is not None]
     assert losses[1] > min(losses)  # by the loss another would be the best
-    kept = seen[6][1]
+    assert [tick.decisive for tick in ticks if tick.dev is not None] == pytest.approx([4.0, 1.0, 2.0, 2.0])
+    kept = seen[6]
     assert all(torch.equal(own, kept[name]) for name, own in weights(model).items())
 
 
@@ -402,9 +403,8 @@ def test_nan_keeps_the_best_and_says_so(model, tmp_path):
     )
     assert ticks[-1].stopped == "nan"
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
-    assert Passes(model, next_token, [], autocast=None, lanes=1).evaluate(dev) == pytest.approx(
-        min(t.dev for t in ticks if t.dev is not None), rel=1e-5
-    )
+    best = min(t.dev for t in ticks if t.dev is not None)
+    assert Passes(model, next_token, [], autocast=None, lanes=1).looked(next_token, dev) == pytest.approx([best], rel=1e-5)
 
 
 def test_a_first_loss_that_is_no_number_fails(model, tmp_path):

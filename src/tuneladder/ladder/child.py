@@ -110,6 +110,7 @@ def apply_in_child(work: Work) -> Made:
 def _main(pipe: Connection, work: Work) -> None:
     if os.name == "posix":
         os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on once
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of which all may be told at once: the parent hands it on as a Ctrl-C
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         with Store(work.store).lock(f"{work.key}.work"):

@@ -149,10 +149,18 @@ def curves(ladder: Ladder) -> list[dict[str, Any]]:
             "kl": ", stopped: too far from its reference, and put back to where it was not",
             "entropy": ", stopped: its answers lost their variety",
         }.get(last.stopped, "")
-        best = min((loss for _, loss in dev if math.isfinite(loss)), default=None)
+        looks = [tick for tick in result.curve if tick.decisive is not None and math.isfinite(tick.decisive)]
+        kept = min(looks, key=lambda tick: tick.decisive or 0.0, default=None)
         under = f"{words.count(last.step, 'step')}, {words.count(last.tokens, 'token')}{ended}"
         drawn = plots.curve(train, dev, title=f"loss of {result.rung.name}")
-        out.append({"name": result.rung.name, "under": under, "svg": drawn, "best": words.figure(best) if best is not None else ""})
+        out.append(
+            {
+                "name": result.rung.name,
+                "under": under,
+                "svg": drawn,
+                "kept": f"kept after step {kept.step:,}, dev loss {words.figure(kept.dev)}" if kept else "",
+            }
+        )
     return out
 
 

@@ -21,11 +21,14 @@ def paid_once(
     """`store.once`, whose answers are counted in the purse, whether they were asked for now or in an earlier run."""
 
     def noting(part: Path) -> Mapping[str, Any]:
+        # a part that is taken up again does not ask again for what an earlier try was answered
+        before = json.loads((part / FILE).read_text("utf-8")) if (part / FILE).is_file() else {}
         with purse.noting() as bill:
-            done = make(part)
-        if bill:
-            write_json(part / FILE, {answer: freeze(cost) for answer, cost in bill.items()})
-        return done
+            try:
+                return make(part)
+            finally:
+                if bill:
+                    write_json(part / FILE, before | {answer: freeze(cost) for answer, cost in bill.items()})
 
     folder = store.once(key, noting, budget=budget)
     if (folder / FILE).is_file():

@@ -87,7 +87,7 @@ def _would_help(best: Result, rungs: list[Result], within: list[Result], ladder:
         return f"Its dev value of {words.figure(score.value)} reaches the bar, the interval ({words.span(score)}) does not: {said}"
     if any(cleared(result, ladder) for result in rungs):
         return "A rung that would clear it forgets more than the bar allows: lower its learning rate, or raise `bar: forgetting`."
-    curve = [tick.dev for tick in best.curve if tick.dev is not None]
+    curve = [tick.decisive for tick in best.curve if tick.decisive is not None]
     if curve and min(curve) == curve[-1]:
         return "Its dev loss was still falling when it ended: more epochs would help, then more rows or a larger base."
     return "More rows or a larger base would help most."

@@ -42,7 +42,11 @@ def table(ladder: Ladder, *, width: int = 80) -> Group:
     for result in ladder.results:
         picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
         # a name too long for its column goes on where what it says of its base ends
-        name = Text(result.rung.name.replace("/", "/\n", 1) if long else result.rung.name, style="bold" if picked else "")
+        base = f"{result.rung.base}/"
+        parted = (
+            f"{base}\n{result.rung.name.removeprefix(base)}" if long and result.rung.name.startswith(base) else result.rung.name
+        )
+        name = Text(parted, style="bold" if picked else "")
         if result.failure:
             said.append(Text(f"{result.rung.name} failed: {result.failure}", style="red"))
         if cut := cut_short(result):

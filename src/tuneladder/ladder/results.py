@@ -371,9 +371,10 @@ def billed(ladder: Ladder) -> Cost:
 
 
 def took(ladder: Ladder) -> float:
-    """Seconds of the whole climb: its steps, each once, and measuring on dev and test."""
-    examined = (own for result in ladder.results for own in (result.dev, result.test) if own)
-    return math.fsum([*(result.here.seconds for result in ladder.results), *(own.spent.seconds for own in examined)])
+    """Seconds of a climb's steps, each once, of its answers to dev and test, and of what judges said of these."""
+    examined = [own for result in ladder.results for own in (result.dev, result.test) if own]
+    heard = [judged.spent.seconds for own in examined for judged in own.judged.values()]
+    return math.fsum([*(result.here.seconds for result in ladder.results), *(own.spent.seconds for own in examined), *heard])
 
 
 def total(result: Result, ladder: Ladder) -> float:

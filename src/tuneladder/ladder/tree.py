@@ -142,7 +142,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
 
 def _raise_or_lower(limit: str, step: Step, *settings: str) -> str:
     """What makes room for a step: more of what is limited, or less of those settings that it has."""
-    own = [f"`{name}`" for name in settings if hasattr(step, name)]
+    own = [f"`{name}`" for name in settings if name in plain(step)]
     return f"raise `limit: {limit}`" + (f", or lower {' or '.join(own)}" if own else "")
 
 

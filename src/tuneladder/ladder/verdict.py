@@ -99,7 +99,8 @@ def _just(score: Score, ladder: Ladder) -> str:
     doubtful = score.low if rising(metric_of(ladder)) else score.high
     if wanted is None or words.figure(doubtful) != words.figure(wanted):
         return ""
-    return f", by {abs(doubtful - wanted):.1g}"
+    places = next(places for places in range(4, 18) if f"{doubtful:.{places}f}" != f"{wanted:.{places}f}")
+    return f", {doubtful:.{places}f} being short of {wanted:g}"
 
 
 def cleared_by_baseline(ladder: Ladder) -> bool:

@@ -105,7 +105,7 @@ def guess(
         characters = sum(len(text_of(row.get(each))) for row in rows for each in named)
         return _text(path, column, characters=characters, why=why), why
     if kind is None and format is None and target is None and {"chosen", "rejected"} <= set(columns):
-        if not is_talk(rows[0]["chosen"]):
+        if not is_talk(next((row["chosen"] for row in rows if row.get("chosen")), "")):
             raise BadInput(f"{path} holds preferences without their prompt", "put what was asked into a column `prompt`")
         kind = "prefer"
         why.append("`chosen` and `rejected` hold whole conversations, of which one was preferred")

@@ -136,7 +136,7 @@ def train(
     `deadline` is a time.monotonic() value; `lanes` is how many micro-batches of a step are computed at once. A step that takes more
     than `allowed` bytes, or all that a GPU has, halves the passes of those that follow, which changes no gradient. `halt` is asked
     after each step, the last too, whether and why no other is to follow. `look` takes the place of `dev`, and is asked before the
-    first step too. `refined` gives of dev's micro-batches the loss and then what else may be left of it (`losses.refined`): the
+    first step too. `refined` gives of dev's micro-batches the loss and then what else may be left of it (`refining.refined`): the
     least of that decides which weights are kept. Raises Failed where the very first loss is not a number.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -174,7 +174,7 @@ def train(
                     raise
                 continue
             norm = _clip(list(weights.values()), course.clip)
-            dev_loss = None
+            dev_loss = left = None
             if not (math.isfinite(value) and math.isfinite(float(norm))):
                 stopped = "nan"
             else:
@@ -187,7 +187,8 @@ def train(
                         found = look(state.step)
                     else:
                         dev_loss, *others = passes.looked(refined or loss, [micro.to(device) for micro in dev])
-                        found = min(others, default=dev_loss)
+                        left = min(others, default=None)
+                        found = dev_loss if left is None else left
                     room.excuse()
                     state.look(found)
                 stopped = _ended(state, steps, course.patience, halt)
@@ -203,7 +204,7 @@ def train(
                 raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
             shown = state.step + (stopped == "nan")
             state.loss = value if stopped != "nan" else state.loss
-            yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped)
+            yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped, left)
             # only now, so that no step is saved whose tick the caller has not written down
             if _Interrupt.asked or stopped == "budget" or (not stopped and now - saved >= course.save_every):
                 state.save()
@@ -321,16 +322,14 @@ class Passes:
         self.tables[at] = table, rows
         return table.index_copy_(0, rows, values)
 
-    def evaluate(self, micros: Sequence[Micro]) -> float:
-        """Mean loss over the learned tokens, in nats; leaves the model in the mode it was in. Keeps no logits."""
-        return self.looked(self.loss, micros)[0]
-
     def looked(self, loss: Loss, micros: Sequence[Micro]) -> list[float]:
-        """As `evaluate`, by a loss that may give several figures of a micro-batch."""
+        """Means over the learned tokens, in nats, of the one or several figures that a loss gives of a micro-batch. Leaves the
+        model in the mode it was in."""
 
         def one_lane(share: Sequence[int]) -> torch.Tensor:
             with torch.no_grad():
-                return torch.stack([self._loss(micros[index], 1, loss).detach().double().reshape(-1) for index in share]).sum(0)
+                each = [self._loss(micros[index], 1, loss).float().cpu().double().reshape(-1) for index in share]
+            return torch.stack(each).sum(0)
 
         training = self.model.training
         self.model.eval()
@@ -425,10 +424,10 @@ class State:
         self.saved_best = 0  # the best that the checkpoint names
         self.loss = 0.0  # the last that was a number
 
-    def look(self, dev_loss: float) -> None:
-        """A new dev loss: keep the weights if it is the best so far, else one more stale look."""
-        if dev_loss < self.best:
-            self.best, self.stale, self.best_step = dev_loss, 0, self.step
+    def look(self, found: float) -> None:
+        """What a new look found: keep the weights if it is the best so far, else one more stale look."""
+        if found < self.best:
+            self.best, self.stale, self.best_step = found, 0, self.step
             save_whole(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
             self._drop_best()
         else:

@@ -1,4 +1,5 @@
-"""`learning_rate: probe`: three short runs on the task's own rows, and the rate whose dev loss ends lowest.
+"""`learning_rate: probe`: three short runs on the task's own rows, and the rate whose dev loss ends lowest, or what decides in its
+place.
 
 A short run, its rate falling as a whole run's does, bears a somewhat larger rate than a whole one; hence the rates lie near what
 the step would take by itself: that, a third of it, three times it.
@@ -33,7 +34,15 @@ def probe_steps(steps: int) -> int:
 
 
 def probed(
-    model: torch.nn.Module, batches: Batches, kit: Kit, *, loss: Loss, course: Course, dev: Sequence[Micro], lanes: int
+    model: torch.nn.Module,
+    batches: Batches,
+    kit: Kit,
+    *,
+    loss: Loss,
+    course: Course,
+    dev: Sequence[Micro],
+    lanes: int,
+    refined: Loss | None = None,
 ) -> float:
     """The learning rate that a probe of what learns in `model` takes; its weights are then what they were.
 
@@ -55,14 +64,16 @@ def probed(
         folder = kit.folder / f"probe-{number}"
         folder.mkdir(exist_ok=True)
         own = replace(course, learning_rate=rate, looks=1)
-        last = learn(model, few, replace(kit, folder=folder), loss=loss, course=own, dev=dev, lanes=lanes)[-1]
+        lent = replace(kit, folder=folder)
+        last = learn(model, few, lent, loss=loss, course=own, dev=dev, lanes=lanes, refined=refined)[-1]
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(before[name])
         shutil.rmtree(folder)
         if last.stopped == "budget":
             break
-        tried.append((rate, last.dev if last.dev is not None and math.isfinite(last.dev) else None))
+        found = last.decisive
+        tried.append((rate, found if found is not None and math.isfinite(found) else None))
         path.write_text(json.dumps({"tried": tried, "taken": None}), "utf-8")
     known = [(found, rate) for rate, found in tried if found is not None]
     if len(tried) == len(POINTS) and not known:

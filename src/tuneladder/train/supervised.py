@@ -398,7 +398,7 @@ def fit(
     method: memory.Method = "adapter",
     top: int = 0,
 ) -> list[Tick]:
-    """Train what of `model` requires a gradient on the train split; the best dev loss is kept. What was kept, cut and dropped
+    """Train what of `model` requires a gradient on the train split; the best look at dev is kept. What was kept, cut and dropped
     stands in the step's `rows.json`, and of a mixture what its experts were sent in `routing.json`. `method` is how the
     memory estimate sees it. `top`: only so many of the last layers learn, and what is below them is computed once."""
     from transformers import PreTrainedModel
@@ -475,13 +475,10 @@ def fit(
             rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut, sets=sets
         )
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
-        run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes)
-        if looks and family == "encoder" and not task.multi_label:
-            run = partial(run, refined=partial(refined, logits=logits, branches=None))
-        elif looks and task.kind == "classify" and (branches := Branches.of(_learned(row) for row in every)):
-            run = partial(run, refined=partial(refined, logits=logits, branches=branches))
+        decides = _deciding(task, family, every, logits) if looks else None
+        run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes, refined=decides)
         if lessons.learning_rate == PROBE:
-            rate = probed(model, batches, kit, loss=loss, course=course, dev=looks, lanes=lanes)
+            rate = probed(model, batches, kit, loss=loss, course=course, dev=looks, lanes=lanes, refined=decides)
         else:
             rate = float(lessons.learning_rate or course.learning_rate)
         ticks = run(course=replace(course, learning_rate=rate))
@@ -549,6 +546,15 @@ def _from_states(
             return feed
 
         yield kept, fed
+
+
+def _deciding(task: Task, family: Family, rows: Sequence[Any], logits: Loss) -> Loss | None:
+    """By what the weights to keep are told, where it is not the loss: a row has one label, or its words have one each, and where
+    labels are written it can be told of each how it ends."""
+    if task.multi_label or (family != "encoder" and task.kind != "classify"):
+        return None
+    branches = None if family == "encoder" else Branches.of(map(_learned, rows))
+    return partial(refined, logits=logits, branches=branches) if branches or family == "encoder" else None
 
 
 def _learned(row: Encoded | Paired) -> list[int]:

@@ -34,9 +34,9 @@ _WORDS = ("input", "answer", "tests")
 class Settings:
     """`program` is Jinja over a row's `input`, `answer` and `tests`, and makes what is run: `{{ input }}{{ answer }}` where an
     answer goes on from its input. `credit: share` gives a program the share of its tests that it passes, where `whole` asks for all
-    of them: a test is an `assert` of the row's `tests`, each is tried in a run of its own with the others passed over, and tests
-    that hold none, or are no Python by themselves, are one. `seconds` and `memory` (MB) bound each run. `sandbox: none` runs what a
-    model wrote as you, on this machine."""
+    of them: a test is an `assert` of the row's `tests`; where they do not all pass together, each is tried in a run of its own with
+    the others passed over, and tests that hold none, or are no Python by themselves, are one. `seconds` and `memory` (MB) bound
+    each run. `sandbox: none` runs what a model wrote as you, on this machine."""
 
     k: int = 1
     program: str = "{{ answer }}\n\n{{ tests }}\n"
@@ -63,10 +63,12 @@ class Settings:
             for example, answer in zip(examples, answers, strict=True)
         ]
         every = [own for programs in written for own in programs]
-        # what does not even run to its end with no test is not tried with each
         passed = self._passing(own[0] for own in every)
-        passed |= self._passing(one for own in every if own[0] in passed for one in own[1:])
-        return [" ".join(_told(own[1:] or own, passed) for own in programs) for programs in written]
+        # of the others, what does not even run to its end with no test is not tried with each
+        tried = [own for own in every if own[0] not in passed and own[1:]]
+        passed |= self._passing(own[1] for own in tried)
+        passed |= self._passing(one for own in tried if own[1] in passed for one in own[2:])
+        return [" ".join(_told(own, passed) for own in programs) for programs in written]
 
     def items(self, answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> list[float]:
         """Of outcomes; a text that is none has passed nothing."""
@@ -79,7 +81,7 @@ class Settings:
         return {program for program, passes in zip(own, passed, strict=True) if passes}
 
     def _programs(self, example: Example, text: str) -> list[str]:
-        """What an answer is run with: its tests, or where each counts, one with none of them and one with each."""
+        """What an answer is run with: its tests; where each counts, then with none of them and with each alone."""
         if "tests" not in example.meta:
             raise BadInput(f"row {example.id} has no tests to try a program with", "task: tests: a column, or Jinja")
         fenced = _FENCED.search(text)
@@ -87,19 +89,17 @@ class Settings:
         code = fenced[1] if fenced else text
         tests = example.meta["tests"]
         program = compiled(self.program)
-        return [
-            program.render(input=asked, answer=code, tests=own)
-            for own in (one_by_one(tests) if self.credit == "share" else [tests])
-        ]
+        parts = one_by_one(tests) if self.credit == "share" else []
+        return [program.render(input=asked, answer=code, tests=own) for own in (tests, *parts)]
 
 
 def one_by_one(tests: str) -> list[str]:
-    """The code without its asserts, and then with each of them alone; as it is where it has fewer than two, or is no Python."""
+    """The code without its asserts, and then with each of them alone; nothing where it has fewer than two, or is no Python."""
     try:
         count = sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(tests)))
     except (SyntaxError, ValueError, RecursionError):
-        return [tests]
-    return [ast.unparse(_Only(at).visit(ast.parse(tests))) for at in range(-1, count)] if count > 1 else [tests]
+        return []
+    return [ast.unparse(_Only(at).visit(ast.parse(tests))) for at in range(-1, count)] if count > 1 else []
 
 
 class _Only(ast.NodeTransformer):
@@ -113,8 +113,11 @@ class _Only(ast.NodeTransformer):
         return node if self.seen - 1 == self.kept else ast.copy_location(ast.Pass(), node)
 
 
-def _told(tests: Sequence[str], passed: set[str]) -> str:
-    return f"{sum(own in passed for own in tests)}/{len(tests)}"
+def _told(programs: Sequence[str], passed: set[str]) -> str:
+    """How many tests a program passed: all, where it did together, for one may need what another did."""
+    each = programs[2:]
+    count = len(each) or 1
+    return f"{count if programs[0] in passed else sum(own in passed for own in each)}/{count}"
 
 
 def _shares(outcome: str) -> list[float]:
