@@ -189,7 +189,7 @@ def test_only_the_best_weights_are_kept(tmp_path):
     for step, loss in enumerate((3.0, 2.0, 2.5, 1.0), start=1):
         state.step = step
         weight.data.fill_(step)
-        state.look(loss)
+        state.look(loss, loss)
         if step == 2:
             state.save()
     # the checkpoint goes on from the second look; the fourth, which it does not know of, lies beside it
@@ -200,6 +200,10 @@ def test_only_the_best_weights_are_kept(tmp_path):
     assert weight.tolist() == [2.0, 2.0]
     state.restore_best()
     assert weight.tolist() == [4.0, 4.0]
+    # nothing is stale while the loss still falls, whatever decides
+    for loss, stale in ((2.0, 1), (0.5, 0), (0.5, 1)):
+        state.look(9.0, loss)
+        assert (state.stale, state.best) == (stale, 1.0)
 
 
 def test_loss_equals_transformers(model):

@@ -56,7 +56,9 @@ def test_the_frozen_part_is_asked_once_and_nothing_else_changes(family, bases, t
     kit = lend("kept")
     made = TOP.apply(root, tiny_task, kit)
     with monkeypatch.context() as patch:
-        patch.setattr(supervised, "_from_states", lambda core, variant, kit, rows, pad, lay, loss, **_: _as_ever(pad, loss))
+        patch.setattr(
+            supervised, "_from_states", lambda core, variant, kit, rows, pad, lay, loss, **_: _as_ever(pad, lambda own: own)
+        )
         plain_kit = lend("plain")
         plain = TOP.apply(root, tiny_task, plain_kit)
     losses, others = ([tick.loss for tick in read_log(own.folder)] for own in (kit, plain_kit))

@@ -151,7 +151,8 @@ def train(
     started = saved - state.seconds
     stopped: Stopped = _ended(state, steps, course.patience, halt) if state.step else ""  # interrupted just after its last step
     if look and not state.step:
-        state.look(look(0))
+        start = look(0)
+        state.look(start, start)
     room.excuse()
     model.train()
     passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
@@ -190,7 +191,7 @@ def train(
                         left = min(others, default=None)
                         found = dev_loss if left is None else left
                     room.excuse()
-                    state.look(found)
+                    state.look(found, found if dev_loss is None else dev_loss)
                 stopped = _ended(state, steps, course.patience, halt)
                 if halt:
                     room.excuse()
@@ -407,7 +408,7 @@ def _optimizer(weights: dict[str, Any], course: Course) -> tuple[torch.optim.Opt
     return optimizer, [times for times, _ in groups]
 
 
-FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step", "halved")
+FACTS = ("step", "tokens", "stale", "seconds", "best", "best_step", "least", "halved")
 PASSES = "passes.json"
 
 
@@ -420,18 +421,19 @@ class State:
         self.folder, self.file = folder, folder / "checkpoint.pt"
         self.step = self.tokens = self.stale = self.best_step = self.halved = 0
         self.seconds = self.save_seconds = 0.0
-        self.best = math.inf
+        self.best = self.least = math.inf
         self.saved_best = 0  # the best that the checkpoint names
         self.loss = 0.0  # the last that was a number
 
-    def look(self, found: float) -> None:
-        """What a new look found: keep the weights if it is the best so far, else one more stale look."""
+    def look(self, found: float, loss: float) -> None:
+        """What a new look found: keep the weights if it is the best so far. A look is stale where the loss is no better either: who
+        still learns how answers are written may not yet have begun to choose."""
+        self.stale = 0 if found < self.best or loss < self.least else self.stale + 1
+        self.least = min(self.least, loss)
         if found < self.best:
-            self.best, self.stale, self.best_step = found, 0, self.step
+            self.best, self.best_step = found, self.step
             save_whole(self._best_file(), {name: weight.detach() for name, weight in self.weights.items()})
             self._drop_best()
-        else:
-            self.stale += 1
 
     def save(self) -> None:
         began = time.monotonic()
@@ -457,7 +459,7 @@ class State:
         if kept["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(kept["cuda"])
         for name in FACTS:
-            setattr(self, name, kept[name])
+            setattr(self, name, kept.get(name, getattr(self, name)))
         self.saved_best = self.best_step
 
     def restore_best(self) -> None:
