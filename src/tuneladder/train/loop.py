@@ -277,7 +277,7 @@ class Passes:
         if self.lanes.count == 1:
             value = 0.0
             for micro in micros:
-                part = self._loss(micro, learned)
+                part = self._loss(self.loss, micro, learned)
                 part.backward()  # type: ignore[no-untyped-call]
                 value += float(part.detach())
             for at, weight in enumerate(self.weights):
@@ -298,7 +298,7 @@ class Passes:
         sums: list[torch.Tensor | None] = [None] * len(self.weights)
         for index in share:
             with Dropout(random.Random(f"{chance} {index}").getrandbits(63)):
-                part = self._loss(micros[index], learned)
+                part = self._loss(self.loss, micros[index], learned)
             found = torch.autograd.grad(part, self.weights, allow_unused=True)
             value += float(part.detach())
             for at, (weight, gradient) in enumerate(zip(self.weights, found, strict=True)):
@@ -329,7 +329,7 @@ class Passes:
 
         def one_lane(share: Sequence[int]) -> torch.Tensor:
             with torch.no_grad():
-                each = [self._loss(micros[index], 1, loss).float().cpu().double().reshape(-1) for index in share]
+                each = [self._loss(loss, micros[index], 1).float().cpu().double().reshape(-1) for index in share]
             return torch.stack(each).sum(0)
 
         training = self.model.training
@@ -347,11 +347,11 @@ class Passes:
     def _shares(self, micros: Sequence[Micro]) -> list[list[int]]:
         return dealt([micro.size for micro in micros], self.lanes.count)
 
-    def _loss(self, micro: Micro, learned: float, loss: Loss | None = None) -> torch.Tensor:
+    def _loss(self, loss: Loss, micro: Micro, learned: float) -> torch.Tensor:
         device, alone = micro.ids.device.type, self.lanes.count == 1
         # autocast keeps its copies of weights for all threads, and drops them when any leaves
         with torch.autocast(device, self.autocast or torch.bfloat16, enabled=self.autocast is not None, cache_enabled=alone):
-            return (loss or self.loss)(self.model, micro) / learned
+            return loss(self.model, micro) / learned
 
     def close(self) -> None:
         self.lanes.close()
