@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +11,23 @@ import torch
 
 from tuneladder.model.shelf import Shelf
 from tuneladder.train.batches import Micro
-from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded, pieces
-from tuneladder.types import Document, Prompt, Variant
+from tuneladder.train.distilling import (
+    Aims,
+    AlsoTowardTeacher,
+    Student,
+    TowardTeacher,
+    beside,
+    drawn,
+    embeddings,
+    encoded,
+    hidden_in,
+    laid,
+    pieces,
+    reading_of,
+)
+from tuneladder.train.losses import next_token
+from tuneladder.train.supervised import packs
+from tuneladder.types import Document, Prompt, Turn, Variant
 
 TEXT = " ".join(f"Sentence {n} of the story is here." for n in range(200))
 
@@ -41,11 +57,16 @@ def live(tiny_encoder):
 
 
 def aims(live, *, tokens: int) -> Aims:
+    lay = partial(hidden_in, coder=live.texts, vocabulary=320, seed=0)
+    return Aims(*texts_and_aims(live, "encoder"), lay, batch=8, tokens=tokens)
+
+
+def texts_and_aims(live, family):
     texts = pieces(TEXT, random.Random(0))[:16]
-    ids = encoded(texts, live.texts, length=64, vocabulary=320)
+    ids = encoded(texts, reading_of(live, family, length=64), vocabulary=320)
     vectors = np.random.default_rng(0).normal(size=(len(texts), 8))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return Aims(ids, unit, list(range(len(texts))), live.texts, batch=8, tokens=tokens, vocabulary=320, seed=0)
+    return ids, unit, list(range(len(texts)))
 
 
 def total(live, micros: list[Micro], *, similarity: float, hidden: float) -> float:
@@ -89,3 +110,66 @@ def test_narrower_passes_have_the_same_rows(live) -> None:
     while batches.narrow():
         assert batches.tokens >= 1
     assert all(len(micro.ids) == 1 for micro in batches[1])
+
+
+# ---- beside running text ----
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_base):
+    with Shelf("cpu", dtype=torch.float32).live(Variant(tiny_base, Prompt())) as lent:
+        yield lent
+
+
+@pytest.mark.parametrize("family", ["decoder", "seq2seq"])
+def test_a_student_embeds_as_its_engine_does(family, tiny_base, tiny_seq2seq):
+    variant = Variant({"decoder": tiny_base, "seq2seq": tiny_seq2seq}[family], Prompt())
+    shelf = Shelf("cpu", dtype=torch.float32)
+    texts = ["The heron waits.", "A mill turns slowly in the wind.", "Fish."]
+    with shelf.engine(variant) as engine:
+        expected = engine.embed([(Turn("text", text),) for text in texts])
+    with shelf.live(variant) as live, torch.no_grad():
+        ids = encoded(texts, reading_of(live, family, length=64), vocabulary=320)
+        (micro,) = Aims(ids, np.zeros((3, 8), np.float32), [0, 1, 2], laid, batch=3, tokens=10**6)[0]
+        found = embeddings(live.model.eval(), micro)
+    order = sorted(range(3), key=lambda at: len(ids[at]))
+    np.testing.assert_allclose(found.numpy(), expected[order], atol=1e-5)
+
+
+def test_packed_rows_have_the_embeddings_of_padded_ones(decoder) -> None:
+    own = texts_and_aims(decoder, "decoder")
+    (apart,) = Aims(*own, laid, batch=8, tokens=10**6)[1]
+    with torch.no_grad():
+        expected = embeddings(decoder.model.eval(), apart)
+        assert packs(decoder.model, 64, "cpu")
+        (micro,) = Aims(*own, partial(laid, side_by_side=True), batch=8, tokens=10**6)[1]
+        found = embeddings(decoder.model, micro)[: len(micro.aims)]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(micro.aims, apart.aims)
+
+
+def test_rows_with_aims_count_as_asked_beside_the_text(tiny_base) -> None:
+    with Shelf("cpu", dtype=torch.float32).live(Variant(tiny_base, Prompt())) as live, torch.no_grad():
+        ids = torch.arange(40).view(2, 20)
+        text = [Micro(ids[:, :-1].contiguous(), None, ids[:, 1:].reshape(-1))]
+        aimed = Aims(*texts_and_aims(live, "decoder"), laid, batch=8, tokens=200)[0]
+        assert len(aimed) > 1
+        student = Student(live.model.eval(), width=32, aims=8, seed=0)
+        loss = AlsoTowardTeacher(next_token, similarity=0.0)
+
+        def mean(micros):
+            return float(sum(loss(student, micro) for micro in micros)) / sum(micro.learned for micro in micros)
+
+        alone = float(next_token(live.model, text[0])) / 38
+        rows = mean(beside(text, aimed, toward=1.0)[1:])
+        assert 0.2 < rows < 2
+        for toward in (0.5, 3.0):
+            both = beside(text, aimed, toward=toward)
+            assert sum(micro.learned for micro in both) == pytest.approx(38 * (1 + toward))
+            assert mean(both) == pytest.approx((alone + toward * rows) / (1 + toward), rel=1e-4)
+
+
+def test_the_first_rows_follow_the_last(live) -> None:
+    batches = aims(live, tokens=10**6)
+    assert len(batches) == 2
+    assert torch.equal(batches[2][0].ids, batches[0][0].ids)

@@ -13,14 +13,16 @@ import torch
 from scipy.optimize import minimize_scalar
 from transformers import AutoModelForCausalLM
 
+from tuneladder.model.ask import ask
 from tuneladder.task.encode import Encoded
 from tuneladder.train import supervised
 from tuneladder.train.batches import Micro, bundle
-from tuneladder.train.loop import Passes
+from tuneladder.train.loop import Passes, read_log
 from tuneladder.train.losses import next_token, token_logits
-from tuneladder.train.refining import HEATS, Branches, refined
+from tuneladder.train.refining import HEATS, Branches, heat_of, refined
 from tuneladder.tune.full import Full
-from tuneladder.types import Variant
+from tuneladder.tune.lora import Lora
+from tuneladder.types import Tick, Variant
 
 LABELS = [(5, 7, 1), (5, 8, 9, 1), (6, 1)]  # two begin alike, and all have an end
 
@@ -120,3 +122,42 @@ def test_it_decides_where_answers_are_labels_in_every_family(base, kind, request
     Full(epochs=1, batch_size=8).apply(Variant(chosen, task.prompt), task, lend())
     assert bool(asked) == (kind == "classify")
     assert all((branches is None) == (base == "tiny_encoder") for branches in asked)
+
+
+def test_the_temperature_is_that_of_the_weights_that_are_kept():
+    def tick(step, **said):
+        return Tick(step, 4, 1.0, 1.0, 1, 0.1, **said)
+
+    assert heat_of([]) == heat_of([tick(1, dev=0.3)]) == 1.0
+    assert heat_of([tick(1, dev=0.9, refined=0.5, at=2), tick(2), tick(3, dev=1.2, refined=0.4, at=7)]) == HEATS[7]
+    assert heat_of([tick(1, dev=0.9, refined=0.4, at=2), tick(3, dev=1.2, refined=0.4, at=7)]) == HEATS[2]
+
+
+@pytest.mark.parametrize("base", ["tiny_base", "tiny_encoder", "tiny_seq2seq"])
+@pytest.mark.parametrize(
+    "step", [Full(epochs=12, batch_size=8, learning_rate=1e-2), Lora(epochs=12, batch_size=8, learning_rate=5e-2)]
+)
+def test_what_is_tuned_is_as_sure_as_dev_says_that_it_may_be(base, step, request, tiny_task, lend):
+    """Dev's rows under drawn labels: the model learns rows by heart that tell it nothing of these."""
+    draw = np.random.default_rng(0)
+    dev = tuple(replace(row, references=(str(draw.choice(tiny_task.labels)),)) for row in tiny_task.examples.dev)
+    task = replace(tiny_task, examples=replace(tiny_task.examples, dev=dev))
+    kit = lend()
+    made = step.apply(Variant(request.getfixturevalue(base), task.prompt), task, kit)
+    assert made.prompt.heat == heat_of(read_log(kit.folder)) > 1
+    with kit.shelf.engine(made) as engine:
+        asked = [
+            ask(engine, replace(made.prompt, heat=heat), dev, task.labels) for heat in (1.0, made.prompt.heat, 4 * made.prompt.heat)
+        ]
+    raw, calm, calmer = asked
+    assert [own.text for own in raw] == [own.text for own in calm] == [own.text for own in calmer]
+    sure = [np.mean([own.confidence for own in each]) for each in asked]
+    assert sure[0] > sure[1] > sure[2]
+
+    def lost(answers):
+        right = [own.text == row.references[0] for own, row in zip(answers, dev, strict=True)]
+        return -np.mean(
+            [math.log(own.confidence if good else (1 - own.confidence) / 2) for own, good in zip(answers, right, strict=True)]
+        )
+
+    assert lost(calm) < lost(raw)

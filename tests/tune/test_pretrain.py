@@ -22,7 +22,7 @@ from tuneladder.train.answers import Answers
 from tuneladder.train.batches import Blocks
 from tuneladder.tune import pretrain
 from tuneladder.tune.pretrain import Pretrain, held_out_micros, shared
-from tuneladder.types import Document, Pace, Task, Text
+from tuneladder.types import Document, Lesson, Pace, Task, Text, Turn, Variant
 
 WORDS = re.findall(
     r"\w+", "the heron stands in the shallow river and waits for a small silver fish while the old mill turns slowly"
@@ -302,3 +302,88 @@ def test_answers_are_refused_where_there_are_none(base, task, lend, tiny_encoder
     masked = replace(tiny_encoder, settings={**tiny_encoder.settings, "masked": True})
     with pytest.raises(Refused, match=r"answers are counted in a decoder's text, and .* is a encoder"):
         replace(STEP, answers=5.0).plan(root_of(masked, task), task, Pace(1e12))
+
+
+# ---- with a teacher ----
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_task, tmp_path_factory):
+    """An encoder of another width and vocabulary."""
+    shape = {"family": "encoder", "layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "context": 64}
+    return root_base(from_shape("teacher", shape), tiny_task, Store(tmp_path_factory.mktemp("teacher")), seed=1)
+
+
+@pytest.mark.parametrize("family", ["decoder", "seq2seq"])
+def test_beside_the_text_a_teacher_is_followed(family, teacher, tiny_base, tiny_seq2seq, tiny_task, lend):
+    base = {"decoder": tiny_base, "seq2seq": tiny_seq2seq}[family]
+    step = replace(STEP, tokens=8_000, teacher=teacher.location, sentences=8, toward=3.0)
+    kit, root = lend("taught"), root_of(base, tiny_task)
+    asks = [(Turn("text", document.text),) for document in tiny_task.text.dev]
+
+    def cosines(variant):
+        with kit.shelf.engine(variant) as engine:
+            own = engine.embed(asks)
+        own = own / np.linalg.norm(own, axis=1, keepdims=True)
+        return own @ own.T
+
+    aim = cosines(Variant(teacher, tiny_task.prompt))
+
+    def off(variant):
+        return float(np.abs(cosines(variant) - aim).mean())
+
+    made = step.apply(root, tiny_task, kit)
+    assert loop.read_log(kit.folder)[-1].stopped == "done"
+    assert off(made) < 0.7 * off(root)
+    alone = replace(step, teacher="").apply(root, tiny_task, lend("alone"))
+    assert off(made) < 0.7 * off(alone)
+    # the text is learned all the same
+    texts = [document.text for document in tiny_task.text.dev]
+
+    def read(variant):
+        with kit.shelf.engine(variant) as engine:
+            return sum(engine.read(texts))
+
+    assert read(made) > read(root) + 0.5 * (read(alone) - read(root))
+    # how many pieces there are, and how much they count, is told in what is learned
+    weights = {
+        (kit.folder / "model.safetensors").read_bytes(),
+        *(_weights(replace(step, **change), root, tiny_task, lend) for change in ({"sentences": 4}, {"toward": 0.5})),
+    }
+    assert len(weights) == 3
+
+
+def _weights(step, root, task, lend):
+    kit = lend(f"{step.sentences} {step.toward}")
+    step.apply(root, task, kit)
+    return (kit.folder / "model.safetensors").read_bytes()
+
+
+def test_a_teacher_is_followed_to_the_same_end_after_a_stop(teacher, tiny_seq2seq, tiny_task, lend):
+    step, root = replace(STEP, tokens=1280, teacher=teacher.location, sentences=8), root_of(tiny_seq2seq, tiny_task)
+    step.apply(root, tiny_task, lend("straight"))
+    step.apply(root, tiny_task, lend("cut", deadline=0.0))
+    step.apply(root, tiny_task, lend("cut"))
+    assert (lend("cut").folder / "model.safetensors").read_bytes() == (lend("straight").folder / "model.safetensors").read_bytes()
+
+
+def test_a_teacher_is_planned_and_refused(teacher, base, tiny_base, tiny_encoder, tiny_seq2seq, tiny_task, lend):
+    taught = replace(STEP, teacher=teacher.location)
+    for own in (tiny_base, tiny_seq2seq):
+        root = root_of(own, tiny_task)
+        (_, cost), (_, alone) = (step.plan(root, tiny_task, Pace(1e9)) for step in (taught, replace(taught, teacher="")))
+        assert cost.seconds > alone.seconds
+        assert cost.disk > alone.disk
+    with pytest.raises(Refused, match="a teacher is an encoder"):
+        replace(STEP, teacher=tiny_base.location).plan(root, tiny_task, Pace(1e9))
+    with pytest.raises(Refused, match="pretrain has no teacher"):
+        replace(STEP, teacher="nowhere").plan(root, tiny_task, Pace(1e9))
+    masked = replace(tiny_encoder, settings={**tiny_encoder.settings, "masked": True})
+    with pytest.raises(Refused, match="pretrain has a teacher for a decoder or a seq2seq"):
+        taught.plan(root_of(masked, tiny_task), tiny_task, Pace(1e9))
+    lessons = tuple(Lesson("the mill\nAnswer: turns", "mill", "the mill", "turns") for _ in range(40))
+    with pytest.raises(BadInput, match="no sentence in the text to learn from"):
+        taught.apply(root_of(tiny_seq2seq, tiny_task), replace(tiny_task, text=Text(lessons)), lend())
+    for name in ("sentences", "toward"):
+        with pytest.raises(BadInput, match=name):
+            replace(STEP, **{name: 0})

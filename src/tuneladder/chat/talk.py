@@ -87,7 +87,8 @@ class Talk:
 
     def judge(self, text: str) -> list[tuple[str, float]]:
         """Each label with its probability for a text, likeliest first."""
-        [logs] = self._engine.score([self.asked(text)], [self.labels])
+        [scores] = self._engine.score([self.asked(text)], [self.labels])
+        logs = [score / self.prompt.heat for score in scores]
         most = max(logs)
         whole = sum(math.exp(log - most) for log in logs)
         found = [(label, math.exp(log - most) / whole) for label, log in zip(self.labels, logs, strict=True)]

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -95,7 +94,7 @@ def ask(
         if prompt.calibrate:  # arXiv:2102.09690: divide by what the model says of an empty input
             blank = [turns_of(prompt, _emptied(example), shots=own) for example, own in zip(examples, shots, strict=True)]
         try:
-            answers = _ranked(engine, asks, options, blank, prompt.normalise)
+            answers = _ranked(engine, asks, options, blank, prompt)
             return _explained(engine, prompt.why, asks, answers) if prompt.why else answers
         except CannotScore:
             prompt = replace(prompt, ask="generate", parse="label")
@@ -166,7 +165,7 @@ def _thought(
     concluded: list[Answer] | None = None
     if prompt.ask == "score":
         try:
-            concluded = _ranked(engine, asks, own_options, None, prompt.normalise)
+            concluded = _ranked(engine, asks, own_options, None, prompt)
         except CannotScore:
             once = replace(once, parse="label")
     if concluded is None:
@@ -196,12 +195,12 @@ def _ranked(
     asks: Sequence[Turns],
     options: Sequence[tuple[str, ...]],
     blank: Sequence[Turns] | None,
-    normalise: Literal["none", "characters", "bytes", "tokens"],
+    prompt: Prompt,
 ) -> list[Answer]:
     """The likeliest option of each ask for its length; what is said of its `blank` is taken away, if that is given.
 
     Scores are divided by the options' lengths over the mean length of the ask's options, so that options of one length are ranked,
-    and their probabilities summed to 1, as if nothing were divided. Raises CannotScore.
+    and their probabilities summed to 1, as if nothing were divided; and by the prompt's `heat`. Raises CannotScore.
     """
     scores = ranked_by(engine, asks, options)
     if blank is not None:
@@ -211,8 +210,8 @@ def _ranked(
             zip(different, ranked_by(engine, [turns for turns, _ in different], [own for _, own in different]), strict=True)
         )
         scores = [[a - b for a, b in zip(row, bias[key], strict=True)] for row, key in zip(scores, empty, strict=True)]
-    if normalise != "none":
-        sizes = _sizes(engine, asks, options, normalise)
+    if prompt.normalise != "none":
+        sizes = _sizes(engine, asks, options, prompt.normalise)
         scores = [
             [score * sum(own) / len(own) / size for score, size in zip(row, own, strict=True)]
             for row, own in zip(scores, sizes, strict=True)
@@ -220,7 +219,7 @@ def _ranked(
     answers = []
     for row, own in zip(scores, options, strict=True):
         best = max(range(len(own)), key=row.__getitem__)
-        confidence = 1 / sum(math.exp(score - row[best]) for score in row)
+        confidence = 1 / sum(math.exp((score - row[best]) / prompt.heat) for score in row)
         answers.append(Answer(own[best], confidence, own[best]))
     return answers
 

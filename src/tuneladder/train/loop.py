@@ -175,7 +175,7 @@ def train(
                     raise
                 continue
             norm = _clip(list(weights.values()), course.clip)
-            dev_loss = left = None
+            dev_loss = left = which = None
             if not (math.isfinite(value) and math.isfinite(float(norm))):
                 stopped = "nan"
             else:
@@ -188,7 +188,7 @@ def train(
                         found = look(state.step)
                     else:
                         dev_loss, *others = passes.looked(refined or loss, [micro.to(device) for micro in dev])
-                        left = min(others, default=None)
+                        left, which = min(((other, at) for at, other in enumerate(others)), default=(None, None))
                         found = dev_loss if left is None else left
                     room.excuse()
                     state.look(found, found if dev_loss is None else dev_loss)
@@ -205,7 +205,7 @@ def train(
                 raise Failed(f"the first loss is {value}", "lower `learning_rate`, or look at the base: its weights may be broken")
             shown = state.step + (stopped == "nan")
             state.loss = value if stopped != "nan" else state.loss
-            yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped, left)
+            yield Tick(shown, steps, state.loss, state.seconds, state.tokens, rate, dev_loss, stopped, left, which)
             # only now, so that no step is saved whose tick the caller has not written down
             if _Interrupt.asked or stopped == "budget" or (not stopped and now - saved >= course.save_every):
                 state.save()

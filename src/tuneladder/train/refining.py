@@ -2,7 +2,8 @@
 
 A model that has begun to overfit grows too sure of all it says: its loss on dev rises while it still learns to choose. So of the
 loss only that is looked at which no temperature takes away, and only where something is chosen (arXiv:2501.19195, section 4, where
-it is the refinement that temperature scaling leaves). The choice itself does not depend on the temperature.
+it is the refinement that temperature scaling leaves). The choice itself does not depend on the temperature; how sure the
+tuned model says that it is does, and so its prompt takes the temperature over.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ from torch.nn import functional
 
 from tuneladder.train.batches import Micro
 from tuneladder.train.losses import summed
+from tuneladder.types import Tick
 
 HEATS = tuple(2 ** (at / 2) for at in range(-2, 9))  # temperatures: a half to sixteen
 Logits = Callable[[Any, Micro], torch.Tensor]
+
+
+def heat_of(ticks: Iterable[Tick]) -> float:
+    """The temperature at which the weights that were kept lose least of dev; 1 where nobody looked for it."""
+    found = [(tick.refined, tick.at) for tick in ticks if tick.refined is not None and tick.at is not None]
+    return HEATS[min(found)[1]] if found else 1.0
 
 
 @dataclass

@@ -61,7 +61,7 @@ from tuneladder.train.losses import (
     token_logits,
 )
 from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
-from tuneladder.train.refining import Branches, refined
+from tuneladder.train.refining import Branches, heat_of, refined
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
@@ -338,7 +338,7 @@ def learn_adapter(
         ticks = fit(lessons, made.model, lent, variant, task, kit, course=course)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)
-    return replace(wanted, steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
+    return replace(_calmed(wanted, ticks), steps=(*variant.steps, step), adapter=str(kit.folder), bytes=resident(kit.folder))
 
 
 def plan_weights(
@@ -374,7 +374,12 @@ def learn_weights(
             course = replace(course, times=times_of(model))
         ticks = fit(lessons, model, live, variant, task, kit, course=course, method=method, top=top)
         save_weights(model, live.tokenizer, kit, ticks)
-    return with_weights(wanted, step, kit.folder)
+    return with_weights(_calmed(wanted, ticks), step, kit.folder)
+
+
+def _calmed(variant: Variant, ticks: Sequence[Tick]) -> Variant:
+    """The variant as sure of its answers as dev says that it may be."""
+    return replace(variant, prompt=replace(variant.prompt, heat=heat_of(ticks) if variant.prompt.ask == "score" else 1.0))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ class Adapter:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     r: int = 16
     placement: Placement = "pfeiffer"

@@ -21,7 +21,7 @@ class Full:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 8
+    version: ClassVar = 9
 
     learning_rate: Rate = 0.0
     epochs: float = 4.0

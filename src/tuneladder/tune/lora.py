@@ -22,7 +22,7 @@ class Lora:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 8
+    version: ClassVar = 9
 
     r: int = 8
     alpha: float = 0.0

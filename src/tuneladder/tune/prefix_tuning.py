@@ -26,7 +26,7 @@ class PrefixTuning:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     tokens: int = 20
     learning_rate: Rate = 0.0

@@ -1,13 +1,14 @@
 """Pretraining on plain text: the causal objective (arXiv:2005.14165) for a decoder, masked language modelling (arXiv:1810.04805)
 for an encoder, span corruption (arXiv:1910.10683) for a seq2seq; from random weights or, on a finished base, as domain-adaptive
-pretraining (arXiv:2004.10964)."""
+pretraining (arXiv:2004.10964). Beside it a decoder or a seq2seq may learn what a teacher's sentence embeddings say of the text
+(arXiv:2004.09813)."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from tuneladder.model import memory
 from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.lanes import lanes_for
+from tuneladder.model.packed import NAME as PACKED
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
@@ -29,13 +31,32 @@ from tuneladder.train import corrupting
 from tuneladder.train.answers import Answers
 from tuneladder.train.batches import Batches, Blocks, Micro, in_one
 from tuneladder.train.corrupting import Corrupted, LessonTokens, lessons_of
+from tuneladder.train.distilling import (
+    HELD_OUT,
+    LONGEST,
+    PIECE,
+    ROWS_TOKENS,
+    SIMILARITY,
+    Aims,
+    AlsoTowardTeacher,
+    Beside,
+    Student,
+    beside,
+    content_of,
+    drawn,
+    embedded,
+    encoded,
+    laid,
+    reading_of,
+    teacher_of,
+)
 from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weights
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check, packs, pad_attention, refuse_unmerged
 from tuneladder.train.tokens import end_of, spread, token_files
-from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
+from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
 FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass would save
@@ -53,6 +74,18 @@ class _Lesson:
     lanes: int
 
 
+Aimed = tuple[Sequence[str], np.ndarray[Any, Any], Sequence[int]]  # texts, vectors, and which of these each text has
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """What a teacher of this width says of the pieces that are learned from, and of held-out ones."""
+
+    width: int
+    train: Aimed
+    dev: Aimed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """`tokens` are the tokens seen; `length` 0 is the base's whole context; `batch_size` counts blocks of that length.
@@ -63,6 +96,10 @@ class Pretrain:
     arXiv:1907.11692 found to be no worse. `replay` is the share of the tokens that general text has (the task's sources marked
     `replay`), so that a finished base forgets less of what it knew (arXiv:2403.08763). `answers` is how much each token counts of
     what a line of a decoder's text says after `Answer:`, as the tool's own prompts ask; what is held out counts alike.
+
+    `teacher` is an encoder, by the name that a recipe gives a base: beside the text of each step, the mean embeddings of
+    `sentences` pieces of it learn to lie where the teacher's do, and count `toward` times as much as the text. An encoder has
+    `sentence_distil`, which hides words in the pieces too.
     """
 
     changes: ClassVar = "weights"
@@ -81,10 +118,13 @@ class Pretrain:
     next_sentence: float = 0.0
     replay: float = 0.0
     answers: float = 1.0
+    teacher: str = ""
+    sentences: int = 128
+    toward: float = 1.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        above = ("tokens", "batch_size", "learning_rate", "looks", "answers")
+        above = ("tokens", "batch_size", "learning_rate", "looks", "answers", "sentences", "toward")
         check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup", "replay"))
         if self.replay == 1:
             raise BadInput("pretrain with replay 1.0 would read nothing of the task's own text", "0.25 replays a quarter")
@@ -107,6 +147,11 @@ class Pretrain:
             raise Refused(f"answers are counted in a decoder's text, and {base.name} is a {base.family}", "leave `answers` out")
         if base.family == "seq2seq" and not base.settings.get("sentinels"):
             raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
+        if self.teacher and base.family == "encoder":
+            raise Refused(
+                f"pretrain has a teacher for a decoder or a seq2seq, and {base.name} is an encoder", "sentence_distil has one"
+            )
+        teacher = teacher_of(self.teacher, "pretrain") if self.teacher else None
         length = self._length(variant)
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
@@ -127,14 +172,20 @@ class Pretrain:
             fused=memory.fuses(base, length=length, device=device()) and (fused or base.family == "seq2seq"),
         )
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 90 * compiled
-        return with_weights(variant, "pretrain", None), Cost(
-            seconds, need.peak, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
-        )
+        flops, disk = 6.0 * base.parameters * self.tokens, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
+        if teacher:
+            pieces = self._steps(length) * self.sentences
+            # of a seq2seq the encoder reads them, which is less than half of it
+            student = base.parameters / (2 if base.family == "seq2seq" else 1)
+            flops += pieces * ROWS_TOKENS * (6 * student + 2 * teacher.active)
+            disk += 2 * teacher.width * pieces
+        return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        length = self._length(variant)
+        taught = self._taught(length, task, kit) if self.teacher else None
         with kit.shelf.live(variant, dtype=torch.float32) as live:
-            model, length = merged(live.model), self._length(variant)
+            model = merged(live.model)
             found: dict[str, Any] = dict(token_files(live.tokenizer, task.text.train, kit.store))
             seq2seq = variant.base.family == "seq2seq"
             lessons = lessons_of(live.pairs, task.text.train, length, kit.store) if seq2seq else {}
@@ -152,17 +203,56 @@ class Pretrain:
                 mixture = shared(mixture, list(tokens), list(general), replay=self.replay)
                 tokens |= general
             lesson = self._lesson(model, live, variant, tokens, lessons, mixture, task, kit)
+            times = corrupting.times_of(model) if seq2seq else {}
+            if taught:
+                lesson = self._beside(lesson, taught, live, variant.base, kit)
+                times = {f"model.{name}": own for name, own in times.items()}
             course = Course.pretraining(
                 self.learning_rate,
                 warmup=self.warmup,
                 weight_decay=self.weight_decay,
                 looks=self.looks,
-                times=corrupting.times_of(model) if seq2seq else {},
+                times=times,
             )
             learner = lesson.learner.to(kit.device).requires_grad_(True)
             ticks = learn(learner, lesson.batches, kit, loss=lesson.loss, course=course, dev=lesson.dev, lanes=lesson.lanes)
             save_weights(lesson.saved(), live.tokenizer, kit, ticks)
         return with_weights(variant, "pretrain", kit.folder)
+
+    def _taught(self, length: int, task: Task, kit: Kit) -> _Taught:
+        """Pieces of the task's text, and of what is held out, with where the teacher puts each."""
+        teacher = teacher_of(self.teacher, "pretrain")
+        each = sum(PIECE) / 2  # a piece has fewer characters in the mean: some are left over
+
+        def some(documents: Sequence[Document], count: int) -> list[str]:
+            plain = (document for document in documents if not isinstance(document, Lesson))
+            return drawn(plain, task.mixture, characters=int(count * each), seed=kit.seed)[:count]
+
+        texts, dev = some(task.text.train, self._steps(length) * self.sentences), some(task.text.dev, HELD_OUT)
+        if not texts:
+            raise BadInput("there is no sentence in the text to learn from", "give more text, or leave `teacher` out")
+        return _Taught(teacher.width, *((own, *embedded(teacher, own, kit)) for own in (texts, dev)))
+
+    def _beside(self, lesson: _Lesson, taught: _Taught, live: Live, base: Base, kit: Kit) -> _Lesson:
+        """The lesson, and beside it what the teacher says of pieces of text."""
+        model = lesson.learner
+        read = reading_of(live, base.family, length=min(LONGEST, base.context))
+        lay = partial(laid, side_by_side=model.config._attn_implementation == PACKED)
+
+        def aims(texts: Sequence[str], vectors: np.ndarray[Any, Any], which: Sequence[int]) -> Aims:
+            return Aims(encoded(texts, read, vocabulary=base.vocabulary), vectors, which, lay, batch=self.sentences)
+
+        dev = lesson.dev
+        if dev and taught.dev[0]:
+            looked = aims(*taught.dev)
+            dev = beside(dev, [micro for step in range(len(looked)) for micro in looked[step]], toward=self.toward)
+        return replace(
+            lesson,
+            batches=Beside(lesson.batches, aims(*taught.train), toward=self.toward),
+            dev=dev,
+            loss=AlsoTowardTeacher(lesson.loss, similarity=SIMILARITY),
+            learner=Student(model, width=base.width, aims=taught.width, seed=kit.seed),
+        )
 
     def _lesson(
         self,
@@ -184,7 +274,7 @@ class Pretrain:
         bare = base.family == "decoder" and bare_head(model)
         fused = base.family == "decoder" and self._fuse(model, length, kit.device)
         rows = self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
-        steps = max(1, self.tokens // (length * self.batch_size))
+        steps = self._steps(length)
 
         weigh = Answers.of(live.tokenizer, self.answers) if self.answers != 1 else None
         if weigh and not any(ASKS in document.text for document in task.text.train):
@@ -248,6 +338,9 @@ class Pretrain:
         model.set_attn_implementation(attention)
         return False
 
+    def _steps(self, length: int) -> int:
+        return max(1, self.tokens // (length * self.batch_size))
+
     def _most_lanes(self, length: int) -> int:
         return max(1, min(self.batch_size, MICRO_TOKENS // length))
 
@@ -258,6 +351,11 @@ class Pretrain:
 
     def _length(self, variant: Variant) -> int:
         return min(self.length or variant.base.context, variant.base.context)
+
+    @property
+    def content(self) -> str:
+        """What the teacher is: see `distilling.content_of`."""
+        return content_of(self.teacher)
 
     @property
     def _compiled(self) -> bool:

@@ -24,7 +24,7 @@ class PromptTuning:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     tokens: int = 20
     learning_rate: Rate = 0.0

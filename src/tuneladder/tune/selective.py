@@ -31,7 +31,7 @@ class Selective:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     top: int = 0
     train: str | tuple[str, ...] = ()

@@ -4,32 +4,38 @@ map that is thrown away afterwards, learns to lie where the teacher's does, next
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged
-from tuneladder.model.batching import unit
 from tuneladder.model.hardware import device, has_bf16
-from tuneladder.model.inspect import inspect
 from tuneladder.model.lanes import lanes_for
-from tuneladder.store import digest
-from tuneladder.train.distilling import Aims, Student, TowardTeacher, drawn, encoded
+from tuneladder.train.distilling import (
+    HELD_OUT,
+    PASS_TOKENS,
+    ROWS_TOKENS,
+    SIMILARITY,
+    Aims,
+    Student,
+    TowardTeacher,
+    content_of,
+    drawn,
+    embedded,
+    encoded,
+    hidden_in,
+    reading_of,
+    teacher_of,
+)
 from tuneladder.train.loop import Course, learn, save_weights, with_weights
 from tuneladder.train.masking import SHARE
 from tuneladder.train.supervised import check, pad_attention, refuse_unmerged
-from tuneladder.types import Base, Cost, Document, Embedder, Family, Kit, Pace, Prompt, Task, Turn, Variant
-
-PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
-CHUNK = 16_384  # texts that a teacher embeds under one key: what a kill can cost
-ROWS_TOKENS = 33  # tokens of a piece, about, for the plan
-HELD_OUT = 512  # pieces of dev text
+from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class SentenceDistil:
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
     warmup: float = 0.03
-    similarity: float = 4.0
+    similarity: float = SIMILARITY
     hidden: float = 0.1
     looks: int = 20
 
@@ -67,7 +73,7 @@ class SentenceDistil:
             raise Refused("sentence_distil needs plain text, and this task has none", "give the task `kind: text`")
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
-        teacher = self._teacher()
+        teacher = teacher_of(self.teacher, "sentence_distil")
         length = min(self.length, base.context)
         lanes = lanes_for(device(), trainable=base.parameters)
         rows = lanes * max(1, PASS_TOKENS // length)
@@ -89,7 +95,7 @@ class SentenceDistil:
         return with_weights(variant, "sentence_distil", None), Cost(seconds, need.peak, disk)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        teacher = self._teacher()
+        teacher = teacher_of(self.teacher, "sentence_distil")
         base, length = variant.base, min(self.length, variant.base.context)
         with kit.shelf.live(variant) as live:
             each = _characters_of_a_token(live.texts, task.text.train)
@@ -110,13 +116,14 @@ class SentenceDistil:
             model.requires_grad_(True)
             student = Student(model, width=base.width, aims=teacher.width, seed=kit.seed)
             lanes = lanes_for(kit.device, trainable=base.parameters, model=model)
-            own: dict[str, Any] = {"tokens": PASS_TOKENS, "vocabulary": base.vocabulary}
-            ids = encoded(texts, live.texts, length=length, vocabulary=base.vocabulary)
-            batches = Aims(ids, aims, which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
+            read = reading_of(live, base.family, length=length)
+            lay = partial(hidden_in, coder=live.texts, vocabulary=base.vocabulary, seed=kit.seed)
+            ids = encoded(texts, read, vocabulary=base.vocabulary)
+            batches = Aims(ids, aims, which, lay, batch=self.batch_size)
             dev = []
             if held:
-                dev_ids = encoded(held, live.texts, length=length, vocabulary=base.vocabulary)
-                looked = Aims(dev_ids, dev_aims, dev_which, live.texts, batch=self.batch_size, seed=kit.seed, **own)
+                dev_ids = encoded(held, read, vocabulary=base.vocabulary)
+                looked = Aims(dev_ids, dev_aims, dev_which, lay, batch=self.batch_size)
                 dev = [micro for step in range(len(looked)) for micro in looked[step]]
             loss = TowardTeacher(
                 similarity=self.similarity,
@@ -130,40 +137,8 @@ class SentenceDistil:
 
     @property
     def content(self) -> str:
-        """What the teacher is: another one under the same name teaches something else. Nothing where there is none."""
-        try:
-            return inspect(self.teacher).content
-        except BadInput:
-            return ""
-
-    def _teacher(self) -> Base:
-        try:
-            teacher = inspect(self.teacher)
-        except BadInput as error:
-            raise Refused(f"sentence_distil has no teacher: {error.message}", error.hint) from error
-        if teacher.family != "encoder":
-            raise Refused(f"{self.teacher} is of the {teacher.family} family, and a teacher is an encoder", "for example minilm")
-        return teacher
-
-
-def embedded(teacher: Base, texts: Sequence[str], kit: Kit) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """The teacher's unit vectors (U, width) of the U different texts, and of each text which is its. Made once, by chunks."""
-    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
-    different = list(place)
-    aims = np.zeros((len(different), teacher.width), np.float16)
-    for start in range(0, len(different), CHUNK):
-        chunk = different[start : start + CHUNK]
-        key = f"aims-{digest(teacher.content, str(kit.shelf.dtype), chunk)}"
-
-        def make(folder: Path, chunk: list[str] = chunk) -> Mapping[str, Any]:
-            with kit.shelf.engine(Variant(teacher, Prompt())) as engine:
-                assert isinstance(engine, Embedder)
-                vectors = engine.embed([(Turn("user", text),) for text in chunk])
-            np.save(folder / "aims.npy", unit(vectors).astype(np.float16))
-            return {"texts": len(chunk)}
-
-        aims[start : start + CHUNK] = np.load(kit.store.once(key, make) / "aims.npy")
-    return aims, [place[text] for text in texts]
+        """What the teacher is: see `distilling.content_of`."""
+        return content_of(self.teacher)
 
 
 def _characters_of_a_token(coder: Any, documents: Sequence[Document]) -> float:
