@@ -219,3 +219,11 @@ def test_a_row_that_the_prompt_shows_is_not_learned(step, tiny_base, few, lend):
         kit = lend(f"{type(step).__name__}-{rows}")
         step.apply(variant, few, kit)
         assert json.loads((kit.folder / "rows.json").read_text())["kept"] == rows
+
+
+@pytest.mark.parametrize(("base", "times"), [("tiny_base", 1), ("tiny_encoder", 1), ("tiny_seq2seq", 5)])
+def test_fulls_own_rate_is_five_times_as_high_for_a_t5(base, times, request, tiny_task, lend):
+    kit, own = lend(), request.getfixturevalue(base)
+    Full(epochs=2, batch_size=8).apply(root_of(own, tiny_task), tiny_task, kit)
+    highest = max(tick.learning_rate for tick in read_log(kit.folder))
+    assert highest == pytest.approx(times * 5e-5 * 1024 / own.width)

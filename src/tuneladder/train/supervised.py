@@ -68,6 +68,7 @@ from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Promp
 EAGER_BELOW = 256
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
+T5_TIMES = 5  # the rate of other models: its authors tuned at twenty times what BERT's did (arXiv:1910.10683, section 3.1.2)
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
@@ -370,8 +371,8 @@ def learn_weights(
     with _borrowed(variant, wanted, kit, torch.float32) as live:
         model = merged(live.model).requires_grad_(False)
         choose(model, head_modules(model, live.fresh) if wanted.head else ())
-        if variant.base.family == "seq2seq":  # rates that a T5's weights bear, as in its pretraining
-            course = replace(course, times=times_of(model))
+        if variant.base.family == "seq2seq" and (times := times_of(model)):  # rates that a T5's weights bear, as in its pretraining
+            course = replace(course, times=times, learning_rate=T5_TIMES * course.learning_rate)
         ticks = fit(lessons, model, live, variant, task, kit, course=course, method=method, top=top)
         save_weights(model, live.tokenizer, kit, ticks)
     return with_weights(_calmed(wanted, ticks), step, kit.folder)

@@ -14,8 +14,8 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 @dataclass(frozen=True, kw_only=True)
 class Full:
-    """`learning_rate` 0 is the step's own: 5e-5 at a width of 1024, growing as the width shrinks; probe: what three short runs
-    find. `max_length` 0 is the context."""
+    """`learning_rate` 0 is the step's own: 5e-5 at a width of 1024, growing as the width shrinks, and five times as much for a T5;
+    probe: what three short runs find. `max_length` 0 is the context."""
 
     changes: ClassVar = "weights"
     needs: ClassVar = "examples"
