@@ -20,6 +20,7 @@ from works import Work, seconds_of, useful_flops
 
 import ladder
 from tuneladder.feedback.table import table_of
+from tuneladder.train import supervised
 from tuneladder.types import Judgement
 
 
@@ -93,6 +94,16 @@ def test_the_ladders_steps_are_read_from_its_store(tmp_path):
 def test_what_sharing_can_save_is_counted_in_passes_of_layers():
     assert sharing.allowed()["selective"] == pytest.approx(5 * 32 / (29 + 15))
     assert set(sharing.allowed()) < set(sharing.SHARED) == set(sharing.WANTED)
+    assert sharing.share("linear_probe", 4.5) == {"allowed": 5.0, "share": 0.9, "share_wanted": 0.8}
+    assert sharing.share("ladder", 2.5) == {}
+
+
+def test_what_is_kept_and_what_is_asked_anew_learn_the_same(tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "bfloat16").symlink_to(tiny_folder)
+    monkeypatch.setattr(sharing, "ROWS", 32)
+    monkeypatch.setattr(supervised, "_from_states", supervised._from_states)  # which the child process changes for good
+    kept, anew = (sharing.selective(tmp_path, kept=kept) for kept in (True, False))
+    assert kept["last_loss"] == pytest.approx(anew["last_loss"], rel=1e-2)
 
 
 def test_every_work_says_what_it_wants():
