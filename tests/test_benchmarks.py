@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
 import doubts
+import estimates
 import labelers
 import learning
 import sharing
@@ -20,8 +22,9 @@ from works import Work, seconds_of, useful_flops
 
 import ladder
 from tuneladder.feedback.table import table_of
+from tuneladder.recipe import find_step
 from tuneladder.train import supervised
-from tuneladder.types import Judgement
+from tuneladder.types import Judgement, Prompt, Variant
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -114,6 +117,24 @@ def test_every_work_says_what_it_wants():
         assert work.steps > work.warm
         assert (work.theirs is None) == (not work.grid) == (not work.rival)
         assert work.most or work.speed
+
+
+def test_an_increment_is_what_comes_to_the_weights_as_they_are_borrowed(tiny_base):
+    def taken(name):
+        step = find_step(name)(**estimates.STEPS[name])
+        return estimates.bytes_of(*estimates.borrowed(step, Variant(tiny_base, Prompt()), torch.bfloat16))
+
+    whole = tiny_base.parameters
+    assert taken("full") == taken("selective") == 4 * whole
+    assert taken("lora") == taken("prompt_tuning") == 2 * whole
+    assert taken("qlora") < taken("lora")
+    row = {what: {"memory": 100, "seconds": 2.0} for what in ("foretold", "measured")}
+    off = {**row, "foretold": {"memory": 120, "seconds": 2.5}}
+    found = estimates.summary([row, off])
+    assert (found["memory"]["within"], found["seconds"]["within"]) == (1, 2)
+    drawn = estimates.configurations(7, 24)
+    assert len(set(drawn)) == 24
+    assert drawn == estimates.configurations(7, 24) != estimates.configurations(8, 24)
 
 
 def test_a_share_of_the_labels_is_changed_to_others():
