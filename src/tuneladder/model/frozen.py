@@ -35,12 +35,16 @@ class States:
         self.kept[self.starts[row] : self.starts[row + 1]] = states_TD
 
 
-def stack_of(model: Any) -> tuple[Any, str]:
-    """The module that holds a model's layers and what they are called there. Raises LookupError where that is not plain."""
-    count = model.config.get_text_config().num_hidden_layers
+def stack_of(model: Any, *, decoder: bool = False) -> tuple[Any, str]:
+    """The module that holds a model's layers, with `decoder` a seq2seq's decoder's, and what they are called there. Raises
+    LookupError where that is not plain."""
+    config = model.config.get_text_config()
+    owners, count = model.modules(), config.num_hidden_layers
+    if decoder:
+        owners, count = [model.get_decoder()], getattr(config, "num_decoder_layers", None) or config.decoder_layers
     found = [
         (owner, name)
-        for owner in model.modules()
+        for owner in owners
         for name, child in owner.named_children()
         if isinstance(child, torch.nn.ModuleList) and len(child) == count
     ]
