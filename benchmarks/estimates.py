@@ -146,8 +146,8 @@ def bytes_of(variant: Any, dtype: Any) -> int:
     from tuneladder.model import memory
     from tuneladder.train.supervised import held_in
 
-    held = held_in(variant)
-    return memory.hold(variant.base.parameters, 8 * dtype.itemsize) if held is None else held
+    name = str(dtype).removeprefix("torch.")
+    return held_in(variant, name) or memory.hold(variant.base.parameters, 8 * memory.BYTES[name])
 
 
 def summary(rows: Sequence[Figures]) -> Figures:

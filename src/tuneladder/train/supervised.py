@@ -141,15 +141,16 @@ def foretell(
     mean, length, learned = lengths_of(variant, epoch, limit, soft)
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
+    dtype = "bfloat16" if has_bf16(device()) else "float32"
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length - answer),
         "answer": answer,
-        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "dtype": dtype,
         "method": method,
         "attention": attention,
         "device": device(),
-        "held": held_in(variant),
+        "held": held_in(variant, dtype),
         "fused": fuses(variant, length),
         "top": top,
     }
@@ -212,13 +213,15 @@ def in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape
 
 def fuses(variant: Variant, length: int) -> bool:
     """Whether each layer will be one function: quantised ones are not."""
-    return not held_in(variant) and memory.fuses(variant.base, length=length, device=device())
+    return variant.format not in precision.QUANTISED and memory.fuses(variant.base, length=length, device=device())
 
 
-def held_in(variant: Variant) -> int | None:
-    """Bytes of weights that are held in fewer bits."""
+def held_in(variant: Variant, dtype: str) -> int | None:
+    """Bytes of weights that are held in fewer bits, the rest of them in `dtype`."""
     found = [form for form in precision.QUANTISED if form == variant.format]
-    return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base))) if found else None
+    if not found:
+        return None
+    return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base)), dtype=dtype)
 
 
 def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
@@ -437,6 +440,7 @@ def fit(
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
     fused = fuse(core) if side else family == "seq2seq" and fuses(variant, longest)
+    dtype = "float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16"
     lanes, most = in_hand(
         variant.base,
         most_lanes,
@@ -446,11 +450,11 @@ def fit(
         allowed=kit.memory,
         wanted=lessons.batch_size,
         learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
-        dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
+        dtype=dtype,
         method=method,
         attention=attention,
         device=kit.device,
-        held=held_in(variant) if method == "adapter" else None,
+        held=held_in(variant, dtype) if method == "adapter" else None,
         fused=fused,
         top=top,
         batch=lessons.batch_size,
