@@ -145,6 +145,12 @@ def test_a_lora_on_experts_is_planned_with_their_copies(shaped, few):
     assert memory[0] - memory[1] >= 2 * 4 * 3 * 32 * 48 * 2
 
 
+def test_where_the_copies_leave_less_room_passes_are_narrower(shaped, few):
+    root = root_of(inspect(str(shaped("mixtral"))), few)
+    whole = Lora(r=1).plan(root, few, PACE)[1].memory
+    assert Lora(r=1).plan(root, few, replace(PACE, memory=whole - 1))[1].memory < whole
+
+
 @pytest.mark.parametrize("name", ["mixtral", "mamba", "mamba2"])
 def test_the_pace_is_measured(name, shaped):
     assert measured_pace(inspect(str(shaped(name))), Shelf("cpu", dtype=torch.float32)).flops > 0
