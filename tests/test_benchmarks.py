@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
+import defaults
 import doubts
 import estimates
 import labelers
 import learning
+import lectures
 import sharing
 import train_step
 from pairs import alternating, as_child, halves, interval, options, ratio, same_scores
@@ -180,3 +183,46 @@ def test_the_table_of_learning_has_means_and_intervals_over_seeds():
     assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
     assert learning.interval([2.0]) == (2.0, None)
     assert learning.markdown({}) == ""
+
+
+def test_a_default_rate_is_good_where_the_grids_best_is_hardly_better(monkeypatch):
+    def rungs_of(best):
+        scores = {1.0: 0.80, 0.25: 0.5, 0.5: 0.79, 2.0: best, 4.0: 0.6}
+
+        def climbed(task, base, rungs, name, rows):
+            times = [1.0 if isinstance(rung, str) else rung["lora"]["learning_rate"] / 1e-3 for rung in rungs]
+            return [result(scores[each]) for each in times]
+
+        monkeypatch.setattr(defaults, "climbed", climbed)
+        return defaults.tried("sst2", "pocket-encoder", "lora", 600)
+
+    def result(score):
+        measured = SimpleNamespace(quality={"macro_f1": SimpleNamespace(value=score, low=score, high=score, count=9)})
+        curve = [SimpleNamespace(learning_rate=rate, dev=2.0) for rate in (5e-4, 1e-3)]
+        return SimpleNamespace(test=measured, dev=measured, curve=curve, alone=SimpleNamespace(seconds=1.0))
+
+    found = rungs_of(0.815)
+    assert (found["summary"]["best_times"], found["summary"]["good"]) == (2.0, True)
+    assert list(found["rates"]) == ["0.25", "0.5", "1.0", "2.0", "4.0"]
+    assert not rungs_of(0.83)["summary"]["good"]
+
+
+def test_lectures_are_told_over_seeds_and_of_which_base():
+    rung = {"base": "b", "read_before": True, "parameters": 5, "dev_loss": 1.0, "disk_bytes": 7, "peak_bytes": 9}
+    seeds = [
+        {"e2e": {"lora": {**rung, "seconds": 2.0 + seed, "metrics": {"bleu": [0.1 * seed, 0.0, 1.0, 20]}}, "full": {"failure": "no"}}}
+        for seed in range(3)
+    ]
+    found = lectures.together(seeds)["e2e"]
+    assert found["full"] == {"seeds": 0}
+    lora = found["lora"]
+    assert (lora["seeds"], lora["base"], lora["read_before"], lora["parameters"]) == (3, "b", True, 5)
+    half = 4.303 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
+    assert lora["bleu"] == pytest.approx({"mean": 0.1, "low": 0.1 - half, "high": 0.1 + half, "least": 0.0, "most": 0.2}, rel=1e-3)
+    assert lora["seconds"]["most"] == 4.0
+    assert lora["disk_bytes"]["mean"] == 7
+    assert lectures.together(seeds[:1])["e2e"]["lora"]["bleu"]["low"] is None
+    for task in (lectures.E2E, lectures.CLINIC):
+        assert all(lectures.read_before(base, task) for base in ("pocket-decoder", "pocket-seq2seq"))
+        assert not lectures.read_before("minilm", task)
+    assert not lectures.read_before("pocket-encoder", lectures.SST2)
