@@ -12,9 +12,9 @@
 
 Every step runs at its own defaults but for what a rung names, rates and epochs among them. Of each rung: its metrics on test, the
 lowest dev loss, seconds, bytes in memory and on disk, and where ranks are compared the weights that learn: the mean over the seeds
-with its 95 % interval (Student's t), the least and the most. Beside them stands the base, and whether it read the task's training rows in its
-pretraining, as the pocket bases did those of E2E and MTS-Dialog. Raw figures go to benchmarks/results/lectures.json, a claim at a
-time; what was climbed stays in runs/lectures, so that a second run makes only what is missing.
+with its 95 % interval (Student's t), the least and the most. Beside them stands the base, and whether it read the task's training
+rows in its pretraining, as the pocket bases did those of E2E and MTS-Dialog. Raw figures go to benchmarks/results/lectures.json, a
+claim at a time; what was climbed stays in runs/lectures, so that a second run makes only what is missing.
 """
 
 from __future__ import annotations
