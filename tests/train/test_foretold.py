@@ -3,12 +3,18 @@ the layers that learn once or in each epoch; and of memory: whether layers will 
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from transformers import ModernBertConfig
 
 from tuneladder.ladder.tree import root_of
+from tuneladder.model.hardware import peak_how
 from tuneladder.model.inspect import inspect
 from tuneladder.model.memory import skeleton_of
 from tuneladder.train import supervised
@@ -147,3 +153,20 @@ def test_a_plan_knows_whether_layers_will_be_one_function(step, fused, family, t
     step.plan(root_of(base, tiny_task), tiny_task, Pace(1e9))
     step.apply(root_of(base, tiny_task), tiny_task, lend())
     assert seen == [fused, fused]
+
+
+@pytest.mark.skipif(peak_how() != "high-water mark", reason="peaks can only be sampled on this system")
+def test_a_plan_is_near_what_a_step_takes(tmp_path):
+    """Peak resident memory of our steps in fresh processes, over what they held before the model was read."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    script = Path(__file__).parents[2] / "benchmarks" / "estimates.py"
+    running = {}
+    for step in ("full", "lora"):
+        (tmp_path / step).mkdir()
+        settings = {"folder": str(tmp_path / step), "configuration": ["decoder", step, 256, 16, "10M"], "steps": 2}
+        command = [sys.executable, str(script), "--child", "one", "--settings", json.dumps(settings)]
+        running[step] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    for step, process in running.items():
+        out, _ = process.communicate(timeout=300)
+        found = json.loads(out.splitlines()[-1])
+        assert found["foretold"]["memory"] == pytest.approx(found["measured"]["memory"], rel=0.3), step
