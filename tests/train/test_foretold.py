@@ -75,13 +75,12 @@ def seconds(step, base, task):
     return step.plan(root_of(base, task), task, Pace(1e9))[1].seconds
 
 
-def test_looks_at_dev_are_counted_and_those_of_a_probe(tiny_base, tiny_task):
+def test_looks_at_dev_are_counted(tiny_base, tiny_task):
     without, own = alone(tiny_task), alone(tiny_task, dev=tiny_task.examples.dev)
     trained = seconds(STEP, tiny_base, without)
     looked = seconds(STEP, tiny_base, own) - trained
     mean, *_ = supervised.lengths_of(root_of(tiny_base, own), own.examples.dev, tiny_base.context, 0)
     assert looked == pytest.approx(3 * 2 * tiny_base.active * 15 * mean / 1e9)  # one after each of three steps
-    assert seconds(replace(STEP, learning_rate="probe"), tiny_base, own) == pytest.approx(4 * trained + 2 * looked)
     many = replace(STEP, epochs=20)
     assert seconds(many, tiny_base, own) - seconds(many, tiny_base, without) == pytest.approx(10 / 3 * looked)
 
