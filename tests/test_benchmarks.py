@@ -210,7 +210,12 @@ def test_a_default_rate_is_good_where_the_grids_best_is_hardly_better(monkeypatc
 def test_lectures_are_told_over_seeds_and_of_which_base():
     rung = {"base": "b", "read_before": True, "parameters": 5, "dev_loss": 1.0, "disk_bytes": 7, "peak_bytes": 9}
     seeds = [
-        {"e2e": {"lora": {**rung, "seconds": 2.0 + seed, "metrics": {"bleu": [0.1 * seed, 0.0, 1.0, 20]}}, "full": {"failure": "no"}}}
+        {
+            "e2e": {
+                "lora": {**rung, "seconds": 2.0 + seed, "metrics": {"bleu": [0.1 * seed, 0.0, 1.0, 20]}},
+                "full": {"failure": "no"},
+            }
+        }
         for seed in range(3)
     ]
     found = lectures.together(seeds)["e2e"]

@@ -158,4 +158,3 @@ def test_a_base_that_says_little_is_given_usual_proportions(base: Base) -> None:
     told = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16)
     guessed = memory.training(silent, trainable=65536, rows=8, length=128, learned_rows=16)
     assert guessed.activations == pytest.approx(told.activations, rel=0.1)
-

@@ -1,5 +1,5 @@
-"""What a plan foretells of seconds: tokens that all rows begin with are counted once in a pass, looks at dev too, and what lies below
-the layers that learn once or in each epoch; and of memory: whether layers will be one function."""
+"""What a plan foretells of seconds: tokens that all rows begin with are counted once in a pass, looks at dev too, and what lies
+below the layers that learn once or in each epoch; and of memory: whether layers will be one function."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def test_what_is_kept_of_the_frozen_part_lies_on_disk(tiny_base, tiny_task):
     ],
     ids=lambda own: type(own).__name__,
 )
-def test_a_plan_knows_whether_layers_will_be_one_function(step, fused, family, tiny_base, tiny_seq2seq, tiny_task, lend, monkeypatch):
+def test_a_plan_knows_whether_layers_will_be_one_function(
+    step, fused, family, tiny_base, tiny_seq2seq, tiny_task, lend, monkeypatch
+):
     base = tiny_seq2seq if family == "seq2seq" else tiny_base
     seen, own = [], supervised.in_hand
     monkeypatch.setattr(supervised, "device", lambda: "cpu")

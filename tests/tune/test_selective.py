@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AlbertConfig, AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BertConfig, BloomConfig, GPT2Config, OPTConfig
+from transformers import (
+    AlbertConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BartConfig,
+    BertConfig,
+    BloomConfig,
+    GPT2Config,
+    OPTConfig,
+)
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
@@ -101,7 +110,12 @@ def learns(config, family, **settings):
 
 
 BERT = BertConfig(
-    architectures=["BertForMaskedLM"], vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    architectures=["BertForMaskedLM"],
+    vocab_size=50,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
 )
 BART = BartConfig(
     vocab_size=420,
@@ -129,7 +143,9 @@ def test_biases_and_norms_are_those_of_the_body():
     [
         (GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=4), "decoder", "transformer.ln_f"),
         (
-            OPTConfig(vocab_size=50, hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48),
+            OPTConfig(
+                vocab_size=50, hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48
+            ),
             "decoder",
             "model.decoder.final_layer_norm",
         ),

@@ -126,7 +126,7 @@ def test_on_keys_and_values_made_with_queries_peft_answers_the_same(step, name, 
 @pytest.mark.parametrize("step", ["ia3", "prefix_tuning"])
 def test_keys_that_lie_among_queries_are_refused(step, shaped, few):
     root = root_of(inspect(str(shaped("neox"))), few)
-    with pytest.raises(Refused, match="finds no keys and values in GPTNeoX.*") as error:
+    with pytest.raises(Refused, match="finds no keys and values in GPTNeoX") as error:
         STEPS[step].plan(root, few, PACE)
     assert "query_key_value" in error.value.hint
 

@@ -47,9 +47,7 @@ def linears(model: Any) -> Mapping[Form, Linears]:
     return found
 
 
-def held(
-    base: Base, precision: Precision, linear: Mapping[Form, Linears], *, double: bool = True, dtype: str = "bfloat16"
-) -> int:
+def held(base: Base, precision: Precision, linear: Mapping[Form, Linears], *, double: bool = True, dtype: str = "bfloat16") -> int:
     """Bytes of the weights. int8 has a constant in fp32 for every row of a matrix, nf4 one for every 64 weights, which `double`
     quantises in its turn (arXiv:2305.14314, section 3); what neither replaces is `dtype`."""
     if precision == "fp32" or precision == "bf16":
