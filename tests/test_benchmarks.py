@@ -106,7 +106,7 @@ def test_what_sharing_can_save_is_counted_in_passes_of_layers():
 
 def test_what_is_kept_and_what_is_asked_anew_learn_the_same(tiny_folder, tmp_path, monkeypatch):
     (tmp_path / "bfloat16").symlink_to(tiny_folder)
-    monkeypatch.setattr(sharing, "ROWS", 32)
+    monkeypatch.setattr(sharing, "ROWS", 16)
     monkeypatch.setattr(supervised, "_from_states", supervised._from_states)  # which the child process changes for good
     kept, anew = (sharing.selective(tmp_path, kept=kept) for kept in (True, False))
     assert kept["last_loss"] == pytest.approx(anew["last_loss"], rel=1e-2)

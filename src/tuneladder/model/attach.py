@@ -67,8 +67,10 @@ def attach_ia3(
     what those in `fed` read (the last layer of an MLP); ones at first. Returns a PeftModel, as `attach_lora` does."""
     from peft import IA3Config
 
-    every = {"target_modules": [*scaled, *fed], "feedforward_modules": list(fed)}
-    return _attached(model, IA3Config, head, tags, seed=seed, **every)
+    targets = [*scaled, *fed]
+    settings: dict[str, Any] = {"target_modules": targets, "feedforward_modules": list(fed)}
+    settings |= {"fan_in_fan_out": True} if all_transposed(model, targets) else {}
+    return _attached(model, IA3Config, head, tags, seed=seed, **settings)
 
 
 def _attached(model: Any, config: Any, head: Sequence[str], tags: bool, *, seed: int, **settings: Any) -> Any:
