@@ -5,8 +5,9 @@
 A configuration is a family, a step (full, lora, qlora, selective, prompt_tuning), a length, a batch size and a shape of 10M to
 135M parameters with random weights; each is drawn once. A process of its own plans the step as a ladder does, pace and all, runs
 it on rows of random words, and says what both came to. The *increment* is the peak less what the process holds before it loads
-anything and less the base's weights as a step borrows them: in it are gradients, optimizer, activations, and all that is kept
-beside them. Raw figures go to benchmarks/results/estimates.json.
+anything and less the base's weights as a step borrows them (quantised, or in fp32): in it are gradients, optimizer,
+activations, and all that is kept beside them. Seconds are those of the whole run, looks at dev rows included. Raw figures go to
+benchmarks/results/estimates.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,6 @@ def build(folder: Path, family: str, shape: str) -> None:
 
 def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
     """What a child process does: plan, run, measure."""
-    import torch
-
     from tuneladder.model import memory
     from tuneladder.model.hardware import device, peak_read, peak_reset
     from tuneladder.model.inspect import inspect
@@ -95,28 +95,31 @@ def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
     draw = random.Random(1)
     vocabulary = SHAPES[shape][3]
     # words as long as text's are, four characters a token, which is what a plan counts on
-    texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:4] for _ in range(length - 4)) for _ in range(batch * steps)]
+    count = batch * (steps + 1)  # a batch of them is looked at
+    texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:4] for _ in range(length - 4)) for _ in range(count)]
     examples = tuple(
         Example(f"row {at}", (Turn("user", text),), (LABELS[at % len(LABELS)],), source=f"row {at}")
         for at, text in enumerate(texts)
     )
-    task = Task("words", "classify", examples=Split(examples), labels=LABELS)
+    task = Task("words", "classify", examples=Split(examples[batch:], examples[:batch]), labels=LABELS)
     shelf = Shelf(device())
     base = inspect(str(place))
     step = find_step(name)(epochs=1, batch_size=batch, **STEPS[name])
     pace = measured_pace(base, shelf)  # and with it all is imported that a step needs
     shelf.close()
     _, cost = step.plan(Variant(base, task.prompt), task, pace)
+    variant, dtype = borrowed(step, Variant(base, task.prompt), shelf.dtype)
     empty = peak_reset(shelf.device)
-    if name != "qlora":  # a file that is read counts while it is mapped, which is no part of training
-        with shelf.live(lent_head(Variant(base, task.prompt), task), dtype=torch.float32 if step.changes == "weights" else None):
-            pass
+    # a file that is read counts while it is mapped, which is no part of training
+    with shelf.live(lent_head(variant, task), dtype=dtype if step.changes == "weights" else None):
+        pass
     peak_reset(shelf.device)
     with tempfile.TemporaryDirectory(dir=folder) as own:
         kit = Kit(Path(own), Store(Path(own) / "store"), 0, device(), None, None, shelf)
         step.apply(Variant(base, task.prompt), task, kit)
         peak, ticks = peak_read(shelf.device), read_log(kit.folder)
-    held = memory.hold(base.parameters, 8 * memory.BYTES[str(shelf.dtype).removeprefix("torch.")])
+    held = bytes_of(variant, dtype)
+    assert peak > empty + held, "what a process took beside the base is more than nothing"
     return {
         "parameters": base.parameters,
         "foretold": {"memory": cost.memory - memory.PROCESS - held, "seconds": cost.seconds},
@@ -126,6 +129,25 @@ def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
         "steps": ticks[-1].step,
         "tokens": ticks[-1].tokens,
     }
+
+
+def borrowed(step: Any, variant: Any, dtype: Any) -> tuple[Any, Any]:
+    """The variant as a step borrows it from a shelf of this dtype, and the dtype of its weights, or of what stays of them."""
+    import torch
+
+    from tuneladder.tune.qlora import Qlora
+
+    own = replace(variant, format=step.form) if isinstance(step, Qlora) else variant
+    return own, torch.float32 if step.changes == "weights" else dtype
+
+
+def bytes_of(variant: Any, dtype: Any) -> int:
+    """What the weights of a borrowed variant take."""
+    from tuneladder.model import memory
+    from tuneladder.train.supervised import held_in
+
+    name = str(dtype).removeprefix("torch.")
+    return held_in(variant, name) or memory.hold(variant.base.parameters, 8 * memory.BYTES[name])
 
 
 def summary(rows: Sequence[Figures]) -> Figures:

@@ -3,15 +3,18 @@
     TUNELADDER_SHARED=/data/root python benchmarks/lectures.py [CLAIM ...] [--seeds 0,1,2] [--rows 2000]
 
     ranks       LoRA of rank 1 to 64 on E2E (arXiv:2106.09685, table 18): where does it flatten?
-    methods     full, biases, prompt, prefix, adapters, LoRAs (table 4 there) on a classification and a summary
+    methods     full, biases, prompt, prefix, adapters, LoRAs (table 4 there) on a classification (MiniLM) and a summary, whose
+                base has no biases
     clinic      full against LoRA on MTS-Dialog
     forgetting  what is lost of a task learned before: tuned whole, by LoRA, on both tasks, with a tenth of the earlier one replayed
     prompts     prompt tuning against full over two sizes of one base (arXiv:2104.08691, figure 1)
     glue        MiniLM frozen under a linear head, and tuned whole, on SST-2, CoLA and RTE
 
-Of each rung: its metrics on test, the mean over the seeds, how far they spread, and the mean of the intervals of single runs; the
-lowest dev loss; bytes on disk. Raw figures go to benchmarks/results/lectures.json, a claim at a time; what was climbed
-stays in runs/lectures, so that a second run makes only what is missing.
+Every step runs at its own defaults but for what a rung names, rates and epochs among them. Of each rung: its metrics on test, the
+lowest dev loss, seconds, bytes in memory and on disk, and where ranks are compared the weights that learn: the mean over the seeds
+with its 95 % interval (Student's t), the least and the most. Beside them stands the base, and whether it read the task's training
+rows in its pretraining, as the pocket bases did those of E2E and MTS-Dialog. Raw figures go to benchmarks/results/lectures.json, a
+claim at a time; what was climbed stays in runs/lectures, so that a second run makes only what is missing.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import argparse
 import json
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from learning import interval
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "lectures.json"
@@ -75,9 +79,9 @@ SST2 = glue("sst2", {0: "negative", 1: "positive"}, "accuracy", "macro_f1")
 COLA = glue("cola", {0: "wrong", 1: "right"}, "matthews", "accuracy")
 RTE = glue("rte", {"entailment": "yes", "not_entailment": "no"}, "accuracy", "macro_f1", "{{ premise }}\n\n{{ hypothesis }}")
 
+BIASES = {"selective": {"train": "biases"}}
 METHODS: list[Any] = [
     "full",
-    {"selective": {"train": "biases"}},
     {"prompt_tuning": {"tokens": 20}},
     {"prefix_tuning": {"tokens": 20}},
     {"adapter": {"r": 8}},
@@ -85,19 +89,25 @@ METHODS: list[Any] = [
     {"lora": {"r": 4}},
     {"lora": {"r": 32}},
 ]
-ENOUGH = {"full": {"learning_rate": 1.0e-3, "epochs": 4}}  # of the pocket seq2seq, found on MTS-Dialog's dev rows
 
 Climbed = dict[str, Any]  # of each task and rung by its name what `figures` says
 
 
 def climbed(name: str, task: dict[str, Any], base: str, rungs: Sequence[Any], seed: int, rows: int) -> Climbed:
-    """Climb, and what came of each rung."""
+    """Climb, and what came of each rung, and of what."""
     from tuneladder import climb
 
     own = {**task, "rows": {"train": rows, **task.get("rows", {})}}
     recipe = {"name": name, "task": own, "base": base, "rungs": ["zero_shot", *rungs], "seed": seed}
     ladder = climb(recipe, out=RUNS / f"{name}-{seed}")
-    return {each.rung.name: figures(each) for each in ladder.results}
+    of = {"base": Path(base).name, "read_before": read_before(base, task)}
+    return {each.rung.name: {**of, **figures(each)} for each in ladder.results}
+
+
+def read_before(base: str, task: dict[str, Any]) -> bool:
+    """Whether a base that ships with the package read the task's training rows in its pretraining, as its recipe has it."""
+    recipe = HERE.parents[1] / "recipes" / f"{base}.yaml"
+    return recipe.exists() and task["data"]["train"] in recipe.read_text("utf-8")
 
 
 def figures(result: Any) -> dict[str, Any]:
@@ -127,15 +137,14 @@ def ranks(seed: int, rows: int) -> Climbed:
 
 
 def methods(seed: int, rows: int) -> Climbed:
-    summary = [ENOUGH if rung == "full" else rung for rung in METHODS]
     return {
-        "sst2": climbed("methods-sst2", SST2, "pocket-encoder", METHODS, seed, rows),
-        "clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", summary, seed, rows),
+        "sst2": climbed("methods-sst2", SST2, "minilm", [*METHODS, BIASES], seed, rows),
+        "clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", METHODS, seed, rows),
     }
 
 
 def clinic(seed: int, rows: int) -> Climbed:
-    return {"clinic": climbed("clinic", CLINIC, "pocket-seq2seq", [ENOUGH, {"lora": {"r": 8}}], seed, rows)}
+    return {"clinic": climbed("clinic", CLINIC, "pocket-seq2seq", ["full", {"lora": {"r": 8}}], seed, rows)}
 
 
 def prompts(seed: int, rows: int) -> Climbed:
@@ -211,7 +220,6 @@ def forgetting(seed: int, rows: int) -> Climbed:
         "rows": {"train": rows, "dev": 200, "test": 500},
     }
     common: dict[str, Any] = {"kind": "generate", "metric": "exact_match", "decoding": {"max_new_tokens": 8}}
-    whole = {"full": {"learning_rate": 1.0e-3, "epochs": 4}}
 
     def learned(name: str, task: dict[str, Any], base: str, rung: Any) -> tuple[str, str]:
         """The folder of what a rung made, and how it is named."""
@@ -226,17 +234,17 @@ def forgetting(seed: int, rows: int) -> Climbed:
             raise SystemExit(f"{name}: {made.failure}")
         return str(made.variant.weights), f"{run}:{made.rung.name}"
 
-    before, first = learned("cats", cats, "pocket-seq2seq", whole)
+    before, first = learned("cats", cats, "pocket-seq2seq", "full")
 
     def mixed(weight: float) -> dict[str, Any]:
         return {"data": {"mixture": [{"name": "films", **films}, {"name": "cats", **cats, "weight": weight}]}}
 
     variants = {
         "before": first,
-        "full": learned("full", films, before, whole)[1],
+        "full": learned("full", films, before, "full")[1],
         "lora": learned("lora", films, before, {"lora": {"r": 8}})[1],
-        "both": learned("both", mixed(1.0), before, whole)[1],
-        "replay": learned("replay", mixed(0.1), before, whole)[1],
+        "both": learned("both", mixed(1.0), before, "full")[1],
+        "replay": learned("replay", mixed(0.1), before, "full")[1],
     }
     found: Climbed = {}
     for name, variant in variants.items():
@@ -245,7 +253,7 @@ def forgetting(seed: int, rows: int) -> Climbed:
             recipe = {"name": task, "task": {**common, **given}, "base": before, "rungs": ["zero_shot"], "seed": seed}
             score = evaluate(variant, recipe).quality["exact_match"]
             metrics[task] = [score.value, score.low, score.high, score.count]
-        found[name] = {"metrics": metrics}
+        found[name] = {"base": "pocket-seq2seq", "read_before": False, "metrics": metrics}
     return {"cats and films": found}
 
 
@@ -260,20 +268,27 @@ CLAIMS: dict[str, Callable[[int, int], Climbed]] = {
 
 
 def together(seeds: Sequence[Climbed]) -> Climbed:
-    """By task and rung: each metric's mean over the seeds, the lowest and the highest, and the mean of their own intervals."""
+    """By task and rung: what it was made of, and each figure over the seeds that have it."""
     found: Climbed = {}
     for task, rungs in seeds[0].items():
         for rung in rungs:
             own = [seed[task][rung] for seed in seeds if "metrics" in seed[task].get(rung, {})]
             said: dict[str, Any] = {"seeds": len(own)}
-            for metric in own[0]["metrics"] if own else ():
-                value, low, high, _ = zip(*(each["metrics"][metric] for each in own), strict=True)
-                means = [statistics.fmean(each) for each in (value, low, high)]
-                said[metric] = {"mean": means[0], "least": min(value), "most": max(value), "low": means[1], "high": means[2]}
-            if losses := [each["dev_loss"] for each in own if each.get("dev_loss") is not None]:
-                said["dev_loss"] = {"mean": statistics.fmean(losses), "least": min(losses), "most": max(losses)}
+            if own:
+                said |= {name: own[0][name] for name in ("base", "read_before", "parameters") if name in own[0]}
+                said |= {metric: over([each["metrics"][metric][0] for each in own]) for metric in own[0]["metrics"]}
+            for name in ("dev_loss", "seconds", "peak_bytes", "disk_bytes"):
+                if values := [each[name] for each in own if each.get(name) is not None]:
+                    said[name] = over(values)
             found.setdefault(task, {})[rung] = said
     return found
+
+
+def over(values: Sequence[float]) -> dict[str, float | None]:
+    """The mean over seeds with its interval, none of a single one, the least and the most."""
+    mean, half = interval(values)
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return {"mean": mean, "low": low, "high": high, "least": min(values), "most": max(values)}
 
 
 def main() -> None:

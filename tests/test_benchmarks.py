@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # they are scripts, which import each other by their own names
 
+import defaults
 import doubts
+import estimates
 import labelers
 import learning
+import lectures
 import sharing
 import train_step
 from pairs import alternating, as_child, halves, interval, options, ratio, same_scores
@@ -20,7 +25,9 @@ from works import Work, seconds_of, useful_flops
 
 import ladder
 from tuneladder.feedback.table import table_of
-from tuneladder.types import Judgement
+from tuneladder.recipe import find_step
+from tuneladder.train import supervised
+from tuneladder.types import Judgement, Prompt, Variant
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -93,6 +100,16 @@ def test_the_ladders_steps_are_read_from_its_store(tmp_path):
 def test_what_sharing_can_save_is_counted_in_passes_of_layers():
     assert sharing.allowed()["selective"] == pytest.approx(5 * 32 / (29 + 15))
     assert set(sharing.allowed()) < set(sharing.SHARED) == set(sharing.WANTED)
+    assert sharing.share("linear_probe", 4.5) == {"allowed": 5.0, "share": 0.9, "share_wanted": 0.8}
+    assert sharing.share("ladder", 2.5) == {}
+
+
+def test_what_is_kept_and_what_is_asked_anew_learn_the_same(tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "bfloat16").symlink_to(tiny_folder)
+    monkeypatch.setattr(sharing, "ROWS", 16)
+    monkeypatch.setattr(supervised, "_from_states", supervised._from_states)  # which the child process changes for good
+    kept, anew = (sharing.selective(tmp_path, kept=kept) for kept in (True, False))
+    assert kept["last_loss"] == pytest.approx(anew["last_loss"], rel=1e-2)
 
 
 def test_every_work_says_what_it_wants():
@@ -103,6 +120,24 @@ def test_every_work_says_what_it_wants():
         assert work.steps > work.warm
         assert (work.theirs is None) == (not work.grid) == (not work.rival)
         assert work.most or work.speed
+
+
+def test_an_increment_is_what_comes_to_the_weights_as_they_are_borrowed(tiny_base):
+    def taken(name):
+        step = find_step(name)(**estimates.STEPS[name])
+        return estimates.bytes_of(*estimates.borrowed(step, Variant(tiny_base, Prompt()), torch.bfloat16))
+
+    whole = tiny_base.parameters
+    assert taken("full") == taken("selective") == 4 * whole
+    assert taken("lora") == taken("prompt_tuning") == 2 * whole
+    assert taken("qlora") < taken("lora")
+    row = {what: {"memory": 100, "seconds": 2.0} for what in ("foretold", "measured")}
+    off = {**row, "foretold": {"memory": 120, "seconds": 2.5}}
+    found = estimates.summary([row, off])
+    assert (found["memory"]["within"], found["seconds"]["within"]) == (1, 2)
+    drawn = estimates.configurations(7, 24)
+    assert len(set(drawn)) == 24
+    assert drawn == estimates.configurations(7, 24) != estimates.configurations(8, 24)
 
 
 def test_a_share_of_the_labels_is_changed_to_others():
@@ -148,3 +183,51 @@ def test_the_table_of_learning_has_means_and_intervals_over_seeds():
     assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
     assert learning.interval([2.0]) == (2.0, None)
     assert learning.markdown({}) == ""
+
+
+def test_a_default_rate_is_good_where_the_grids_best_is_hardly_better(monkeypatch):
+    def rungs_of(best):
+        scores = {1.0: 0.80, 0.25: 0.5, 0.5: 0.79, 2.0: best, 4.0: 0.6}
+
+        def climbed(task, base, rungs, name, rows):
+            times = [1.0 if isinstance(rung, str) else rung["lora"]["learning_rate"] / 1e-3 for rung in rungs]
+            return [result(scores[each]) for each in times]
+
+        monkeypatch.setattr(defaults, "climbed", climbed)
+        return defaults.tried("sst2", "pocket-encoder", "lora", 600)
+
+    def result(score):
+        measured = SimpleNamespace(quality={"macro_f1": SimpleNamespace(value=score, low=score, high=score, count=9)})
+        curve = [SimpleNamespace(learning_rate=rate, dev=2.0) for rate in (5e-4, 1e-3)]
+        return SimpleNamespace(test=measured, dev=measured, curve=curve, alone=SimpleNamespace(seconds=1.0))
+
+    found = rungs_of(0.815)
+    assert (found["summary"]["best_times"], found["summary"]["good"]) == (2.0, True)
+    assert list(found["rates"]) == ["0.25", "0.5", "1.0", "2.0", "4.0"]
+    assert not rungs_of(0.83)["summary"]["good"]
+
+
+def test_lectures_are_told_over_seeds_and_of_which_base():
+    rung = {"base": "b", "read_before": True, "parameters": 5, "dev_loss": 1.0, "disk_bytes": 7, "peak_bytes": 9}
+    seeds = [
+        {
+            "e2e": {
+                "lora": {**rung, "seconds": 2.0 + seed, "metrics": {"bleu": [0.1 * seed, 0.0, 1.0, 20]}},
+                "full": {"failure": "no"},
+            }
+        }
+        for seed in range(3)
+    ]
+    found = lectures.together(seeds)["e2e"]
+    assert found["full"] == {"seeds": 0}
+    lora = found["lora"]
+    assert (lora["seeds"], lora["base"], lora["read_before"], lora["parameters"]) == (3, "b", True, 5)
+    half = 4.303 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
+    assert lora["bleu"] == pytest.approx({"mean": 0.1, "low": 0.1 - half, "high": 0.1 + half, "least": 0.0, "most": 0.2}, rel=1e-3)
+    assert lora["seconds"]["most"] == 4.0
+    assert lora["disk_bytes"]["mean"] == 7
+    assert lectures.together(seeds[:1])["e2e"]["lora"]["bleu"]["low"] is None
+    for task in (lectures.E2E, lectures.CLINIC):
+        assert all(lectures.read_before(base, task) for base in ("pocket-decoder", "pocket-seq2seq"))
+        assert not lectures.read_before("minilm", task)
+    assert not lectures.read_before("pocket-encoder", lectures.SST2)

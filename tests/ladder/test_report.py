@@ -730,6 +730,18 @@ def test_the_table_of_short_names_fits_in_eighty_columns(ladder: Ladder) -> None
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+def test_the_terminal_shows_what_was_foretold_beside_what_was_measured(ladder: Ladder) -> None:
+    page = Console(width=80, record=True)
+    page.print(table(ladder))
+    lines = [line.split() for line in page.export_text().splitlines()]
+    assert ["rung", "to", "climb", "foretold", "memory", "foretold"] in lines
+    assert "lora(r=8) 47 s 38 s 480 MB 552 MB" in [" ".join(line) for line in lines]
+    assert sum(line[0].startswith("few_shot(shots=8") for line in lines if line) == 1  # which takes no time
+    none = replace(ladder, results=tuple(replace(each, predicted=Cost()) for each in ladder.results))
+    page.print(table(none))
+    assert "foretold" not in page.export_text()
+
+
 def test_the_glance_is_a_table(ladder: Ladder) -> None:
     text = glance(ladder)
     assert text.count("<tr>") == 8

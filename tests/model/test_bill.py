@@ -13,8 +13,8 @@ from tuneladder.model import catalogue
 from tuneladder.model.bill import bill, known
 from tuneladder.model.cards import FILL, cards, cards_for
 from tuneladder.model.inspect import from_shape
-from tuneladder.model.memory import Memory, hold
-from tuneladder.model.precision import NF4, NF4_DOUBLE, PRECISIONS, Linears, held
+from tuneladder.model.memory import Memory, hold, skeleton_of
+from tuneladder.model.precision import NF4, NF4_DOUBLE, PRECISIONS, QUANTISED, Linears, held, linears
 from tuneladder.model.suggest import FAMILIES, kind_of, suggest
 from tuneladder.tune.adapter import Adapter
 from tuneladder.tune.lora import Lora
@@ -35,13 +35,15 @@ def test_precisions_take_what_bitsandbytes_takes(base: Base) -> None:
     assert round(NF4 - NF4_DOUBLE, 3) == 0.373  # arXiv:2305.14314, section 3
     linear = 2 * (2 * 256 * 256 + 2 * 256 * 128 + 3 * 256 * 512)
     rows = 2 * (2 * 256 + 2 * 128 + 2 * 512 + 256)
-    parts = Linears(linear, rows)
+    parts = dict.fromkeys(QUANTISED, Linears(linear, rows))
     rest = 2 * (base.parameters - linear)
     assert held(base, "fp32", parts) == 4 * base.parameters
     assert held(base, "bf16", parts) == 2 * base.parameters
     assert held(base, "int8", parts) == rest + linear + 4 * rows
     assert held(base, "nf4", parts, double=False) == rest + linear // 2 + 4 * linear // 64
     assert held(base, "nf4", parts) == rest + linear // 2 + linear // 64 + 4 * linear // 64 // 256
+    assert held(base, "nf4", parts, dtype="float32") == held(base, "nf4", parts) + rest
+    assert linears(skeleton_of(base)) == parts
     assert bill(base).cells["hold"]["nf4"].need == Memory(held(base, "nf4", parts))
 
 
@@ -110,6 +112,17 @@ def test_experts_stay_in_bf16() -> None:
     assert nf4 is not None
     assert whole.total - nf4.total == 2 * attention - hold(attention, NF4_DOUBLE)
     assert "finds no layers" in found["adapter"]["bf16"].why
+
+
+def test_what_transformers_keeps_is_not_quantised() -> None:
+    """The end of a T5's MLP, and for nf4 a matrix whose rows are no whole blocks."""
+    shape = {"family": "seq2seq", "layers": 2, "width": 64, "heads": 2, "mlp": 96, "vocabulary": 256}
+    found = linears(skeleton_of(from_shape("two", shape)))
+    attention, mlp = 6 * 4 * 64 * 64, 4 * 2 * 64 * 96
+    assert found["int8"] == found["nf4"] == Linears(attention + mlp, 6 * 4 * 64 + 4 * 2 * 96)
+    narrow = linears(skeleton_of(from_shape("narrow", {**SMALL, "width": 96, "heads": 2, "kv_heads": 2, "mlp": 128})))
+    assert narrow["int8"].weights == 2 * (4 * 96 * 96 + 3 * 96 * 128)
+    assert narrow["nf4"] == Linears(2 * 96 * 128, 2 * 96)  # what reads the MLP's width
 
 
 def test_cards_share_out_what_fsdp_shares_out() -> None:

@@ -1,13 +1,8 @@
-"""Memory arithmetic: golden figures, and two estimates against what a fresh process really took."""
+"""Memory arithmetic: golden figures."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,53 +158,3 @@ def test_a_base_that_says_little_is_given_usual_proportions(base: Base) -> None:
     told = memory.training(base, trainable=65536, rows=8, length=128, learned_rows=16)
     guessed = memory.training(silent, trainable=65536, rows=8, length=128, learned_rows=16)
     assert guessed.activations == pytest.approx(told.activations, rel=0.1)
-
-
-def test_the_estimate_is_near_what_a_process_takes(base: Base) -> None:
-    """Peak resident memory of training in fresh processes, over what they held before the model was built."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    running = {
-        method: subprocess.Popen([sys.executable, __file__, method], stdout=subprocess.PIPE, text=True, env=environment)
-        for method in ("full", "adapter")
-    }
-    for method, process in running.items():
-        out, _ = process.communicate(timeout=300)
-        found = json.loads(out.splitlines()[-1])
-        if found["how"] != "high-water mark":
-            pytest.skip("peaks can only be sampled on this system")
-        need = memory.training(base, trainable=found["trainable"], rows=8, length=128, learned_rows=16)
-        assert need.total == pytest.approx(found["peak"] - 20_000_000, rel=0.3), method
-
-
-def measure(method: str) -> None:
-    """Three steps of batch 8 x 128, 16 rows learned, in fp32 with sdpa; prints what they took as JSON."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    from tuneladder.model.hardware import peak_how, peak_read, peak_reset
-    from tuneladder.model.inspect import config_of
-
-    config = config_of(from_shape("ten", TEN_MILLION))
-    before = peak_reset()
-    model = AutoModelForCausalLM.from_config(config)
-    core = model
-    if method == "adapter":
-        model = get_peft_model(model, LoraConfig(r=8, target_modules=["q_proj", "v_proj"]))
-    model.train()
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, fused=True)
-    ids = torch.randint(0, 8192, (8, 128))
-    for _ in range(3):
-        read = core.model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[:16]
-        torch.nn.functional.cross_entropy(core.lm_head(read), ids.flatten()[:16]).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    peak = peak_read() - before
-    print(json.dumps({"peak": peak, "trainable": sum(weight.numel() for weight in weights), "how": peak_how()}))
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
-    measure(sys.argv[1])

@@ -1,17 +1,34 @@
-"""What a plan foretells of seconds: tokens that all rows begin with are counted once in a pass."""
+"""What a plan foretells of seconds: tokens that all rows begin with are counted once in a pass, looks at dev too, and what lies
+below the layers that learn once or in each epoch; and of memory: whether layers will be one function."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from transformers import ModernBertConfig
 
 from tuneladder.ladder.tree import root_of
+from tuneladder.model.hardware import peak_how
+from tuneladder.model.inspect import inspect
+from tuneladder.model.memory import skeleton_of
 from tuneladder.train import supervised
+from tuneladder.tune.adapter import Adapter
+from tuneladder.tune.full import Full
+from tuneladder.tune.ia3 import Ia3
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Pace
+from tuneladder.tune.prefix_tuning import PrefixTuning
+from tuneladder.tune.prompt_tuning import PromptTuning
+from tuneladder.tune.selective import Selective
+from tuneladder.types import Pace, Split
 
 STEP = Lora(epochs=1, batch_size=10)
+TOP = Selective(top=1, batch_size=10)
 
 
 def foretold(base, task, before):
@@ -47,3 +64,110 @@ def test_padded_rows_share_nothing(tiny_base, tiny_task, two_lanes, monkeypatch)
     monkeypatch.setattr(supervised, "device", lambda: "cuda")
     same = foretold(tiny_base, tiny_task, lambda at: "x" * 120)
     assert same == pytest.approx(foretold(tiny_base, tiny_task, lambda at: f"{at:02d}"[::-1] + "x" * 118))
+
+
+def alone(task, *, dev=()):
+    """The task with its rows to train on, and these of dev."""
+    return replace(task, examples=Split(task.examples.train, dev))
+
+
+def seconds(step, base, task):
+    return step.plan(root_of(base, task), task, Pace(1e9))[1].seconds
+
+
+def test_looks_at_dev_are_counted(tiny_base, tiny_task):
+    without, own = alone(tiny_task), alone(tiny_task, dev=tiny_task.examples.dev)
+    trained = seconds(STEP, tiny_base, without)
+    looked = seconds(STEP, tiny_base, own) - trained
+    mean, *_ = supervised.lengths_of(root_of(tiny_base, own), own.examples.dev, tiny_base.context, 0)
+    assert looked == pytest.approx(3 * 2 * tiny_base.active * 15 * mean / 1e9)  # one after each of three steps
+    many = replace(STEP, epochs=20)
+    assert seconds(many, tiny_base, own) - seconds(many, tiny_base, without) == pytest.approx(10 / 3 * looked)
+
+
+@pytest.fixture(scope="module")
+def modern(tmp_path_factory):
+    """A ModernBERT of six layers, of which every so many attend to all tokens: its folder, as a base."""
+
+    def make(every):
+        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 320}
+        marks = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id"))
+        config = ModernBertConfig(**sizes, **marks, global_attn_every_n_layers=every, architectures=["ModernBertForMaskedLM"])
+        folder = tmp_path_factory.mktemp(f"modern-{every}")
+        config.save_pretrained(folder)
+        return inspect(str(folder))
+
+    return make
+
+
+def test_what_cannot_be_asked_once_is_counted_in_each_epoch(modern, tiny_task):
+    task = alone(tiny_task)
+
+    def epochs(base):
+        return seconds(replace(TOP, epochs=11), base, task) - seconds(replace(TOP, epochs=1), base, task)
+
+    once, anew = modern(1), modern(3)
+    assert once.active == anew.active
+    learns = sum(count for _, count in TOP._chosen(skeleton_of(once), "encoder")) / once.active
+    assert (epochs(anew) - epochs(once)) / epochs(once) == pytest.approx(2 * (1 - learns) / (6 * learns))
+
+
+def test_of_a_seq2seq_the_encoder_alone_is_asked_once(tiny_seq2seq, tiny_task):
+    task, base, model = alone(tiny_task), tiny_seq2seq, skeleton_of(tiny_seq2seq)
+    learns = sum(count for _, count in TOP._chosen(model, "seq2seq"))
+    kept = sum(weight.numel() for weight in model.get_encoder().parameters()) - model.get_input_embeddings().weight.numel()
+    mean, *_ = supervised.lengths_of(root_of(base, task), task.examples.train, base.context, 0)
+    epochs = seconds(replace(TOP, epochs=11), base, task) - seconds(replace(TOP, epochs=1), base, task)
+    assert epochs == pytest.approx(10 * 30 * mean * (6 * learns + 2 * (base.active - learns - kept)) / 1e9)
+
+
+def test_what_is_kept_of_the_frozen_part_lies_on_disk(tiny_base, tiny_task):
+    root = root_of(tiny_base, tiny_task)
+    disk, plain = (step.plan(root, tiny_task, Pace(1e9))[1].disk for step in (TOP, replace(TOP, top=0, train="norms")))
+    rows = (*tiny_task.examples.train, *tiny_task.examples.dev)
+    mean, *_ = supervised.lengths_of(root, rows, tiny_base.context, 0)
+    assert disk - plain == pytest.approx(4 * tiny_base.width * len(rows) * mean, rel=0.01)
+
+
+@pytest.mark.parametrize("family", ["decoder", "seq2seq"])
+@pytest.mark.parametrize(
+    ("step", "fused"),
+    [
+        (Adapter(r=4, epochs=1), False),
+        (Ia3(epochs=1), False),
+        (PrefixTuning(tokens=4, epochs=1), False),
+        (Lora(epochs=1, dora=True), False),
+        (Lora(epochs=1, dropout=0.1), False),
+        (Lora(epochs=1), True),
+        (PromptTuning(tokens=4, epochs=1), True),
+        (Full(epochs=1), True),
+    ],
+    ids=lambda own: type(own).__name__,
+)
+def test_a_plan_knows_whether_layers_will_be_one_function(
+    step, fused, family, tiny_base, tiny_seq2seq, tiny_task, lend, monkeypatch
+):
+    base = tiny_seq2seq if family == "seq2seq" else tiny_base
+    seen, own = [], supervised.in_hand
+    monkeypatch.setattr(supervised, "device", lambda: "cpu")
+    monkeypatch.setattr(supervised, "in_hand", lambda *given, **shape: seen.append(shape["fused"]) or own(*given, **shape))
+    step.plan(root_of(base, tiny_task), tiny_task, Pace(1e9))
+    step.apply(root_of(base, tiny_task), tiny_task, lend())
+    assert seen == [fused, fused]
+
+
+@pytest.mark.skipif(peak_how() != "high-water mark", reason="peaks can only be sampled on this system")
+def test_a_plan_is_near_what_a_step_takes(tmp_path):
+    """Peak resident memory of our steps in fresh processes, over what they held before the model was read."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    script = Path(__file__).parents[2] / "benchmarks" / "estimates.py"
+    running = {}
+    for step in ("full", "lora"):
+        (tmp_path / step).mkdir()
+        settings = {"folder": str(tmp_path / step), "configuration": ["decoder", step, 256, 16, "10M"], "steps": 2}
+        command = [sys.executable, str(script), "--child", "one", "--settings", json.dumps(settings)]
+        running[step] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    for step, process in running.items():
+        out, _ = process.communicate(timeout=300)
+        found = json.loads(out.splitlines()[-1])
+        assert found["foretold"]["memory"] == pytest.approx(found["measured"]["memory"], rel=0.3), step

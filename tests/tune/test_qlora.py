@@ -19,6 +19,7 @@ from tuneladder.model.precision import QUANTISED
 from tuneladder.model.quantized import settings_of, settle
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
+from tuneladder.train.supervised import held_in
 from tuneladder.tune.full import Full
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.qlora import Qlora
@@ -73,6 +74,15 @@ def test_the_bodys_matrices_are_held_in_fewer_bits_and_nothing_else(family, form
             assert 0 < off < (0.12 if form == "nf4" else 0.02), name
     with shelf.live(root) as live:  # and the base is itself again
         assert all(torch.equal(weight, plain[name]) for name, weight in live.model.named_parameters() if "classifier" not in name)
+
+
+@pytest.mark.parametrize("form", QUANTISED)
+@pytest.mark.parametrize("family", ["decoder", "encoder", "seq2seq"])
+def test_what_is_held_is_counted(family, form, bases, tiny_task):
+    root = replace(root_of(bases[family], tiny_task), format=form)
+    with Shelf("cpu", dtype=torch.float32).live(root) as live:
+        found = sum(weight.nbytes for weight in live.model.parameters())
+    assert found <= held_in(root, "float32") <= 1.06 * found  # constants are no parameters
 
 
 @pytest.mark.parametrize("form", QUANTISED)

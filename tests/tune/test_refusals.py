@@ -52,6 +52,16 @@ def test_a_head_of_another_size_is_refused(tmp_path, few):
     LinearProbe().plan(root, few, PACE)  # a head of its own, on the body alone
 
 
+def test_a_lora_on_a_head_alone_is_refused(tmp_path, tiny_encoder, few):
+    config = BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    config.architectures = ["BertModel"]
+    config.save_pretrained(tmp_path / "bare")
+    for base, target, has in ((tiny_encoder, "head.dense", "Wqkv"), (inspect(str(tmp_path / "bare")), "pooler.dense", "query")):
+        with pytest.raises(Refused, match=f"LoRA cannot go on '{target}' of .*: a head learns whole") as error:
+            replace(LORA, targets=(target,)).plan(root_of(base, few), few, PACE)
+        assert has in error.value.hint
+
+
 def test_rows_longer_than_the_positions_are_cut_and_counted(shaped, few, lend):
     base, kit = inspect(str(shaped("gpt2"))), lend()
     assert base.context == 128

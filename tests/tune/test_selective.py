@@ -7,10 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import (
+    AlbertConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BartConfig,
+    BertConfig,
+    BloomConfig,
+    GPT2Config,
+    OPTConfig,
+)
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
-from tuneladder.model.inspect import inspect
+from tuneladder.model.inspect import inspect, skeleton
 from tuneladder.model.memory import skeleton_of
 from tuneladder.train import supervised
 from tuneladder.train.loop import read_log
@@ -91,3 +101,86 @@ def test_what_makes_no_sense_is_refused(bases, tiny_task):
         Selective(top=3).plan(root, tiny_task, PACE)
     with pytest.raises(Refused, match="has no biases"):
         Selective(train="biases").plan(root, tiny_task, PACE)
+    with pytest.raises(Refused, match="ModernBertModel has no biases"):  # its head has, which learns anyway
+        Selective(train="biases").plan(root_of(bases["encoder"], tiny_task), tiny_task, PACE)
+
+
+def learns(config, family, **settings):
+    return {name for name, _ in Selective(**settings)._chosen(skeleton(config, family), family)}
+
+
+BERT = BertConfig(
+    architectures=["BertForMaskedLM"],
+    vocab_size=50,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+)
+BART = BartConfig(
+    vocab_size=420,
+    d_model=32,
+    encoder_layers=2,
+    decoder_layers=3,
+    encoder_attention_heads=4,
+    decoder_attention_heads=4,
+    encoder_ffn_dim=48,
+    decoder_ffn_dim=48,
+    max_position_embeddings=128,
+)
+
+
+def test_biases_and_norms_are_those_of_the_body():
+    biases, norms = (learns(BERT, "encoder", train=part) for part in ("biases", "norms"))
+    assert all(name.startswith("bert.") for name in biases | norms)
+    assert {name for name in biases if "LayerNorm" not in name} > {"bert.encoder.layer.0.attention.self.query.bias"}
+    assert norms > {f"bert.embeddings.LayerNorm.{one}" for one in ("weight", "bias")}
+    assert all("LayerNorm" in name for name in norms)
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "behind"),
+    [
+        (GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=4), "decoder", "transformer.ln_f"),
+        (
+            OPTConfig(
+                vocab_size=50, hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48
+            ),
+            "decoder",
+            "model.decoder.final_layer_norm",
+        ),
+        (BloomConfig(vocab_size=50, hidden_size=32, n_layer=2, n_head=4), "decoder", "transformer.ln_f"),
+        (BERT, "encoder", ""),
+        (BART, "seq2seq", ""),
+    ],
+    ids=lambda own: getattr(own, "model_type", None),
+)
+def test_the_norm_behind_the_last_layer_learns_with_it(config, family, behind):
+    """And not that of the embeddings, nor a head's."""
+    apart = {name for name in learns(config, family, top=1) if not any(part.isdigit() for part in name.split("."))}
+    assert apart == ({f"{behind}.weight", f"{behind}.bias"} if behind else set())
+
+
+def test_a_bart_learns_in_its_decoder(tiny_seq2seq, tiny_task, lend, tmp_path):
+    folder = tmp_path / "bart"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_seq2seq.location)
+    tokenizer.save_pretrained(folder)
+    own = {"bos_token_id": None, "decoder_start_token_id": tokenizer.pad_token_id, "forced_eos_token_id": None}
+    config = BartConfig(**{**BART.to_dict(), **own, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id})
+    AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
+    root = root_of(inspect(str(folder)), tiny_task)
+    with pytest.raises(Refused, match="more than the 3 layers"):
+        Selective(top=4).plan(root, tiny_task, PACE)
+    TOP.plan(root, tiny_task, PACE)
+    learned = changed(TOP.apply(root, tiny_task, lend()))
+    assert learned
+    assert all(name.startswith("model.decoder.layers.2.") for name in learned), learned
+
+
+def test_layers_that_are_one_are_no_stack():
+    config = AlbertConfig(
+        vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48
+    )
+    with pytest.raises(Refused, match="selective finds no last layers: AlbertModel has 0 stacks of 3 layers"):
+        learns(config, "encoder", top=1)
+    assert learns(config, "encoder", train="norms")

@@ -22,6 +22,7 @@ from tuneladder.ladder.results import (
     calibrated,
     dearness,
     explained,
+    forecast,
     forgetting,
     measured,
     metric_of,
@@ -482,16 +483,8 @@ def _items(pairs: Sequence[tuple[Marked, Marked]]) -> list[dict[str, str]]:
 def foretold(ladder: Ladder) -> list[dict[str, Any]]:
     """Predicted beside measured seconds and memory, where both are known."""
     groups = []
-    # what took less than half a second tells nothing of a forecast
-    for title, name, write, least in (
-        ("Time to climb alone", "seconds", words.duration, 0.5),
-        ("Peak memory", "memory", words.size, 0),
-    ):
-        found = [
-            (result.rung.name, float(getattr(result.predicted, name)), float(getattr(result.alone, name)))
-            for result in ladder.results
-            if not result.failure and getattr(result.predicted, name) > 0 and getattr(result.alone, name) > least
-        ]
+    for title, name, write in (("Time to climb alone", "seconds", words.duration), ("Peak memory", "memory", words.size)):
+        found = [(result.rung.name, *pair) for result in ladder.results if (pair := forecast(result, name))]
         if not found:
             continue
         values = [value for _, *pair in found for value in pair]

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tuneladder.ladder import words
 from tuneladder.ladder.card import write_card
 from tuneladder.ladder.page import page
-from tuneladder.ladder.results import cut_short, forgetting, metric_of, per_answer, results, score_of, write_answers
+from tuneladder.ladder.results import cut_short, forecast, forgetting, metric_of, per_answer, results, score_of, write_answers
 from tuneladder.ladder.verdict import plainly, sentence, why
 from tuneladder.store import writing
 from tuneladder.types import Ladder, Measurement, Result
@@ -34,7 +34,8 @@ FIGURES = 70  # columns of a terminal that the figures beside a rung's name take
 
 
 def table(ladder: Ladder, *, width: int = 80) -> Group:
-    """The rungs for a terminal of this width; the pick is marked with an arrow, and why rungs failed or were cut stands below."""
+    """The rungs for a terminal of this width; the pick is marked with an arrow. Below stand why rungs failed or were cut, and
+    what the plan foretold."""
     longest = max((len(result.rung.name) for result in ladder.results), default=0)
     long = longest + FIGURES > width  # then memory makes room for names
     rows: list[tuple[str, Text, list[str], str]] = []  # the mark, the name, the figures, the style
@@ -81,7 +82,22 @@ def table(ladder: Ladder, *, width: int = 80) -> Group:
         shown.add_column(head, justify="right", min_width=max((len(cells[at]) for _, _, cells, _ in rows), default=0))
     for mark, name, cells, style in rows:
         shown.add_row(mark, name, *map(Text, cells), style=style)
-    return Group(shown, *said)
+    return Group(shown, *said, *_forecasts(ladder))
+
+
+def _forecasts(ladder: Ladder) -> Sequence[RenderableType]:
+    """Of the rungs that took time what was measured beside what was foretold, in a small table if there are any."""
+    both = [(each.rung.name, forecast(each, "seconds"), forecast(each, "memory")) for each in ladder.results]
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown.add_column("rung", overflow="fold")
+    for head in ("to climb", "foretold", "memory", "foretold"):
+        shown.add_column(head, justify="right", no_wrap=True)
+    for name, seconds, memory in both:
+        if seconds:
+            cells = [words.duration(seconds[1]), words.duration(seconds[0])]
+            cells += [words.size(memory[1]), words.size(memory[0])] if memory else [words.NONE] * 2
+            shown.add_row(Text(name), *map(Text, cells))
+    return [Text(""), shown] if shown.row_count else []
 
 
 def glance(ladder: Ladder) -> str:

@@ -323,6 +323,15 @@ def forgetting(result: Result) -> float | None:
     return None
 
 
+LEAST = {"seconds": 0.5, "memory": 0.0}  # what took less than half a second tells nothing of a forecast
+
+
+def forecast(result: Result, name: str) -> tuple[float, float] | None:
+    """Seconds or memory of a rung, predicted and measured, where both are known."""
+    predicted, measured = (float(getattr(cost, name)) for cost in (result.predicted, result.alone))
+    return (predicted, measured) if not result.failure and predicted > 0 and measured > LEAST[name] else None
+
+
 def calibrated(result: Result) -> Calibration | None:
     """Of the answers that the rung is confirmed by, test's or else dev's."""
     examined = result.test or result.dev

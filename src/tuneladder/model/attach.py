@@ -67,8 +67,10 @@ def attach_ia3(
     what those in `fed` read (the last layer of an MLP); ones at first. Returns a PeftModel, as `attach_lora` does."""
     from peft import IA3Config
 
-    every = {"target_modules": [*scaled, *fed], "feedforward_modules": list(fed)}
-    return _attached(model, IA3Config, head, tags, seed=seed, **every)
+    targets = [*scaled, *fed]
+    settings: dict[str, Any] = {"target_modules": targets, "feedforward_modules": list(fed)}
+    settings |= {"fan_in_fan_out": True} if all_transposed(model, targets) else {}
+    return _attached(model, IA3Config, head, tags, seed=seed, **settings)
 
 
 def _attached(model: Any, config: Any, head: Sequence[str], tags: bool, *, seed: int, **settings: Any) -> Any:
@@ -341,12 +343,19 @@ def saved_by_peft(tuned: Any) -> Attached:
 
 
 def body_targets(model: Any, targets: str | Sequence[str]) -> list[str]:
-    """As `linear_targets`, whole names within an encoder's body: what stands on it belongs to a head, and learns whole."""
+    """As `linear_targets`, whole names within an encoder's body: what stands on it belongs to a head, and learns whole. Raises
+    Refused where nothing else is a target."""
     endings = linear_targets(model, targets)
     # a model without any head is its own body
     body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name.startswith(body)]
-    return [name for name in linears if is_target(name, endings) and "pooler" not in name.split(".")]
+    linears = [name for name in linears if "pooler" not in name.split(".")]
+    found = [name for name in linears if is_target(name, endings)]
+    if not found and not expert_targets(model, targets):
+        asked = targets if isinstance(targets, str) else ", ".join(targets)
+        has = ", ".join(sorted({name.rpartition(".")[2] for name in linears}))
+        raise Refused(f"LoRA cannot go on '{asked}' of {type(model).__name__}: a head learns whole", f"its body has: {has}")
+    return found
 
 
 def linear_targets(model: Any, targets: str | Sequence[str]) -> list[str]:

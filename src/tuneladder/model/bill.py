@@ -13,7 +13,7 @@ from tuneladder.model import catalogue, pocket
 from tuneladder.model.cards import cards, cards_for
 from tuneladder.model.inspect import inspect
 from tuneladder.model.memory import BYTES, Memory, hold, inference, lora_parameters, rule_of_thumb, skeleton_of, training
-from tuneladder.model.precision import COMPUTED, PRECISIONS, QUANTISED, Linears, Precision, held, linears
+from tuneladder.model.precision import COMPUTED, PRECISIONS, QUANTISED, Form, Linears, Precision, held, linears
 from tuneladder.types import Base
 
 Way = Literal["hold", "answer", "full", "lora", "qlora", "adapter", "prompt_tuning"]
@@ -29,10 +29,10 @@ MOST_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Parts:
-    """What the bill of a base is made of: its linear layers, the weights that each method adds, why it cannot, and the weights of a
-    mixture's experts."""
+    """What the bill of a base is made of: the linear layers that are quantised, the weights that each method adds, why it cannot,
+    and the weights of a mixture's experts."""
 
-    linear: Linears
+    linear: Mapping[Form, Linears]
     added: Mapping[str, int]
     refused: Mapping[str, str]
     experts: int = 0

@@ -7,40 +7,46 @@ Shapes: B rows, T tokens, S tokens of all rows, D the model's width.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 
 class States:
-    """What the frozen part said of rows of `sizes` tokens: (S, D) in a file that is read where it is needed."""
+    """What the frozen part said of rows of `sizes` tokens: (S, D) in float32 in a file, of which a row is read where it is needed.
+    A file that is mapped would count as memory as it is read."""
 
     FILE = "states.bin"
 
-    def __init__(self, folder: Path, sizes: Sequence[int], width: int, dtype: torch.dtype, *, writing: bool = False) -> None:
-        self.sizes, self.width = list(sizes), width
-        self.starts = [0]
-        for size in sizes:
-            self.starts.append(self.starts[-1] + size)
-        count = self.starts[-1] * width
-        self.kept = torch.from_file(str(folder / self.FILE), shared=writing, size=count, dtype=dtype).view(-1, width)
+    def __init__(self, folder: Path, sizes: Sequence[int], width: int) -> None:
+        self.path, self.width = folder / self.FILE, width
+        self.starts = [0, *itertools.accumulate(sizes)]
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return self.kept[self.starts[row] : self.starts[row + 1]]
+        start, end = (at * self.width for at in self.starts[row : row + 2])
+        return torch.from_numpy(np.fromfile(self.path, np.float32, end - start, offset=4 * start)).view(-1, self.width)
 
     def put(self, row: int, states_TD: torch.Tensor) -> None:
-        self.kept[self.starts[row] : self.starts[row + 1]] = states_TD
+        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+            file.seek(4 * self.starts[row] * self.width)
+            file.write(states_TD.numpy().tobytes())
 
 
-def stack_of(model: Any) -> tuple[Any, str]:
-    """The module that holds a model's layers and what they are called there. Raises LookupError where that is not plain."""
-    count = model.config.get_text_config().num_hidden_layers
+def stack_of(model: Any, *, decoder: bool = False) -> tuple[Any, str]:
+    """The module that holds a model's layers, with `decoder` a seq2seq's decoder's, and what they are called there. Raises
+    LookupError where that is not plain."""
+    config = model.config.get_text_config()
+    owners, count = model.modules(), config.num_hidden_layers
+    if decoder:
+        owners, count = [model.get_decoder()], getattr(config, "num_decoder_layers", None) or config.decoder_layers
     found = [
         (owner, name)
-        for owner in model.modules()
+        for owner in owners
         for name, child in owner.named_children()
         if isinstance(child, torch.nn.ModuleList) and len(child) == count
     ]

@@ -1,7 +1,7 @@
 """How much memory a base takes: to hold, to train, to answer. Arithmetic; nothing is run.
 
 What backward keeps for each layer of a Llama was counted tensor by tensor in transformers 5.23 (saved_tensors_hooks), and the
-sums were set against measured peaks; tests/model/test_memory.py measures two of them anew.
+sums were set against measured peaks; tests/train/test_foretold.py measures two of them anew.
 """
 
 from __future__ import annotations

@@ -69,12 +69,16 @@ def settle(model: Any) -> None:
 
 
 def untouched(model: Any, form: str) -> list[str]:
-    """The whole names of the linear modules that keep their precision: those of heads and poolers, and for nf4 those whose rows
-    are no whole blocks, which bitsandbytes on a CPU writes wrongly."""
+    """The whole names of the linear modules that keep their precision: those of heads and poolers, those that transformers keeps,
+    which of a T5 are the ends of its MLPs, and for nf4 those whose rows are no whole blocks, which bitsandbytes on a CPU writes
+    wrongly."""
     from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.quantizers_utils import should_convert_module
 
     # a model without any head is its own body
     body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     inside = {name for name, _ in linears_of(model) if name.startswith(body) and "pooler" not in name.split(".")}
     every = [(name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    kept = list(model._keep_in_fp32_modules or ())
+    inside = {name for name in inside if should_convert_module(name, kept)}
     return [name for name, module in every if name not in inside or (form == "nf4" and in_to(module) % BLOCK)]

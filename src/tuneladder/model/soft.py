@@ -201,7 +201,7 @@ def _save_as_peft(model: Any, soft: Sequence[int], folder: Path, base: str) -> N
     from peft import PrefixTuningConfig
     from safetensors.torch import save_file
 
-    if type(model).__name__.endswith("ForCausalLM") and not model.config.is_encoder_decoder:
+    if type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")) and not model.config.is_encoder_decoder:
         training = model.training
         model.set_attn_implementation("eager")  # training may have set one that takes no cache
         layers = model.eval()(input_ids=torch.tensor([list(soft)], device=model.device), use_cache=True).past_key_values.layers

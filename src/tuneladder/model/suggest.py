@@ -9,7 +9,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.model import catalogue
 from tuneladder.model.bill import SOFT, Parts, R, Way, check_batch, embeddings, layers_of, need_of
 from tuneladder.model.catalogue import Entry
-from tuneladder.model.precision import Linears, Precision
+from tuneladder.model.precision import QUANTISED, Linears, Precision
 from tuneladder.types import Base, Family, Kind
 
 # who can learn a kind of task: an encoder says labels and tags, the others write
@@ -111,7 +111,8 @@ def _fits(base: Base, kind: Kind, rows: int, length: int, precision: Precision, 
 def parts_near(base: Base) -> Parts:
     """The parts of a base by its sizes alone: near what its skeleton has, without the seconds that building one takes.
 
-    Of the linear layers it counts those of attention and MLPs, of a mixture's those of attention.
+    Of the linear layers it counts those of attention and MLPs, of a mixture's those of attention; a T5's MLPs end in one that is
+    not quantised.
     """
     stacks = layers_of(base)
     heads, width = int(base.settings["heads"]), base.width
@@ -131,5 +132,7 @@ def parts_near(base: Base) -> Parts:
         experts = round((base.parameters - embeddings(base) - weights) / (stacks * 3 * width * mlp)) * stacks
         ends += experts * (2 * width + 3 * mlp)
     made = attentions * (q + 2 * kv + width) + stacks * ((matrices - 1) * mlp + width if matrices else 0)
+    whole = stacks if base.settings["architecture"] == "t5" else 0
+    linear = Linears(weights - whole * width * mlp, made - whole * width)
     added = {"full": base.parameters, "prompt_tuning": SOFT * width, "lora": R * ends, "qlora": R * ends}
-    return Parts(Linears(weights, made), added, {}, experts * 3 * width * mlp)
+    return Parts(dict.fromkeys(QUANTISED, linear), added, {}, experts * 3 * width * mlp)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from tuneladder.errors import BadInput, Refused
@@ -56,8 +55,9 @@ def plan_low_rank(
     if copies and (dora or settings.dropout):
         what = "dora" if dora else f"dropout {settings.dropout}"
         raise Refused(f"{what} has no form for the experts of {variant.base.name}", "leave it out, or `targets: attention`")
-    made, cost = plan_adapter(settings, variant, task, pace, step=step, trainable=trainable)
-    return made, replace(cost, memory=cost.memory + copies)
+    # a layer is one function with a plain LoRA in it alone
+    plain = not (dora or settings.dropout)
+    return plan_adapter(settings, variant, task, pace, step=step, trainable=trainable, fusible=plain, beside=copies)
 
 
 def learn_low_rank(

@@ -120,20 +120,21 @@ def plan_online(
     rows = [replace(row, references=("",)) for row in prompted(task, "train")]
     mean, long, _ = lengths_of(variant, rows, base.context - settings.tokens, 0)
     length = min(base.context, long + settings.tokens)
+    dtype = "bfloat16" if has_bf16(device()) else "float32"
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),
         "answer": 0,
-        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "dtype": dtype,
         "method": "adapter",
         "attention": attention_for(length, device(), family=base.family),
         "device": device(),
-        "held": held_in(variant),
+        "held": held_in(variant, dtype),
         "fused": fuses(variant, length),
     }
     written = min(settings.prompts, len(rows)) * settings.samples
     wanted = shape["batch"] = min(batch or written, written)
-    judge = taught_by(settings.reward, variant, rows=written, length=length, dtype=shape["dtype"])
+    judge = taught_by(settings.reward, variant, rows=written, length=length, dtype=dtype)
     most = lanes_for(device(), trainable=trainable)
     allowed = less(pace.memory, judge.held)
     lanes, at_once = in_hand(base, most, allowed=allowed, wanted=wanted, learned=settings.tokens, **shape)

@@ -238,15 +238,16 @@ def cost_of_answers(
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
     seconds = passes * len(rows) * mean * base.active / pace.flops
+    dtype = "bfloat16" if has_bf16(device()) else "float32"
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),
         "answer": 0,
-        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "dtype": dtype,
         "method": "adapter",
         "attention": attention_for(length, device(), family=base.family),
         "device": device(),
-        "held": held_in(variant),
+        "held": held_in(variant, dtype),
         "fused": base.family == "decoder" and fuses(variant, length),
     }
     read = answer if learned else 0
@@ -263,7 +264,7 @@ def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: i
 
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    half = model.dtype != torch.float32 or kit.shelf.autocast is not None
+    dtype = "float32" if model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16"
     lanes, most = in_hand(
         variant.base,
         lanes_for(kit.device, trainable=trainable, model=core),
@@ -273,11 +274,11 @@ def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: i
         allowed=kit.memory,
         wanted=wanted,
         learned=learned,
-        dtype="bfloat16" if half else "float32",
+        dtype=dtype,
         method="adapter",
         attention=attention_for(longest, kit.device, family=variant.base.family),
         device=kit.device,
-        held=held_in(variant),
+        held=held_in(variant, dtype),
         fused=variant.base.family == "decoder" and fuses(variant, longest),
         batch=wanted,
     )

@@ -42,7 +42,7 @@ class Beside:
 
 def beside(judge: Variant, policy: Variant, *, rows: int, length: int, dtype: str) -> Beside:
     """What a reward model takes beside a policy that writes `rows` answers at once, of `length` tokens with their prompts."""
-    weights = held_in(judge) or memory.hold(judge.base.parameters, 8 * memory.BYTES[dtype])
+    weights = held_in(judge, dtype) or memory.hold(judge.base.parameters, 8 * memory.BYTES[dtype])
     most = max(1, MOST_TOKENS.get(device(), 4096) // length)
     work = memory.inference(judge.base, rows=min(rows, most), length=length, dtype=dtype, read_rows=0, device=device())
     own = 0 if _stands_on(judge) == _stands_on(policy) and judge.format == WHOLE else weights

@@ -113,11 +113,14 @@ def foretell(
     method: memory.Method,
     soft: int = 0,
     top: int = 0,
+    fusible: bool = True,
+    beside: int = 0,
 ) -> Cost:
-    """Seconds and bytes that training on the task's rows will take; `soft` tokens stand before each.
+    """Seconds and bytes that training on the task's rows will take; `soft` tokens stand before each. Without `fusible` what learns
+    keeps layers from being one function; `beside` are bytes that it takes however few rows a pass has.
 
-    A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6. Where
-    only the `top` layers learn, those below cost 2, once.
+    A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6, one that
+    is looked at 2. Where only the `top` layers learn, those below cost 2, once where they can be asked once.
     """
     refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
@@ -142,24 +145,24 @@ def foretell(
     mean, length, learned = lengths_of(variant, epoch, limit, soft)
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
+    dtype = "bfloat16" if has_bf16(device()) else "float32"
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length - answer),
         "answer": answer,
-        "dtype": "bfloat16" if has_bf16(device()) else "float32",
+        "dtype": dtype,
         "method": method,
         "attention": attention,
         "device": device(),
-        "held": held_in(variant),
-        "fused": fuses(variant, length),
+        "held": held_in(variant, dtype),
+        "fused": fusible and fuses(variant, length),
         "top": top,
     }
     wanted = shape["batch"] = min(lessons.batch_size, len(epoch))
-    beside = 0
     if lessons.learning_rate == PROBE:
         if not task.examples.dev:
             raise Refused(f"{step} probes its learning rate on dev rows, and this task has none", "set `learning_rate` to a number")
-        beside = memory.hold(trainable)  # what learns, as it was
+        beside += memory.hold(trainable)  # what learns, as it was
     most = lanes_for(device(), trainable=trainable)
     lanes, rows = in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
@@ -169,14 +172,33 @@ def foretell(
     packed_rows = variant.base.family == "decoder" and not top and memory.packs(length=length, device=device())
     once = _beginning(variant, epoch) if packed_rows else 0
     tokens = steps * (wanted * mean - max(0, wanted - lanes * -(-wanted // rows)) * min(once, mean))
-    seconds = (6 if method == "full" else 4) * variant.base.active * tokens / pace.flops
-    if top:
-        share = min(1.0, trainable / variant.base.active)
-        seconds = (6 * share * tokens + 2 * (1 - share) * len(epoch) * mean) * variant.base.active / pace.flops
+    dev = task.examples.dev
+    read = len(dev) * lengths_of(variant, dev, limit, soft)[0] if dev else 0.0
+    looks, work, kept = min(Course.looks, steps), 6.0 if method == "full" else 4.0, 0.0
     if lessons.learning_rate == PROBE:
-        seconds *= 1 + len(POINTS) * probe_steps(steps) / steps
-    need = memory.training(variant.base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
-    return Cost(seconds, need.peak + beside, 4 * trainable, len(task.examples.train) + len(task.examples.dev))
+        tokens, looks = tokens * (1 + len(POINTS) * probe_steps(steps) / steps), looks + len(POINTS)
+    if top:
+        learns = min(1.0, trainable / base.active)
+        kept = _asked_once(base, learns)
+        work = 6 * learns + 2 * (1 - learns - kept)
+    once_asked = len(epoch) * mean + read
+    flops = work * tokens + 2 * (1 - kept) * looks * read + 2 * kept * once_asked
+    need = memory.training(base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
+    disk = 4 * trainable if method == "adapter" else memory.hold(base.parameters, 8 * memory.BYTES[dtype])
+    disk += 4 * base.width * int(once_asked) if kept else 0
+    seconds = flops * base.active / pace.flops
+    return Cost(seconds, need.peak + beside, disk, len(task.examples.train) + len(dev))
+
+
+def _asked_once(base: Base, learns: float) -> float:
+    """What share of the base's weights is asked once where its last layers learn, which are `learns` of it: all below them, if they
+    can be a model of their own; of a seq2seq its encoder."""
+    model = memory.skeleton_of(base)
+    if base.family == "seq2seq":
+        reader = model.get_encoder()
+        table = reader.get_input_embeddings().weight.numel()  # which the decoder reads too
+        return float(sum(weight.numel() for weight in reader.parameters()) - table) / base.active
+    return 1 - learns if divisible(model) else 0.0
 
 
 def _epoch(task: Task) -> Sequence[Example]:
@@ -213,13 +235,15 @@ def in_hand(base: Base, lanes: int, *, allowed: int | None, wanted: int, **shape
 
 def fuses(variant: Variant, length: int) -> bool:
     """Whether each layer will be one function: quantised ones are not."""
-    return not held_in(variant) and memory.fuses(variant.base, length=length, device=device())
+    return variant.format not in precision.QUANTISED and memory.fuses(variant.base, length=length, device=device())
 
 
-def held_in(variant: Variant) -> int | None:
-    """Bytes of weights that are held in fewer bits."""
+def held_in(variant: Variant, dtype: str) -> int | None:
+    """Bytes of weights that are held in fewer bits, the rest of them in `dtype`."""
     found = [form for form in precision.QUANTISED if form == variant.format]
-    return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base))) if found else None
+    if not found:
+        return None
+    return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base)), dtype=dtype)
 
 
 def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
@@ -228,13 +252,14 @@ def attention_for(length: int, device: str, *, family: Family = "decoder") -> Li
     return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
 
 
-def pad_attention(model: Any, length: int, device: str, *, family: Family = "encoder") -> None:
+def pad_attention(model: Any, length: int, device: str, *, family: Family = "encoder") -> bool:
     """Set the model, one of transformers, to the fastest attention for padded rows of this length, and the sublayers of a seq2seq
-    to the fastest way through them."""
+    to the fastest way through them: whether each is one function then."""
     attention = attention_for(length, device, family=family)
     model.set_attn_implementation(attention)
     if attention == "eager" and family != "decoder" and masked.try_on(model) and family == "seq2seq":
-        sublayers.fuse(model)
+        return sublayers.fuse(model)
+    return False
 
 
 def packs(model: Any, length: int, device: str) -> bool:
@@ -312,10 +337,20 @@ def lent_head(variant: Variant, task: Task) -> Variant:
 
 
 def plan_adapter(
-    lessons: Lessons, variant: Variant, task: Task, pace: Pace, *, step: str, trainable: int, soft: int = 0
+    lessons: Lessons,
+    variant: Variant,
+    task: Task,
+    pace: Pace,
+    *,
+    step: str,
+    trainable: int,
+    soft: int = 0,
+    fusible: bool = True,
+    beside: int = 0,
 ) -> tuple[Variant, Cost]:
     """The variant with an adapter of `trainable` weights that is foretold, and what it costs. Raises Refused."""
-    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, method="adapter", soft=soft)
+    own: dict[str, Any] = {"soft": soft, "fusible": fusible, "beside": beside}
+    cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, method="adapter", **own)
     return replace(lent_head(variant, task), steps=(*variant.steps, step), adapter="foretold"), cost
 
 
@@ -348,9 +383,7 @@ def plan_weights(
     """The variant with new weights that are foretold, and what they cost; `top`: only those of so many last layers learn. Raises
     Refused."""
     cost = foretell(lessons, variant, task, pace, step=step, trainable=trainable, method=method, top=top)
-    return with_weights(lent_head(variant, task), step, None), replace(
-        cost, disk=memory.hold(variant.base.parameters, 16 if has_bf16(device()) else 32)
-    )
+    return with_weights(lent_head(variant, task), step, None), cost
 
 
 def learn_weights(
@@ -433,7 +466,7 @@ def fit(
         read, answer = max(len(row.source) for row in every), max(len(row.target) for row in every)
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
-    pad_attention(core, longest, kit.device, family=family)
+    fused = pad_attention(core, longest, kit.device, family=family)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     most_lanes = lanes_for(kit.device, trainable=trainable, model=core)  # a packed model cannot be tried on rows without a grid
     mixes = family == "decoder" and routing.mixes(core)
@@ -442,7 +475,8 @@ def fit(
     elif family == "decoder" and bare_head(core):
         loss = partial(next_token, bare=True)
     side = family == "decoder" and packs(core, longest, kit.device)
-    fused = fuse(core) if side else family == "seq2seq" and fuses(variant, longest)
+    fused = fuse(core) if side else fused
+    dtype = "float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16"
     lanes, most = in_hand(
         variant.base,
         most_lanes,
@@ -452,11 +486,11 @@ def fit(
         allowed=kit.memory,
         wanted=lessons.batch_size,
         learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
-        dtype="float32" if live.model.dtype == torch.float32 and kit.shelf.autocast is None else "bfloat16",
+        dtype=dtype,
         method=method,
         attention=attention,
         device=kit.device,
-        held=held_in(variant) if method == "adapter" else None,
+        held=held_in(variant, dtype) if method == "adapter" else None,
         fused=fused,
         top=top,
         batch=lessons.batch_size,
@@ -517,7 +551,7 @@ def _from_states(
     width, number = int(core.config.get_text_config().hidden_size), {id(row): at for at, row in enumerate(rows)}
 
     def make(folder: Path) -> Mapping[str, Any]:
-        held = States(folder, sizes, width, torch.float32, writing=True)
+        held = States(folder, sizes, width)
         laid: list[Sequence[Any]] = []
 
         def noting(own: Sequence[Any]) -> Micro:
@@ -537,7 +571,7 @@ def _from_states(
                     held.put(at, said_TD[: sizes[at]])
         return {"rows": len(rows), "tokens": sum(sizes)}
 
-    held = States(kit.store.once(f"states-{key}", make), sizes, width, torch.float32)
+    held = States(kit.store.once(f"states-{key}", make), sizes, width)
     kept = with_states(pad, lambda row: held[number[id(row)]])
     if family == "seq2seq":
         yield kept, lambda own: own

@@ -43,7 +43,7 @@ class Adapter:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "adapter")
         trainable = bottleneck_parameters(skeleton_of(variant.base), r=self.r, placement=self.placement)
-        return plan_adapter(self, variant, task, pace, step="adapter", trainable=trainable)
+        return plan_adapter(self, variant, task, pace, step="adapter", trainable=trainable, fusible=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:

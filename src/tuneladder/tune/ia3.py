@@ -40,7 +40,7 @@ class Ia3:
         model = skeleton_of(variant.base)
         trainable = sum(out_of(module) for _, module, _ in makers(model, "ia3"))
         trainable += sum(module.weight.numel() // out_of(module) for _, module in mlp_ends(model))
-        return plan_adapter(self, variant, task, pace, step="ia3", trainable=trainable)
+        return plan_adapter(self, variant, task, pace, step="ia3", trainable=trainable, fusible=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:

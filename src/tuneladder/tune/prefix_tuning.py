@@ -42,7 +42,7 @@ class PrefixTuning:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prefix_tuning")
         size = self.tokens * sum(width for _, _, width in makers(reader_of(skeleton_of(variant.base)), "prefix_tuning"))
-        return plan_adapter(self, variant, task, pace, step="prefix_tuning", trainable=size, soft=self.tokens)
+        return plan_adapter(self, variant, task, pace, step="prefix_tuning", trainable=size, soft=self.tokens, fusible=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         def attach(live: Live, head: Sequence[str], tags: bool) -> Attached:

@@ -20,10 +20,10 @@ PARTS = ("biases", "norms", "embeddings")
 
 @dataclass(frozen=True, kw_only=True)
 class Selective:
-    """`top` layers, the last ones, learn with the norm behind them (of a seq2seq the decoder's), and of the whole base what `train`
-    names: biases, norms, embeddings; `top` 0 is one layer where `train` names nothing, else none. A classification head learns
-    always. `learning_rate` 0 is the step's own: that of `full` for layers and embeddings, ten times that for biases and norms
-    alone; probe: what three short runs find. `max_length` 0 is the context.
+    """`top` layers, the last ones, learn with the norm behind them (of a seq2seq the decoder's), and of the whole base but its
+    head what `train` names: biases, norms, embeddings; `top` 0 is one layer where `train` names nothing, else none. A
+    classification head learns always. `learning_rate` 0 is the step's own: that of `full` for layers and embeddings, ten times
+    that for biases and norms alone; probe: what three short runs find. `max_length` 0 is the context.
 
     Where only top layers learn, what lies below them is computed once and kept (`model/frozen.py`)."""
 
@@ -89,31 +89,39 @@ class Selective:
 
     def _chosen(self, model: Any, family: Family) -> list[tuple[str, int]]:
         """Names of the base's weights that learn, and their sizes. Raises Refused where there are none."""
-        table = model.get_input_embeddings().weight
-        wanted = set(self._of_top(model, family))
-        for name, weight in model.named_parameters():
-            last = name.rpartition(".")[2]
-            norm = weight.dim() == 1 and last == "weight"
-            if (last == "bias" and "biases" in self._parts) or (norm and "norms" in self._parts):
-                wanted.add(name)
-            if weight is table and "embeddings" in self._parts:
-                wanted.add(name)
-        found = [(name, weight.numel()) for name, weight in model.named_parameters() if name in wanted]
-        if not found:
-            raise Refused(f"{type(model).__name__} has no {' and no '.join(self._parts)}", "top: 1 trains its last layer")
-        return found
+        body = model.base_model  # what stands on it is a head, which is no part of the base
+        chosen = [*self._of_top(model, family)]
+        if "biases" in self._parts:
+            chosen += [weight for name, weight in body.named_parameters() if name.rpartition(".")[2] == "bias"]
+        if "norms" in self._parts:
+            chosen += [weight for module in body.modules() for weight in _norm(module)]
+        if "embeddings" in self._parts:
+            chosen.append(model.get_input_embeddings().weight)
+        if not chosen:
+            raise Refused(f"{type(body).__name__} has no {' and no '.join(self._parts)}", "top: 1 trains its last layer")
+        own = {id(weight) for weight in chosen}
+        return [(name, weight.numel()) for name, weight in model.named_parameters() if id(weight) in own]
 
-    def _of_top(self, model: Any, family: Family) -> Sequence[str]:
+    def _of_top(self, model: Any, family: Family) -> Sequence[Any]:
+        """The weights of the last layers and of the norm behind them."""
         if not self._top:
             return []
-        body = model.get_decoder() if family == "seq2seq" else model
-        layers = body.block if family == "seq2seq" else getattr(*stack_of(model))
+        try:
+            owner, name = stack_of(model, decoder=family == "seq2seq")
+        except LookupError as error:
+            raise Refused(f"selective finds no last layers: {error}", "`full` trains all, `train: norms` its norms") from error
+        layers = getattr(owner, name)
         if self._top > len(layers):
             raise Refused(f"top {self._top} is more than the {len(layers)} layers that there are", "`full` trains them all")
-        own = {id(weight) for layer in layers[len(layers) - self._top :] for weight in layer.parameters()}
-        inside = {id(weight) for layer in layers for weight in layer.parameters()}
-        every = list(model.named_parameters())
-        places = [at for at, (_, weight) in enumerate(every) if id(weight) in inside]
-        # a norm that stands behind the last layer belongs to it
-        behind = {name for name, weight in every[places[-1] + 1 :] if weight.dim() == 1 and "norm" in name.lower()}
-        return [name for name, weight in every if id(weight) in own or name in behind]
+        # beside the stack stand the norm behind its last layer and, in some, that of the embeddings before its first
+        behind = [module for other, module in owner.named_children() if other != name and "emb" not in other]
+        return [
+            *(weight for layer in layers[-self._top :] for weight in layer.parameters()),
+            *(weight for module in behind for weight in _norm(module)),
+        ]
+
+
+def _norm(module: Any) -> list[Any]:
+    """The weights of a norm: one of a single dimension, and a bias where it has one; none of what is no norm."""
+    own = dict(module.named_parameters(recurse=False))
+    return list(own.values()) if "weight" in own and own["weight"].dim() == 1 else []

@@ -1,0 +1,57 @@
+"""What the frozen part of a model said: kept in a file, read a row at a time; and which models can be parted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BartConfig, ModernBertConfig, T5Config
+
+from tuneladder.model.frozen import States, divisible, stack_of
+from tuneladder.model.inspect import skeleton
+
+T5 = T5Config(vocab_size=50, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=3, num_decoder_layers=2)
+BART = BartConfig(
+    vocab_size=50,
+    d_model=32,
+    encoder_layers=2,
+    decoder_layers=3,
+    encoder_attention_heads=4,
+    decoder_attention_heads=4,
+    encoder_ffn_dim=48,
+    decoder_ffn_dim=48,
+)
+
+
+def test_a_row_is_read_as_it_was_put(tmp_path):
+    rows = [torch.randn(size, 4) for size in (3, 1, 2)]
+    held = States(tmp_path, [3, 1, 2], 4)
+    for at in (2, 0, 1):
+        held.put(at, rows[at])
+    again = States(tmp_path, [3, 1, 2], 4)
+    assert all(torch.equal(again[at], row) for at, row in enumerate(rows))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")
+def test_what_is_read_is_not_mapped(tmp_path):
+    held = States(tmp_path, [5], 4)
+    held.put(0, torch.ones(5, 4))
+    row = held[0]
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert row.sum() == 20
+
+
+@pytest.mark.parametrize(("config", "name", "layers"), [(T5, "block", 2), (BART, "layers", 3)], ids=["t5", "bart"])
+def test_a_decoders_stack_is_found_beside_an_encoders(config, name, layers):
+    model = skeleton(config, "seq2seq")
+    owner, found = stack_of(model, decoder=True)
+    assert (owner is model.get_decoder(), found, len(getattr(owner, found))) == (True, name, layers)
+
+
+@pytest.mark.parametrize(("every", "whole"), [(1, True), (3, False)])
+def test_layers_of_two_kinds_are_not_parted(every, whole):
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 50}
+    marks = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id"))
+    assert divisible(skeleton(ModernBertConfig(**sizes, **marks, global_attn_every_n_layers=every), "encoder")) == whole
