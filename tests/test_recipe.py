@@ -14,7 +14,7 @@ import yaml
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.find import find_metric, metric_named
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.child import Made, Work, apply
 from tuneladder.ladder.pick import pick
@@ -524,6 +524,15 @@ def test_a_word_says_what_keys_say(folder: Path) -> None:
         assert facts(short) == facts(long)
         assert short.resolved == long.resolved
         assert facts(read(recipe(**WRITTEN, **{f"evaluate__{key}": False}), folder)) == facts(read(recipe(**WRITTEN), folder))
+
+
+@pytest.mark.parametrize("axis", [{"robustness": ["case"]}, {"fairness": "group"}])
+def test_a_judge_that_decides_leaves_nothing_to_be_counted_beside_it(axis: Given, folder: Path) -> None:
+    judge = {"judge": {"by": str(folder / "base")}}
+    written = recipe(**WRITTEN, task__also=[judge], evaluate=axis)
+    assert read(written, folder).judges
+    with pytest.raises(BadInput, match="by the metric that decides, and a judge is asked when all answers are given"):
+        read({**written, "bar": {metric_named(judge): 0.5}}, folder)
 
 
 def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:

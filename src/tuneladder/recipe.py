@@ -733,9 +733,11 @@ def _robustness(given: Any, kind: str) -> Robustness | None:
 
 def _axes(beside: Beside, metric: Metric, task: Task, *, folder: Path, seed: int) -> Axes:
     """What is asked, with the rows that it takes."""
-    if metric.outcomes and (said := "robustness" if beside.robustness else "fairness" if beside.fairness else ""):
+    said = "robustness" if beside.robustness else "fairness" if beside.fairness else ""
+    if said and (metric.outcomes or metric.judge):  # no kept answer holds what these mark
+        why = "a judge is asked when all answers are given" if metric.judge else f"{metric.name} has to run what was written"
         hint = "leave it out, or set the bar and the task on another metric"
-        raise BadInput(f"evaluate: {said} is by the task's metric, and {metric.name} has to run what was written", hint)
+        raise BadInput(f"evaluate: {said} is by the metric that decides, and {why}", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
     guard = _warden(beside.harmlessness, task, folder) if beside.harmlessness else None
     axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts, warden=guard)
