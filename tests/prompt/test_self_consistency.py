@@ -14,7 +14,7 @@ from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.self_consistency import SelfConsistency
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Pace, Prompt, Thought
+from tuneladder.types import Decoding, Pace, Prompt, Thought
 
 PACE = Pace(1e9)
 
@@ -78,6 +78,9 @@ def test_what_cannot_vote_is_refused(tiny_base, tiny_task):
         SelfConsistency().plan(FewShot(calibrate=True).plan(root, tiny_task, PACE)[0], tiny_task, PACE)
     with pytest.raises(Refused, match="plain text has none"):
         SelfConsistency().plan(root, replace(tiny_task, kind="text"), PACE)
+    several = replace(tiny_task, prompt=replace(tiny_task.prompt, decoding=Decoding(temperature=1.0, samples=5)))
+    with pytest.raises(Refused, match="comes to one answer for each row, and 5 samples are asked for"):
+        SelfConsistency().plan(root_of(tiny_base, several), several, PACE)
 
 
 def test_a_step_that_learns_comes_first(tiny_base, tiny_task):

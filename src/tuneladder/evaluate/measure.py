@@ -52,7 +52,7 @@ def mark(
     references = [example.references for example in examples]
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
     metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))] if metric.judge is None}
-    told = {name: metric.outcomes(examples, answers) if metric.outcomes else texts for name, metric in metrics.items()}
+    told = {name: told_by(metric, examples, answers) for name, metric in metrics.items()}
     quality = {name: rate(metric, told[name], references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
         first = own[0]
@@ -66,6 +66,18 @@ def mark(
         for example, answer, correct in zip(examples, answers, right, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
+
+
+def told_by(metric: Metric, examples: Sequence[Example], answers: Sequence[Answer]) -> Sequence[str]:
+    """What a metric marks: the answers' texts or, where these are run or their rows read, what comes of that. Raises BadInput for
+    answers of fewer samples than it takes."""
+    if metric.outcomes is None:
+        return [answer.text for answer in answers]
+    written = min(len(answer.samples) or 1 for answer in answers)
+    if written < metric.samples:
+        said = f"{metric.name} takes {metric.samples} samples of an answer, and {written} {'is' if written == 1 else 'are'} written"
+        raise BadInput(said, "ask with `decoding: samples`, by a prompt that neither reasons nor votes")
+    return metric.outcomes(examples, answers)
 
 
 def rate(

@@ -47,6 +47,9 @@ class SelfConsistency:
             raise Refused(said, "it is for labels, numbers and what is right to the letter")
         if variant.prompt.calibrate:
             raise Refused("self_consistency samples answers, and what is calibrated is ranked", "leave `calibrate` out")
+        if (samples := variant.prompt.decoding.samples) > 1:
+            said = f"self_consistency comes to one answer for each row, and {samples} samples are asked for"
+            raise Refused(said, "its own `samples` are what votes: leave `decoding: samples` out, or the step")
         return self._on(variant), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
