@@ -434,6 +434,13 @@ def test_no_more_is_spent_than_allowed(server: Server, tmp_path: Path, concurren
     assert len(server.seen) == 7
 
 
+def test_requests_under_way_together_wait_for_one_anothers_money(server: Server) -> None:
+    purse = Purse(100)  # an answer may cost 60 by its length, and costs 19 or 20
+    engine = engine_of(server, prices=Prices(1, 1e6), purse=purse, concurrency=4)
+    assert len(engine.generate(ASKS[:3], Decoding(max_new_tokens=60))) == 3
+    assert purse.money == pytest.approx(57, abs=0.1)
+
+
 def test_a_try_that_may_have_been_billed_counts_against_the_limit(server: Server) -> None:
     server.always = Fault(body="{")
     with pytest.raises(Failed, match=r"25.00 is spent, 25.00 of it for tries that may have been billed"):

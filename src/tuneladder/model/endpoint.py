@@ -15,7 +15,7 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -110,8 +110,8 @@ class Endpoint:
         """Of a client that tries once."""
         return {"base_url": self.url, "api_key": self._key or "none", "timeout": self._timeout, "max_retries": 0}
 
-    async def post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], None]) -> A:
-        """What `path` answers, read as `kind`; `lost` is called for every try that failed and may have been billed.
+    async def post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], Awaitable[None]]) -> A:
+        """What `path` answers, read as `kind`; `lost` is awaited for every try that failed and may have been billed.
 
         Raises Rejected, BadInput for a key that is refused, and Failed.
         """
@@ -125,7 +125,7 @@ class Endpoint:
                 return found
             tries += 1
             if found.billed:
-                lost()
+                await lost()
             if found.wait is not None:
                 self._until = max(self._until, time.monotonic() + min(found.wait, LONGEST_WAIT))
             if tries >= found.tries or self._halt.is_set() or (found.wait or 0.0) > LONGEST_WAIT:

@@ -217,8 +217,9 @@ class RemoteEngine:
         key = digest(self._url, path, body)
         if paid := self._kept.find(key):
             cost = self._cost(paid, seconds=paid.seconds / self._concurrency)
+            self._purse.pay(key, cost)
         else:
-            with self._purse.holding(self._most(body)) as lost:
+            async with self._purse.holding(self._most(body)) as lost:
                 start = time.monotonic()
                 reply: Any = await self._endpoint.post(path, body, kind, lost)
                 used = reply.usage or _Usage()
@@ -226,7 +227,7 @@ class RemoteEngine:
                 paid = Paid(read(reply), used.prompt_tokens, written, time.monotonic() - start)
                 self._kept.keep(key, paid)
                 cost = self._cost(paid)
-        self._purse.pay(key, cost)
+                self._purse.pay(key, cost)  # before what is held for it is let go
         return paid.reply, cost
 
     def _cost(self, paid: Paid, *, seconds: float = 0.0) -> Cost:
