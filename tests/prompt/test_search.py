@@ -102,6 +102,25 @@ def test_a_metric_that_falls_is_sought_low(tiny_base, task, lend_fake, monkeypat
     assert made.prompt.instruction == task.prompt.instruction  # as wrong as the poem, and it stood first
 
 
+@pytest.mark.parametrize(("metric", "taken"), [("pass_at_k {sandbox: none}", "Write code."), ("ungrounded", "Copy.")])
+def test_answers_are_run_and_their_rows_read_where_the_metric_does(metric, taken, tiny_base, lend_fake):
+    rows = tuple(
+        Example(str(n), (Turn("user", f"square {n}"),), (f"x = {n * n}",), source=str(n), meta={"tests": f"assert x == {n * n}"})
+        for n in range(8)
+    )
+
+    def write(turns):
+        if turns[0].text.startswith("Someone was given"):
+            return next(proposals)
+        asked = turns[-1].text
+        return {"Write code.": f"x = {asked.split()[1]} ** 2", "Copy.": asked}.get(turns[0].text, "a guess")
+
+    proposals = iter(("Write code.", "Copy."))
+    task = Task("t", "generate", Split(rows[:4], rows[4:]), prompt=Prompt(instruction="Guess."), metric=metric)
+    made = Search(candidates=2, rows=4).apply(root_of(tiny_base, task), task, lend_fake(FakeEngine(write)))
+    assert made.prompt.instruction == taken
+
+
 def test_proposals_come_from_train_and_scores_from_dev_alone(tiny_base, task, lend_fake):
     engine = Author(["Name the desk."], task)
     step = Search(candidates=5, shown=3, rows=30)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.measure import told_by
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
 from tuneladder.model.inspect import inspect
@@ -38,7 +39,7 @@ class Search:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     candidates: int = 16
     shown: int = 5
@@ -131,16 +132,16 @@ class Search:
         up = 1 if metric.better == "higher" else -1
         dev = random.Random(f"{seed} rows").sample(task.examples.dev, len(task.examples.dev))
         prompt = replace(prompt, why=None)  # reasons move no score
-        said: dict[str, list[str]] = {instruction: [] for instruction in found}
+        told: dict[str, list[str]] = {instruction: [] for instruction in found}
         left, size = list(found), min(self.rows, len(dev))
         rounds: list[dict[str, Any]] = []
         while True:
             scores = {}
             for instruction in left:
-                texts = said[instruction]
-                answers = ask(engine, replace(prompt, instruction=instruction), dev[len(texts) : size], task.labels)
-                texts += [answer.text for answer in answers]
-                scores[instruction] = metric.score(texts, [row.references for row in dev[:size]], task.labels)
+                own = told[instruction]
+                rows = dev[len(own) : size]
+                own += told_by(metric, rows, ask(engine, replace(prompt, instruction=instruction), rows, task.labels))
+                scores[instruction] = metric.score(own, [row.references for row in dev[:size]], task.labels)
             left.sort(key=lambda instruction: -up * scores[instruction])
             rounds.append({"rows": size, "scores": {instruction: scores[instruction] for instruction in left}})
             if len(left) < 3 or size == len(dev):
