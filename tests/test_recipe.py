@@ -149,6 +149,9 @@ CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options":
 # text that is written freely
 WRITTEN = {"task__kind": "generate", "task__target": "other"}
 
+# answers that are compared
+COMPARED: Given = {"task": {"kind": "prefer", "data": "pairs.jsonl"}, "base": "base"}
+
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
     "name": ({"name": "other"}, "name"),
@@ -1190,6 +1193,8 @@ def sub(key: str, value: Any) -> Given:
             {"task": {"kind": "text", "data": "rows.jsonl"}, "base": "base", "evaluate": {"robustness": True}},
             "this task is of kind text",
         ),
+        (COMPARED | {"evaluate": {"robustness": True}}, "evaluate: robustness is of rows that are asked and answered"),
+        (COMPARED | {"evaluate": {"fairness": "group"}}, "evaluate: fairness is of rows that are asked and answered"),
         (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
         (sub("task__metric", "own:halve"), "no metric in own 'halve': did you mean 'half'?"),
         (sub("task__metric", 3), "metric"),

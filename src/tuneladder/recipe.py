@@ -682,8 +682,9 @@ def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
     """What is asked, checked before any data is read."""
     kind, data = str(task["kind"]), task["data"]
     asking = ("robustness", "fairness", "toxicity", "harmlessness")
-    if kind == "text" and (said := next((key for key in asking if keys[key] is not None), "")):
-        raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind text", "leave it out")
+    unasked = {"text": asking, "prefer": ("robustness", "fairness")}.get(kind, ())
+    if said := next((key for key in unasked if keys[key] is not None), ""):
+        raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind {kind}", "leave it out")
     if keys["fairness"] is not None and isinstance(data, dict) and "mixture" in data:
         raise BadInput(
             "evaluate: fairness is of one data set, and the task mixes several", "leave it out: each set is measured apart"

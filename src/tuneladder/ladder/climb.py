@@ -471,20 +471,28 @@ class Climb:
         return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
 
     def _beside(self, result: Result) -> Result:
-        """What is asked for beside quality, of a rung that was measured on test. What fails here is said, and fails no rung."""
+        """What is asked for beside quality, of a rung that was measured on test."""
         if not result.test or not result.variant:
             return result
-        variant, answers = result.variant, result.test.answers
-        try:
-            for own in self._drops(result.rung, variant, answers):
+        rung, variant, answers = result.rung, result.variant, result.test.answers
+        with self._aside(rung):
+            for own in self._drops(rung, variant, answers):
                 result = replace(result, drops=(*result.drops, own))  # those before one that fails stay
-            result = replace(result, toxicity=self._toxicity(result.rung, answers))
-            return replace(result, harmlessness=self._harmlessness(result.rung, variant))
+        with self._aside(rung):
+            result = replace(result, toxicity=self._toxicity(rung, answers))
+        with self._aside(rung):
+            result = replace(result, harmlessness=self._harmlessness(rung, variant))
+        return result
+
+    @contextlib.contextmanager
+    def _aside(self, rung: Rung) -> Iterator[None]:
+        """What fails while it is open is said, and fails nothing else."""
+        try:
+            yield
         except NoRoom:
             raise
         except Exception as error:
-            self._note(f"{result.rung.name}: not all that was asked for beside quality could be measured: {failure_of(error)}")
-            return result
+            self._note(f"{rung.name}: not all that was asked for beside quality could be measured: {failure_of(error)}")
 
     def _drops(self, rung: Rung, variant: Variant, before: Sequence[Marked]) -> Iterator[Drop]:
         """The same test rows once more for each perturbation, against the answers to the rows as they were."""
