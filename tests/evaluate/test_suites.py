@@ -22,8 +22,10 @@ from tuneladder.evaluate.sitting import Sitting, sit
 from tuneladder.evaluate.suite import Said, Suite, find_suites, names
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.seq2seq import Seq2seqEngine
+from tuneladder.model.shelf import Shelf
 from tuneladder.task.encode import Coder
-from tuneladder.types import Turn, Turns
+from tuneladder.types import Base, Prompt, Turn, Turns, Variant
 
 Row = dict[str, Any]
 
@@ -398,6 +400,21 @@ def test_the_oldest_shots_go_one_by_one_and_it_is_said(wide: tuple[Any, Any], wr
     assert found.notes == (said,)
     assert found.prompt.digest == examined(whole).prompt.digest  # what was asked for; the note says what was left out
     assert any("did not fit the context" in note for note in examined(sit(engine_of(wide, 40), questions)).notes)
+
+
+def test_of_what_an_encoder_reads_the_oldest_shots_go_one_by_one_too(tiny_seq2seq: Base, write: Any) -> None:
+    questions = questions_of(one("mmlu"), data=write("exams", EXAMS), shown=write("lessons", LESSONS), shots=3)
+    asks = sit(knowing(questions), questions).asks
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=4096), Prompt())) as engine:
+        assert isinstance(engine, Seq2seqEngine)
+        sizes = [len(source) for source, _ in engine.coder.sources([ask.turns for ask in asks])]
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=max(sizes)), Prompt())) as engine:
+        assert fitted(engine, asks, new_tokens=0)[1] == [0, 0, 0, 0]
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=max(sizes) - 1), Prompt())) as engine:
+        found = sit(engine, questions)
+    assert found.dropped == tuple(int(size == max(sizes)) for size in sizes)
+    assert sum(found.dropped) > 0
+    assert found.cut == 0
 
 
 def test_room_is_left_for_what_is_written(wide: tuple[Any, Any], write: Any) -> None:
