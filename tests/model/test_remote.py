@@ -258,8 +258,13 @@ def test_no_credit_is_not_tried_again(server: Server) -> None:
     assert len(server.seen) == 1
 
 
-def test_waits_double_and_are_drawn_by_the_seed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.always = Fault(500)
+@pytest.mark.parametrize(
+    "asked", [{}, {"Retry-After": "0"}, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}], ids=["nothing", "no wait", "the past"]
+)
+def test_waits_double_and_are_drawn_by_the_seed(
+    server: Server, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.always = Fault(503, headers=asked)
     waits: list[float] = []
 
     async def rest(endpoint: Endpoint, seconds: float) -> None:

@@ -1,9 +1,9 @@
 """Requests to an OpenAI-compatible endpoint, each tried until it answers or until it is clear that it will not.
 
 What may pass is tried again: a refused or cut connection, a time-out, 429, 5xx, a reply that is no JSON or lacks what was asked
-for. Between tries lies a wait that doubles and is drawn anew, or the one that the endpoint asks for (`Retry-After`), which then
-holds for every request. A try is bounded as a whole: an endpoint that sends a byte now and then ends it no later. The key stands
-in no error, whatever the endpoint sends back.
+for. Between tries lies a wait that doubles and is drawn anew, or a longer one that the endpoint asks for (`Retry-After`), which
+then holds for every request. A try is bounded as a whole: an endpoint that sends a byte now and then ends it no later. The key
+stands in no error, whatever the endpoint sends back.
 """
 
 from __future__ import annotations
@@ -132,8 +132,7 @@ class Endpoint:
                 if tries > 1:
                     found.error.message += f" ({tries} tries)"
                 raise found.error
-            if found.wait is None:
-                await self._rest(min(self._backoff * 2.0 ** (tries - 1), 30.0) * self._draw.uniform(0.5, 1.5))
+            await self._rest(min(self._backoff * 2.0 ** (tries - 1), 30.0) * self._draw.uniform(0.5, 1.5))
 
     async def _rest(self, seconds: float) -> None:
         """Wait, unless the rest of the requests has come to nothing meanwhile."""
