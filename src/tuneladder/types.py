@@ -342,13 +342,15 @@ class Marked:
 class WithPeople:
     """Of how many pairs of answers a judge said what most people had said: which is better, or neither. Beside it stands how often
     one person said what most of the others had, and how often the longer answer was the one that people preferred. Of `unread`
-    pairs the judge's verdict could not be read, and they count nowhere. `source` names the file."""
+    pairs the judge's verdict could not be read, and they count nowhere. `source` names the file, which of `blind` pairs does
+    not say what was asked: the judge saw their answers alone."""
 
     judge: Score
     people: Score | None
     longer: float
     unread: int
     source: str
+    blind: int = 0
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,10 @@ def agreement(found: WithPeople | None) -> str:
         return f"{UNMEASURED}: nobody knows what these verdicts are worth"
     among = f"one person with the others {scored(found.people)}, " if found.people else ""
     lost = f"; {count(found.unread, 'pair')} without a verdict" if found.unread else ""
+    blind = f"; of {count(found.blind, 'pair')} it saw the answers alone, for nothing says what was asked" if found.blind else ""
     return (
         f"agreement with people {scored(found.judge)} on {count(found.judge.count, 'pair')} of {found.source}; {among}"
-        f"the longer answer {figure(found.longer)}{lost}"
+        f"the longer answer {figure(found.longer)}{lost}{blind}"
     )
 
 
