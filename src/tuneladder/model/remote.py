@@ -133,10 +133,15 @@ class RemoteEngine:
         answer that is cut off on its way."""
         ended = False
         body = {**self._body(turns, decoding), "seed": decoding.seed}
-        for choice in (chunk.choices[0] for chunk in self._endpoint.chunks(body) if chunk.choices):
-            ended |= choice.finish_reason is not None
-            if choice.delta.content:
-                yield choice.delta.content
+        for chunk in self._endpoint.chunks(body):
+            try:
+                said = [(choice.delta.content, choice.finish_reason) for choice in (chunk.choices or ())[:1]]
+            except AttributeError:  # nobody has checked yet what a chunk holds
+                break
+            for text, reason in said:
+                ended |= reason is not None
+                if text:
+                    yield text
         if not ended:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
