@@ -1040,8 +1040,8 @@ def _counted(value: Any, kind: str) -> Any:
 
 
 def _fields(kind: Any) -> dict[str, str]:
-    """The settings of a step, and the type of each as it is written."""
-    return {field.name: str(field.type) for field in dataclasses.fields(kind) if field.init}
+    """The settings of a step, and the type that each has where it has any."""
+    return {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(kind) if field.init}
 
 
 def _bar(wanted: Any) -> Bar:

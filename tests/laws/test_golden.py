@@ -38,7 +38,7 @@ GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "reward": (3, 0.35632, (1.50325, 0.60018, 0.52307)),
     "search": (2, 31.00617, ()),
     "selective": (4, 27.63165, (6.52733, 6.50756, 6.10657)),
-    "self_consistency": (1, 30.19209, ()),
+    "self_consistency": (2, 30.19209, ()),
     "zero_shot": (1, 31.00617, ()),
 }
 
@@ -74,7 +74,7 @@ SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "qlora": (3, 24.29587, (6.79969, 4.29583, 3.30868)),
     "search": (2, 31.06663, ()),
     "selective": (4, 25.22422, (6.79793, 5.82125, 5.42118)),
-    "self_consistency": (1, 31.52187, ()),
+    "self_consistency": (2, 31.52187, ()),
     "zero_shot": (1, 31.06663, ()),
 }
 

@@ -51,6 +51,16 @@ def test_without_thinking_the_answer_itself_is_sampled(tiny_base, tiny_task, len
     assert (prompt.decoding.temperature, prompt.decoding.top_k) == (0.5, 3)
 
 
+def test_an_endpoint_is_told_how_many_tokens_to_draw_from_only_where_that_is_asked_for(tiny_base, tiny_task, lend):
+    there = replace(tiny_base, source="url")
+    found = [
+        SelfConsistency(top_k=given).apply(root_of(base, tiny_task), tiny_task, lend()).prompt.decoding.top_k
+        for base in (tiny_base, there)
+        for given in (None, 7, 0)
+    ]
+    assert found == [40, 7, 0, 0, 7, 0]
+
+
 def test_an_answer_costs_as_many_times_more(tiny_base, tiny_task, lend):
     """By what the engine has to do: the tokens that it writes for a row."""
     root = root_of(tiny_base, tiny_task)
