@@ -26,7 +26,7 @@ from tuneladder.evaluate.examine import Examined, average, examined
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
-from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.measure import measure, told_again
 from tuneladder.evaluate.people import drawn, read_people
 from tuneladder.evaluate.preference import judged, weigh_pairs
 from tuneladder.evaluate.questions import questions_of
@@ -283,7 +283,7 @@ def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels
     own = next(each for each in _results(run)["rungs"] if each["name"] == rung)
     quality = own["test"] or own["dev"]  # whose answers are kept
     references = [(marked.reference, *marked.others) for marked in answers]
-    found = metric.score([marked.answer.text for marked in answers], references, labels)
+    found = metric.score(told_again(metric, answers), references, labels)
     return math.isclose(found, quality[metric.name]["value"], rel_tol=1e-6, abs_tol=1e-9)
 
 
@@ -302,6 +302,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
             Answer(row["answer"], row["confidence"], reason=row.get("reason", "")),
             row["correct"],
             tuple(row.get("others", ())),
+            row.get("told"),
         )
         for row in rows
     )

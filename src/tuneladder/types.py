@@ -328,7 +328,7 @@ class Score:
 @dataclass(frozen=True)
 class Marked:
     """One row, asked and answered. `others` are further acceptable answers; `correct` is None where an answer is not simply right
-    or wrong."""
+    or wrong; `told` is what the task's metric marks in place of the answer's text, where that is run or its row read."""
 
     id: str
     input: str
@@ -336,6 +336,7 @@ class Marked:
     answer: Answer
     correct: bool | None
     others: tuple[str, ...] = ()
+    told: str | None = None
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,11 @@ def mark(
             given, wanted = [told[first.name][at] for at in own_rows], [references[at] for at in own_rows]
             quality[f"{first.name}[{name}]"] = rate(first, given, wanted, task.labels, seed=seed)
     right = rights(task, texts, references)
+    decisive = metrics.get(task.metric)
+    kept: Sequence[str | None] = told[task.metric] if decisive and decisive.outcomes else [None] * len(examples)
     marked = tuple(
-        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:])
-        for example, answer, correct in zip(examples, answers, right, strict=True)
+        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:], outcome)
+        for example, answer, correct, outcome in zip(examples, answers, right, kept, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
 
@@ -78,6 +80,11 @@ def told_by(metric: Metric, examples: Sequence[Example], answers: Sequence[Answe
         said = f"{metric.name} takes {metric.samples} samples of an answer, and {written} {'is' if written == 1 else 'are'} written"
         raise BadInput(said, "ask with `decoding: samples`, by a prompt that neither reasons nor votes")
     return metric.outcomes(examples, answers)
+
+
+def told_again(metric: Metric, answers: Sequence[Marked]) -> list[str]:
+    """What the task's metric marks of answers that were kept."""
+    return [(marked.told or "") if metric.outcomes else marked.answer.text for marked in answers]
 
 
 def rate(
