@@ -715,6 +715,14 @@ def _prompt_of(variant: str) -> Prompt:
     return Prompt(said["template"] or Prompt.template, said["instruction"] or "", said["system"] or "")
 
 
+def _allowed(variant: str) -> float:
+    """The money that the recipe of a run lets be spent; 0 is no limit."""
+    if not _is_run(variant):
+        return 0.0
+    said = yaml.safe_load((split_variant(variant)[0] / "recipe.yaml").read_text("utf-8"))
+    return float(said["limit"]["money"] or 0)
+
+
 def _to_judge(variant: str, questions: Sequence[Question], shelf: Shelf, store: Store) -> tuple[Marked, ...]:
     """A variant's kept answers, or those that it gives to the questions, in plain talk: the prompt that it was made with is left
     aside. They are kept, too."""
@@ -750,10 +758,13 @@ def examine(
     rows: int = 0,
     shots: int | None = None,
     chat: bool = False,
+    model: str = "",
+    key_env: str = "",
     seed: int = 0,
 ) -> Examination:
-    """A variant by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the hub, or one from the file
-    `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject, `shots` shows so many.
+    """A variant, named as `chat` names one, by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the
+    hub, or one from the file `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject,
+    `shots` shows so many. The `limit: money` of a run's recipe holds here, too.
 
     A suite asks in its own words: as plain text or, for a `chat` and at an endpoint, by the chat template. The prompt that a
     rung was made with is left aside. Raises BadInput before any model is opened where the rows make no such questions.
@@ -766,13 +777,13 @@ def examine(
     if rows < 0 or (shots is not None and shots < 0):
         raise BadInput(f"{'rows' if rows < 0 else 'shots'} is {rows if rows < 0 else shots}", "0 or more")
     parts = {name: find_suites(name) for name in suites}
-    found = _unprompted(variant)
+    found = _unprompted(variant, model, key_env)
     asked = {
         name: [questions_of(suite, data=data, shown=shots_data, rows=rows, shots=shots) for suite in own]
         for name, own in parts.items()
     }
-    store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
-    with Shelf(device(), store=store).engine(found) as engine:
+    store = _store_of(variant) if found.base.source == "url" else None
+    with Shelf(device(), store=store, purse=Purse(_allowed(variant))).engine(found) as engine:
         template = _chat_template(found.base, engine, chat)
         sittings = {name: [sit(engine, own, template=template) for own in group] for name, group in asked.items()}
     return Examination(
@@ -782,9 +793,9 @@ def examine(
     )
 
 
-def _unprompted(variant: str) -> Variant:
+def _unprompted(variant: str, model: str = "", key_env: str = "") -> Variant:
     """The variant, whose own prompt no suite asks for. Raises BadInput for one that answers by labels, not by text."""
-    found = _rung_of(variant) if _is_run(variant) else Variant(inspect(variant), Prompt())
+    found = _talked_to(variant, model, key_env)
     _refuse_mute(variant, found)
     return found
 

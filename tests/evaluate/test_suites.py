@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.endpoint import serving
 
 from tuneladder import api, cli
 from tuneladder.errors import BadInput, Failed
@@ -24,6 +25,8 @@ from tuneladder.model.fake import FakeEngine
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.seq2seq import Seq2seqEngine
 from tuneladder.model.shelf import Shelf
+from tuneladder.recipe import remote
+from tuneladder.store import freeze
 from tuneladder.task.encode import Coder
 from tuneladder.types import Base, Prompt, Turn, Turns, Variant
 
@@ -459,6 +462,40 @@ def test_examining_through_the_door(
         code, _, err = door(*words)
         assert code == 2, words
         assert says in " ".join(err.split())
+
+
+def test_an_endpoint_is_examined_and_what_it_bills_is_counted(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sums = write("sums", SUMS)
+    asked: Row = {"suites": ["gsm8k"], "data": sums, "shots_data": sums, "shots": 1}
+    with serving() as server:
+        [own] = api.examine(server.url, **asked, model="m").suites
+        assert own.spent.tokens > 0 == own.spent.money  # nobody said what a token costs
+        assert own.per_answer.tokens == pytest.approx(own.spent.tokens / len(SUMS))
+        assert own.prompt.template == "the endpoint's"
+        [again] = api.examine(server.url, **asked, model="m").suites
+        assert len(server.seen) == len(SUMS)
+        assert again.spent.tokens == own.spent.tokens
+        words = ("--suite", "gsm8k", "--data", sums, "--shots-data", sums, "--shots", "1", "--model", "m")
+        monkeypatch.setattr(sys, "argv", ["tuneladder", "eval", server.url, *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert f", {round(own.per_answer.tokens)} tokens an answer" in " ".join(capsys.readouterr().out.split())
+        with pytest.raises(BadInput, match="no model is named"):
+            api.examine(server.url, **asked)
+        base = remote({"url": server.url, "model": "dear", "prices": {"input": 1e6, "output": 1e6}})
+        rung = {"name": "zero_shot", "node": "zero", "failure": ""}
+        for file, said in (
+            (".store/zero/variant.json", freeze(Variant(base, Prompt()))),
+            ("own/results.json", {"rungs": [rung], "pick": {"rung": "zero_shot"}}),
+            ("own/recipe.yaml", {"limit": {"money": 100}}),
+        ):
+            (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "runs" / file).write_text(json.dumps(said), "utf-8")  # JSON is YAML
+        with pytest.raises(Failed, match="limit: money is 100"):
+            api.examine("runs/own", **asked)
 
 
 def test_an_encoder_is_asked_no_suite(write: Any) -> None:

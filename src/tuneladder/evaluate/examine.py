@@ -55,7 +55,7 @@ def examined(sitting: Sitting, *, seed: int = 0) -> Examined:
     for at, example in enumerate(questions.examples):
         rows.setdefault(example.set, []).append(at)
     several = len(rows) > 1
-    count = len(questions.examples)
+    count, spent = len(questions.examples), sitting.spent
     means = {name: [_counted(sitting, {name: own}, part) for part in rows.values()] for name, own in texts.items()}
     return Examined(
         suite=suite.name,
@@ -67,8 +67,8 @@ def examined(sitting: Sitting, *, seed: int = 0) -> Examined:
         subjects={name: _rated(sitting, texts, own, seed) for name, own in sorted(rows.items())} if several else {},
         notes=(*questions.notes, *_shortened(sitting)),
         engine=sitting.engine,
-        spent=Cost(seconds=sitting.seconds),
-        per_answer=Cost(seconds=sitting.seconds / count),
+        spent=spent,
+        per_answer=Cost(spent.seconds / count, money=spent.money / count, tokens=spent.tokens / count),
         answers=_marked(sitting, next(iter(texts.values()))),
     )
 

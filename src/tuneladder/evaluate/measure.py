@@ -13,7 +13,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
 from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
-from tuneladder.model.purse import Pays
+from tuneladder.model.purse import paid_so_far
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
@@ -28,11 +28,11 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
             cut = engine.calls.cut
             ask(engine, prompt, examples[:WARM], task.labels, pick=pick)
             engine.calls.cut = cut
-        before = engine.paid if isinstance(engine, Pays) else Cost()
+        before = paid_so_far(engine)
         start = time.perf_counter()
         answers = ask(engine, prompt, examples, task.labels, pick=pick)
         seconds = time.perf_counter() - start
-    after = engine.paid if isinstance(engine, Pays) else Cost()
+    after = paid_so_far(engine)
     money, tokens = after.money - before.money, after.tokens - before.tokens
     # an answer kept from an earlier, killed run is no faster for that
     seconds += after.seconds - before.seconds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tuneladder.errors import Failed
-from tuneladder.types import Cost
+from tuneladder.types import Cost, Engine
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Pays(Protocol):
     they were given; its seconds are those of kept answers alone, which nobody waits for again."""
 
     paid: Cost
+
+
+def paid_so_far(engine: Engine) -> Cost:
+    """What all that an engine was asked has cost; nothing where nobody is billed."""
+    return engine.paid if isinstance(engine, Pays) else Cost()
 
 
 class Purse:
