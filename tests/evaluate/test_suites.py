@@ -332,6 +332,30 @@ def test_the_average_is_the_mean_of_parts_and_of_their_figures(write: Any) -> No
     assert found.count == 6
 
 
+def test_the_parts_of_mnli_count_as_one_in_the_average(write: Any) -> None:
+    cola = questions_of(one("glue/cola"), data=write("cola", SENTENCES))
+    claims = [{**CLAIMS[n], "premise": f"{n} men row."} for n in range(3)]
+    mnli, other = (questions_of(one(f"glue/{name}"), data=write("mnli", claims)) for name in ("mnli", "mnli_mismatched"))
+    missed = knowing(other, wrong=[row.id for row in other.examples])
+    sittings = [sit(knowing(cola), cola), sit(knowing(mnli), mnli), sit(missed, other)]
+    assert average(sittings).value == pytest.approx((1 + (1 + 0) / 2) / 2)
+
+
+def test_a_question_is_right_where_all_answers_to_it_are_judged_right(write: Any) -> None:
+    rows = [
+        {"paragraph": "Ann rows.", "question": question, "answer": answer, "label": label}
+        for question, answer, label in (("Who?", "Ann", 1), ("What?", "She rows", 1), ("Who?", "Bob", 0), ("What?", "She flies", 0))
+    ]
+    suite = one("superglue/multirc")
+    examples = questions_of(suite, data=write("multirc", rows)).examples
+    figure = suite.figures["exact_match"]
+    said = [Said([-1.0, -2.0] if yes else [-2.0, -1.0]) for yes in (True, True, False, True)]
+    answers = [figure.reading(*pair) for pair in zip(examples, said, strict=True)]
+    references = [row.references for row in examples]
+    assert figure.counted.statistics(answers, references, suite.labels).tolist() == [[1, 1], [0, 1], [0, 0], [0, 0]]
+    assert figure.counted.score(answers, references) == 0.5
+
+
 class Broken(FakeEngine):
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         return [[math.nan] * len(own) for own in endings]
