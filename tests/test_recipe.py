@@ -1105,6 +1105,17 @@ def test_overrides_reach_every_depth_and_keep_their_types(folder: Path) -> None:
     assert found.task.examples.train[0].turns[0].text.startswith("note ")
 
 
+def test_a_base_from_the_command_line_stands_in_the_place_of_the_recipes(folder: Path) -> None:
+    several, alone = recipe(base=None, bases=["base", "twin"]), recipe()
+    there = read(several, folder, "base.url=http://localhost:1/v1", "base.model=m")
+    assert [(base.name, base.source) for base in there.bases] == [("m", "url")]
+    assert [rung.name for rung in there.rungs][:2] == ["zero_shot", "few_shot"]
+    assert [base.name for base in read(alone, folder, "bases=[base, twin]").bases] == ["base", "twin"]
+    assert [base.name for base in read(several, folder, "base=null").bases] == ["base", "twin"]
+    with pytest.raises(BadInput, match="`base` and `bases` are both given"):
+        read(alone, folder, "base=base", "bases=[twin]")
+
+
 def test_another_file_for_one_split_leaves_the_rest_to_the_recipes_own(folder: Path) -> None:
     found = read(recipe(), folder, "task.data.test=more.jsonl")
     assert found.findings.rows["test"] == 45

@@ -202,6 +202,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     """
     given, folder = _read(source)
     overridden = [_override(given, word) for word in overrides]
+    _take_bases(given, overridden)
     _check_keys(given, DEFAULTS, "")
     keys = _fill(given, DEFAULTS)
     seed, name = keys["seed"], keys["name"] or _name(source)
@@ -449,6 +450,14 @@ def _override(given: dict[str, Any], word: str) -> str:
         hint = "put a text that holds : or { in quotes, twice for the shell"
         raise BadInput(f"the value of '{word}' is not YAML: {_problem(error)}", hint) from error
     return key
+
+
+def _take_bases(given: dict[str, Any], overridden: Sequence[str]) -> None:
+    """What the command line says of `base` or of `bases` stands in the place of the other that the recipe has."""
+    said = {key.partition(".")[0] for key in overridden}
+    for own, other in (("base", "bases"), ("bases", "base")):
+        if own in said and other not in said and given[own] is not None:
+            given.pop(other, None)
 
 
 def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> None:
