@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from tests.endpoint import serving
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
@@ -165,6 +166,19 @@ def test_another_base_may_propose(tiny_base, tiny_seq2seq, task, lend_fake, monk
     assert key_of(step, "", splits, tiny_base, 0) != before
 
 
+def test_an_endpoint_may_propose_for_a_model_that_is_here(tiny_base, tiny_task, lend):
+    with serving() as server:
+        root, step = root_of(tiny_base, tiny_task), Search(candidates=3, shown=2, rows=2, proposer=f"{server.url} author")
+        _, cost = step.plan(root, tiny_task, PACE)
+        assert cost.tokens > 0
+        kit = lend()
+        step.apply(root, tiny_task, kit)
+    assert {body["model"] for _, body, _ in server.seen} == {"author"}
+    assert len(server.seen) == 3  # what it proposes is scored here
+    proposals = json.loads((kit.folder / "search.json").read_text())["proposed"]
+    assert all(text.startswith("you said Someone was given") for text in proposals)
+
+
 def test_what_it_costs_is_foretold(tiny_base, tiny_task):
     root = root_of(tiny_base, tiny_task)
     costs = [Search(candidates=n, shown=2).plan(root, tiny_task, PACE)[1] for n in (2, 16)]
@@ -184,6 +198,8 @@ def test_what_cannot_be_searched_is_refused(tiny_base, tiny_task, tiny_encoder):
         Search().plan(root, replace(tiny_task, metric=""), PACE)
     with pytest.raises(Refused, match="search has no proposer"):
         Search(proposer="nowhere/at/all").plan(root, tiny_task, PACE)
+    with pytest.raises(Refused, match="names no model"):
+        Search(proposer="https://host/v1").plan(root, tiny_task, PACE)
     with pytest.raises(Refused, match="of the encoder family, and writes no instructions"):
         Search(proposer=tiny_encoder.location).plan(root, tiny_task, PACE)
     assert Search(proposer="nowhere/at/all").content == ""

@@ -13,7 +13,7 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import told_by
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
-from tuneladder.model.inspect import inspect
+from tuneladder.model.inspect import named
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
@@ -28,9 +28,10 @@ ASKED = (
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """`candidates` instructions of at most `tokens` tokens are proposed at `temperature`, each from `shown` other rows of train, by
-    the model itself or by `proposer`, another base by the name that a recipe gives it. They and the task's own are scored by the
-    task's metric on `rows` rows of dev; the better half goes on to twice as many, until one is left or dev is at its end
-    (successive halving, arXiv:1502.07943). Of equals the task's own is kept, then the earlier.
+    the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model
+    ("https://host/v1 MODEL"). They and the task's own are scored by the task's metric on `rows` rows of dev; the better half goes on
+    to twice as many, until one is left or dev is at its end (successive halving, arXiv:1502.07943). Of equals the task's own is kept,
+    then the earlier.
 
     What wins was chosen on dev among many, and its score there flatters it: test confirms it.
     """
@@ -59,7 +60,7 @@ class Search:
     def content(self) -> str:
         """What the proposer is: another one under the same name proposes something else. Nothing where there is none."""
         try:
-            return inspect(self.proposer).content if self.proposer else ""
+            return named(self.proposer).content if self.proposer else ""
         except BadInput:
             return ""
 
@@ -112,7 +113,7 @@ class Search:
         if not self.proposer:
             return None
         try:
-            found = inspect(self.proposer)
+            found = named(self.proposer)
         except BadInput as error:
             raise Refused(f"search has no proposer: {error.message}", error.hint) from error
         if found.family not in self.families:
