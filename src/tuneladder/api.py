@@ -45,7 +45,7 @@ from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_co
 from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
 from tuneladder.ladder.climb import Climb, Now, environment
-from tuneladder.ladder.hearing import agreed_with, cases_of, heard, with_judge
+from tuneladder.ladder.hearing import agreed_with, cases_of, heard, read_of, with_judge
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
@@ -594,7 +594,7 @@ def _rivals(variant: str, judge: str) -> dict[str, str] | None:
     run, rung = split_variant(variant)
     names = [f"{rung.rpartition('/')[0]}/{rules.against}", rules.against]
     kept = next((name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()), rules.against)
-    return {marked.id: marked.answer.text for marked in answers_of(f"{run}:{kept}")}
+    return {marked.id: read_of(rules, marked) for marked in answers_of(f"{run}:{kept}")}
 
 
 def _store_of(*variants: str) -> Store:
@@ -627,14 +627,15 @@ def judge(
     pairs: int = Judge.pairs,
     rubric: str = Judge.rubric,
     rank: bool = False,
+    reasons: bool = False,
     tokens: int = Judge.tokens,
     rows: int = 0,
     seed: int = 0,
 ) -> Hearing:
     """The kept answers of a variant, `RUN:RUNG` or RUN for its pick, judged by another: each by a mark or, with `b`, against that
-    one's, in both orders. With `questions` both are asked those of a file. `people` is a file of opinions, on which it is measured
-    how often the judge says the same. `by` is named as `chat` names who is talked to. The replies are kept: what a killed call was
-    told is not asked again.
+    one's, in both orders; with `reasons` those of the answers are read, too. With `questions` both are asked those of a file.
+    `people` is a file of opinions, on which it is measured how often the judge says the same. `by` is named as `chat` names who is
+    talked to. The replies are kept: what a killed call was told is not asked again.
 
     Raises BadInput for what cannot be judged, and Failed for a judge whose replies cannot be read.
     """
@@ -642,7 +643,10 @@ def judge(
         raise BadInput("nothing is named to judge", "a variant, as RUN:RUNG, or a file of opinions with --people")
     if rows < 0:
         raise BadInput(f"rows is {rows}", "0 or more")
-    rules = Judge(by=by, rubric=rubric, against=b or ("" if a else "another"), people=people, pairs=pairs, rank=rank, tokens=tokens)
+    against = b or ("" if a else "another")
+    rules = Judge(
+        by=by, rubric=rubric, against=against, people=people, pairs=pairs, rank=rank, reasons=reasons, tokens=tokens
+    )
     opinions = drawn(read_people(people), pairs, seed=seed) if people else []
     asked = read_questions(questions)[: rows or None] if questions else []
     found = _talked_to(by, model, key_env)
@@ -656,8 +660,8 @@ def judge(
     assert first
     if second:
         refuse_other_rows(first, second)
-    rivals = {marked.id: marked.answer.text for marked in second} if second else None
-    cases = cases_of(first, rivals, None if asked else _prompt_of(a))[: rows or None]
+    rivals = {marked.id: read_of(rules, marked) for marked in second} if second else None
+    cases = cases_of(rules, first, rivals, None if asked else _prompt_of(a))[: rows or None]
     judged = heard(rules, found, cases, opinions, shelf, store, seed=seed)
     return Hearing(a, b, found.base.name, judged, judged.agreement)
 

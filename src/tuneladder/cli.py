@@ -719,6 +719,7 @@ def judge(
     rank: Annotated[
         bool, typer.Option("--rank", help="Rank the verdicts instead of writing them: for judges that write badly.")
     ] = False,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Show the judge the reasons of answers that have one, too.")] = False,
     tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="The most tokens of a reply.")] = 512,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="The first so many answers; 0 is all.")] = 0,
     as_json: Json = False,
@@ -742,6 +743,7 @@ def judge(
             people=people,
             pairs=pairs,
             rank=rank,
+            reasons=reasons,
             tokens=tokens,
             rows=rows,
             rubric=Judge.rubric if rubric is None else rubric,

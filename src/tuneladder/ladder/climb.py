@@ -31,7 +31,7 @@ from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
-from tuneladder.ladder.hearing import with_judge
+from tuneladder.ladder.hearing import read_of, with_judge
 from tuneladder.ladder.paid import paid_once
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import held
@@ -425,7 +425,8 @@ class Climb:
         """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that
         cannot be had is no failure of the rung's: that is noted, its figure is missing, and it is asked no more in this climb."""
         for name, base in list(self.judges.items()):
-            rival, said = self._rival(name, rung.base), words.metric_name(name)
+            rival, said, rules = self._rival(name, rung.base), words.metric_name(name), find_metric(name).judge
+            assert rules
             if split == "dev" and name != self.bar.metric:
                 continue
             if rival == rung.name:
@@ -436,7 +437,7 @@ class Climb:
                 self._note(f"{said}: {rung.name} has nothing to be set against, for {rival} has no answers on {split}")
                 continue
             self.now.at(f"judging on {split}", rung.name)
-            rivals = {marked.id: marked.answer.text for marked in self._given[rival, split]} if rival else None
+            rivals = {marked.id: read_of(rules, marked) for marked in self._given[rival, split]} if rival else None
             try:
                 prompt = self.task.prompt
                 with self.shelf.purse.booking(name):

@@ -80,6 +80,8 @@ def judge_name(name: str, *, short: bool = False) -> str:
     named = rules.by if isinstance(rules.by, str) else str(rules.by.get("model") or rules.by.get("id") or "a judge")
     who = named.rstrip("/").rpartition("/")[2]  # of a folder or a hub id
     said = f"wins over {rules.against}, judged by {who}" if rules.against else f"mark by {who}"
+    if rules.reasons:
+        said += ", reasons read"
     if rules.rubric != Judge.rubric:
         said += f" for {clip(rules.rubric, 40)!r}"
     return said if short or rules.people else f"{said} ({UNMEASURED})"
