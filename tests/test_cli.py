@@ -516,6 +516,17 @@ def test_compare(run: Path, door: Door) -> None:
     refused(door("compare", "nowhere", "r"), "'nowhere' is no run")
 
 
+def test_compare_of_rungs_that_were_measured_on_dev_alone(run: Path, door: Door) -> None:
+    found = json.loads((run / "results.json").read_text("utf-8"))
+    for rung in found["rungs"]:
+        rung["dev"], rung["test"] = rung["test"], None
+    shutil.copytree(run, "runs/untested", dirs_exist_ok=True)
+    Path("runs/untested/results.json").write_text(json.dumps(found), "utf-8")
+    pairs = [json.loads(door("compare", f"{name}:{LORA}", f"{name}:zero_shot", "--json").out) for name in ("r", "untested")]
+    assert pairs[0]["difference"] is not None
+    assert pairs[0]["difference"] == pairs[1]["difference"]
+
+
 def test_compare_of_several_is_corrected_for_their_number(run: Path, door: Door) -> None:
     shutil.copytree(run, "runs/copy", dirs_exist_ok=True)
     three = (f"r:{LORA}", "r:zero_shot", "copy:zero_shot")

@@ -89,3 +89,12 @@ def test_the_examples_on_shared_data_can_be_planned(
     refused = [each for each in found if each.refused]
     assert all(each.refused.endswith("(it is for: decoder, seq2seq)") for each in refused)  # an encoder reads no prompt
     assert any(each.cost.seconds > 0 for each in found)
+
+
+@pytest.mark.usefixtures("paced")
+def test_two_keys_take_the_midterm_to_an_endpoint(shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNELADDER_SHARED", str(shared))
+    there = ("base.url=http://localhost:1/v1", "base.model=m")
+    found = {each.rung.name: each.refused for each in api.plan(EXAMPLES / "midterm.yaml", *there, out=tmp_path / "run")}
+    refused = [name for name, why in found.items() if why]
+    assert refused == ["linear_probe", "lora(epochs=3)", "full"]  # whose weights are elsewhere

@@ -14,7 +14,7 @@ import yaml
 
 from tuneladder import recipe as recipes
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.find import find_metric, metric_named
 from tuneladder.evaluate.find import names as metric_names
 from tuneladder.ladder.child import Made, Work, apply
 from tuneladder.ladder.pick import pick
@@ -148,6 +148,9 @@ CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options":
 
 # text that is written freely
 WRITTEN = {"task__kind": "generate", "task__target": "other"}
+
+# answers that are compared
+COMPARED: Given = {"task": {"kind": "prefer", "data": "pairs.jsonl"}, "base": "base"}
 
 # every key of a recipe, with a change and where it must be felt
 CHANGES: dict[str, tuple[Given, str]] = {
@@ -524,6 +527,15 @@ def test_a_word_says_what_keys_say(folder: Path) -> None:
         assert facts(short) == facts(long)
         assert short.resolved == long.resolved
         assert facts(read(recipe(**WRITTEN, **{f"evaluate__{key}": False}), folder)) == facts(read(recipe(**WRITTEN), folder))
+
+
+@pytest.mark.parametrize("axis", [{"robustness": ["case"]}, {"fairness": "group"}])
+def test_a_judge_that_decides_leaves_nothing_to_be_counted_beside_it(axis: Given, folder: Path) -> None:
+    judge = {"judge": {"by": str(folder / "base")}}
+    written = recipe(**WRITTEN, task__also=[judge], evaluate=axis)
+    assert read(written, folder).judges
+    with pytest.raises(BadInput, match="by the metric that decides, and a judge is asked when all answers are given"):
+        read({**written, "bar": {metric_named(judge): 0.5}}, folder)
 
 
 def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:
@@ -1093,6 +1105,17 @@ def test_overrides_reach_every_depth_and_keep_their_types(folder: Path) -> None:
     assert found.task.examples.train[0].turns[0].text.startswith("note ")
 
 
+def test_a_base_from_the_command_line_stands_in_the_place_of_the_recipes(folder: Path) -> None:
+    several, alone = recipe(base=None, bases=["base", "twin"]), recipe()
+    there = read(several, folder, "base.url=http://localhost:1/v1", "base.model=m")
+    assert [(base.name, base.source) for base in there.bases] == [("m", "url")]
+    assert [rung.name for rung in there.rungs][:2] == ["zero_shot", "few_shot"]
+    assert [base.name for base in read(alone, folder, "bases=[base, twin]").bases] == ["tiny", "twin"]
+    assert [base.name for base in read(several, folder, "base=null").bases] == ["tiny", "twin"]
+    with pytest.raises(BadInput, match="`base` and `bases` are both given"):
+        read(alone, folder, "base=base", "bases=[twin]")
+
+
 def test_another_file_for_one_split_leaves_the_rest_to_the_recipes_own(folder: Path) -> None:
     found = read(recipe(), folder, "task.data.test=more.jsonl")
     assert found.findings.rows["test"] == 45
@@ -1181,6 +1204,8 @@ def sub(key: str, value: Any) -> Given:
             {"task": {"kind": "text", "data": "rows.jsonl"}, "base": "base", "evaluate": {"robustness": True}},
             "this task is of kind text",
         ),
+        (COMPARED | {"evaluate": {"robustness": True}}, "evaluate: robustness is of rows that are asked and answered"),
+        (COMPARED | {"evaluate": {"fairness": "group"}}, "evaluate: fairness is of rows that are asked and answered"),
         (sub("task__metric", "macrof1"), "no metric 'macrof1': did you mean 'macro_f1'?"),
         (sub("task__metric", "own:halve"), "no metric in own 'halve': did you mean 'half'?"),
         (sub("task__metric", 3), "metric"),

@@ -26,7 +26,7 @@ from tuneladder.evaluate.examine import Examined, average, examined
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
 from tuneladder.evaluate.gold import check_gold
 from tuneladder.evaluate.intervals import holm
-from tuneladder.evaluate.measure import measure
+from tuneladder.evaluate.measure import measure, told_again
 from tuneladder.evaluate.people import drawn, read_people
 from tuneladder.evaluate.preference import judged, weigh_pairs
 from tuneladder.evaluate.questions import questions_of
@@ -45,7 +45,7 @@ from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_co
 from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
 from tuneladder.ladder.climb import Climb, Now, environment
-from tuneladder.ladder.hearing import agreed_with, cases_of, heard, with_judge
+from tuneladder.ladder.hearing import agreed_with, cases_of, heard, read_of, with_judge
 from tuneladder.ladder.outsiders import embeddings, pool, views
 from tuneladder.ladder.report import glance, results, write_answers, write_card, write_report
 from tuneladder.ladder.results import file_name
@@ -280,10 +280,11 @@ def _holm(given: Sequence[float | None]) -> list[float | None]:
 def _as_measured(metric: Metric, variant: str, answers: Sequence[Marked], labels: Sequence[str]) -> bool:
     """Whether the kept answers, marked against the kept references, have the score that the run's results say."""
     run, rung = split_variant(variant)
-    test = next(each for each in _results(run)["rungs"] if each["name"] == rung)["test"]
+    own = next(each for each in _results(run)["rungs"] if each["name"] == rung)
+    quality = own["test"] or own["dev"]  # whose answers are kept
     references = [(marked.reference, *marked.others) for marked in answers]
-    found = metric.score([marked.answer.text for marked in answers], references, labels)
-    return math.isclose(found, test[metric.name]["value"], rel_tol=1e-6, abs_tol=1e-9)
+    found = metric.score(told_again(metric, answers), references, labels)
+    return math.isclose(found, quality[metric.name]["value"], rel_tol=1e-6, abs_tol=1e-9)
 
 
 def answers_of(variant: str) -> tuple[Marked, ...]:
@@ -301,6 +302,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
             Answer(row["answer"], row["confidence"], reason=row.get("reason", "")),
             row["correct"],
             tuple(row.get("others", ())),
+            row.get("told"),
         )
         for row in rows
     )
@@ -592,7 +594,7 @@ def _rivals(variant: str, judge: str) -> dict[str, str] | None:
     run, rung = split_variant(variant)
     names = [f"{rung.rpartition('/')[0]}/{rules.against}", rules.against]
     kept = next((name for name in names if (run / "answers" / f"{file_name(name)}.jsonl").exists()), rules.against)
-    return {marked.id: marked.answer.text for marked in answers_of(f"{run}:{kept}")}
+    return {marked.id: read_of(rules, marked) for marked in answers_of(f"{run}:{kept}")}
 
 
 def _store_of(*variants: str) -> Store:
@@ -625,14 +627,15 @@ def judge(
     pairs: int = Judge.pairs,
     rubric: str = Judge.rubric,
     rank: bool = False,
+    reasons: bool = False,
     tokens: int = Judge.tokens,
     rows: int = 0,
     seed: int = 0,
 ) -> Hearing:
     """The kept answers of a variant, `RUN:RUNG` or RUN for its pick, judged by another: each by a mark or, with `b`, against that
-    one's, in both orders. With `questions` both are asked those of a file. `people` is a file of opinions, on which it is measured
-    how often the judge says the same. `by` is named as `chat` names who is talked to. The replies are kept: what a killed call was
-    told is not asked again.
+    one's, in both orders; with `reasons` those of the answers are read, too. With `questions` both are asked those of a file.
+    `people` is a file of opinions, on which it is measured how often the judge says the same. `by` is named as `chat` names who is
+    talked to. The replies are kept: what a killed call was told is not asked again.
 
     Raises BadInput for what cannot be judged, and Failed for a judge whose replies cannot be read.
     """
@@ -640,7 +643,8 @@ def judge(
         raise BadInput("nothing is named to judge", "a variant, as RUN:RUNG, or a file of opinions with --people")
     if rows < 0:
         raise BadInput(f"rows is {rows}", "0 or more")
-    rules = Judge(by=by, rubric=rubric, against=b or ("" if a else "another"), people=people, pairs=pairs, rank=rank, tokens=tokens)
+    against = b or ("" if a else "another")
+    rules = Judge(by=by, rubric=rubric, against=against, people=people, pairs=pairs, rank=rank, reasons=reasons, tokens=tokens)
     opinions = drawn(read_people(people), pairs, seed=seed) if people else []
     asked = read_questions(questions)[: rows or None] if questions else []
     found = _talked_to(by, model, key_env)
@@ -654,8 +658,8 @@ def judge(
     assert first
     if second:
         refuse_other_rows(first, second)
-    rivals = {marked.id: marked.answer.text for marked in second} if second else None
-    cases = cases_of(first, rivals, None if asked else _prompt_of(a))[: rows or None]
+    rivals = {marked.id: read_of(rules, marked) for marked in second} if second else None
+    cases = cases_of(rules, first, rivals, None if asked else _prompt_of(a))[: rows or None]
     judged = heard(rules, found, cases, opinions, shelf, store, seed=seed)
     return Hearing(a, b, found.base.name, judged, judged.agreement)
 
@@ -713,6 +717,14 @@ def _prompt_of(variant: str) -> Prompt:
     return Prompt(said["template"] or Prompt.template, said["instruction"] or "", said["system"] or "")
 
 
+def _allowed(variant: str) -> float:
+    """The money that the recipe of a run lets be spent; 0 is no limit."""
+    if not _is_run(variant):
+        return 0.0
+    said = yaml.safe_load((split_variant(variant)[0] / "recipe.yaml").read_text("utf-8"))
+    return float(said["limit"]["money"] or 0)
+
+
 def _to_judge(variant: str, questions: Sequence[Question], shelf: Shelf, store: Store) -> tuple[Marked, ...]:
     """A variant's kept answers, or those that it gives to the questions, in plain talk: the prompt that it was made with is left
     aside. They are kept, too."""
@@ -748,10 +760,13 @@ def examine(
     rows: int = 0,
     shots: int | None = None,
     chat: bool = False,
+    model: str = "",
+    key_env: str = "",
     seed: int = 0,
 ) -> Examination:
-    """A variant by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the hub, or one from the file
-    `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject, `shots` shows so many.
+    """A variant, named as `chat` names one, by published suites: `mmlu`, `glue`, or a part as `glue/cola`. They are read from the
+    hub, or one from the file `data` and its shots from the file `shots_data`; `rows` takes the first so many of each subject,
+    `shots` shows so many. The `limit: money` of a run's recipe holds here, too.
 
     A suite asks in its own words: as plain text or, for a `chat` and at an endpoint, by the chat template. The prompt that a
     rung was made with is left aside. Raises BadInput before any model is opened where the rows make no such questions.
@@ -764,13 +779,13 @@ def examine(
     if rows < 0 or (shots is not None and shots < 0):
         raise BadInput(f"{'rows' if rows < 0 else 'shots'} is {rows if rows < 0 else shots}", "0 or more")
     parts = {name: find_suites(name) for name in suites}
-    found = _unprompted(variant)
+    found = _unprompted(variant, model, key_env)
     asked = {
         name: [questions_of(suite, data=data, shown=shots_data, rows=rows, shots=shots) for suite in own]
         for name, own in parts.items()
     }
-    store = Store(split_variant(variant)[0].parent / ".store") if found.base.source == "url" else None
-    with Shelf(device(), store=store).engine(found) as engine:
+    store = _store_of(variant) if found.base.source == "url" else None
+    with Shelf(device(), store=store, purse=Purse(_allowed(variant))).engine(found) as engine:
         template = _chat_template(found.base, engine, chat)
         sittings = {name: [sit(engine, own, template=template) for own in group] for name, group in asked.items()}
     return Examination(
@@ -780,9 +795,9 @@ def examine(
     )
 
 
-def _unprompted(variant: str) -> Variant:
+def _unprompted(variant: str, model: str = "", key_env: str = "") -> Variant:
     """The variant, whose own prompt no suite asks for. Raises BadInput for one that answers by labels, not by text."""
-    found = _rung_of(variant) if _is_run(variant) else Variant(inspect(variant), Prompt())
+    found = _talked_to(variant, model, key_env)
     _refuse_mute(variant, found)
     return found
 

@@ -22,7 +22,7 @@ from tuneladder.errors import BadInput, TuneladderError, unknown
 if TYPE_CHECKING:
     from tuneladder.api import Examination
     from tuneladder.ladder.climb import Now
-    from tuneladder.types import Measurement, Result, Score
+    from tuneladder.types import Cost, Measurement, Result, Score
 
 app = typer.Typer(
     help="Climb every way to adapt a language model to a task, measured on the same rows, "
@@ -284,7 +284,9 @@ def plan(
 
 @app.command("eval")
 def evaluate(
-    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, or a hub id.")],
+    variant: Annotated[
+        str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, a hub id, or an address.")
+    ],
     suite: Annotated[
         str | None,
         typer.Option("--suite", metavar="A,B", help="Published suites to ask instead, such as mmlu, hellaswag or glue/cola."),
@@ -307,6 +309,12 @@ def evaluate(
         int | None, typer.Option("--shots", metavar="N", min=0, help="Worked examples that a suite shows [the suite's own].")
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask a suite by the base's chat template, not as plain text.")] = False,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="The model, where VARIANT is an address that a suite asks.")
+    ] = "",
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="The environment variable with the address's key [OPENAI_API_KEY].")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Measure a variant on a recipe's test rows, on others, or by published suites."""
@@ -325,15 +333,23 @@ def evaluate(
                 rows=rows,
                 shots=shots,
                 chat=chat,
+                model=model,
+                key_env=key_env,
             )
         if as_json:
             print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         else:
             _show_examination(found)
         return
-    given = {"--shots-data": shots_data, "--shots": shots, "--chat": chat or None}
+    given = {
+        "--shots-data": shots_data,
+        "--shots": shots,
+        "--chat": chat or None,
+        "--model": model or None,
+        "--key-env": key_env or None,
+    }
     if stray := next((name for name, own in given.items() if own is not None), ""):
-        raise BadInput(f"{stray} is given without --suite", "a recipe's prompt has its own shots and template")
+        raise BadInput(f"{stray} is given without --suite", "a recipe has shots, a template and bases of its own")
     recipe = recipe or api.recipe_of(variant)
     overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
     with talk.status(f"measuring {variant}"):
@@ -713,6 +729,7 @@ def judge(
     rank: Annotated[
         bool, typer.Option("--rank", help="Rank the verdicts instead of writing them: for judges that write badly.")
     ] = False,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Show the judge the reasons of answers that have one, too.")] = False,
     tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="The most tokens of a reply.")] = 512,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="The first so many answers; 0 is all.")] = 0,
     as_json: Json = False,
@@ -736,6 +753,7 @@ def judge(
             people=people,
             pairs=pairs,
             rank=rank,
+            reasons=reasons,
             tokens=tokens,
             rows=rows,
             rubric=Judge.rubric if rubric is None else rubric,
@@ -937,13 +955,7 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
             f"{shown:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
             markup=False,
         )
-    money = measurement.per_answer.money
-    price = f" and {say.money(money)} of money" if money else ""
-    page.print(
-        f"{measurement.per_answer.seconds * 1000:.1f} ms{price} an answer, {variant} through {measurement.engine}",
-        markup=False,
-        style="dim",
-    )
+    _show_price(page, measurement.per_answer, f"{variant} through {measurement.engine}")
 
 
 def _show_examination(found: Examination) -> None:
@@ -965,12 +977,19 @@ def _show_examination(found: Examination) -> None:
                 _show_score(page, f"  {subject}" if len(scores) == 1 else f"  {subject}, {name}", score)
         for note in own.notes:
             talk.print(f"note: {note}", markup=False, soft_wrap=True)
-        page.print(
-            f"{own.per_answer.seconds * 1000:.1f} ms an answer, {found.variant} through {own.engine}", markup=False, style="dim"
-        )
+        _show_price(page, own.per_answer, f"{found.variant} through {own.engine}")
     for name, score in found.averages.items():
         page.print()
         _show_score(page, f"{name}, mean of its parts", score)
+
+
+def _show_price(page: Console, one: Cost, who: str) -> None:
+    from tuneladder.ladder import words as say
+
+    tokens = [say.count(round(one.tokens), "token")] if one.tokens else []
+    money = [f"{say.money(one.money)} of money"] if one.money else []
+    parts = [f"{one.seconds * 1000:.1f} ms", *tokens, *money]
+    page.print(f"{', '.join(parts)} an answer, {who}", markup=False, style="dim")
 
 
 def _show_score(page: Console, name: str, score: Score) -> None:

@@ -202,6 +202,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     """
     given, folder = _read(source)
     overridden = [_override(given, word) for word in overrides]
+    _take_bases(given, overridden)
     _check_keys(given, DEFAULTS, "")
     keys = _fill(given, DEFAULTS)
     seed, name = keys["seed"], keys["name"] or _name(source)
@@ -451,6 +452,14 @@ def _override(given: dict[str, Any], word: str) -> str:
     return key
 
 
+def _take_bases(given: dict[str, Any], overridden: Sequence[str]) -> None:
+    """What the command line says of `base` or of `bases` stands in the place of the other that the recipe has."""
+    said = {key.partition(".")[0] for key in overridden}
+    for own, other in (("base", "bases"), ("bases", "base")):
+        if own in said and other not in said and given[own] is not None:
+            given.pop(other, None)
+
+
 def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> None:
     for key, value in given.items():
         _known_key(key, known, f"key of {path}" if path else "key")
@@ -682,8 +691,9 @@ def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
     """What is asked, checked before any data is read."""
     kind, data = str(task["kind"]), task["data"]
     asking = ("robustness", "fairness", "toxicity", "harmlessness")
-    if kind == "text" and (said := next((key for key in asking if keys[key] is not None), "")):
-        raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind text", "leave it out")
+    unasked = {"text": asking, "prefer": ("robustness", "fairness")}.get(kind, ())
+    if said := next((key for key in unasked if keys[key] is not None), ""):
+        raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind {kind}", "leave it out")
     if keys["fairness"] is not None and isinstance(data, dict) and "mixture" in data:
         raise BadInput(
             "evaluate: fairness is of one data set, and the task mixes several", "leave it out: each set is measured apart"
@@ -733,9 +743,11 @@ def _robustness(given: Any, kind: str) -> Robustness | None:
 
 def _axes(beside: Beside, metric: Metric, task: Task, *, folder: Path, seed: int) -> Axes:
     """What is asked, with the rows that it takes."""
-    if metric.outcomes and (said := "robustness" if beside.robustness else "fairness" if beside.fairness else ""):
+    said = "robustness" if beside.robustness else "fairness" if beside.fairness else ""
+    if said and (metric.outcomes or metric.judge):  # no kept answer holds what these mark
+        why = "a judge is asked when all answers are given" if metric.judge else f"{metric.name} has to run what was written"
         hint = "leave it out, or set the bar and the task on another metric"
-        raise BadInput(f"evaluate: {said} is by the task's metric, and {metric.name} has to run what was written", hint)
+        raise BadInput(f"evaluate: {said} is by the metric that decides, and {why}", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
     guard = _warden(beside.harmlessness, task, folder) if beside.harmlessness else None
     axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts, warden=guard)
@@ -1037,8 +1049,8 @@ def _counted(value: Any, kind: str) -> Any:
 
 
 def _fields(kind: Any) -> dict[str, str]:
-    """The settings of a step, and the type of each as it is written."""
-    return {field.name: str(field.type) for field in dataclasses.fields(kind) if field.init}
+    """The settings of a step, and the type that each has where it has any."""
+    return {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(kind) if field.init}
 
 
 def _bar(wanted: Any) -> Bar:

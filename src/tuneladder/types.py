@@ -119,8 +119,8 @@ class Text:
 @dataclass(frozen=True)
 class Shots:
     """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made, and `reasons` what leads to the
-    answer of each, where that is shown too. Of `nearest` each row has its own, the `count` of `pool` that are most like it by
-    `similarity`."""
+    answer of each, where that is shown too, "" where nobody said it. Of `nearest` each row has its own, the `count` of `pool` that
+    are most like it by `similarity`."""
 
     count: int
     choose: Literal["fixed", "balanced", "nearest", "diverse"] = "balanced"
@@ -330,7 +330,7 @@ class Score:
 @dataclass(frozen=True)
 class Marked:
     """One row, asked and answered. `others` are further acceptable answers; `correct` is None where an answer is not simply right
-    or wrong."""
+    or wrong; `told` is what the task's metric marks in place of the answer's text, where that is run or its row read."""
 
     id: str
     input: str
@@ -338,19 +338,22 @@ class Marked:
     answer: Answer
     correct: bool | None
     others: tuple[str, ...] = ()
+    told: str | None = None
 
 
 @dataclass(frozen=True)
 class WithPeople:
     """Of how many pairs of answers a judge said what most people had said: which is better, or neither. Beside it stands how often
     one person said what most of the others had, and how often the longer answer was the one that people preferred. Of `unread`
-    pairs the judge's verdict could not be read, and they count nowhere. `source` names the file."""
+    pairs the judge's verdict could not be read, and they count nowhere. `source` names the file, which of `blind` pairs does
+    not say what was asked: the judge saw their answers alone."""
 
     judge: Score
     people: Score | None
     longer: float
     unread: int
     source: str
+    blind: int = 0
 
 
 @dataclass(frozen=True)

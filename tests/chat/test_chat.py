@@ -26,7 +26,7 @@ from tuneladder.model.odds import Odds
 from tuneladder.model.pieces import Piece
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import freeze
-from tuneladder.types import Base, Decoding, Engine, Example, Head, Prompt, Shots, Turn, Turns, Variant
+from tuneladder.types import Base, Decoding, Engine, Example, Head, Prompt, Shots, Thought, Turn, Turns, Variant
 
 BASE = Base("fake", "folder", "nowhere", "decoder", 1, 1, 1, 1, 1, 64)
 SHOT = Example("s", (Turn("user", "1+1"),), ("2",))
@@ -71,6 +71,27 @@ def test_without_history_each_question_is_asked_alone() -> None:
     said(talk, "a")
     said(talk, "b")
     assert engine.asked == [(Turn("user", "a"),), (Turn("user", "b"),)]
+
+
+def test_a_variant_that_reasons_does_so_before_it_answers() -> None:
+    told: list[str] = []
+    written: list[Decoding] = []
+
+    class Reasoner(FakeEngine):
+        def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
+            written.append(decoding)
+            return super().stream(turns, decoding)
+
+    engine = Reasoner(lambda turns: "four" if turns[-1].text.endswith("answer is") else " two and two ")
+    decoding = Decoding(max_new_tokens=3, temperature=0.7, stop=("\n",))
+    talk = Talk(Variant(BASE, Prompt(think=Thought(tokens=50), vote=5, decoding=decoding)), engine, tell=told.append)
+    assert said(talk, "2+2") == "four"
+    assert (talk.reason, told) == ("two and two", ["it reasons: two and two"])
+    first, second = engine.asked
+    assert first[-1].text == "2+2\n\nLet's think step by step."
+    assert second[-1].text == f"{first[-1].text}\ntwo and two\n\nTherefore, the answer is"
+    assert written == [replace(decoding, max_new_tokens=50, stop=()), decoding]
+    assert talk.turns == [Turn("user", "2+2"), Turn("assistant", "four")]
 
 
 def test_an_answer_that_is_stopped_stays_and_one_that_fails_does_not() -> None:
@@ -238,6 +259,23 @@ def test_shots_are_added_listed_and_dropped() -> None:
             tell(talk, wrong, Page())
         assert refused.value.hint
     assert len(talk.shots()) == 1
+
+
+def test_shots_beside_worked_out_ones_and_in_place_of_the_nearest() -> None:
+    worked = Prompt(shots=Shots(1, "fixed", (SHOT,), ("one more than one",)), think=Thought())
+    talk, engine = talk_to(lambda turns: "it follows", worked)
+    lines(talk, "/shots add 2+2 => 4")
+    said(talk, "3+3")
+    reasoned, answered = ([turn.text for turn in turns if turn.role == "assistant"] for turns in engine.asked)
+    assert reasoned == ["one more than one"]  # nobody said what leads to 4
+    assert answered == ["2", "4"]
+    lines(talk, "/shots drop 1")
+    assert talk.prompt.shots == Shots(1, "fixed", talk.shots(), ("",))
+    talk, engine = talk_to(lambda turns: "yes", Prompt(shots=Shots(1, "nearest", pool=(SHOT,), similarity="bm25")))
+    assert lines(talk, "/shots")[0].startswith("each question is shown the 1 of 1 most like it")
+    lines(talk, "/shots add 2+2 => 4")
+    said(talk, "1+1+1")
+    assert [turn.text for turn in engine.asked[-1]] == ["2+2", "4", "1+1+1"]
 
 
 def test_system_is_set_shown_taken_away_and_put_back() -> None:
@@ -436,6 +474,17 @@ def test_json_is_an_object_per_answer_refused_lines_too(
     assert found[1]["hint"]
     assert found[2]["settings"]["top_p"] == 1.0
     assert found[3]["answer"] == "fine"
+
+
+def test_reasons_and_votes_that_are_not_taken_are_said_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk, _ = talk_to(lambda turns: "as\x1b[2J is", Prompt(think=Thought(), vote=9))
+    assert held("why\n", talk, monkeypatch, as_json=True) == (0, [])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["reason"] == "as\x1b[2J is"
+    assert "measured by the vote of 9 answers" in err
+    assert "it reasons: as[2J is" in err
 
 
 class Keys(io.StringIO):

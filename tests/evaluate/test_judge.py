@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tuneladder.evaluate.measure import mark
 from tuneladder.evaluate.people import Opinion, agreement, drawn, read_people
 from tuneladder.evaluate.talks import answered, read_questions
 from tuneladder.evaluate.verdicts import Case, Judge, asks_of, read_mark, read_side
+from tuneladder.ladder import words
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.kept import Kept
 from tuneladder.store import Store
@@ -262,6 +264,36 @@ def test_what_holds_no_opinions_is_refused(tmp_path: Path) -> None:
         read_people(rated(tmp_path, [{"response": "a", "rating": 1, "worker": 1}, {"response": "b", "rating": 2, "worker": 2}]))
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"rating": 1, "worker": 1}, "row 2 has no `response`"),
+        ({"response": None, "rating": 1, "worker": 1}, "row 2 has no `response`"),
+        ({"response": "a", "rating": math.nan, "worker": 1}, "row 2 is rated nan"),
+        ({"response": "a", "rating": None, "worker": 1}, "row 2 is rated None"),
+        ({"chosen": "a"}, "row 2 has no `rejected`"),
+        ({"chosen": None, "rejected": "a"}, "row 2 has no `chosen`"),
+    ],
+)
+def test_a_row_that_lacks_something_is_named(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    whole: dict[str, Any] = {"response": "b", "rating": 2, "worker": 1} if "rating" in row else {"chosen": "b", "rejected": "c"}
+    with pytest.raises(BadInput, match=said):
+        read_people(rated(tmp_path, [whole, row]))
+
+
+def test_a_passage_that_is_a_text_is_shown_with_its_question(tmp_path: Path) -> None:
+    rows = [
+        {"passage": passage, "question": question, "response": f"answer {n}", "worker": 1, "rating": n}
+        for passage, question in (("A heron waits.", "What waits?"), ("A heron waits.", 0), ("p7", "Who?"), ("p7", None))
+        for n in range(2)
+    ]
+    opinions = read_people(rated(tmp_path, rows))
+    assert [each.question for each in opinions] == ["A heron waits.\n\nWhat waits?", "A heron waits.", "Who?", ""]
+    found = agreement(better(lambda a, b: "A"), PAIRWISE, opinions, source="s", seed=0)
+    assert found.blind == 1
+    assert "; of 1 pair it saw the answers alone" in words.agreement(found)
+
+
 def test_so_many_pairs_are_drawn() -> None:
     opinions = [Opinion(str(n // 3), "", f"a{n}", f"b{n}", (1,)) for n in range(30)]
     few = drawn(opinions, 7, seed=0)
@@ -276,6 +308,7 @@ def test_squality_is_read_as_its_people_rated_it(shared: Path) -> None:
     assert {len(each.votes) for each in opinions} == {3}
     assert {each.question for each in opinions} == {""}
     found = agreement(better(lambda a, b: "A" if len(a) > len(b) else "B"), PAIRWISE, opinions, source="s", seed=0)
+    assert found.blind == 300  # the file has numbers where passages and questions would stand
     assert found.judge.value == pytest.approx(found.longer, abs=0.02)
     assert found.people is not None
     assert 0.5 < found.people.low < found.people.value < found.people.high < 0.95

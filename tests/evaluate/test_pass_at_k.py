@@ -17,7 +17,7 @@ from tuneladder.evaluate.measure import measure
 from tuneladder.evaluate.metrics.pass_at_k import best_of, one_by_one
 from tuneladder.evaluate.sandbox import Limits, command, try_all
 from tuneladder.model.fake import FakeEngine
-from tuneladder.types import Answer, Decoding, Example, Prompt, Split, Task, Turn, Turns
+from tuneladder.types import Answer, Decoding, Example, Prompt, Split, Task, Thought, Turn, Turns
 
 PLAIN = "pass_at_k {sandbox: none}"
 LIMITS = Limits(seconds=20.0, memory=1 << 30)
@@ -55,7 +55,8 @@ class Writer(FakeEngine):
 
     def generate(self, asks: list[Turns], decoding: Decoding) -> list[list[str]]:  # type: ignore[override]
         good = f"Here:\n```python\n{SQUARE}\n```\nDone."
-        return [[good, "def square(x):\n    return x"] if "square" in ask[-1].text else ["1 +", SQUARE] for ask in asks]
+        both = [[good, "def square(x):\n    return x"] if "square" in ask[-1].text else ["1 +", SQUARE] for ask in asks]
+        return [own[: decoding.samples] for own in both]
 
 
 def test_samples_are_tried_with_their_rows_tests() -> None:
@@ -64,6 +65,8 @@ def test_samples_are_tried_with_their_rows_tests() -> None:
     task = replace(TASK, metric="pass_at_k {k: 2, sandbox: none}")
     assert measure(Writer(), task.prompt, task, task.examples.test, seed=0).quality[task.metric].value == pytest.approx(0.5)
     assert len(found.answers[0].answer.samples) == 2
+    with pytest.raises(BadInput, match="takes 2 samples of an answer, and 1 is written"):  # it is no pass@1
+        measure(Writer(), replace(task.prompt, think=Thought()), task, task.examples.test, seed=0)
 
 
 CHECKS = """import math

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.endpoint import serving
 
 from tuneladder import api, cli
 from tuneladder.errors import BadInput, Failed
@@ -22,8 +23,12 @@ from tuneladder.evaluate.sitting import Sitting, sit
 from tuneladder.evaluate.suite import Said, Suite, find_suites, names
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.seq2seq import Seq2seqEngine
+from tuneladder.model.shelf import Shelf
+from tuneladder.recipe import remote
+from tuneladder.store import freeze
 from tuneladder.task.encode import Coder
-from tuneladder.types import Turn, Turns
+from tuneladder.types import Base, Prompt, Turn, Turns, Variant
 
 Row = dict[str, Any]
 
@@ -327,6 +332,30 @@ def test_the_average_is_the_mean_of_parts_and_of_their_figures(write: Any) -> No
     assert found.count == 6
 
 
+def test_the_parts_of_mnli_count_as_one_in_the_average(write: Any) -> None:
+    cola = questions_of(one("glue/cola"), data=write("cola", SENTENCES))
+    claims = [{**CLAIMS[n], "premise": f"{n} men row."} for n in range(3)]
+    mnli, other = (questions_of(one(f"glue/{name}"), data=write("mnli", claims)) for name in ("mnli", "mnli_mismatched"))
+    missed = knowing(other, wrong=[row.id for row in other.examples])
+    sittings = [sit(knowing(cola), cola), sit(knowing(mnli), mnli), sit(missed, other)]
+    assert average(sittings).value == pytest.approx((1 + (1 + 0) / 2) / 2)
+
+
+def test_a_question_is_right_where_all_answers_to_it_are_judged_right(write: Any) -> None:
+    rows = [
+        {"paragraph": "Ann rows.", "question": question, "answer": answer, "label": label}
+        for question, answer, label in (("Who?", "Ann", 1), ("What?", "She rows", 1), ("Who?", "Bob", 0), ("What?", "She flies", 0))
+    ]
+    suite = one("superglue/multirc")
+    examples = questions_of(suite, data=write("multirc", rows)).examples
+    figure = suite.figures["exact_match"]
+    said = [Said([-1.0, -2.0] if yes else [-2.0, -1.0]) for yes in (True, True, False, True)]
+    answers = [figure.reading(*pair) for pair in zip(examples, said, strict=True)]
+    references = [row.references for row in examples]
+    assert figure.counted.statistics(answers, references, suite.labels).tolist() == [[1, 1], [0, 1], [0, 0], [0, 0]]
+    assert figure.counted.score(answers, references) == 0.5
+
+
 class Broken(FakeEngine):
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         return [[math.nan] * len(own) for own in endings]
@@ -400,6 +429,21 @@ def test_the_oldest_shots_go_one_by_one_and_it_is_said(wide: tuple[Any, Any], wr
     assert any("did not fit the context" in note for note in examined(sit(engine_of(wide, 40), questions)).notes)
 
 
+def test_of_what_an_encoder_reads_the_oldest_shots_go_one_by_one_too(tiny_seq2seq: Base, write: Any) -> None:
+    questions = questions_of(one("mmlu"), data=write("exams", EXAMS), shown=write("lessons", LESSONS), shots=3)
+    asks = sit(knowing(questions), questions).asks
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=4096), Prompt())) as engine:
+        assert isinstance(engine, Seq2seqEngine)
+        sizes = [len(source) for source, _ in engine.coder.sources([ask.turns for ask in asks])]
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=max(sizes)), Prompt())) as engine:
+        assert fitted(engine, asks, new_tokens=0)[1] == [0, 0, 0, 0]
+    with Shelf("cpu").engine(Variant(replace(tiny_seq2seq, context=max(sizes) - 1), Prompt())) as engine:
+        found = sit(engine, questions)
+    assert found.dropped == tuple(int(size == max(sizes)) for size in sizes)
+    assert sum(found.dropped) > 0
+    assert found.cut == 0
+
+
 def test_room_is_left_for_what_is_written(wide: tuple[Any, Any], write: Any) -> None:
     sums = write("sums", SUMS)
     questions = questions_of(one("gsm8k"), data=sums, shown=sums, rows=1, shots=3)
@@ -442,6 +486,40 @@ def test_examining_through_the_door(
         code, _, err = door(*words)
         assert code == 2, words
         assert says in " ".join(err.split())
+
+
+def test_an_endpoint_is_examined_and_what_it_bills_is_counted(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sums = write("sums", SUMS)
+    asked: Row = {"suites": ["gsm8k"], "data": sums, "shots_data": sums, "shots": 1}
+    with serving() as server:
+        [own] = api.examine(server.url, **asked, model="m").suites
+        assert own.spent.tokens > 0 == own.spent.money  # nobody said what a token costs
+        assert own.per_answer.tokens == pytest.approx(own.spent.tokens / len(SUMS))
+        assert own.prompt.template == "the endpoint's"
+        [again] = api.examine(server.url, **asked, model="m").suites
+        assert len(server.seen) == len(SUMS)
+        assert again.spent.tokens == own.spent.tokens
+        words = ("--suite", "gsm8k", "--data", sums, "--shots-data", sums, "--shots", "1", "--model", "m")
+        monkeypatch.setattr(sys, "argv", ["tuneladder", "eval", server.url, *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert f", {round(own.per_answer.tokens)} tokens an answer" in " ".join(capsys.readouterr().out.split())
+        with pytest.raises(BadInput, match="no model is named"):
+            api.examine(server.url, **asked)
+        base = remote({"url": server.url, "model": "dear", "prices": {"input": 1e6, "output": 1e6}})
+        rung = {"name": "zero_shot", "node": "zero", "failure": ""}
+        for file, said in (
+            (".store/zero/variant.json", freeze(Variant(base, Prompt()))),
+            ("own/results.json", {"rungs": [rung], "pick": {"rung": "zero_shot"}}),
+            ("own/recipe.yaml", {"limit": {"money": 100}}),
+        ):
+            (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "runs" / file).write_text(json.dumps(said), "utf-8")  # JSON is YAML
+        with pytest.raises(Failed, match="limit: money is 100"):
+            api.examine("runs/own", **asked)
 
 
 def test_an_encoder_is_asked_no_suite(write: Any) -> None:

@@ -199,6 +199,8 @@ def test_what_cannot_be_measured_beside_quality_fails_no_rung(run: Path, recipe:
     ladder = api.climb(recipe, "evaluate.robustness=[case]", out=run)
     assert not ladder.results[0].failure
     assert ladder.results[0].test
+    assert ladder.results[0].toxicity
+    assert ladder.results[0].harmlessness
     assert "the engine is gone" in (run / "report.html").read_text()
 
 

@@ -111,6 +111,25 @@ def test_a_climb_is_judged_once_when_its_answers_are_given(
     assert "The reasons that explained gives" in page
 
 
+def test_reasons_are_judged_where_that_is_asked_for(recipe: Path, server: Server, tmp_path: Path) -> None:
+    judge = {"by": {"url": server.url, "model": "m"}, "reasons": True, "rubric": "A good reason follows from the text."}
+    read = load(written(recipe, judge))
+    ladder = api.climb(read, rungs=["explained"], out=tmp_path / "run")
+    asked = [body["messages"][0]["content"] for _, body, _ in server.seen]
+    (explained,) = (result.test for result in ladder.results if result.rung.name == "explained")
+    assert explained
+    reasons = {f"[Answer]\n{row.answer.text}\n\nReason: {row.answer.reason}\n" for row in explained.answers if row.answer.reason}
+    assert reasons
+    assert all(any(reason in text for text in asked) for reason in reasons)
+    assert any("Reason:" not in text for text in asked)  # zero_shot says none
+    assert "mark by m, reasons read for" in (tmp_path / "run" / "report.html").read_text()
+    again = len(server.seen)
+    for given, shown in ((True, True), (False, False)):
+        api.judge(f"{tmp_path / 'run'}:explained", by=server.url, model="other", reasons=given, rows=2)
+        assert all(("Reason:" in body["messages"][0]["content"]) == shown for _, body, _ in server.seen[again:])
+        again = len(server.seen)
+
+
 def test_a_judge_of_nonsense_costs_a_figure_and_no_rung(recipe: Path, server: Server, tmp_path: Path) -> None:
     server.always = reply("What a nice day.")
     read = load(written(recipe, {"by": {"url": server.url, "model": "m"}}))

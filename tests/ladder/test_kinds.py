@@ -52,3 +52,25 @@ def test_objects_are_climbed(tiny_base: Base, tiny_task: Task, tiny_encoder: Bas
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "parse rate" in page
     assert f"BERTScore (encoder: {Path(tiny_encoder.location).resolve()}, layer: 2)" in page
+
+
+def test_programs_are_compared_by_what_came_of_them(tiny_base: Base, tiny_task: Task, tmp_path: Path) -> None:
+    rows = [
+        {"text": row.turns[0].text, "code": f"x = {number}", "tests": "assert size > 1"}
+        for number, row in enumerate(tiny_task.examples.train)
+    ]
+    metric = {"pass_at_k": {"sandbox": "none", "program": "size = {{ answer|length }}\n{{ tests }}"}}
+    ladder = climbed({"kind": "generate", "target": "code", "tests": "tests", "metric": metric}, rows, tiny_base, tmp_path)
+    first, second = ladder.results[:2]
+    assert first.test
+    assert second.test
+    values = [each.test.quality[ladder.task.metric].value for each in (first, second)]
+    assert values[0] > 0  # whatever a model says is longer than a letter
+    variants = [f"{tmp_path / 'run'}:{each.rung.name}" for each in (first, second)]
+    told = [row.told for row in first.test.answers]
+    assert "1/1" in told
+    assert [row.told for row in api.answers_of(variants[0])] == told
+    found = api.compare(*variants)
+    assert found.contest is None
+    assert found.difference
+    assert found.difference.value == pytest.approx(values[1] - values[0])

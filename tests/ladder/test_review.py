@@ -66,6 +66,27 @@ def test_the_csv_comes_back_as_references(review: Review, tmp_path: Path) -> Non
     assert len(lines) == len(ANSWERS)
 
 
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        (b"id;right;input\ntest:1;money;x\n", "holds 1 ruling that would be written over"),
+        ("id,right,input\ntest:1,money,M\u00fcnchen\n".encode("cp1252"), "cannot be read"),
+        (b"id,ruled\ntest:1,money\n", "has no column `right`"),
+        (b"number,right\n1,money\n", "has no column `id`"),
+    ],
+    ids=["semicolons", "another encoding", "no rulings", "no ids"],
+)
+def test_what_a_spreadsheet_saved_is_never_written_over(review: Review, tmp_path: Path, saved: bytes, said: str) -> None:
+    table = write_review(review, ANSWERS, tmp_path).table
+    assert table
+    write_review(review, ANSWERS, tmp_path)  # nothing is ruled on yet
+    table.write_bytes(saved)
+    with pytest.raises(BadInput, match=said) as refused:
+        write_review(review, ANSWERS, tmp_path)
+    assert "move the file away" in refused.value.hint
+    assert table.read_bytes() == saved
+
+
 def test_rulings_on_rows_that_agree_are_kept(review: Review, tmp_path: Path) -> None:
     written = write_review(ruled_on(review, {"test:0": ("money",)}), ANSWERS, tmp_path)
     assert written.table

@@ -258,8 +258,11 @@ def test_no_credit_is_not_tried_again(server: Server) -> None:
     assert len(server.seen) == 1
 
 
-def test_waits_double_and_are_drawn_by_the_seed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.always = Fault(500)
+@pytest.mark.parametrize(
+    "asked", [{}, {"Retry-After": "0"}, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}], ids=["nothing", "no wait", "the past"]
+)
+def test_waits_double_and_are_drawn_by_the_seed(server: Server, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    server.always = Fault(503, headers=asked)
     waits: list[float] = []
 
     async def rest(endpoint: Endpoint, seconds: float) -> None:
@@ -432,6 +435,13 @@ def test_no_more_is_spent_than_allowed(server: Server, tmp_path: Path, concurren
     assert len(server.seen) == 5
     assert spend(140).money == pytest.approx(133, abs=0.1)
     assert len(server.seen) == 7
+
+
+def test_requests_under_way_together_wait_for_one_anothers_money(server: Server) -> None:
+    purse = Purse(100)  # an answer may cost 60 by its length, and costs 19 or 20
+    engine = engine_of(server, prices=Prices(1, 1e6), purse=purse, concurrency=4)
+    assert len(engine.generate(ASKS[:3], Decoding(max_new_tokens=60))) == 3
+    assert purse.money == pytest.approx(57, abs=0.1)
 
 
 def test_a_try_that_may_have_been_billed_counts_against_the_limit(server: Server) -> None:

@@ -16,7 +16,7 @@ from tuneladder.prompt.few_shot import FewShot
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Pace, Prompt, Thought
+from tuneladder.types import Decoding, Pace, Prompt, Thought
 
 PACE = Pace(1e9)
 WORKED = Worked("Where is it?", "Something was sent.", "parcels")
@@ -123,6 +123,9 @@ def test_what_cannot_be_reasoned_is_refused(tiny_base, tiny_task):
     assert ChainOfThought().plan(root_of(tiny_base, prose), prose, PACE)
     with pytest.raises(Refused, match="plain text has none"):
         ChainOfThought().plan(root, replace(tiny_task, kind="text"), PACE)
+    several = replace(tiny_task, prompt=replace(tiny_task.prompt, decoding=Decoding(temperature=1.0, samples=5)))
+    with pytest.raises(Refused, match="comes to one answer for each row, and 5 samples are asked for"):
+        ChainOfThought().plan(root_of(tiny_base, several), several, PACE)
     with pytest.raises(Refused, match="31 shots asked for"):
         ChainOfThought(shots=31).plan(root, tiny_task, PACE)
     for wrong in ({"tokens": 0}, {"shots": -1}, {"invitation": " "}, {"conclusion": ""}):

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from tests.endpoint import serving
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
@@ -102,6 +103,25 @@ def test_a_metric_that_falls_is_sought_low(tiny_base, task, lend_fake, monkeypat
     assert made.prompt.instruction == task.prompt.instruction  # as wrong as the poem, and it stood first
 
 
+@pytest.mark.parametrize(("metric", "taken"), [("pass_at_k {sandbox: none}", "Write code."), ("ungrounded", "Copy.")])
+def test_answers_are_run_and_their_rows_read_where_the_metric_does(metric, taken, tiny_base, lend_fake):
+    rows = tuple(
+        Example(str(n), (Turn("user", f"square {n}"),), (f"x = {n * n}",), source=str(n), meta={"tests": f"assert x == {n * n}"})
+        for n in range(8)
+    )
+
+    def write(turns):
+        if turns[0].text.startswith("Someone was given"):
+            return next(proposals)
+        asked = turns[-1].text
+        return {"Write code.": f"x = {asked.split()[1]} ** 2", "Copy.": asked}.get(turns[0].text, "a guess")
+
+    proposals = iter(("Write code.", "Copy."))
+    task = Task("t", "generate", Split(rows[:4], rows[4:]), prompt=Prompt(instruction="Guess."), metric=metric)
+    made = Search(candidates=2, rows=4).apply(root_of(tiny_base, task), task, lend_fake(FakeEngine(write)))
+    assert made.prompt.instruction == taken
+
+
 def test_proposals_come_from_train_and_scores_from_dev_alone(tiny_base, task, lend_fake):
     engine = Author(["Name the desk."], task)
     step = Search(candidates=5, shown=3, rows=30)
@@ -146,6 +166,19 @@ def test_another_base_may_propose(tiny_base, tiny_seq2seq, task, lend_fake, monk
     assert key_of(step, "", splits, tiny_base, 0) != before
 
 
+def test_an_endpoint_may_propose_for_a_model_that_is_here(tiny_base, tiny_task, lend):
+    with serving() as server:
+        root, step = root_of(tiny_base, tiny_task), Search(candidates=3, shown=2, rows=2, proposer=f"{server.url} author")
+        _, cost = step.plan(root, tiny_task, PACE)
+        assert cost.tokens > 0
+        kit = lend()
+        step.apply(root, tiny_task, kit)
+    assert {body["model"] for _, body, _ in server.seen} == {"author"}
+    assert len(server.seen) == 3  # what it proposes is scored here
+    proposals = json.loads((kit.folder / "search.json").read_text())["proposed"]
+    assert all(text.startswith("you said Someone was given") for text in proposals)
+
+
 def test_what_it_costs_is_foretold(tiny_base, tiny_task):
     root = root_of(tiny_base, tiny_task)
     costs = [Search(candidates=n, shown=2).plan(root, tiny_task, PACE)[1] for n in (2, 16)]
@@ -165,6 +198,8 @@ def test_what_cannot_be_searched_is_refused(tiny_base, tiny_task, tiny_encoder):
         Search().plan(root, replace(tiny_task, metric=""), PACE)
     with pytest.raises(Refused, match="search has no proposer"):
         Search(proposer="nowhere/at/all").plan(root, tiny_task, PACE)
+    with pytest.raises(Refused, match="names no model"):
+        Search(proposer="https://host/v1").plan(root, tiny_task, PACE)
     with pytest.raises(Refused, match="of the encoder family, and writes no instructions"):
         Search(proposer=tiny_encoder.location).plan(root, tiny_task, PACE)
     assert Search(proposer="nowhere/at/all").content == ""

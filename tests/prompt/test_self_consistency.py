@@ -14,7 +14,7 @@ from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.self_consistency import SelfConsistency
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Pace, Prompt, Thought
+from tuneladder.types import Decoding, Pace, Prompt, Thought
 
 PACE = Pace(1e9)
 
@@ -51,6 +51,16 @@ def test_without_thinking_the_answer_itself_is_sampled(tiny_base, tiny_task, len
     assert (prompt.decoding.temperature, prompt.decoding.top_k) == (0.5, 3)
 
 
+def test_an_endpoint_is_told_how_many_tokens_to_draw_from_only_where_that_is_asked_for(tiny_base, tiny_task, lend):
+    there = replace(tiny_base, source="url")
+    found = [
+        SelfConsistency(top_k=given).apply(root_of(base, tiny_task), tiny_task, lend()).prompt.decoding.top_k
+        for base in (tiny_base, there)
+        for given in (None, 7, 0)
+    ]
+    assert found == [40, 7, 0, 0, 7, 0]
+
+
 def test_an_answer_costs_as_many_times_more(tiny_base, tiny_task, lend):
     """By what the engine has to do: the tokens that it writes for a row."""
     root = root_of(tiny_base, tiny_task)
@@ -78,6 +88,9 @@ def test_what_cannot_vote_is_refused(tiny_base, tiny_task):
         SelfConsistency().plan(FewShot(calibrate=True).plan(root, tiny_task, PACE)[0], tiny_task, PACE)
     with pytest.raises(Refused, match="plain text has none"):
         SelfConsistency().plan(root, replace(tiny_task, kind="text"), PACE)
+    several = replace(tiny_task, prompt=replace(tiny_task.prompt, decoding=Decoding(temperature=1.0, samples=5)))
+    with pytest.raises(Refused, match="comes to one answer for each row, and 5 samples are asked for"):
+        SelfConsistency().plan(root_of(tiny_base, several), several, PACE)
 
 
 def test_a_step_that_learns_comes_first(tiny_base, tiny_task):

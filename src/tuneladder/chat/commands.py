@@ -123,7 +123,10 @@ def _shots(talk: Talk, rest: str, page: Page) -> Told:
         raise unknown("thing to do with shots", verb, ("add", "drop"), f"/shots, /shots add QUESTION {ARROW} ANSWER, /shots drop N")
     pairs = [(shot.turns[-1].text, shot.references[0]) for shot in talk.shots()]
     lines = [f"{number}  {_line(asked)} {ARROW} {_line(said)}" for number, (asked, said) in enumerate(pairs, 1)]
-    return _data(lines or ["no examples are shown"], {"shots": [{"question": asked, "answer": said} for asked, said in pairs]})
+    none = "no examples are shown"
+    if (own := talk.prompt.shots) and own.choose == "nearest":
+        none = f"each question is shown the {own.count} of {len(own.pool)} most like it; /shots add shows yours in their place"
+    return _data(lines or [none], {"shots": [{"question": asked, "answer": said} for asked, said in pairs]})
 
 
 def _system(talk: Talk, rest: str, page: Page) -> Told:

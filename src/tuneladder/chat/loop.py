@@ -32,9 +32,11 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
     typed = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper) and not typed:
         sys.stdin.reconfigure(errors="replace")
-    talk.tell = lambda said: _say(aside, f"note: {said}")
+    talk.tell = lambda said: _say(aside, f"note: {_CONTROL.sub('', said)}")
     if typed:
         _say(aside, _greeting(talk))
+    if (votes := talk.prompt.vote) > 1:
+        talk.tell(f"measured by the vote of {votes} answers; here it gives the first of them, and no votes are taken")
     code = 0
     for line in _typed(aside) if typed else (line.rstrip("\r\n") for line in sys.stdin):
         if not line.strip():
@@ -108,7 +110,7 @@ def _write(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) ->
     seconds = time.monotonic() - begun
     if as_json:
         found = {"input": text, "answer": said, "stopped": talk.stopped, "tokens": talk.tokens, "seconds": round(seconds, 3)}
-        _print_json(found)
+        _print_json(found if talk.reason is None else found | {"reason": talk.reason})
     elif not said.endswith("\n") or not typed:
         print()
     for note in () if as_json else _ended(talk, said, seconds, stopped, typed):

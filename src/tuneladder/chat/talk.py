@@ -20,7 +20,7 @@ from tuneladder.model.odds import Glass, Odds
 from tuneladder.model.pieces import Cuts, Piece
 from tuneladder.model.probe import open_probe
 from tuneladder.store import writing
-from tuneladder.types import Engine, Example, Shots, Streamer, Turn, Turns, Variant
+from tuneladder.types import Decoding, Engine, Example, Shots, Streamer, Turn, Turns, Variant
 
 MOST = 12  # tokens that are shown of what may come next
 
@@ -30,7 +30,8 @@ class Talk:
     said before it, or alone, as the rows of most tasks are; `tell` is told what a person should know.
 
     `gives` is what answers are: text, one of `labels`, or tags of words. `stopped` is why the last text ended, `tokens` how many it
-    took where they are counted, and `dropped` how many turns, the oldest, are no longer read.
+    took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning, and `dropped` how
+    many turns, the oldest, are no longer read.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Talk:
         self.dropped = 0
         self.stopped: Literal["", "end", "length", "interrupted"] = ""
         self.tokens: int | None = None
+        self.reason: str | None = None
         self._engine = engine
 
     def settle(self, system: str | None, settings: Mapping[str, Any]) -> None:
@@ -62,9 +64,10 @@ class Talk:
         """The answer to a question, in pieces as it is written. When it is closed before its end, what was said stays in the talk;
         after an error nothing does, and an empty answer never."""
         engine, counts = self._writer(), self._engine if isinstance(self._engine, Counts) else None
-        turns = self._fitting(text)
-        before = (counts.calls.new_tokens, counts.calls.read_tokens) if counts else (0, 0)
         said, self.stopped, self.tokens = "", "interrupted", None
+        self.reason = self._reasoned(engine, text)
+        turns = self._fitting(text, self.prompt.decoding, self.reason)
+        before = (counts.calls.new_tokens, counts.calls.read_tokens) if counts else (0, 0)
         pieces = engine.stream(turns, self.prompt.decoding)
         try:
             for piece in pieces:
@@ -103,10 +106,11 @@ class Talk:
         self._keep(text, tags)
         return list(zip(words, tags.split(" "), strict=True))
 
-    def asked(self, text: str, *, before: int | None = None) -> Turns:
-        """The turns that ask a question as the variant's prompt has it, after the first `before` turns of the talk (all)."""
+    def asked(self, text: str, *, before: int | None = None, reason: str | None = None) -> Turns:
+        """The turns that ask a question as the variant's prompt has it, after the first `before` turns of the talk (all). A
+        variant that reasons first is asked for its reasoning or, with the `reason`, for the answer."""
         earlier = self.turns[self.dropped : before] if self.history and self.gives == "text" else []
-        return turns_of(self.prompt, Example("talk", (*earlier, Turn("user", text)), ()))
+        return turns_of(self.prompt, Example("talk", (*earlier, Turn("user", text)), ()), reason=reason)
 
     def again(self) -> Turns:
         """The last question as it was asked. Raises BadInput where there was none."""
@@ -139,21 +143,25 @@ class Talk:
         self.dropped = 0
 
     def show(self, question: str, answer: str) -> None:
-        """One more example in the prompt."""
+        """One more example in the prompt, without a reason: nobody said one."""
         chosen = self.shots()
         example = Example(f"shown {len(chosen) + 1}", (Turn("user", question),), (answer,))
-        self._put((*chosen, example))
+        self._put((*chosen, example), (*reasons, "") if (reasons := self._reasons()) else ())
 
     def hide(self, number: int) -> Example:
         """Take an example out of the prompt, by its number from 1 on. Raises BadInput."""
         chosen = self.shots()
         if not 1 <= number <= len(chosen):
             raise BadInput(f"there is no shot {number}", f"/shots drop N, N from 1 to {len(chosen)}" if chosen else "none is shown")
-        self._put((*chosen[: number - 1], *chosen[number:]))
+        reasons = self._reasons()
+        self._put((*chosen[: number - 1], *chosen[number:]), (*reasons[: number - 1], *reasons[number:]))
         return chosen[number - 1]
 
     def shots(self) -> tuple[Example, ...]:
         return self.prompt.shots.chosen if self.prompt.shots else ()
+
+    def _reasons(self) -> tuple[str, ...]:
+        return self.prompt.shots.reasons if self.prompt.shots else ()
 
     def save(self, file: Path) -> int:
         """Add the talk to a file of JSON lines, as `messages`, which this tool reads as data of kind `chat`. Returns the number of
@@ -170,24 +178,34 @@ class Talk:
             out.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
         return len(messages)
 
-    def _put(self, chosen: tuple[Example, ...]) -> None:
-        kept = self.prompt.shots or Shots(0, "fixed")
-        self.prompt = replace(self.prompt, shots=replace(kept, count=len(chosen), chosen=chosen))
+    def _put(self, chosen: tuple[Example, ...], reasons: tuple[str, ...]) -> None:
+        """Show these, and no others: those of a pool that are nearest to a question are not."""
+        self.prompt = replace(self.prompt, shots=Shots(len(chosen), "fixed", chosen, reasons))
 
     def _writer(self) -> Streamer:
         if self.gives != "text" or not isinstance(self._engine, Streamer):
             raise Refused(f"{self.variant.base.name} answers with {self.gives} here and writes no text", "type a text to see them")
         return self._engine
 
-    def _fitting(self, text: str) -> Turns:
+    def _reasoned(self, engine: Streamer, text: str) -> str | None:
+        """What the variant reasons before it answers, told aloud; None where its prompt does not ask for that."""
+        if self.prompt.think is None:
+            return None
+        # as it was measured: what would end an answer does not end the reasoning
+        decoding = replace(self.prompt.decoding, max_new_tokens=self.prompt.think.tokens, stop=(), schema="")
+        reason = "".join(engine.stream(self._fitting(text, decoding), decoding)).strip()
+        self.tell(f"it reasons: {reason}" if reason else "it gives no reason")
+        return reason
+
+    def _fitting(self, text: str, decoding: Decoding, reason: str | None = None) -> Turns:
         """What is asked, the oldest turns dropped from it, and for good, until it fits the context."""
-        turns = self.asked(text)
+        turns = self.asked(text, reason=reason)
         if not isinstance(self._engine, Glass):
             return turns
         before = self.dropped
-        while (cut := self._engine.cut(turns, self.prompt.decoding)) and self.history and self.dropped < len(self.turns):
+        while (cut := self._engine.cut(turns, decoding)) and self.history and self.dropped < len(self.turns):
             self.dropped += 2
-            turns = self.asked(text)
+            turns = self.asked(text, reason=reason)
         full = f"the context of {self.variant.base.context} tokens is full"
         if self.dropped > before:
             self.tell(f"{full}: the oldest turns are read no more, {self.dropped} of {len(self.turns)} by now")

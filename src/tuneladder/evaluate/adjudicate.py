@@ -34,7 +34,7 @@ def read_adjudicated(path: Path, answers: Sequence[Marked], labels: Sequence[str
     known = {marked.id for marked in answers}
     ruled: dict[str, tuple[str, ...]] = {}
     where: dict[str, int] = {}
-    for number, row in _lines(path):
+    for number, row in lines_of(path):
         item, said = (row["id"] or "").strip(), (row[RIGHT] or "").strip()
         if item not in known:
             hint = "adjudicate the CSV that `tuneladder disagreements` wrote for this variant"
@@ -78,8 +78,8 @@ def rulings(
     return tuple(Ruling(name, scored(name, before), scored(name, after)) for name in metrics)
 
 
-def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The CSV's rows with their line numbers."""
+def lines_of(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV that a person ruled in, with their line numbers. Raises BadInput for one that cannot be read so."""
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import Metric
 from tuneladder.evaluate.intervals import items_needed, mcnemar, paired_bootstrap
+from tuneladder.evaluate.measure import told_again
 from tuneladder.types import Marked
 
 RESAMPLES = 10_000  # the smallest p that so many can give is 0.0002: of 100 comparisons corrected together one may still be told
@@ -58,7 +59,7 @@ def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels:
     """By the kept answers, each against its row's references. Raises BadInput when the two have no item in common."""
     pairs = _pairs(a, b)
     references = [(first.reference, *first.others) for first, _ in pairs]
-    theirs, ours = (metric.statistics([pair[side].answer.text for pair in pairs], references, labels) for side in (0, 1))
+    theirs, ours = (metric.statistics(told_again(metric, [pair[side] for pair in pairs]), references, labels) for side in (0, 1))
     return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed, resamples=RESAMPLES), len(pairs))
 
 

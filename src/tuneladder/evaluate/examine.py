@@ -55,7 +55,7 @@ def examined(sitting: Sitting, *, seed: int = 0) -> Examined:
     for at, example in enumerate(questions.examples):
         rows.setdefault(example.set, []).append(at)
     several = len(rows) > 1
-    count = len(questions.examples)
+    count, spent = len(questions.examples), sitting.spent
     means = {name: [_counted(sitting, {name: own}, part) for part in rows.values()] for name, own in texts.items()}
     return Examined(
         suite=suite.name,
@@ -67,16 +67,18 @@ def examined(sitting: Sitting, *, seed: int = 0) -> Examined:
         subjects={name: _rated(sitting, texts, own, seed) for name, own in sorted(rows.items())} if several else {},
         notes=(*questions.notes, *_shortened(sitting)),
         engine=sitting.engine,
-        spent=Cost(seconds=sitting.seconds),
-        per_answer=Cost(seconds=sitting.seconds / count),
+        spent=spent,
+        per_answer=Cost(spent.seconds / count, money=spent.money / count, tokens=spent.tokens / count),
         answers=_marked(sitting, next(iter(texts.values()))),
     )
 
 
 def average(sittings: Sequence[Sitting], *, seed: int = 0) -> Score:
-    """The mean over the parts of a suite of the mean of each one's figures."""
+    """The mean over the parts of a suite, those that count `together` as one, of the mean of each one's figures."""
     parts = [_counted(sitting, _texts(sitting), range(len(sitting.said))) for sitting in sittings]
-    return _mean(parts, sum(len(sitting.said) for sitting in sittings), seed)
+    names = [sitting.questions.suite.together or sitting.questions.suite.name for sitting in sittings]
+    shares = [1 / names.count(name) / len(set(names)) for name in names]
+    return _mean(parts, sum(len(sitting.said) for sitting in sittings), seed, shares)
 
 
 def _texts(sitting: Sitting) -> Texts:
@@ -102,8 +104,8 @@ def _counted(sitting: Sitting, texts: Texts, rows: Sequence[int]) -> list[tuple[
     ]
 
 
-def _mean(parts: Sequence[Sequence[tuple[Array, Combine]]], count: int, seed: int) -> Score:
-    value, low, high = mean_of_parts(parts, seed=seed)
+def _mean(parts: Sequence[Sequence[tuple[Array, Combine]]], count: int, seed: int, shares: Sequence[float] | None = None) -> Score:
+    value, low, high = mean_of_parts(parts, shares, seed=seed)
     if high - low < 1e-9 and 0 <= value <= 1:
         # rows that are all alike leave the bootstrap nothing to vary, as in `rate`
         return Score(value, *wilson(value * count, count), count, "wilson")

@@ -39,16 +39,17 @@ def bootstrap(statistics: Array, combine: Combine, *, seed: int, resamples: int 
 
 
 def mean_of_parts(
-    parts: Sequence[Sequence[tuple[Array, Combine]]], *, seed: int, resamples: int = 1000
+    parts: Sequence[Sequence[tuple[Array, Combine]]], shares: Sequence[float] | None = None, *, seed: int, resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """The mean over parts, which count alike whatever their rows, of the mean of each one's metrics: (value, low, high).
+    """The mean over parts of the mean of each one's metrics: (value, low, high). Parts count by their `shares`, which are 1 in all,
+    or alike whatever their rows.
 
     A part is its metrics' statistics (N, S) over the same rows, each with its `combine`; rows are drawn within their part.
     """
     drawn = np.zeros(resamples)
     value = 0.0
     for number, part in enumerate(parts):
-        share = 1 / len(part) / len(parts)
+        share = (shares[number] if shares else 1 / len(parts)) / len(part)
         value += share * sum(float(combine(statistics.sum(0, keepdims=True))[0]) for statistics, combine in part)
         blocks = _weights(len(part[0][0]), seed + number, resamples)
         own = [np.stack([combine(block @ statistics) for statistics, combine in part]).sum(0) for block in blocks]

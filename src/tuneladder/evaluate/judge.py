@@ -18,7 +18,7 @@ from tuneladder.evaluate.verdicts import MARKS, SIDES, Case, Judge, asks_of, rea
 from tuneladder.model.ask import ranked_by
 from tuneladder.model.batching import regroup
 from tuneladder.model.kept import Kept, Paid
-from tuneladder.model.purse import Pays
+from tuneladder.model.purse import paid_so_far
 from tuneladder.model.shortened import shortened
 from tuneladder.store import digest
 from tuneladder.types import Cost, Decoding, Engine, Judged, Score, Turns, Verdict
@@ -60,13 +60,13 @@ def hear(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | No
     """A verdict on every case, and what they cost. Two answers that are the same are a tie, which nobody is asked about."""
     if not cases:
         raise BadInput("there is no answer to judge", "name a variant that answered, or a file of questions")
-    before = engine.paid if isinstance(engine, Pays) else Cost()
+    before = paid_so_far(engine)
     start = time.perf_counter()
     asks = [[] if _same(case) else asks_of(case, rules) for case in cases]
     replies, earlier = _replies(engine, rules, [ask for own in asks for ask in own], paired=cases[0].other is not None, kept=kept)
     groups = regroup(replies, [len(own) for own in asks])
     found = [verdict_of(case, own) if own else Verdict(case.id, "tie", ()) for case, own in zip(cases, groups, strict=True)]
-    after = engine.paid if isinstance(engine, Pays) else Cost()
+    after = paid_so_far(engine)
     seconds = time.perf_counter() - start + earlier + after.seconds - before.seconds
     return found, Cost(seconds, money=after.money - before.money, tokens=after.tokens - before.tokens)
 

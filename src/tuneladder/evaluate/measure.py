@@ -13,7 +13,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
 from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
-from tuneladder.model.purse import Pays
+from tuneladder.model.purse import paid_so_far
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
@@ -28,11 +28,11 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
             cut = engine.calls.cut
             ask(engine, prompt, examples[:WARM], task.labels, pick=pick)
             engine.calls.cut = cut
-        before = engine.paid if isinstance(engine, Pays) else Cost()
+        before = paid_so_far(engine)
         start = time.perf_counter()
         answers = ask(engine, prompt, examples, task.labels, pick=pick)
         seconds = time.perf_counter() - start
-    after = engine.paid if isinstance(engine, Pays) else Cost()
+    after = paid_so_far(engine)
     money, tokens = after.money - before.money, after.tokens - before.tokens
     # an answer kept from an earlier, killed run is no faster for that
     seconds += after.seconds - before.seconds
@@ -52,7 +52,7 @@ def mark(
     references = [example.references for example in examples]
     own = [find_metric(name) for name in (task.metric, *task.also) if name]
     metrics = {metric.name: metric for metric in [*own, *metrics_of(kind_in_full(task))] if metric.judge is None}
-    told = {name: metric.outcomes(examples, answers) if metric.outcomes else texts for name, metric in metrics.items()}
+    told = {name: told_by(metric, examples, answers) for name, metric in metrics.items()}
     quality = {name: rate(metric, told[name], references, task.labels, seed=seed) for name, metric in metrics.items()}
     if task.metric and len(sets := sorted({example.set for example in examples})) > 1:
         first = own[0]
@@ -61,11 +61,30 @@ def mark(
             given, wanted = [told[first.name][at] for at in own_rows], [references[at] for at in own_rows]
             quality[f"{first.name}[{name}]"] = rate(first, given, wanted, task.labels, seed=seed)
     right = rights(task, texts, references)
+    decisive = metrics.get(task.metric)
+    kept: Sequence[str | None] = told[task.metric] if decisive and decisive.outcomes else [None] * len(examples)
     marked = tuple(
-        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:])
-        for example, answer, correct in zip(examples, answers, right, strict=True)
+        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:], outcome)
+        for example, answer, correct, outcome in zip(examples, answers, right, kept, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)
+
+
+def told_by(metric: Metric, examples: Sequence[Example], answers: Sequence[Answer]) -> Sequence[str]:
+    """What a metric marks: the answers' texts or, where these are run or their rows read, what comes of that. Raises BadInput for
+    answers of fewer samples than it takes."""
+    if metric.outcomes is None:
+        return [answer.text for answer in answers]
+    written = min(len(answer.samples) or 1 for answer in answers)
+    if written < metric.samples:
+        said = f"{metric.name} takes {metric.samples} samples of an answer, and {written} {'is' if written == 1 else 'are'} written"
+        raise BadInput(said, "ask with `decoding: samples`, by a prompt that neither reasons nor votes")
+    return metric.outcomes(examples, answers)
+
+
+def told_again(metric: Metric, answers: Sequence[Marked]) -> list[str]:
+    """What the task's metric marks of answers that were kept."""
+    return [(marked.told or "") if metric.outcomes else marked.answer.text for marked in answers]
 
 
 def rate(

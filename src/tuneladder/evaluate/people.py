@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,15 +46,16 @@ class Opinion:
 
 def read_people(location: str) -> list[Opinion]:
     """Opinions from a file: rows of one person's rating of one answer (`response`, `rating` or `overall-rating`, `worker`,
-    `question`, and `passage` where questions are numbered within one), or pairs (`chosen`, `rejected` and a `question`, `prompt`,
-    `conversations` or `messages`). Raises BadInput for another file, and where no two answers were rated by one person."""
+    `question`, and `passage`: the text that it is about, or what tells questions apart that are numbered within one), or pairs
+    (`chosen`, `rejected` and a `question`, `prompt`, `conversations` or `messages`). Raises BadInput for another file, for a row
+    that lacks an answer or a rating, and where no two answers were rated by one person."""
     check_file(location)
     rows = read_rows(location)
     columns = columns_of(rows)
     if {"chosen", "rejected"} <= set(columns):
         question = _first(columns, QUESTIONS)
         found = [
-            Opinion(f"{at}", _text(row.get(question, "")), _text(row["chosen"]), _text(row["rejected"]), (1,))
+            Opinion(f"{at}", _text(row.get(question)), _answer(row, "chosen", at), _answer(row, "rejected", at), (1,))
             for at, row in enumerate(rows)
         ]
         # that the chosen answer stands first everywhere would tell nobody anything
@@ -76,12 +78,13 @@ def _rated(rows: Sequence[Row], answer: str, rating: str, person: str, item: Seq
         try:
             value = float(row[rating])
         except (KeyError, TypeError, ValueError):
-            raise BadInput(f"row {at + 1} is rated {row.get(rating)!r}", f"`{rating}` is a number") from None
-        ratings[tuple(str(row.get(name, "")) for name in item)][_text(row[answer])][str(row.get(person, ""))] = value
+            value = math.nan
+        if not math.isfinite(value):
+            raise BadInput(f"row {at + 1} is rated {row.get(rating)!r}", f"`{rating}` is a number")
+        ratings[tuple(_text(row.get(name)) for name in item)][_answer(row, answer, at)][_text(row.get(person))] = value
     found = []
     for key, own in ratings.items():
-        # a number is no question: what was asked then stands elsewhere
-        question = key[-1] if key and any(letter.isalpha() for letter in key[-1]) and item[-1] in QUESTIONS else ""
+        question = "\n\n".join(text for name, text in zip(item, key, strict=True) if _is_shown(name, text))
         for (first, a), (second, b) in itertools.combinations(own.items(), 2):
             votes = tuple(_sign(a[who] - b[who]) for who in a if who in b)
             if votes:
@@ -119,7 +122,8 @@ def agreement(
     among = [(each.group, float(vote == _sign(sum(each.votes) - vote))) for each in several for vote in each.votes]
     longer = [float(_sign(len(each.first) - len(each.second)) == each.most) for each, _ in read]
     people = _clustered(among, seed) if among else None
-    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source)
+    blind = sum(not each.question for each in opinions)
+    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source, blind)
 
 
 def _apart(marks: Mapping[tuple[str, str], float], each: Opinion) -> int | None:
@@ -145,6 +149,18 @@ def _turned(each: Opinion) -> Opinion:
     return Opinion(each.group, each.question, each.second, each.first, tuple(-vote for vote in each.votes))
 
 
+def _is_shown(name: str, text: str) -> bool:
+    """Whether it says what was asked: a number is no question, and a word no passage, but names one that stands elsewhere."""
+    return any(letter.isalpha() for letter in text) if name in QUESTIONS else name == "passage" and len(text.split()) > 1
+
+
+def _answer(row: Row, column: str, at: int) -> str:
+    """Raises BadInput for a row that has none."""
+    if row.get(column) is None:
+        raise BadInput(f"row {at + 1} has no `{column}`", "an empty text is an answer too; leave out rows that have none")
+    return _text(row[column])
+
+
 def _first(columns: Sequence[str], names: Sequence[str]) -> str:
     return next((name for name in names if name in columns), "")
 
@@ -154,9 +170,9 @@ def _sign(value: float) -> int:
 
 
 def _text(value: Any) -> str:
-    """What a cell says: a text, one turn of a talk, or all of them."""
+    """What a cell says: a text, one turn of a talk, or all of them; "" where there is nothing."""
     if isinstance(value, Mapping):
-        return str(value.get("content", value.get("value", "")))
+        return _text(value.get("content", value.get("value")))
     if isinstance(value, list):
         return "\n\n".join(map(_text, value))
-    return str(value)
+    return "" if value is None else str(value)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from tuneladder.evaluate.suite import APART, Suite
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.seq2seq import Seq2seqEngine
 from tuneladder.task.encode import Coder
 from tuneladder.types import Engine, Example, Turn, Turns
 
@@ -51,19 +52,22 @@ def laid_out(suite: Suite, example: Example, lead: str, shots: Sequence[Example]
 def fitted(engine: Engine, asks: Sequence[Ask], *, new_tokens: int) -> tuple[list[Ask], list[int]]:
     """The asks with the oldest shots left out, one by one, until each fits in the engine's context, and how many were left out of
     each. What is too long without any shot, and what another kind of engine is asked, stays as it is."""
-    if not isinstance(engine, LocalEngine):
+    if isinstance(engine, LocalEngine):
+        room = engine.coder.context if new_tokens == 0 else max(engine.coder.context - new_tokens, engine.coder.context // 2)
+        rule = _Rule(engine.coder, room)
+    elif isinstance(engine, Seq2seqEngine):  # its decoder has a context of its own for what is ranked or written
+        rule = _Rule(engine.coder.prompts, engine.coder.room, alone=True)
+    else:
         return list(asks), [0] * len(asks)
-    room = engine.coder.context if new_tokens == 0 else max(engine.coder.context - new_tokens, engine.coder.context // 2)
-    rule = _Rule(engine.coder, room)
     found = [rule.fit(ask) for ask in asks]
     return found, [len(ask.shots) - len(kept.shots) for ask, kept in zip(asks, found, strict=True)]
 
 
 class _Rule:
-    """Fits asks into so much room; of what many have in common the tokens are counted once."""
+    """Fits asks into so much room, `alone` or with their endings; of what many have in common the tokens are counted once."""
 
-    def __init__(self, coder: Coder, room: int) -> None:
-        self._coder, self._room = coder, room
+    def __init__(self, coder: Coder, room: int, *, alone: bool = False) -> None:
+        self._coder, self._room, self._alone = coder, room, alone
         self._sizes: dict[str, int] = {}
 
     def fit(self, ask: Ask) -> Ask:
@@ -79,9 +83,12 @@ class _Rule:
             return False
         if ask.before not in self._sizes:
             self._sizes[ask.before] = len(self._coder.encode_whole(ask.before)) + len(self._coder.soft)
-        last = max((len(self._coder.encode_whole(ending)) for ending in set(ask.endings)), default=0)
+        last = max((len(self._coder.encode_whole(ending)) for ending in self._endings(ask)), default=0)
         return self._sizes[ask.before] + len(self._coder.encode_whole(ask.question)) + last + 2 * SLACK <= self._room
 
+    def _endings(self, ask: Ask) -> set[str]:
+        return set() if self._alone else set(ask.endings)
+
     def _tokens(self, ask: Ask) -> int:
-        pairs: list[tuple[Turns, str | None]] = [(ask.turns, ending) for ending in ask.endings]
+        pairs: list[tuple[Turns, str | None]] = [(ask.turns, ending) for ending in self._endings(ask)]
         return max(len(laid.ids) for laid in self._coder.lay(pairs or [(ask.turns, None)], every=False, close=False))

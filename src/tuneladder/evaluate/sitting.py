@@ -11,8 +11,9 @@ from tuneladder.errors import BadInput, Failed
 from tuneladder.evaluate.questions import Questions
 from tuneladder.evaluate.shown import Ask, fitted, laid_out
 from tuneladder.evaluate.suite import Said
+from tuneladder.model.purse import paid_so_far
 from tuneladder.model.shortened import shortened
-from tuneladder.types import Engine
+from tuneladder.types import Cost, Engine
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Sitting:
     cut: int
     template: str
     engine: str
-    seconds: float
+    spent: Cost
 
 
 def sit(engine: Engine, questions: Questions, *, template: str = "") -> Sitting:
@@ -44,12 +45,14 @@ def sit(engine: Engine, questions: Questions, *, template: str = "") -> Sitting:
         for example in examples
     ]
     cut = shortened(engine)
-    start = time.perf_counter()
+    before, start = paid_so_far(engine), time.perf_counter()
     kept, dropped = fitted(engine, asks, new_tokens=0 if examples[0].options else suite.decoding.max_new_tokens)
     said = _answers(engine, questions, kept)
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, paid_so_far(engine)
+    # an answer kept from an earlier run is no faster for that
+    spent = Cost(seconds + after.seconds - before.seconds, money=after.money - before.money, tokens=after.tokens - before.tokens)
     cut = shortened(engine) - cut
-    return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, template, engine.name, seconds)
+    return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, template, engine.name, spent)
 
 
 def _answers(engine: Engine, questions: Questions, asks: Sequence[Ask]) -> list[Said]:

@@ -72,7 +72,8 @@ class Suite:
     subject, `meta["worked"]` what a shot shows as its answer where that is not the first reference. Without options the answer is
     written, as `decoding` says. `lead` stands before all, by subject. Of `shown` the first `shots` rows of the row's own subject
     are the shots of every row, so that what prompts begin with is computed once; a suite whose shots are written out in
-    prompts reads them by `worked`, from rows of prompts. `labels` are the answers that metrics of labels count.
+    prompts reads them by `worked`, from rows of prompts. `labels` are the answers that metrics of labels count. Parts that have
+    the same name `together` count as one in the average.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Suite:
     labels: tuple[str, ...] = ()
     decoding: Decoding = field(default_factory=Decoding)
     version: int = 1
+    together: str = ""
 
 
 def names() -> list[str]:

@@ -40,7 +40,7 @@ def judging(rules: Judge, judge: Base, rows: Sequence[Example], prompt: Prompt, 
         for row in some
     ]
     rivals = {marked.id: marked.reference for marked in answers} if rules.against else None
-    return _heard(rules, judge, cases_of(answers, rivals, prompt), len(rows), pace)
+    return _heard(rules, judge, cases_of(rules, answers, rivals, prompt), len(rows), pace)
 
 
 def agreeing(rules: Judge, judge: Base, opinions: Sequence[Opinion], pace: Pace) -> Cost:

@@ -31,7 +31,7 @@ from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
-from tuneladder.ladder.hearing import with_judge
+from tuneladder.ladder.hearing import read_of, with_judge
 from tuneladder.ladder.paid import paid_once
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import held
@@ -89,7 +89,7 @@ from tuneladder.types import (
 )
 
 IN_PROCESS = ("prompt", "adapter")
-EXAMINATION = 2  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 3  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
 @dataclass
@@ -425,7 +425,8 @@ class Climb:
         """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that
         cannot be had is no failure of the rung's: that is noted, its figure is missing, and it is asked no more in this climb."""
         for name, base in list(self.judges.items()):
-            rival, said = self._rival(name, rung.base), words.metric_name(name)
+            rival, said, rules = self._rival(name, rung.base), words.metric_name(name), find_metric(name).judge
+            assert rules
             if split == "dev" and name != self.bar.metric:
                 continue
             if rival == rung.name:
@@ -436,7 +437,7 @@ class Climb:
                 self._note(f"{said}: {rung.name} has nothing to be set against, for {rival} has no answers on {split}")
                 continue
             self.now.at(f"judging on {split}", rung.name)
-            rivals = {marked.id: marked.answer.text for marked in self._given[rival, split]} if rival else None
+            rivals = {marked.id: read_of(rules, marked) for marked in self._given[rival, split]} if rival else None
             try:
                 prompt = self.task.prompt
                 with self.shelf.purse.booking(name):
@@ -471,20 +472,28 @@ class Climb:
         return own if any(rung.name == own for rung in self.rungs) else rules.against if rules.against != REFERENCE else ""
 
     def _beside(self, result: Result) -> Result:
-        """What is asked for beside quality, of a rung that was measured on test. What fails here is said, and fails no rung."""
+        """What is asked for beside quality, of a rung that was measured on test."""
         if not result.test or not result.variant:
             return result
-        variant, answers = result.variant, result.test.answers
-        try:
-            for own in self._drops(result.rung, variant, answers):
+        rung, variant, answers = result.rung, result.variant, result.test.answers
+        with self._aside(rung):
+            for own in self._drops(rung, variant, answers):
                 result = replace(result, drops=(*result.drops, own))  # those before one that fails stay
-            result = replace(result, toxicity=self._toxicity(result.rung, answers))
-            return replace(result, harmlessness=self._harmlessness(result.rung, variant))
+        with self._aside(rung):
+            result = replace(result, toxicity=self._toxicity(rung, answers))
+        with self._aside(rung):
+            result = replace(result, harmlessness=self._harmlessness(rung, variant))
+        return result
+
+    @contextlib.contextmanager
+    def _aside(self, rung: Rung) -> Iterator[None]:
+        """What fails while it is open is said, and fails nothing else."""
+        try:
+            yield
         except NoRoom:
             raise
         except Exception as error:
-            self._note(f"{result.rung.name}: not all that was asked for beside quality could be measured: {failure_of(error)}")
-            return result
+            self._note(f"{rung.name}: not all that was asked for beside quality could be measured: {failure_of(error)}")
 
     def _drops(self, rung: Rung, variant: Variant, before: Sequence[Marked]) -> Iterator[Drop]:
         """The same test rows once more for each perturbation, against the answers to the rows as they were."""

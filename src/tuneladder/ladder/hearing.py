@@ -39,12 +39,15 @@ def with_judge(
     if rules.against == REFERENCE:
         rivals = {marked.id: marked.reference for marked in measurement.answers}
     opinions = drawn(read_people(rules.people), rules.pairs, seed=seed) if rules.people else []
-    found = heard(rules, Variant(base, Prompt()), cases_of(measurement.answers, rivals, prompt), opinions, shelf, store, seed=seed)
+    cases = cases_of(rules, measurement.answers, rivals, prompt)
+    found = heard(rules, Variant(base, Prompt()), cases, opinions, shelf, store, seed=seed)
     quality = {**measurement.quality, name: found.score}
     return replace(measurement, quality=quality, judged={**measurement.judged, name: found})
 
 
-def cases_of(answers: Sequence[Marked], rivals: Mapping[str, str] | None = None, prompt: Prompt | None = None) -> list[Case]:
+def cases_of(
+    rules: Judge, answers: Sequence[Marked], rivals: Mapping[str, str] | None = None, prompt: Prompt | None = None
+) -> list[Case]:
     """What a judge is asked about: the answers by themselves, or against the rivals' where these answered too. A question is the
     row as the task asks it: with its instruction, its system's turn and its template, and without any shots."""
     plain = Prompt(prompt.template, prompt.instruction, prompt.system) if prompt else Prompt()
@@ -53,8 +56,14 @@ def cases_of(answers: Sequence[Marked], rivals: Mapping[str, str] | None = None,
         if rivals is None or marked.id in rivals:
             turns = turns_of(plain, Example(marked.id, (Turn("user", marked.input),), ("",)))
             question = "\n\n".join(turn.text for turn in turns)
-            cases.append(Case(marked.id, question, marked.answer.text, rivals[marked.id] if rivals is not None else None))
+            cases.append(Case(marked.id, question, read_of(rules, marked), rivals[marked.id] if rivals is not None else None))
     return cases
+
+
+def read_of(rules: Judge, marked: Marked) -> str:
+    """What a judge reads of an answer."""
+    reason = marked.answer.reason if rules.reasons else ""
+    return f"{marked.answer.text}\n\nReason: {reason}" if reason else marked.answer.text
 
 
 def heard(

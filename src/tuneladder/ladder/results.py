@@ -255,6 +255,7 @@ def write_answers(result: Result, folder: Path) -> Path | None:
                     "answer": row.answer.text,
                     "confidence": row.answer.confidence,
                     "correct": row.correct,
+                    **({"told": row.told} if row.told is not None else {}),
                     **({"reason": row.answer.reason} if row.answer.reason else {}),
                 }
                 file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling, corrected
+from tuneladder.evaluate.adjudicate import BOTH, RIGHT, Ruling, corrected, lines_of
 from tuneladder.evaluate.disagreements import SORTS, Disagreement, Sort
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.results import file_name
@@ -64,13 +64,17 @@ def sorts(review: Review) -> dict[Sort, int]:
 
 
 def refuse_to_lose(folder: Path, rung: str, ruled: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises BadInput where the rung's CSV in `folder` holds rulings that were not handed in: it would be written over."""
+    """Raises BadInput where the rung's CSV in `folder` holds rulings that were not handed in, or cannot be read: it would be
+    written over."""
     table = folder / f"{file_name(rung)}.csv"
-    try:
-        kept = list(csv.DictReader(io.StringIO(table.read_text("utf-8-sig"), newline="")))
-    except (OSError, ValueError):
+    if not table.exists():
         return
-    filled = [row.get("id") for row in kept if (row.get(RIGHT) or "").strip()]
+    try:
+        kept = lines_of(table)
+    except BadInput as error:
+        lost = f"{error.message}, and what is ruled there would be written over"
+        raise BadInput(lost, f"{error.hint}, or move the file away") from error
+    filled = [(row["id"] or "").strip() for _, row in kept if (row[RIGHT] or "").strip()]
     if any(item not in ruled for item in filled):
         raise BadInput(
             f"{table} holds {words.count(len(filled), 'ruling')} that would be written over",

@@ -80,6 +80,8 @@ def judge_name(name: str, *, short: bool = False) -> str:
     named = rules.by if isinstance(rules.by, str) else str(rules.by.get("model") or rules.by.get("id") or "a judge")
     who = named.rstrip("/").rpartition("/")[2]  # of a folder or a hub id
     said = f"wins over {rules.against}, judged by {who}" if rules.against else f"mark by {who}"
+    if rules.reasons:
+        said += ", reasons read"
     if rules.rubric != Judge.rubric:
         said += f" for {clip(rules.rubric, 40)!r}"
     return said if short or rules.people else f"{said} ({UNMEASURED})"
@@ -118,9 +120,10 @@ def agreement(found: WithPeople | None) -> str:
         return f"{UNMEASURED}: nobody knows what these verdicts are worth"
     among = f"one person with the others {scored(found.people)}, " if found.people else ""
     lost = f"; {count(found.unread, 'pair')} without a verdict" if found.unread else ""
+    blind = f"; of {count(found.blind, 'pair')} it saw the answers alone, for nothing says what was asked" if found.blind else ""
     return (
         f"agreement with people {scored(found.judge)} on {count(found.judge.count, 'pair')} of {found.source}; {among}"
-        f"the longer answer {figure(found.longer)}{lost}"
+        f"the longer answer {figure(found.longer)}{lost}{blind}"
     )
 
 

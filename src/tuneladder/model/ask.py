@@ -43,7 +43,7 @@ def turns_of(prompt: Prompt, example: Example, *, shots: Sequence[Example] | Non
         own = template if shot.set == example.set else shot.template or prompt.template
         asked, said = _filled(prompt, own, shot), shot.references[0]
         if prompt.think and reason is None:
-            if own_reason is None:  # it shows how to answer, not how to reason
+            if not own_reason:  # it shows how to answer, not how to reason
                 continue
             asked, said = _thinking(prompt, asked, None), own_reason
         elif prompt.think:

@@ -1,9 +1,9 @@
 """Requests to an OpenAI-compatible endpoint, each tried until it answers or until it is clear that it will not.
 
 What may pass is tried again: a refused or cut connection, a time-out, 429, 5xx, a reply that is no JSON or lacks what was asked
-for. Between tries lies a wait that doubles and is drawn anew, or the one that the endpoint asks for (`Retry-After`), which then
-holds for every request. A try is bounded as a whole: an endpoint that sends a byte now and then ends it no later. The key stands
-in no error, whatever the endpoint sends back.
+for. Between tries lies a wait that doubles and is drawn anew, or a longer one that the endpoint asks for (`Retry-After`), which
+then holds for every request. A try is bounded as a whole: an endpoint that sends a byte now and then ends it no later. The key
+stands in no error, whatever the endpoint sends back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -110,8 +110,8 @@ class Endpoint:
         """Of a client that tries once."""
         return {"base_url": self.url, "api_key": self._key or "none", "timeout": self._timeout, "max_retries": 0}
 
-    async def post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], None]) -> A:
-        """What `path` answers, read as `kind`; `lost` is called for every try that failed and may have been billed.
+    async def post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], Awaitable[None]]) -> A:
+        """What `path` answers, read as `kind`; `lost` is awaited for every try that failed and may have been billed.
 
         Raises Rejected, BadInput for a key that is refused, and Failed.
         """
@@ -125,15 +125,14 @@ class Endpoint:
                 return found
             tries += 1
             if found.billed:
-                lost()
+                await lost()
             if found.wait is not None:
                 self._until = max(self._until, time.monotonic() + min(found.wait, LONGEST_WAIT))
             if tries >= found.tries or self._halt.is_set() or (found.wait or 0.0) > LONGEST_WAIT:
                 if tries > 1:
                     found.error.message += f" ({tries} tries)"
                 raise found.error
-            if found.wait is None:
-                await self._rest(min(self._backoff * 2.0 ** (tries - 1), 30.0) * self._draw.uniform(0.5, 1.5))
+            await self._rest(min(self._backoff * 2.0 ** (tries - 1), 30.0) * self._draw.uniform(0.5, 1.5))
 
     async def _rest(self, seconds: float) -> None:
         """Wait, unless the rest of the requests has come to nothing meanwhile."""

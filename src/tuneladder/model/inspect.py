@@ -169,6 +169,18 @@ def at_url(url: str, model: str, settings: Mapping[str, Any]) -> Base:
     return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
 
 
+def named(said: str) -> Base:
+    """A base as a step's settings name another than its own: as `inspect` does, or an endpoint and its model,
+    `https://host/v1 MODEL`. Raises BadInput."""
+    url, _, model = said.partition(" ")
+    if not url.startswith(("http://", "https://")):
+        return inspect(said)
+    refuse_secret(url)
+    if not model.strip():
+        raise BadInput(f"the endpoint {url} names no model", 'an address and a model: "https://host/v1 MODEL"')
+    return at_url(url, model.strip(), {"model": model.strip()})
+
+
 def refuse_secret(url: str) -> None:
     """Raises BadInput for an address that may hold one."""
     if re.search(r"[@?#]", url):  # it is not repeated

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tuneladder.errors import Failed
-from tuneladder.types import Cost
+from tuneladder.types import Cost, Engine
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Pays(Protocol):
     paid: Cost
 
 
+def paid_so_far(engine: Engine) -> Cost:
+    """What all that an engine was asked has cost; nothing where nobody is billed."""
+    return engine.paid if isinstance(engine, Pays) else Cost()
+
+
 class Purse:
     """The money of one climb. `allowed` 0 is no limit.
 
@@ -43,7 +49,9 @@ class Purse:
     def __init__(self, allowed: float = 0.0) -> None:
         self.allowed = allowed
         self.money, self.tokens = 0.0, 0.0
-        self._held, self._lost = 0.0, 0.0
+        self._lost = 0.0
+        self._held: dict[object, float] = {}  # by request
+        self._waiting: list[asyncio.Event] = []
         self._paid: dict[str, tuple[str, Cost]] = {}
         self._booked = ""
         self._bills: list[dict[str, Cost]] = []
@@ -87,32 +95,50 @@ class Purse:
         finally:
             self._bills.pop()
 
-    @contextmanager
-    def holding(self, most: float) -> Iterator[Callable[[], None]]:
-        """Hold `most` back while a request is under way. Raises Failed where that is more than is left.
+    @asynccontextmanager
+    async def holding(self, most: float) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Hold `most` back while a request is under way. Where that is more than is left, it waits for what others hold; raises
+        Failed where nobody holds anything.
 
-        What is lent is to be called where a try was lost on its way: it may have been billed, so it counts as if it was.
+        What is lent is to be awaited where a try was lost on its way: it may have been billed, so it counts as if it was, and for
+        the next one as much is held anew.
         """
-        self._check(most)
-        self._held += most
+        request = object()
 
-        def lost() -> None:
+        async def lost() -> None:
             self._lost += most
-            self._check(0.0)
+            self._release(request)
+            await self._hold(request, most)
 
+        await self._hold(request, most)
         try:
             yield lost
         finally:
-            self._held -= most
+            self._release(request)
 
-    def _check(self, more: float) -> None:
-        gone = self.money + self._lost
-        if self.allowed and gone + self._held + more > self.allowed * (1 + 1e-9):
+    async def _hold(self, request: object, most: float) -> None:
+        while self._held and not self._has(most):
+            released = asyncio.Event()
+            self._waiting.append(released)
+            await released.wait()
+        if not self._has(most):
             aside = f", {_round(self._lost)} of it for tries that may have been billed" if self._lost else ""
+            spent = _round(self.money + self._lost)
             raise Failed(
-                f"limit: money is {self.allowed:g}: {_round(gone)} is spent{aside}, and the next answer may cost more than is left",
+                f"limit: money is {self.allowed:g}: {spent} is spent{aside}, and the next answer may cost more than is left",
                 "raise `limit: money`; what was paid for is kept, and the same command goes on from there",
             )
+        self._held[request] = most
+
+    def _has(self, more: float) -> bool:
+        gone = self.money + self._lost + sum(self._held.values())
+        return not self.allowed or gone + more <= self.allowed * (1 + 1e-9)
+
+    def _release(self, request: object) -> None:
+        self._held.pop(request, None)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.set()
 
 
 def _round(money: float) -> str:

@@ -133,10 +133,15 @@ class RemoteEngine:
         answer that is cut off on its way."""
         ended = False
         body = {**self._body(turns, decoding), "seed": decoding.seed}
-        for choice in (chunk.choices[0] for chunk in self._endpoint.chunks(body) if chunk.choices):
-            ended |= choice.finish_reason is not None
-            if choice.delta.content:
-                yield choice.delta.content
+        for chunk in self._endpoint.chunks(body):
+            try:
+                said = [(choice.delta.content, choice.finish_reason) for choice in (chunk.choices or ())[:1]]
+            except AttributeError:  # nobody has checked yet what a chunk holds
+                break
+            for text, reason in said:
+                ended |= reason is not None
+                if text:
+                    yield text
         if not ended:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
@@ -217,8 +222,9 @@ class RemoteEngine:
         key = digest(self._url, path, body)
         if paid := self._kept.find(key):
             cost = self._cost(paid, seconds=paid.seconds / self._concurrency)
+            self._purse.pay(key, cost)
         else:
-            with self._purse.holding(self._most(body)) as lost:
+            async with self._purse.holding(self._most(body)) as lost:
                 start = time.monotonic()
                 reply: Any = await self._endpoint.post(path, body, kind, lost)
                 used = reply.usage or _Usage()
@@ -226,7 +232,7 @@ class RemoteEngine:
                 paid = Paid(read(reply), used.prompt_tokens, written, time.monotonic() - start)
                 self._kept.keep(key, paid)
                 cost = self._cost(paid)
-        self._purse.pay(key, cost)
+                self._purse.pay(key, cost)  # before what is held for it is let go
         return paid.reply, cost
 
     def _cost(self, paid: Paid, *, seconds: float = 0.0) -> Cost:

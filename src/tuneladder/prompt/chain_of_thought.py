@@ -65,6 +65,9 @@ class ChainOfThought:
             raise Refused("chain_of_thought reasons toward an answer, and plain text has none", "take a task with answers")
         if variant.prompt.calibrate:
             raise Refused("chain_of_thought cannot be calibrated: an empty input is nothing to think of", "leave `calibrate` out")
+        if (samples := variant.prompt.decoding.samples) > 1:
+            said = f"chain_of_thought comes to one answer for each row, and {samples} samples are asked for"
+            raise Refused(said, "leave `decoding: samples` out, or the step")
         for example in self.examples:
             if task.kind == "classify" and example.answer not in task.labels:
                 raise Refused(

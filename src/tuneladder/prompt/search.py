@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
+from tuneladder.evaluate.measure import told_by
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
-from tuneladder.model.inspect import inspect
+from tuneladder.model.inspect import named
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
@@ -27,9 +28,10 @@ ASKED = (
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """`candidates` instructions of at most `tokens` tokens are proposed at `temperature`, each from `shown` other rows of train, by
-    the model itself or by `proposer`, another base by the name that a recipe gives it. They and the task's own are scored by the
-    task's metric on `rows` rows of dev; the better half goes on to twice as many, until one is left or dev is at its end
-    (successive halving, arXiv:1502.07943). Of equals the task's own is kept, then the earlier.
+    the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model
+    ("https://host/v1 MODEL"). They and the task's own are scored by the task's metric on `rows` rows of dev; the better half goes
+    on to twice as many, until one is left or dev is at its end (successive halving, arXiv:1502.07943). Of equals the task's own is
+    kept, then the earlier.
 
     What wins was chosen on dev among many, and its score there flatters it: test confirms it.
     """
@@ -38,7 +40,7 @@ class Search:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     candidates: int = 16
     shown: int = 5
@@ -58,7 +60,7 @@ class Search:
     def content(self) -> str:
         """What the proposer is: another one under the same name proposes something else. Nothing where there is none."""
         try:
-            return inspect(self.proposer).content if self.proposer else ""
+            return named(self.proposer).content if self.proposer else ""
         except BadInput:
             return ""
 
@@ -111,7 +113,7 @@ class Search:
         if not self.proposer:
             return None
         try:
-            found = inspect(self.proposer)
+            found = named(self.proposer)
         except BadInput as error:
             raise Refused(f"search has no proposer: {error.message}", error.hint) from error
         if found.family not in self.families:
@@ -131,16 +133,16 @@ class Search:
         up = 1 if metric.better == "higher" else -1
         dev = random.Random(f"{seed} rows").sample(task.examples.dev, len(task.examples.dev))
         prompt = replace(prompt, why=None)  # reasons move no score
-        said: dict[str, list[str]] = {instruction: [] for instruction in found}
+        told: dict[str, list[str]] = {instruction: [] for instruction in found}
         left, size = list(found), min(self.rows, len(dev))
         rounds: list[dict[str, Any]] = []
         while True:
             scores = {}
             for instruction in left:
-                texts = said[instruction]
-                answers = ask(engine, replace(prompt, instruction=instruction), dev[len(texts) : size], task.labels)
-                texts += [answer.text for answer in answers]
-                scores[instruction] = metric.score(texts, [row.references for row in dev[:size]], task.labels)
+                own = told[instruction]
+                rows = dev[len(own) : size]
+                own += told_by(metric, rows, ask(engine, replace(prompt, instruction=instruction), rows, task.labels))
+                scores[instruction] = metric.score(own, [row.references for row in dev[:size]], task.labels)
             left.sort(key=lambda instruction: -up * scores[instruction])
             rounds.append({"rows": size, "scores": {instruction: scores[instruction] for instruction in left}})
             if len(left) < 3 or size == len(dev):

@@ -9,11 +9,14 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.measure import has_rights
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Thought, Variant
 
+TOP_K = 40  # as in the paper, which leaves it out at an endpoint, too
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelfConsistency:
     """Each row is asked `samples` times at `temperature`, among the `top_k` likeliest tokens (0: all), and the answer that most
-    give counts; its share of the votes is the confidence, and an answer costs as many times more.
+    give counts; its share of the votes is the confidence, and an answer costs as many times more. Where nothing is said `top_k` is
+    40, and all at an endpoint: OpenAI's own refuses whoever says how many.
 
     With `think`, a prompt that does not reason yet does, in at most `tokens` tokens, as in chain_of_thought; without it the answer
     itself is sampled, and labels are read out of what is written.
@@ -23,19 +26,19 @@ class SelfConsistency:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar[tuple[str, ...]] = ()
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     samples: int = 10
     temperature: float = 0.7
-    top_k: int = 40
+    top_k: int | None = None
     think: bool = True
     tokens: int = Thought.tokens
 
     def __post_init__(self) -> None:
         least = {"samples": 2, "top_k": 0, "tokens": 1}
         for name, value in least.items():
-            if getattr(self, name) < value:
-                raise BadInput(f"self_consistency cannot use {name} {getattr(self, name)}", f"{name} is {value} or more")
+            if (given := getattr(self, name)) is not None and given < value:
+                raise BadInput(f"self_consistency cannot use {name} {given}", f"{name} is {value} or more")
         if not self.temperature > 0:
             raise BadInput(f"self_consistency cannot use temperature {self.temperature}", "above 0: else all samples are the same")
 
@@ -47,6 +50,9 @@ class SelfConsistency:
             raise Refused(said, "it is for labels, numbers and what is right to the letter")
         if variant.prompt.calibrate:
             raise Refused("self_consistency samples answers, and what is calibrated is ranked", "leave `calibrate` out")
+        if (samples := variant.prompt.decoding.samples) > 1:
+            said = f"self_consistency comes to one answer for each row, and {samples} samples are asked for"
+            raise Refused(said, "its own `samples` are what votes: leave `decoding: samples` out, or the step")
         return self._on(variant), Cost()
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -54,7 +60,8 @@ class SelfConsistency:
 
     def _on(self, variant: Variant) -> Variant:
         prompt = variant.prompt
-        decoding = replace(prompt.decoding, temperature=self.temperature, top_k=self.top_k)
+        top_k = self.top_k if self.top_k is not None else 0 if variant.base.source == "url" else TOP_K
+        decoding = replace(prompt.decoding, temperature=self.temperature, top_k=top_k)
         prompt = replace(prompt, decoding=decoding, vote=self.samples)
         if self.think and prompt.think is None:
             prompt = replace(prompt, think=Thought(tokens=self.tokens))

@@ -49,6 +49,11 @@ class PairCoder:
         self.lead = [start, *self.opening]
         self.sentinels = sentinels_of(tokenizer)
 
+    @property
+    def room(self) -> int:
+        """The most tokens that a prompt is laid in by `prompts`, before the marks stand around it."""
+        return self.context - len(self._missing(self.prompts.encode_whole(""))) - len(self.closing)
+
     def sources(self, asks: Sequence[Turns], *, limit: int | None = None) -> list[tuple[list[int], int]]:
         """The tokens of each ask with their marks, and how many were cut. Raises TooLong where nothing would be left of one."""
         laid = self.prompts.lay([(turns, None) for turns in asks], every=False, close=False)
@@ -79,11 +84,14 @@ class PairCoder:
         return self.targets(texts, close=False)
 
     def _source(self, laid: Laid, turns: Turns, limit: int | None) -> tuple[list[int], int]:
-        missing = [] if laid.ids[: len(self.opening)] == self.opening else self.opening
-        missing = [*self.soft, *missing]
+        missing = self._missing(laid.ids)
         room = self._room(limit) - len(missing) - len(self.closing)
         row = self.prompts.cut(laid, (turns, None), every=False, close=False, limit=room)
         return [*missing, *row.ids, *self.closing], row.cut
+
+    def _missing(self, ids: list[int]) -> list[int]:
+        """What is to stand before a prompt that was laid in these tokens."""
+        return [*self.soft, *([] if ids[: len(self.opening)] == self.opening else self.opening)]
 
     def _room(self, limit: int | None) -> int:
         return self.context if limit is None else min(limit, self.context)

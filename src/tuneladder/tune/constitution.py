@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model.fees import Tokens, fee
-from tuneladder.model.inspect import at_url, inspect, refuse_secret
+from tuneladder.model.inspect import named
 from tuneladder.store import digest, resident, write_json
 from tuneladder.train.constitution import (
     Preferred,
@@ -161,13 +161,7 @@ class Constitution:
         if not self.critic:
             return None
         try:
-            url, _, model = self.critic.partition(" ")
-            if url.startswith(("http://", "https://")):
-                refuse_secret(url)
-                if not model.strip():
-                    raise BadInput(f"the endpoint {url} names no model", 'critic: "https://host/v1 MODEL"')
-                return at_url(url, model.strip(), {"model": model.strip()})
-            found = inspect(self.critic)
+            found = named(self.critic)
         except BadInput as error:
             raise Refused(f"constitution has no critic: {error.message}", error.hint) from error
         if found.family != "decoder":

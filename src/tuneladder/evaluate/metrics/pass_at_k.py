@@ -125,8 +125,8 @@ def _shares(outcome: str) -> list[float]:
 
 
 def best_of(shares: Sequence[float], k: int) -> float:
-    """What the best of k samples has, in the mean over the draws of k from those there are; where each passes or does not, that is
-    1 - C(n - c, k) / C(n, k) for c of n that pass (arXiv:2107.03374, equation 1)."""
+    """What the best of k samples has, in the mean over the draws of k from those there are, or of all where there are fewer; where
+    each passes or does not, that is 1 - C(n - c, k) / C(n, k) for c of n that pass (arXiv:2107.03374, equation 1)."""
     ranked, k = sorted(shares), min(k, len(shares))
     # of all draws so many hold none of those above the first `at`
     lost = ((more - less) * (comb(at, k) / comb(len(ranked), k)) for at, (less, more) in enumerate(pairwise(ranked), 1))

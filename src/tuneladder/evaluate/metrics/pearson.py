@@ -1,6 +1,6 @@
 """Pearson's correlation of answers and references that are numbers.
 
-An answer that is no number is read as the mean of the references, which says nothing; with nothing to correlate it is 0.
+An answer that is no number is read as the mean of those that are, which says nothing; with nothing to correlate it is 0.
 """
 
 from __future__ import annotations
@@ -24,4 +24,6 @@ def statistics(answers: Sequence[str], references: Sequence[Sequence[str]], labe
     """Those of `sums_of`. Raises BadInput for a reference that is no number."""
     y = numbers(references, "pearson")
     read = [number(answer) for answer in answers]
-    return sums_of(np.array([y.mean() if each is None else each for each in read]), y)
+    known = [each for each in read if each is not None]
+    middle = sum(known) / len(known) if known else 0.0
+    return sums_of(np.array([middle if each is None else each for each in read]), y)

@@ -2,7 +2,7 @@
 names; `stsb`, which lm-eval has not, asks for a degree of likeness from 0 to 5 and answers with its mean.
 
 CoLA is known by Matthews' correlation, MRPC and QQP by F1 and accuracy, STS-B by Pearson's and Spearman's correlation, the others
-by accuracy. The average is the mean over the parts, of which MNLI has two, of the mean of each one's figures.
+by accuracy. The average is the mean over the tasks, MNLI's two parts being one, of the mean of each one's figures.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def _part(
     *,
     split: str = "validation",
     called: Mapping[str, str] | None = None,
+    together: str = "",
 ) -> Suite:
     """A part with one question and the same labels for every row, of which `called` are other copies' names."""
 
@@ -89,7 +90,7 @@ def _part(
 
     subset = name.removesuffix("_mismatched")
     train = Source(HUB, "train", (subset,))
-    return Suite(f"glue/{name}", Source(HUB, split, (subset,)), example, figures, shown=train, labels=labels)
+    return Suite(f"glue/{name}", Source(HUB, split, (subset,)), example, figures, shown=train, labels=labels, together=together)
 
 
 YES_NO = ("no", "yes")
@@ -105,8 +106,8 @@ parts = (
         {"pearson": Figure("pearson", expected), "spearman": Figure("spearman", expected)},
         shown=Source(HUB, "train", ("stsb",)),
     ),
-    _part("mnli", mnli, ("True", "Neither", "False"), split="validation_matched"),
-    _part("mnli_mismatched", mnli, ("True", "Neither", "False"), split="validation_mismatched"),
+    _part("mnli", mnli, ("True", "Neither", "False"), split="validation_matched", together="mnli"),
+    _part("mnli_mismatched", mnli, ("True", "Neither", "False"), split="validation_mismatched", together="mnli"),
     _part("qnli", qnli, ("yes", "no")),
     _part("rte", entails, ("True", "False"), called={"entailment": "True", "not_entailment": "False"}),
     _part("wnli", entails, ("False", "True")),

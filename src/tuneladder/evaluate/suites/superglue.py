@@ -1,15 +1,21 @@
 """SuperGLUE (arXiv:1905.00537): eight harder tasks about texts, on validation, whose answers are public. Asked as
 lm-eval's tasks of these names; `wsc`'s text is taken as it stands, where lm-eval mends the blanks around its punctuation.
 
-CB is known by macro-F1 and accuracy, MultiRC by F1 over all its answers and accuracy, ReCoRD by SQuAD's exact match and F1, the
-others by accuracy. The average is the mean over the parts of the mean of each one's figures.
+CB is known by macro-F1 and accuracy, MultiRC by F1 over all its answers and by the share of questions of which every answer is
+judged right, ReCoRD by SQuAD's exact match and F1, the others by accuracy. The average is the mean over the parts of the mean of
+each one's figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
+from tuneladder.evaluate.find import Metric
+from tuneladder.evaluate.intervals import Array
 from tuneladder.evaluate.suite import ACCURACY, Figure, Said, Source, Suite, asked, cell, f1_of, gold, likeliest, text
+from tuneladder.store import digest
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import Row
 from tuneladder.types import Example
@@ -68,6 +74,33 @@ def judged(example: Example, said: Said) -> str:
     return likeliest(example, said).rpartition(" ")[2]
 
 
+def judged_of(example: Example, said: Said) -> str:
+    """The question of MultiRC that an answer is to, and the word."""
+    return f"{digest(example.turns)} {judged(example, said)}"
+
+
+def _by_question(answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> Array:
+    """(rows, 2): at the first answer to a question whether all answers to it are judged right, and one."""
+    right: dict[str, bool] = {}
+    for answer, own in zip(answers, references, strict=True):
+        question, _, word = answer.partition(" ")
+        right[question] = right.get(question, True) and word in own
+    found = np.zeros((len(answers), 2))
+    for at, answer in enumerate(answers):
+        question = answer.partition(" ")[0]
+        if question in right:
+            found[at] = right.pop(question), 1
+    return found
+
+
+def _share(sums: Array) -> Array:
+    right, count = sums.T
+    return np.asarray(np.divide(right, count, out=np.zeros_like(right), where=count > 0))
+
+
+BY_QUESTION = Metric("exact match by question", "higher", 1.0, (), "bootstrap", _by_question, _share)
+
+
 def record(row: Row) -> Example:
     passage, *highlights = text(row, "passage").strip().split("\n@highlight\n")
     question = passage + "\n\n" + "".join(f"  - {highlight}.\n" for highlight in highlights)
@@ -89,11 +122,18 @@ def _part(name: str, question: Callable[[Row], str], labels: tuple[str, ...], fi
     return _of(name, example, figures, labels=labels)
 
 
-def _of(name: str, example: Callable[[Row], Example], figures: Mapping[str, Figure], *, labels: tuple[str, ...] = ()) -> Suite:
+def _of(
+    name: str,
+    example: Callable[[Row], Example],
+    figures: Mapping[str, Figure],
+    *,
+    labels: tuple[str, ...] = (),
+    version: int = 1,
+) -> Suite:
     subset = "wsc.fixed" if name == "wsc" else name
     sources = (Source(HUB, split, (subset,)) for split in ("validation", "train"))
     validation, train = sources
-    return Suite(f"superglue/{name}", validation, example, figures, shown=train, labels=labels)
+    return Suite(f"superglue/{name}", validation, example, figures, shown=train, labels=labels, version=version)
 
 
 parts = (
@@ -103,8 +143,9 @@ parts = (
     _of(
         "multirc",
         multirc,
-        {"f1": Figure(f1_of("yes"), judged), "accuracy": Figure("accuracy", judged)},
+        {"f1": Figure(f1_of("yes"), judged), "exact_match": Figure(BY_QUESTION, judged_of)},
         labels=YES_NO,
+        version=2,
     ),
     _of("record", record, {"exact_match": Figure("squad_exact", entity), "f1": Figure("squad_f1", entity)}),
     _part("rte", rte, ("True", "False")),
