@@ -24,9 +24,11 @@ import pytest
 from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, some_come_while_others_write, write_labelling
 
 from tuneladder.errors import BadInput
+from tuneladder.studio import judging
 from tuneladder.studio.judging import said
 from tuneladder.studio.locks import PASSWORD
 from tuneladder.studio.overview import WORK, judgements_csv
+from tuneladder.studio.records import letters_of, people, sequence
 
 Build = Callable[..., House]
 PEOPLE = [f"p{n}" for n in range(20)]
@@ -230,6 +232,15 @@ def postgres() -> Iterator[tuple[str, Callable[[str], None]]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def of_its_own(url: str, name: str) -> str:
+    """The URL of a new database on the same server."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{url.removesuffix('postgres')}{name}"
+
+
 def test_postgres_serves_several_and_may_go_away(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
     url, control = postgres
     path = write_labelling(tmp_path, labelers=PEOPLE, each=20, rubric=CHOICE, count=2)
@@ -253,13 +264,38 @@ def test_postgres_serves_several_and_may_go_away(postgres: tuple[str, Callable[[
         assert re.search(r"nothing of it", text)
 
 
-def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
-    import psycopg
+def test_two_undos_at_once_take_back_one_judgement_each(
+    postgres: tuple[str, Callable[[str], None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_labelling(tmp_path, rubric=CHOICE)
+    with opened(path, store=of_its_own(postgres[0], "undone")) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        for said_ in (0, 1, 2):
+            assert visitor.say(ask, 0, said_).json() == {"kept": True}
+        records = found.studio.app.state.site.records
+        (ana, _), last, both = people(records), judging._last, threading.Barrier(2)
 
-    url = postgres[0]
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE later")
-    url = url.replace("/postgres", "/later")
+        def looked(rows: Any) -> Any:
+            """What each finds is found before either writes, where nothing keeps them apart."""
+            seen = last(rows)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(timeout=2)
+            return seen
+
+        monkeypatch.setattr(judging, "_last", looked)
+        asks = {each.id: each for each in sequence(records, ana)}
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(lambda key: judging.undo(records, ana, asks, key=key), ("u" * 20, "v" * 20)))
+        assert done == [ask["ask"]] * 2
+        (left,) = judging.given(records, asks[ask["ask"]]).values()
+        assert left.value == letters_of(records, ana, asks[ask["ask"]])["A"]
+        assert judging.undo(records, ana, asks, key="w" * 20) == ask["ask"]
+        assert judging.given(records, asks[ask["ask"]]) == {}
+
+
+def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    url = of_its_own(postgres[0], "later")
     path = write_labelling(tmp_path, rubric=CHOICE, count=16)
     with opened(path, store=url) as found, opened(path, store=url) as other:
         some_come_while_others_write(found, other, items=16)

@@ -169,7 +169,7 @@ def test_undo_goes_back_to_what_was_said_before_and_keeps_all(house: Build) -> N
     key = {"key": "u" * 20}
     for _ in range(2):  # a reply that never arrived
         assert visitor.post("/undo", ask, key).json() == {"n": 1}
-    assert {each[:3] for each in values(found)} == {each[:3] for each in before}
+    assert sorted(values(found)) == sorted(before)
     for left in (2, 1, 0):
         assert visitor.post("/undo", ask, {"key": f"{left}" * 20}).json() == {"n": 1}
         assert len(values(found)) == left
@@ -177,6 +177,26 @@ def test_undo_goes_back_to_what_was_said_before_and_keeps_all(house: Build) -> N
     assert history(found) == 3 + 2 + 4
     assert visitor.ask("/work/1")["questions"][0]["said"] is None
     assert visitor.web.get("/work/2").url.path == "/work"  # what is open again is asked first
+
+
+def test_undo_brings_back_the_reason_the_version_and_the_time(tmp_path: Path) -> None:
+    with opened(write_labelling(tmp_path)) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        visitor.say(ask, 0, 0, why="at first sight")
+        visitor.say(ask, 0, 0, why="on second thoughts")
+        (before,) = judging.said(site_of(found).records, WORK)
+    other = {**RUBRIC, "criteria": [{**RUBRIC["criteria"][0], "means": "Which is kinder?"}, *RUBRIC["criteria"][1:]]}
+    with opened(write_labelling(tmp_path, rubric=other)) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        visitor.say(ask, 0, 1, why="it is kinder")
+        assert judging.said(site_of(found).records, WORK) != [before]
+        assert visitor.post("/undo", ask, {"key": "u" * 20}).json() == {"n": 1}
+        assert judging.said(site_of(found).records, WORK) == [before]
+        assert before.judgement.why == "on second thoughts"
+        assert visitor.post("/undo", ask, {"key": "v" * 20}).json() == {"n": 1}
+        assert judging.said(site_of(found).records, WORK) == []
 
 
 def test_who_comes_back_goes_on_where_they_stopped(house: Build) -> None:
