@@ -294,6 +294,29 @@ def test_two_undos_at_once_take_back_one_judgement_each(
         assert judging.given(records, asks[ask["ask"]]) == {}
 
 
+def test_a_password_of_the_store_is_not_told(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    url = of_its_own(postgres[0], "secretive").replace("owner@", "owner:hush@")
+    for store in (url, f"{url.replace('owner:hush@', 'owner@')}?password=hush"):
+        with opened(write_labelling(tmp_path), store=store) as found:
+            assert re.match(r"postgresql://owner(:\*\*\*)?@127\.0\.0\.1:\d+/secretive$", found.studio.judgements)
+
+
+def test_a_store_that_makes_wait_is_away(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    import psycopg
+
+    url = of_its_own(postgres[0], "waiting")
+    with opened(write_labelling(tmp_path, rubric=CHOICE), store=f"{url}?options=-csearch_path%3Dpublic") as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        written = visitor.judgement(ask, 0, 0)
+        with psycopg.connect(url) as connection:  # somebody else holds the table, until the end of this
+            connection.execute("LOCK TABLE judgements IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            assert visitor.post("/write", ask, written).status_code == 503
+            assert 4 < time.monotonic() - began < 10
+        assert visitor.post("/write", ask, written).json() == {"kept": True}
+
+
 def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
     url = of_its_own(postgres[0], "later")
     path = write_labelling(tmp_path, rubric=CHOICE, count=16)

@@ -71,7 +71,7 @@ def open_studio(
             address = named or f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             links = {person.name: f"{address}/l/{link_of(records, person)}" for person in people(records)}
             yield Studio(
-                create_app(Site(records, owner, address)), listening, address, links, plain, store or str(folder / "labels.db")
+                create_app(Site(records, owner, address)), listening, address, links, plain, database.called
             )
         finally:
             database.close()
