@@ -649,13 +649,19 @@ def label(
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="What links begin with, where that is not http://HOST:PORT.")
     ] = "",
+    behind: Annotated[
+        str,
+        typer.Option("--behind", metavar="ADDRESS", help="The proxy's address: who asks is whom its X-Forwarded-For names."),
+    ] = "",
     new_links: Annotated[bool, typer.Option("--new-links", help="Give every labeler a new link; the old ones are closed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Serve the pages on which people judge answers, and the owner's page. Their links go to stdout."""
     with talk.status(f"opening {file}"):
         from tuneladder.studio.serve import open_studio
-    with open_studio(file, out=out, store=store, host=host, port=port, url=url, new_links=new_links) as opened:
+    with open_studio(
+        file, out=out, store=store, host=host, port=port, url=url, behind=behind, new_links=new_links
+    ) as opened:
         if as_json:
             print(json.dumps({"owner": f"{opened.url}/owner", "password": opened.password, "links": opened.links}), flush=True)
         else:

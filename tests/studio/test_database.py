@@ -134,6 +134,7 @@ def test_another_labelling_is_not_mixed_into_the_file(tmp_path: Path) -> None:
         ({"host": "192.0.2.1"}, "cannot be listened at"),
         ({"url": "label.example.org"}, "--url is 'label.example.org'"),
         ({"url": "https://example.org/deep"}, "--url is"),
+        ({"behind": "*"}, "--behind is '\\*'"),
     ],
 )
 def test_what_cannot_be_served(options: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
-from tests.studio.visiting import PLAIN, House, token
+from tests.studio.visiting import PLAIN, House, opened, serving, token, write_labelling
 
 from tuneladder import api
 from tuneladder.errors import BadInput
@@ -46,6 +47,19 @@ def test_many_addresses_together_are_slowed_too(house: Build) -> None:
     visitor = found.visitor()
     sent = {"password": PLAIN, "token": token(visitor.page("/owner"))}
     assert visitor.web.post("/owner/login", data=sent).status_code == 429
+
+
+def test_behind_a_proxy_tries_are_counted_by_who_asks_it(tmp_path: Path) -> None:
+    """A guesser elsewhere locks nobody out; where no proxy is named, nobody is believed."""
+    path = write_labelling(tmp_path)
+    for behind, last in (("127.0.0.1", 303), ("", 429)):
+        with opened(path, behind=behind) as found, serving(found), httpx2.Client(base_url=found.studio.url) as web:
+            sent = {"password": "guess", "token": token(web.get("/owner").text)}
+            for _ in range(6):
+                guessed = web.post("/owner/login", data=sent, headers={"x-forwarded-for": "203.0.113.9"})
+            assert guessed.status_code == 429
+            reply = web.post("/owner/login", data=sent | {"password": PLAIN}, headers={"x-forwarded-for": "198.51.100.7"})
+            assert reply.status_code == last
 
 
 def test_a_password_is_made_where_none_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
