@@ -16,15 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.testclient import TestClient
 from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, some_come_while_others_write, write_labelling
 
 from tuneladder.errors import BadInput
 from tuneladder.studio import judging
+from tuneladder.studio.app import create_app
 from tuneladder.studio.judging import said
 from tuneladder.studio.locks import PASSWORD
 from tuneladder.studio.overview import WORK, judgements_csv
@@ -154,6 +157,28 @@ def test_links_and_cookies_behind_a_name(tmp_path: Path) -> None:
         assert found.studio.links["ana"].startswith("https://label.example.org/l/")
         reply = found.visitor().web.get(found.studio.links["ana"], follow_redirects=False)
         assert "secure" in reply.headers["set-cookie"].lower()
+
+
+def test_two_studios_of_one_name_keep_their_own_sessions(tmp_path: Path) -> None:
+    with (
+        opened(write_labelling(tmp_path / "one")) as one,
+        opened(write_labelling(tmp_path / "other")) as other,
+        serving(one),
+        serving(other),
+        httpx2.Client(follow_redirects=True) as web,
+    ):
+        web.get(one.studio.links["ana"])
+        web.get(other.studio.links["ben"])
+        assert "Hello, ana." in web.get(f"{one.studio.url}/work").text
+        assert "Hello, ben." in web.get(f"{other.studio.url}/work").text
+
+
+def test_the_address_that_links_begin_with_is_ours_also_in_brackets(house: Build) -> None:
+    site = house().studio.app.state.site
+    url = "http://[2001:db8::1]:8250"
+    web = TestClient(create_app(replace(site, url=url)), base_url=url)
+    assert web.get("/owner").status_code == 200
+    assert web.get("/owner", headers={"host": "[2001:db8::2]:8250"}).status_code == 400
 
 
 @contextlib.contextmanager

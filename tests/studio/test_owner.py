@@ -71,6 +71,9 @@ def test_a_password_is_made_where_none_is_set(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(PASSWORD, "short")
     with pytest.raises(BadInput, match="has 5 letters"):
         password()
+    monkeypatch.setenv(PASSWORD, "x" * 201)
+    with pytest.raises(BadInput, match="has 201 letters"):
+        password()
     monkeypatch.setenv(PASSWORD, "long enough")
     made, shown = password()
     assert (made.opens("long enough"), shown) == (True, "")

@@ -15,6 +15,7 @@ from tuneladder.ladder import words as say
 from tuneladder.ladder.agreed import change_line
 from tuneladder.studio.guard import address, check_csrf, slow_down
 from tuneladder.studio.joining import add_labeler
+from tuneladder.studio.locks import LONGEST
 from tuneladder.studio.overview import Overview, Progress, disputes_csv, item_of, judgements_csv
 from tuneladder.studio.records import Records, link_of, renew
 from tuneladder.studio.site import Here, page, part
@@ -49,7 +50,7 @@ def live(site: Here) -> HTMLResponse:
 
 
 @router.post("/owner/login")
-def login(request: Request, site: Here, password: Annotated[str, Form(max_length=200)], token: Token) -> Response:
+def login(request: Request, site: Here, password: Annotated[str, Form(max_length=LONGEST)], token: Token) -> Response:
     check_csrf(request, token)
     slow_down(site.passwords, address(request))
     slow_down(site.all_passwords, "")
