@@ -692,6 +692,34 @@ def test_agreement(here: Path, door: Door) -> None:
     assert "48 judgements" in said.out
 
 
+def test_choices_of_items_and_labels_of_a_guideline(here: Path, door: Door) -> None:
+    write("said.jsonl", JUDGED)
+    write("items.jsonl", ITEMS)
+    said = door("agreement", "said.jsonl", "--items", "items.jsonl")
+    assert "on pairs of the ranked" in said.out
+    facts = json.loads(door("agreement", "said.jsonl", "--items", "items.jsonl", "--json").out)
+    assert (facts["rubrics"][0]["unit"], facts["rubrics"][0]["items"]) == ("pair", 12)
+    write("others.jsonl", [row | {"item": f"other {row['item']}"} for row in ITEMS])
+    refused(door("agreement", "said.jsonl", "--items", "others.jsonl"), "judges no item of others.jsonl")
+    labels = [
+        {"item": f"i{n}/{name}", "labeler": who, "rubric": "topic", "value": 1 + (n + (name == who)) % 3}
+        for n in range(12)
+        for name in "ab"
+        for who in "xb"
+    ]
+    write("labels.jsonl", labels)
+    topics = {"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics", 3: "science"}}
+    Path("topics.yaml").write_text(yaml.safe_dump({"criteria": [topics]}))
+    levels = [
+        json.loads(door("agreement", "labels.jsonl", "--json", *more).out)["rubrics"][0]["level"]
+        for more in ((), ("--rubric", "topics.yaml"))
+    ]
+    assert levels == ["interval", "nominal"]
+    assert door("pairs", "labels.jsonl", "items.jsonl").code == 0
+    refused(door("pairs", "labels.jsonl", "items.jsonl", "--rubric", "topics.yaml"), "a label prefers no answer to another")
+    refused(door("pairs", "labels.jsonl", "items.jsonl", "--rubric", "topics.yaml", "--scores"), "is no score")
+
+
 def test_disputes_are_settled_and_a_guidelines_versions_compared(here: Path, door: Door) -> None:
     sharper = [row | {"rubric": "better@v2", "value": "ab"[int(row["item"][1:]) % 2]} for row in JUDGED]
     write("said.jsonl", [*(row | {"rubric": "better@v1"} for row in JUDGED), *sharper])

@@ -59,6 +59,14 @@ Columns = Annotated[
     typer.Option("--column", metavar="NAME=COL", help="What the file calls a column: labeler=worker (may be given again)."),
 ]
 Criterion = Annotated[str, typer.Option("--criterion", metavar="NAME", help="Only the judgements under this criterion.")]
+Guidelines = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--rubric",
+        metavar="FILE",
+        help="The guideline (YAML): what it does not define is refused, and a label is no number (may be given again).",
+    ),
+]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -544,12 +552,10 @@ def agreement(
         str | None,
         typer.Option("--level", metavar="L", help="How values differ: nominal, ordinal or interval [interval where numbers]."),
     ] = None,
-    rubric: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--rubric", metavar="FILE", help="The guideline (YAML): what it does not define is refused (may be given again)."
-        ),
-    ] = None,
+    rubric: Guidelines = None,
+    items: Annotated[
+        str, typer.Option("--items", metavar="FILE", help="What was judged: choices are measured on pairs of an item's answers.")
+    ] = "",
     disputes: Annotated[
         Path | None, typer.Option("--disputes", metavar="CSV", help="Write the items in dispute there, to be settled.")
     ] = None,
@@ -572,6 +578,7 @@ def agreement(
             criterion=criterion,
             level=level,
             rubrics=rubric or (),
+            items=items or None,
             disputes=disputes,
             settled=settled,
         )
@@ -601,6 +608,7 @@ def pairs(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the JSON lines go.")] = Path("pairs.jsonl"),
     column: Columns = None,
     criterion: Criterion = "",
+    rubric: Guidelines = None,
     scores: Annotated[bool, typer.Option("--scores", help="The answers with their mean scores, and not as pairs.")] = False,
     at_least: Annotated[
         float, typer.Option("--at-least", metavar="X", min=0, help="How far apart two scores are, or else they are tied.")
@@ -617,13 +625,15 @@ def pairs(
 
     if scores and at_least:
         raise BadInput("--at-least is given with --scores", "only pairs are so far apart")
-    named, left = _columns(column), without or ()
+    named, left, guides = _columns(column), without or (), rubric or ()
     with talk.status(f"reading {file}"):
         if scores:
-            rated = api.scores(file, items, out, columns=named, criterion=criterion, leave_out=left)
+            rated = api.scores(file, items, out, columns=named, criterion=criterion, rubrics=guides, leave_out=left)
             facts, line = {"answers": len(rated)}, say.count(len(rated), "answer")
         else:
-            found = api.pairs(file, items, out, columns=named, criterion=criterion, at_least=at_least, leave_out=left)
+            found = api.pairs(
+                file, items, out, columns=named, criterion=criterion, rubrics=guides, at_least=at_least, leave_out=left
+            )
             facts = {"comparisons": len(found.comparisons), "tied": found.tied, "failed": found.failed, "alike": found.alike}
             line = pairs_line(found)
     if as_json:

@@ -261,6 +261,17 @@ def test_the_calibration_tells_and_is_passed_or_taken_again(house: Build) -> Non
     assert len(values(found)) == 3
 
 
+def test_a_settled_pair_of_a_choice_calibrates(house: Build) -> None:
+    found = house(rubric={"criteria": RUBRIC["criteria"][:1]}, known=[("better", "i0: bad over good", "no", "It says yes.")])
+    ana, ben = found.visitor("ana"), found.visitor("ben")
+    ana.answer("/work/1")
+    assert "100 % of the warm-up was right" in ana.page()
+    ben.answer("/work/1", good=False)
+    page = ben.page()
+    assert "0 % of the warm-up was right" in page
+    assert re.search(r'You said <b class="over">[AB]</b>, right is <b class="right">[AB] &gt; [AB]</b>. It says yes.', page)
+
+
 def test_the_pass_mark_decides(house: Build) -> None:
     found = house(known=KNOWN, **{"pass": 0.5})
     visitor = found.visitor("ana")

@@ -65,6 +65,11 @@ def test_a_settled_pair_becomes_a_ranking(tmp_path: Path) -> None:
     }
 
 
+def test_a_settled_pair_of_a_choice_is_a_ranking_of_the_two(tmp_path: Path) -> None:
+    known = read(tmp_path, known=[("better", "i0: bad over good", "no", "so"), ("better", "i1", "tie", "")]).calibration["better"]
+    assert {item: right.value for item, right in known.items()} == {"i0": ["good", "bad"], "i1": "tie"}
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a key that is not known": ({"lablers": ["ana"]}, "no key for .*'lablers': did you mean 'labelers'"),
     "labelers as a text": ({"labelers": "ana"}, "labelers is 'ana'"),

@@ -138,3 +138,30 @@ def test_a_new_link_closes_the_old_one_and_its_sessions(house: Build) -> None:
     assert found.studio.links["ana"] not in links
     assert ana.web.get(links[0]).status_code == 200
     assert owner.web.post("/owner/renew", data={"labeler": 99, "token": token(page)}).status_code == 404
+
+
+def test_who_takes_what_is_shown_first_is_found(house: Build) -> None:
+    rubric = {"criteria": [{"name": "better", "asks": "choose", "means": "Which helps more?"}]}
+    found = house(count=20, rubric=rubric, labelers=["ana", "ben", "cho"], each=3)
+    for name in ("ana", "ben"):
+        for n in range(1, 21):
+            found.visitor(name).answer(f"/work/{n}")
+    cho = found.visitor("cho")
+    for n in range(1, 21):
+        cho.say(cho.ask(f"/work/{n}"), 0, 0)
+    page = re.sub(r"<[^>]+>", " ", found.owner().page("/owner/live"))
+    assert "took the answer that was shown first 20 of 20 times, where chance takes it 10 times" in page
+    assert page.count("took the answer") == 1
+    assert "better 20 of 20" in page
+    # an order of their own hides it from what they choose, and chance is what agreement leaves
+    assert re.search(r"cho\s+(may tell|tells) little", page)
+
+
+def test_labels_that_are_numbers_are_no_scores(house: Build) -> None:
+    topics = {"criteria": [{"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics", 3: "science"}}]}
+    found = house(rubric=topics)
+    for name in ("ana", "ben"):
+        visitor = found.visitor(name)
+        for n in range(1, 5):
+            visitor.answer(f"/work/{n}", good=(name, n) != ("ben", 2))
+    assert "topic: alpha, nominal" in found.owner().page("/owner/live")

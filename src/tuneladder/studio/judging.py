@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.rubric import Rubric, stamp
+from tuneladder.feedback.rubric import Rubric, as_asked, stamp
 from tuneladder.studio import tables
 from tuneladder.studio.clock import now
 from tuneladder.studio.known import subjects
@@ -109,8 +109,10 @@ def said(records: Records, whys: Sequence[str], person: Person | None = None, ro
             holding.pop(place, None)
             if row.value is not None:
                 ask = Asked(**{column.name: getattr(row, f"ask_{column.name}") for column in asks.c})
-                stamped = stamp(records.rubrics[row.rubric], row.criterion)
-                holding[place] = Said(ask, Judgement(row.subject, row.name, stamped, json.loads(row.value), row.at, row.why))
+                rubric = records.rubrics[row.rubric]
+                stamped = stamp(rubric, row.criterion)
+                spoken = Judgement(row.subject, row.name, stamped, json.loads(row.value), row.at, row.why)
+                holding[place] = Said(ask, as_asked(rubric, spoken))
     return list(holding.values())
 
 

@@ -12,7 +12,7 @@ from tuneladder.feedback.alpha import RELIABLE, TENTATIVE
 from tuneladder.feedback.disputes import Dispute
 from tuneladder.feedback.rubric import unstamped
 from tuneladder.ladder import words as say
-from tuneladder.ladder.agreed import change_line
+from tuneladder.ladder.agreed import change_line, repeated
 from tuneladder.studio.guard import address, check_csrf, slow_down
 from tuneladder.studio.joining import add_labeler
 from tuneladder.studio.locks import LONGEST
@@ -118,7 +118,8 @@ def _person(each: Progress) -> dict[str, Any]:
         )
     elif round:
         calibration = "under way"
-    accords = {unstamped(rubric)[0]: own.accord for rubric, own in each.figures.items() if own.accord}
+    named = [(unstamped(rubric)[0], own) for rubric, own in each.figures.items()]
+    accords = {criterion: own.accord for criterion, own in named if own.accord}
     return {
         "id": each.person.id,
         "name": each.person.name,
@@ -127,7 +128,8 @@ def _person(each: Progress) -> dict[str, Any]:
         "calibration": calibration,
         "passed": bool(mark and mark.passed),
         "accord": [f"{criterion} {say.scored(score)}" for criterion, score in accords.items()],
-        "repeats": [f"{unstamped(rubric)[0]} {own.same} of {own.repeats}" for rubric, own in each.figures.items() if own.repeats],
+        "repeats": [f"{criterion} {said}" for criterion, own in named if (said := repeated(own))],
+        "firsts": [f"{criterion} {own.first.taken} of {own.first.count}" for criterion, own in named if own.first],
         "last": each.last[:16].replace("T", " "),
         "out": any(own.out for own in each.figures.values()),
     }
