@@ -19,7 +19,7 @@ from tuneladder.train.loop import read_log
 GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (3, 29.00134, (6.52733, 6.77376, 6.52976)),
     "chain_of_thought": (1, 30.19209, ()),
-    "constitution": (2, 30.72444, (6.16161, 4.99313, 4.99313)),
+    "constitution": (3, 30.72444, (6.16161, 4.99313, 4.99313)),
     "explain": (1, 31.00617, ()),
     "dpo": (2, 30.66706, (0.69315, 0.70902, 0.5818)),
     "few_shot": (1, 29.98003, ()),
