@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import yaml
 import tuneladder
 from tuneladder import api, cli
 from tuneladder.errors import Failed
+from tuneladder.feedback.items import Item, gathered
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
 from tuneladder.recipe import steps
@@ -808,6 +809,23 @@ def test_pairs(here: Path, door: Door) -> None:
     write("same.jsonl", [row | {"answers": {"a": "x", "b": "x"}} for row in ITEMS])
     refused(door("pairs", "said.jsonl", "same.jsonl"), "none can be learned", "equal texts")
     refused(door("pairs", "said.jsonl", "said.jsonl"), "no column `prompt`")
+
+
+def test_a_prompt_to_which_the_same_was_said_is_left_out(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("prompts.jsonl", [{"item": f"q{n}", "prompt": f"Where is parcel {n}?"} for n in range(3)])
+    words = ("sample", "prompts.jsonl", "--by", "base", "--tokens", 16)
+    refused(door(*words, "--temperature", 0.0001), "the same was said each time to each of 3 prompts")
+    assert not Path("items.jsonl").exists()
+
+    def once(prompts: Any, written: Any) -> tuple[Item, ...]:
+        first, *rest = gathered(prompts, written)
+        return replace(first, answers=dict([*first.answers.items()][:1])), *rest
+
+    monkeypatch.setattr("tuneladder.api.gathered", once)
+    said = door(*words)
+    assert said.out == "items.jsonl: 2 items, 4 answers that differ\n"
+    assert "1 prompt left out: the same was said each time" in said.err
+    assert door(*words, "--samples", 1).out == "items.jsonl: 3 items, 3 answers that differ\n"  # scored or labelled alone
 
 
 def test_sample(here: Path, door: Door) -> None:

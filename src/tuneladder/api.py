@@ -681,6 +681,14 @@ def judge(
     return Hearing(a, b, found.base.name, judged, judged.agreement)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What is to be judged. `left_out` counts the prompts to which the same was said each time: there is nothing to choose."""
+
+    items: tuple[Item, ...]
+    left_out: int
+
+
 def sample(
     prompts: str,
     by: Sequence[str],
@@ -693,11 +701,11 @@ def sample(
     seed: int = 0,
     model: str = "",
     key_env: str = "",
-) -> tuple[Item, ...]:
+) -> Sampled:
     """Write what is to be judged: the prompts of a file, each with `samples` answers by every variant, which is named as `chat`
     names one and asked with the prompt that it was made with.
 
-    Raises BadInput before any is opened that cannot write.
+    Raises BadInput before any is opened that cannot write, and where one said the same to every prompt, each time.
     """
     if not by:
         raise BadInput("nobody is named to answer", "--by VARIANT, once for each")
@@ -723,9 +731,13 @@ def sample(
         own = replace(found.prompt.decoding, samples=samples, temperature=temperature, max_new_tokens=tokens, seed=seed)
         with shelf.engine(found) as engine:
             written[name] = engine.generate(asks, own)
-    items = gathered(asked, written)
+    every = gathered(asked, written)
+    several = len(by) * samples > 1
+    items = tuple(item for item in every if len(item.answers) > 1 or not several)
+    if not items:
+        raise BadInput(f"the same was said each time to each of {len(every):,} prompts", "a higher temperature, or a second variant")
     write_items(Path(out), items)
-    return items
+    return Sampled(items, len(every) - len(items))
 
 
 def _prompt_of(variant: str) -> Prompt:

@@ -521,7 +521,7 @@ def sample(
 
     writers = by or []
     with talk.status(f"{' and '.join(writers) or 'nobody'} answers"):
-        items = api.sample(
+        found = api.sample(
             prompts,
             writers,
             out,
@@ -533,13 +533,15 @@ def sample(
             model=model,
             key_env=key_env,
         )
-    answers, alone = sum(len(item.answers) for item in items), sum(len(item.answers) < 2 for item in items)
+    answers = sum(len(item.answers) for item in found.items)
     if as_json:
-        print(json.dumps({"file": str(out), "items": len(items), "answers": answers, "of_one_answer": alone}, indent=2))
+        print(json.dumps({"file": str(out), "items": len(found.items), "answers": answers, "left_out": found.left_out}, indent=2))
         return
-    said = f"{out}: {say.count(len(items), 'item')}, {say.count(answers, 'answer')} that differ"
+    said = f"{out}: {say.count(len(found.items), 'item')}, {say.count(answers, 'answer')} that differ"
     Console(highlight=False, soft_wrap=True).print(said, markup=False)
-    if alone:
+    if found.left_out:
+        talk.print(f"{say.count(found.left_out, 'prompt')} left out: the same was said each time", markup=False)
+    if alone := sum(len(item.answers) < 2 for item in found.items):
         talk.print(f"{say.count(alone, 'item')} of one answer: it can be scored or labelled, not chosen", markup=False)
 
 
