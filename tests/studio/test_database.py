@@ -183,7 +183,7 @@ def test_the_address_that_links_begin_with_is_ours_also_in_brackets(house: Build
 
 @contextlib.contextmanager
 def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The real command in a process of its own, and ana's link."""
+    """The real command in a process of its own, and the first labeler's link."""
     script = "from tuneladder.cli import main; main()"
     words = ["studio", "label", str(path), "--out", str(path.parent / "run"), "--port", "0"]
     process = subprocess.Popen(
@@ -191,8 +191,7 @@ def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     )
     try:
         assert process.stdout
-        name, link = process.stdout.readline().split()
-        assert name == "ana"
+        _, link = process.stdout.readline().split()
         yield process, link
     finally:
         process.kill()
@@ -219,6 +218,52 @@ def test_a_killed_server_has_all_that_it_said_was_kept(tmp_path: Path) -> None:
         assert again.web.get("/work").url.path == "/work/2"
         assert again.post("/write", again.ask("/work/2"), written).json() == {"kept": True}
         assert sum(held(found).values()) == 4
+
+
+def test_killed_while_twenty_write_it_has_all_that_it_said_was_kept(tmp_path: Path) -> None:
+    """What was answered is there, once; what was not is sent again, with the key that it had, and is there once, too."""
+    path = write_labelling(tmp_path, labelers=PEOPLE, each=20, rubric=CHOICE, count=6)
+    kept: list[str] = []
+    sent: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in PEOPLE}
+    with opened(path) as found:
+        links = found.studio.links
+    with served(path) as (process, link):
+        url = link.partition("/l/")[0]
+        many = threading.Semaphore(0)
+
+        def work(name: str) -> None:
+            with httpx2.Client(base_url=url, follow_redirects=True, timeout=60) as web:
+                visitor = Visitor(web)  # type: ignore[arg-type]
+                with contextlib.suppress(httpx2.TransportError):
+                    web.get(f"{url}/l/{links[name].rpartition('/')[2]}")
+                    for n in range(1, 7):
+                        ask = visitor.ask(f"/work/{n}")
+                        written = visitor.judgement(ask, 0, 0)
+                        sent[name].append((n, written))
+                        assert visitor.post("/write", ask, written).json() == {"kept": True}
+                        kept.append(written["key"])
+                        many.release()
+
+        with ThreadPoolExecutor(len(PEOPLE)) as pool:
+            tasks = [pool.submit(work, name) for name in PEOPLE]
+            for _ in range(15):
+                assert many.acquire(timeout=60)
+            process.send_signal(signal.SIGKILL)
+            for task in tasks:
+                task.result()
+        process.wait(timeout=30)
+    assert 15 <= len(kept) < 120  # it was in the midst of them
+    with opened(path) as found:
+        database = found.studio.app.state.site.records.database
+        with database.read() as connection:
+            there = [key for (key,) in connection.exec_driver_sql("SELECT key FROM judgements")]
+        assert set(kept) <= set(there)
+        assert len(there) == len(set(there)) == sum(held(found).values())
+        for name, own in sent.items():
+            visitor = found.visitor(name)
+            for n, written in own:
+                assert visitor.post("/write", visitor.ask(f"/work/{n}"), written).json() == {"kept": True}
+        assert sum(held(found).values()) == len(held(found)) == sum(map(len, sent.values()))
 
 
 @pytest.fixture(scope="module")
