@@ -272,6 +272,22 @@ def test_a_settled_pair_of_a_choice_calibrates(house: Build) -> None:
     assert re.search(r'You said <b class="over">[AB]</b>, right is <b class="right">[AB] &gt; [AB]</b>. It says yes.', page)
 
 
+def test_another_round_asks_what_was_not_shown(house: Build) -> None:
+    known = [("better", f"i{n}", "good", "") for n in range(3)]
+    found = house(rubric={"criteria": RUBRIC["criteria"][:1]}, count=6, known=known, warm_up=1)
+    visitor, owner, records = found.visitor("ana"), found.owner(), site_of(found).records
+    for n in (1, 2, 3):
+        visitor.answer(f"/work/{n}", good=False)
+        visitor.web.post("/work/again", data={"token": token(visitor.page())})
+    visitor.answer("/work/4")
+    assert "100 % of the warm-up was right" in visitor.page()
+    rounds = [(ask.round, ask.item) for ask in sequence(records, people(records)[0]) if ask.round]
+    assert [round for round, _ in rounds] == [1, 2, 3, 4]
+    assert {item for _, item in rounds[:3]} == {"i0", "i1", "i2"}
+    assert rounds[3][1] == rounds[0][1]  # all were shown: it is the one of longest ago
+    assert "100 %, passed, round 4; at first 0 %" in owner.page("/owner/live")
+
+
 def test_the_pass_mark_decides(house: Build) -> None:
     found = house(known=KNOWN, **{"pass": 0.5})
     visitor = found.visitor("ana")

@@ -27,7 +27,7 @@ from tuneladder.feedback.under import Under, by_rubric
 from tuneladder.studio import tables
 from tuneladder.studio.judging import Said, said
 from tuneladder.studio.records import Person, Records, letters_of, people
-from tuneladder.studio.standing import Standing, standing
+from tuneladder.studio.standing import Mark, Standing, mark_of, standing
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
@@ -38,10 +38,12 @@ COLUMNS = (*NEEDED, *MORE)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a labeler is. `mark` is the share right in the calibration's last round; `people` are their figures by rubric."""
+    """How far a labeler is. `first` is the result of the first round of the calibration where another was needed: after it the labeler
+    was shown what is right. `figures` are theirs by rubric."""
 
     person: Person
     standing: Standing
+    first: Mark | None
     done: int
     of: int
     last: str
@@ -177,7 +179,8 @@ def _progress(records: Records, person: Person, spoken: Sequence[Judgement], fou
     work = [ask for ask in stood.asks if not ask.round]
     figures = {each.rubric: own for each in found for own in each.labelers if own.name == person.name}
     last = max((each.at for each in spoken if each.labeler == person.name), default="")
-    return Progress(person, stood, sum(ask.done for ask in work), len(work), last, figures)
+    first = mark_of(records, person, stood.asks, 1) if stood.round > 1 else None
+    return Progress(person, stood, first, sum(ask.done for ask in work), len(work), last, figures)
 
 
 def _changes(under: Sequence[Under], seed: int) -> tuple[Change, ...]:

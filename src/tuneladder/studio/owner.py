@@ -110,14 +110,6 @@ def live_context(records: Records, found: Overview) -> dict[str, Any]:
 
 
 def _person(each: Progress) -> dict[str, Any]:
-    mark, round = each.standing.mark, each.standing.round
-    calibration = ""
-    if mark:
-        calibration = f"{100 * mark.right:.0f} %, {'passed' if mark.passed else 'not passed'}" + (
-            f", round {round}" if round > 1 else ""
-        )
-    elif round:
-        calibration = "under way"
     named = [(unstamped(rubric)[0], own) for rubric, own in each.figures.items()]
     accords = {criterion: own.accord for criterion, own in named if own.accord}
     return {
@@ -125,14 +117,22 @@ def _person(each: Progress) -> dict[str, Any]:
         "name": each.person.name,
         "done": each.done,
         "of": each.of,
-        "calibration": calibration,
-        "passed": bool(mark and mark.passed),
+        "calibration": _calibration(each),
         "accord": [f"{criterion} {say.scored(score)}" for criterion, score in accords.items()],
         "repeats": [f"{criterion} {said}" for criterion, own in named if (said := repeated(own))],
         "firsts": [f"{criterion} {own.first.taken} of {own.first.count}" for criterion, own in named if own.first],
         "last": each.last[:16].replace("T", " "),
         "out": any(own.out for own in each.figures.values()),
     }
+
+
+def _calibration(each: Progress) -> str:
+    """The last round's result; of more than one the first's, too, which nobody had been shown the answers to."""
+    mark, round = each.standing.mark, each.standing.round
+    if not round:
+        return ""
+    told = f"{100 * mark.right:.0f} %, {'passed' if mark.passed else 'not passed'}" if mark else "under way"
+    return f"{told}, round {round}; at first {100 * each.first.right:.0f} %" if each.first else told
 
 
 def _agreement(found: Agreement) -> dict[str, Any]:
