@@ -98,7 +98,7 @@ def test_what_sharing_can_save_is_counted_in_passes_of_layers():
 
 def test_every_work_says_what_it_wants():
     works = train_step.found()
-    assert {"lora_short", "lora_asked", "lora_long", "lora_512", "pretrain", "classify", "seq2seq"} <= set(works)
+    assert {"lora_short", "lora_asked", "lora_long", "lora_512", "pretrain", "classify", "seq2seq", "dpo"} <= set(works)
     for work in works.values():
         assert isinstance(work, Work)
         assert work.steps > work.warm
