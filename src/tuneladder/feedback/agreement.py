@@ -128,7 +128,8 @@ def _strengths(under: Under) -> tuple[Strength, ...]:
         return ()
     place, table = {name: m for m, name in enumerate(names)}, under.table
     compared = [under.pairs[item] for item in table.items]
-    one, other = (np.array([place[getattr(pair, side)] for pair in compared])[table.item] for side in ("name", "other"))
+    one = np.array([place[pair.name] for pair in compared])[table.item]
+    other = np.array([place[pair.other] for pair in compared])[table.item]
     better = np.array([BETTER[value] for value in table.values])[table.value]
     wins, ties = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     np.add.at(wins, (one, other), better == 1)
