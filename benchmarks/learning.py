@@ -407,7 +407,11 @@ def markdown(found: Figures) -> str:
         lines += [f"| {first} | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
         for name, runs in rows.items():
             early = Counter(filter(None, (run.get("stopped", "") for run in runs)))
-            cells = [str(len(runs)), *(cell(runs, column) for column in COLUMNS), ", ".join(f"{why} {n}" for why, n in early.items())]
+            cells = [
+                str(len(runs)),
+                *(cell(runs, column) for column in COLUMNS),
+                ", ".join(f"{why} {n}" for why, n in early.items()),
+            ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

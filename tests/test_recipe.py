@@ -517,7 +517,11 @@ def test_no_setting_beside_quality_is_forgotten_here() -> None:
 def test_every_setting_beside_quality_reaches_what_measures(setting: str, folder: Path) -> None:
     key = setting.partition(".")[0]
     one, other = (
-        facts(read(recipe(**(WRITTEN if key in ("toxicity", "harmlessness", "reward") else {}), **{f"evaluate__{key}": given}), folder))
+        facts(
+            read(
+                recipe(**(WRITTEN if key in ("toxicity", "harmlessness", "reward") else {}), **{f"evaluate__{key}": given}), folder
+            )
+        )
         for given in AXES[setting]
     )
     assert one != other

@@ -735,7 +735,9 @@ def sample(
     several = len(by) * samples > 1
     items = tuple(item for item in every if len(item.answers) > 1 or not several)
     if not items:
-        raise BadInput(f"the same was said each time to each of {len(every):,} prompts", "a higher temperature, or a second variant")
+        raise BadInput(
+            f"the same was said each time to each of {len(every):,} prompts", "a higher temperature, or a second variant"
+        )
     write_items(Path(out), items)
     return Sampled(items, len(every) - len(items))
 

@@ -671,9 +671,7 @@ def label(
     """Serve the pages on which people judge answers, and the owner's page. Their links go to stdout."""
     with talk.status(f"opening {file}"):
         from tuneladder.studio.serve import open_studio
-    with open_studio(
-        file, out=out, store=store, host=host, port=port, url=url, behind=behind, new_links=new_links
-    ) as opened:
+    with open_studio(file, out=out, store=store, host=host, port=port, url=url, behind=behind, new_links=new_links) as opened:
         if as_json:
             print(json.dumps({"owner": f"{opened.url}/owner", "password": opened.password, "links": opened.links}), flush=True)
         else:

@@ -142,7 +142,7 @@ def test_choices_of_items_are_measured_beside_what_chance_would_choose() -> None
 
     own = found(arena(mostly_lower, people="xyzg"))
     assert [each.name for each in own.labelers if each.out] == ["g"]
-    assert [each.name for each in own.strengths][:2] == ["m0", "m1"]
+    assert np.corrcoef(range(10), [int(each.name[1]) for each in own.strengths])[0, 1] > 0.8
 
 
 def test_more_who_say_the_same_of_an_item_make_strengths_no_surer() -> None:

@@ -40,9 +40,7 @@ def scores(odd: Callable[[int, float], float], *, items: int = 60) -> list[Judge
     return said
 
 
-def found(
-    said: list[Judgement], gold: dict[str, str] | None = None, firsts: dict[str, First] | None = None
-) -> dict[str, Labeler]:
+def found(said: list[Judgement], gold: dict[str, str] | None = None, firsts: dict[str, First] | None = None) -> dict[str, Labeler]:
     table = table_of(said)
     heard = others(table, scored=table.number is not None)
     return {each.name: each for each in labelers(table, heard, gold or {}, firsts or {})}
@@ -167,9 +165,7 @@ def test_who_takes_the_first_shown_is_named_and_honest_luck_is_not() -> None:
 def asked_again(said: list[Judgement], moves: dict[str, float], items: int = 10) -> list[Judgement]:
     """The first items asked once more of some, who each give so much more than before."""
     own = {(each.item, each.labeler): each.value for each in said}
-    return [
-        Judgement(f"i{n}", who, "", own[f"i{n}", who] + move, "99999") for n in range(items) for who, move in moves.items()
-    ]
+    return [Judgement(f"i{n}", who, "", own[f"i{n}", who] + move, "99999") for n in range(items) for who, move in moves.items()]
 
 
 def test_scores_that_move_when_asked_again_are_named_beside_how_far_others_move() -> None:

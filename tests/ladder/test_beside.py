@@ -312,9 +312,7 @@ def test_grams_in_words(value: float, said: str) -> None:
 
 def test_a_reward_model_grades_every_rung_beside_the_untouched_base(recipe: Path, tmp_path: Path) -> None:
     """One that learned from the other half of the pairs, and never saw a rung."""
-    kinder = [
-        {"prompt": f"question {n}", "chosen": f"gladly {n}", "rejected": f"never {n}", "source": f"q{n}"} for n in range(60)
-    ]
+    kinder = [{"prompt": f"question {n}", "chosen": f"gladly {n}", "rejected": f"never {n}", "source": f"q{n}"} for n in range(60)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, kinder)))
     base = yaml.safe_load(recipe.read_text())["base"]
     quick = {"r": 2, "epochs": 1, "learning_rate": 1e-2}
@@ -322,7 +320,10 @@ def test_a_reward_model_grades_every_rung_beside_the_untouched_base(recipe: Path
     taught: dict[str, Any] = {"name": "taught", "task": pairs, "base": base, "rungs": [{"reward": {"half": "b", **quick}}]}
     api.climb(taught, out=tmp_path / "taught")
     (node,) = (path for path in (tmp_path / ".store").glob("reward-*") if path.is_dir())
-    policy = taught | {"rungs": ["zero_shot", {"dpo": {"half": "a", **quick}}], "evaluate": {"reward": {"node": str(node), "tokens": 4}}}
+    policy = taught | {
+        "rungs": ["zero_shot", {"dpo": {"half": "a", **quick}}],
+        "evaluate": {"reward": {"node": str(node), "tokens": 4}},
+    }
     out = tmp_path / "policy"
     api.climb(policy | {"name": "policy"}, out=out)
     rungs = {rung["name"]: rung["reward"] for rung in json.loads((out / "results.json").read_text())["rungs"]}

@@ -80,7 +80,7 @@ def gathered(prompts: Mapping[str, Turns], written: Mapping[str, Sequence[Sequen
 
 
 def ranking_among(item: Item, value: Any, who: str) -> Ranking:
-    """A judgement of an item as a ranking of its answers, which a choice is, too. Raises BadInput for answers that are not there."""
+    """A judgement of an item as a ranking of its answers, which a choice is, too. Raises BadInput for names that are not there."""
     found = ranking_of(value, f"{who} on item {item.id}") if is_ranking(value) else choice_of(value, tuple(item.answers))
     for name in found.names:
         if name not in item.answers:

@@ -87,7 +87,13 @@ def labelers(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mappi
     named: dict[int, list[Finding]] = {own: [] for own in range(len(facts))}
     for own, fact in enumerate(facts):
         named[own] += _plain(fact)
-    looked = (_severe(table, heard), _biased(table, heard), _taking_the_first(facts), _wavering(table, facts), _drifting(table, heard))
+    looked = (
+        _severe(table, heard),
+        _biased(table, heard),
+        _taking_the_first(facts),
+        _wavering(table, facts),
+        _drifting(table, heard),
+    )
     for suspects in looked:
         for each, p in zip(suspects, holm([suspect.p for suspect in suspects])):
             # whoever always says one thing is named for that, and not for all that follows from it
@@ -205,7 +211,9 @@ def _wavering(table: Table, facts: Sequence[Labeler]) -> list[_Suspect]:
             continue
         p = float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue)
         moved, usual, spread = float(np.mean(mine)), float(np.mean(theirs)), float(table.said.std())
-        said = f"moves by {moved:.2g} when asked again ({len(mine)} items), the others by {usual:.2g}; scores spread by {spread:.2g}"
+        said = (
+            f"moves by {moved:.2g} when asked again ({len(mine)} items), the others by {usual:.2g}; scores spread by {spread:.2g}"
+        )
         found.append(_Suspect(own, "repeats", p, said if moved > max(WIDE * usual, SMALL * spread) else ""))
     return found
 

@@ -172,7 +172,9 @@ def _item(known: Mapping[str, Item], judgement: Judgement) -> Item:
     if found := known.get(judgement.item):
         return found
     if any(id in known and name in known[id].answers for id, name in _parted(judgement.item)):
-        said = f"{judgement.labeler} says '{text_of(judgement.value)[:40]}' of {judgement.item}: a label prefers no answer to another"
+        said = (
+            f"{judgement.labeler} says '{text_of(judgement.value)[:40]}' of {judgement.item}: a label prefers no answer to another"
+        )
         raise BadInput(said, "take a criterion that scores, chooses or ranks")
     raise unknown(f"item (judged by {judgement.labeler})", judgement.item, known, "hand in the items that were judged")
 

@@ -128,7 +128,7 @@ def check_judgement(rubric: Rubric, judgement: Judgement) -> None:
 
 
 def as_asked(rubric: Rubric, judgement: Judgement) -> Judgement:
-    """The judgement with its value as its criterion takes it: a label is a word, though it be called 1. Raises as `criterion_of`."""
+    """The judgement with its value as its criterion takes it: a label is a word, though it be called 1. Raises as criterion_of."""
     label = criterion_of(rubric, judgement).asks == "label"
     return replace(judgement, value=text_of(judgement.value)) if label else judgement
 
