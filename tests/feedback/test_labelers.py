@@ -151,7 +151,7 @@ def test_who_is_only_severe_tells_as_much_as_the_others() -> None:
     assert odd.accord is not None
     assert odd.accord.value > 0.9
     draw = np.random.default_rng(1)
-    guesser = found(scores(lambda n, worth: float(draw.integers(1, 8)) - 10))["odd"]
+    guesser = found(scores(lambda n, worth: float(draw.integers(1, 8)) - 10, items=200))["odd"]
     assert {"severity", "chance"} <= kinds(guesser)
 
 

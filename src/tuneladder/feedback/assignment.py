@@ -142,8 +142,8 @@ def _ordered(
     for item in draw.sample(roomy, min(repeats, len(roomy))):
         first = next(at for at, ask in enumerate(asks) if ask.item == item)
         asks.insert(draw.randint(first + 1 + GAP, len(asks)), Ask(item, "repeat"))
-    first = _shuffled(calibration, draw)[: warm_up or None]
-    return (*(Ask(item, "calibration") for item in first), *asks)
+    warming = _shuffled(calibration, draw)[: warm_up or None]
+    return (*(Ask(item, "calibration") for item in warming), *asks)
 
 
 def anew(calibration: Sequence[str], before: Sequence[str], many: int, *, seed: str) -> list[str]:

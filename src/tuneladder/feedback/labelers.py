@@ -91,7 +91,7 @@ def labelers(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mappi
         _severe(table, heard),
         _biased(table, heard),
         _taking_the_first(facts),
-        _wavering(table, facts),
+        _wavering(table, heard, facts),
         _drifting(table, heard),
     )
     for suspects in looked:
@@ -199,13 +199,15 @@ def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
     return found
 
 
-def _wavering(table: Table, facts: Sequence[Labeler]) -> list[_Suspect]:
+def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Suspect]:
     """Scores that move far more than the others' when an item is judged again: some moving is what scores do."""
+    if heard.means is None:
+        return []
     from scipy import stats
 
     found = []
     for own, fact in enumerate(facts):
-        mine = _moves(_again(table, fact.name)) if fact.moved is not None else []
+        mine = _moves(_again(table, fact.name))
         theirs = _moves(each for each in table.repeats if each.labeler != fact.name)
         if len(mine) < AGAIN or len(theirs) < AGAIN:
             continue

@@ -38,7 +38,7 @@ COLUMNS = (*NEEDED, *MORE)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a labeler is. `first` is the result of the first round of the calibration where another was needed: after it they were
+    """How far a labeler is. `first` is the result of the first round of the calibration where there was another: after it they were
     shown what is right. `figures` are theirs by rubric."""
 
     person: Person
