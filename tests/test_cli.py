@@ -814,14 +814,21 @@ def test_pairs(here: Path, door: Door) -> None:
 def test_a_prompt_to_which_the_same_was_said_is_left_out(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     write("prompts.jsonl", [{"item": f"q{n}", "prompt": f"Where is parcel {n}?"} for n in range(3)])
     words = ("sample", "prompts.jsonl", "--by", "base", "--tokens", 16)
-    refused(door(*words, "--temperature", 0.0001), "the same was said each time to each of 3 prompts")
+
+    def alike(prompts: int) -> None:
+        """So many prompts get one text alone."""
+
+        def said(asked: Any, written: Any) -> tuple[Item, ...]:
+            items = gathered(asked, written)
+            first = (replace(item, answers=dict([*item.answers.items()][:1])) for item in items[:prompts])
+            return (*first, *items[prompts:])
+
+        monkeypatch.setattr("tuneladder.api.gathered", said)
+
+    alike(3)
+    refused(door(*words), "the same was said each time to each of 3 prompts")
     assert not Path("items.jsonl").exists()
-
-    def once(prompts: Any, written: Any) -> tuple[Item, ...]:
-        first, *rest = gathered(prompts, written)
-        return replace(first, answers=dict([*first.answers.items()][:1])), *rest
-
-    monkeypatch.setattr("tuneladder.api.gathered", once)
+    alike(1)
     said = door(*words)
     assert said.out == "items.jsonl: 2 items, 4 answers that differ\n"
     assert "1 prompt left out: the same was said each time" in said.err
