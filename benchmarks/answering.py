@@ -6,6 +6,7 @@ a word is a token.
     few_shot   500 items of 28 to 68 words ranked over 4 labels of 1, 1, 2 and 3 tokens, after 8 fixed shots of about 50 tokens
     zero_shot  the same items without the shots
     writing    64 greedy tokens after each of 64 prompts of 16 to 128 words
+    rollouts   the same after each of the first 32 of them: what a policy that learns from rewards writes at once
 
 For each: both sides in fp32 on all items, their answers compared; the other side's grid of batch sizes and attentions in the dtype
 that we choose here, its best kept; then its best and ours in turn, each run in a process of its own. lm-eval, whose seconds grow
@@ -49,11 +50,11 @@ from pairs import (
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "answering.json"
-WORKS = ("few_shot", "zero_shot", "writing")
+WORKS = ("few_shot", "zero_shot", "writing", "rollouts")
 SEED = 0
 VOCABULARY, WIDTH, LAYERS, HEADS, KEYS, INNER = 49152, 576, 30, 9, 3, 1536
 SHOTS, ITEMS = 8, 500
-PROMPTS, NEW = 64, 64
+PROMPTS, NEW = {"writing": 64, "rollouts": 32}, 64
 WARM_UP = 4  # items, or prompts, of the call that is not timed
 END, UNKNOWN, ANSWER = "<|end|>", "<|unknown|>", "Answer:"
 LABELS = ["w11", "w22", "w33 w34", "w44 w45 w46"]
@@ -70,9 +71,9 @@ def rows(count: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return shots, [{"text": words(draw, 28, 68), "label": draw.choice(LABELS)} for _ in range(count)]
 
 
-def prompts() -> list[str]:
+def prompts(work: str) -> list[str]:
     draw = random.Random(SEED + 1)
-    return [words(draw, 16, 128) for _ in range(PROMPTS)]
+    return [words(draw, 16, 128) for _ in range(PROMPTS[work])]
 
 
 def build(run: argparse.Namespace) -> Figures:
@@ -176,7 +177,7 @@ def write_theirs(run: argparse.Namespace) -> Figures:
 
     model, tokenizer = load_saved(run.folder, run.dtype, run.attention)
     tokenizer.padding_side = "left"
-    texts = [f"{text}\n{ANSWER}" for text in prompts()]
+    texts = [f"{text}\n{ANSWER}" for text in prompts(run.work)]
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at].split()))
     written: list[list[int]] = [[]] * len(texts)
 
@@ -193,22 +194,22 @@ def write_theirs(run: argparse.Namespace) -> Figures:
         answer(order[start : start + run.batch], NEW)
     seconds = since(begun)
     ids = [tokenizer(text)["input_ids"] for text in texts]
-    return answered(PROMPTS * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
+    return answered(len(texts) * NEW, seconds, tokens=ids, answers=[tokenizer.decode(row) for row in written])
 
 
 def write_ours(run: argparse.Namespace) -> Figures:
     from tuneladder.types import Decoding, Turn
 
     engine = engine_of(run)
-    asks = [(Turn("user", text),) for text in prompts()]
+    asks = [(Turn("user", text),) for text in prompts(run.work)]
     engine.generate(asks, Decoding(max_new_tokens=WARM_UP))
     engine.calls.new_tokens = 0
     begun = now()
     written = engine.generate(asks, Decoding(max_new_tokens=NEW))
     seconds = since(begun)
-    assert engine.calls.new_tokens == PROMPTS * NEW, "a text ended early: the two sides do not do the same work"
+    assert engine.calls.new_tokens == len(asks) * NEW, "a text ended early: the two sides do not do the same work"
     ids = [engine.coder.encode(turns).ids for turns in asks]
-    return answered(PROMPTS * NEW, seconds, tokens=ids, answers=[samples[0] for samples in written])
+    return answered(len(asks) * NEW, seconds, tokens=ids, answers=[samples[0] for samples in written])
 
 
 def useful(work: str, items: int) -> float:
@@ -221,8 +222,8 @@ def useful(work: str, items: int) -> float:
         """`tokens` after `before` others, each of which attends to itself and all before it."""
         return 2 * body * tokens + 4 * LAYERS * WIDTH * (tokens * before + tokens * (tokens + 1) // 2)
 
-    if work == "writing":
-        lengths = [len(text.split()) + 1 for text in prompts()]
+    if work in PROMPTS:
+        lengths = [len(text.split()) + 1 for text in prompts(work)]
         return float(sum(read(0, length + NEW - 1) + 2 * head * NEW for length in lengths))
     shots, asked = rows(items)
     shared = sum(len(row["text"].split()) + 1 + len(row["label"].split()) for row in shots) if work == "few_shot" else 0
@@ -236,7 +237,7 @@ def useful(work: str, items: int) -> float:
 
 
 def same_answers(work: str, theirs: list[Any], ours: list[Any]) -> Figures:
-    if work == "writing":
+    if work in PROMPTS:
         return {"count": len(ours), "alike": sum(a == b for a, b in zip(theirs, ours, strict=True))}
     return same_scores(theirs, ours)
 
@@ -252,10 +253,10 @@ def compare(work: str, folder: Path, run: argparse.Namespace) -> Figures:
 
 def climb(work: str, folder: Path, top: Figures, run: argparse.Namespace) -> Figures:
     """The race, with what share of the machine's peak each side uses."""
-    writing = work == "writing"
+    writing = work in PROMPTS
     batches, unit = ((8, 16, 32, 64), "tokens") if writing else ((1, 4, 8, 16, 32), "items")
     found = race(HERE, work, folder, top["dtype"], run, batches=batches, unit=unit)
-    per = useful(work, run.items) / (PROMPTS * NEW if writing else run.items)
+    per = useful(work, run.items) / (PROMPTS[work] * NEW if writing else run.items)
     found["summary"]["useful_flops_each"] = per
     for name in ("theirs", "ours"):
         own = [row for row in found["runs"] if row["contestant"] == name]
@@ -298,8 +299,8 @@ def multiply(run: argparse.Namespace) -> Figures:
 CHILDREN: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "build": build,
     "matmul": multiply,
-    "theirs": lambda run: (write_theirs if run.work == "writing" else rank_theirs)(run),
-    "ours": lambda run: (write_ours if run.work == "writing" else rank_ours)(run),
+    "theirs": lambda run: (write_theirs if run.work in PROMPTS else rank_theirs)(run),
+    "ours": lambda run: (write_ours if run.work in PROMPTS else rank_ours)(run),
 }
 
 

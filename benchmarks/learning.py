@@ -28,8 +28,9 @@ import re
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +186,32 @@ def made_by(run: argparse.Namespace, method: Method, reward: Callable[..., list[
     with tempfile.TemporaryDirectory() as place:
         table = Table(run, Path(place))
         began = now()
-        variant, reference, samples = method(table)
+        made = method(table)
         wall, processor = since(began)
-        cost = {"seconds": wall, "processor_seconds": processor, "peak_bytes": peak(), "samples": samples}
-        return {"seed": run.seed, **table.measured(variant, reference, reward), **cost}
+        cost = {"seconds": wall, "processor_seconds": processor, "peak_bytes": peak()}
+        learned = {"samples": made.samples, "stopped": made.stopped}
+        return {"seed": run.seed, **table.measured(made.variant, made.reference, reward), **cost, **learned}
 
 
-# a variant that learned, what it is measured against, and how many answers it learned from
-Method = Callable[[Table], tuple[Any, Any, int]]
+@dataclass(frozen=True)
+class Learned:
+    """A variant that learned, what it is measured against, how many answers it learned from, and why it ended early, if it did."""
+
+    variant: Any
+    reference: Any
+    samples: int
+    stopped: str = ""
+
+
+Method = Callable[[Table], Learned]
+
+
+def from_answers(variant: Any, reference: Any, folder: Path, *, each: int, steps: int) -> Learned:
+    """What the log in the folder says of a policy that learned from `each` answers in every phase of so many steps."""
+    from tuneladder.train.loop import read_log
+
+    last = read_log(folder)[-1]
+    return Learned(variant, reference, each * -(-last.step // steps), "" if last.stopped == "done" else last.stopped)
 
 
 # ---- methods ----
@@ -207,31 +226,28 @@ def online(table: Table, name: str, reward: str, *, most_kl: float = 0.0) -> Any
     return kind(**{key: value for key, value in wanted.items() if key in {field.name for field in fields(kind)}})
 
 
-def resting(table: Table, **settings: Any) -> Any:
-    """`rest` with half of the answers to be written in each of two grows."""
+def learned_online(table: Table, name: str, reward: str, reference: Any, *, most_kl: float = 0.0) -> Learned:
+    step, kit = online(table, name, reward, most_kl=most_kl), table.kit(name)
+    made = step.apply(reference, table.task, kit)
+    return from_answers(made, reference, kit.folder, each=step.prompts * step.samples, steps=step.updates)
+
+
+def learned_resting(table: Table, reference: Any, **settings: Any) -> Learned:
+    """By `rest`, with half of the answers to be written in each of two grows."""
     from tuneladder.tune.rest import Rest
 
-    size = table.size
+    size, kit = table.size, table.kit("rest")
     own = {"prompts": size["phases"] * size["prompts"] // 2, "held_out": size["held"], "updates": size["updates"]}
-    return Rest(**{**own, "samples": size["samples"], "tokens": size["tokens"], **settings})
+    step = Rest(**{**own, "samples": size["samples"], "tokens": size["tokens"], **settings})
+    made = step.apply(reference, table.task, kit)
+    return from_answers(made, reference, kit.folder, each=step.prompts * step.samples, steps=step.stages * step.updates)
 
 
-def written_by(table: Table) -> int:
-    """How many answers a policy that writes in phases learns from."""
-    return table.size["phases"] * table.size["prompts"] * table.size["samples"]
+def learned_by_rest(table: Table) -> Learned:
+    return learned_resting(table, table.root, reward="learning:cheer", data=False, most_kl=MOST_KL)
 
 
-def learned_online(table: Table, name: str) -> tuple[Any, Any, int]:
-    made = online(table, name, "learning:cheer", most_kl=MOST_KL).apply(table.root, table.task, table.kit(name))
-    return made, table.root, written_by(table)
-
-
-def learned_by_rest(table: Table) -> tuple[Any, Any, int]:
-    made = resting(table, reward="learning:cheer", data=False, most_kl=MOST_KL).apply(table.root, table.task, table.kit("rest"))
-    return made, table.root, written_by(table)
-
-
-def learned_by_dpo(table: Table) -> tuple[Any, Any, int]:
+def learned_by_dpo(table: Table) -> Learned:
     """Of the base's answers to a prompt the best is chosen and the worst rejected, where they differ."""
     from tuneladder.tune.dpo import Dpo
     from tuneladder.types import Comparison, Split
@@ -250,10 +266,10 @@ def learned_by_dpo(table: Table) -> tuple[Any, Any, int]:
                 pairs.setdefault(split, []).append(pair)
     comparisons = Split(tuple(pairs["train"]), tuple(pairs["dev"]), ())
     task = replace(table.task, kind="prefer", metric="preference", comparisons=comparisons)
-    return Dpo().apply(table.root, task, table.kit("dpo")), table.root, samples
+    return Learned(Dpo().apply(table.root, task, table.kit("dpo")), table.root, samples)
 
 
-def learned_by_trl(table: Table) -> tuple[Any, Any, int]:
+def learned_by_trl(table: Table) -> Learned:
     """TRL's GRPOTrainer, with what our grpo is told."""
     import torch
     from datasets import Dataset
@@ -296,14 +312,17 @@ def learned_by_trl(table: Table) -> tuple[Any, Any, int]:
     trainer.train()
     place = table.folder / "theirs"
     trainer.save_model(str(place))
-    return replace(table.root, steps=("trl",), adapter=str(place)), table.root, written_by(table)
+    samples = size["phases"] * size["prompts"] * size["samples"]
+    return Learned(replace(table.root, steps=("trl",), adapter=str(place)), table.root, samples)
 
 
 def methods() -> dict[str, Method]:
     from tuneladder.recipe import steps
 
     found: dict[str, Method] = {
-        name: lambda table, name=name: learned_online(table, name) for name in ("grpo", "ppo") if name in steps()
+        name: lambda table, name=name: learned_online(table, name, "learning:cheer", table.root, most_kl=MOST_KL)
+        for name in ("grpo", "ppo")
+        if name in steps()
     }
     return {**found, "rest": learned_by_rest, "dpo": learned_by_dpo, "TRL's GRPO": learned_by_trl}
 
@@ -319,21 +338,20 @@ LECTURE: dict[str, dict[str, Any]] = {
 }
 
 
-def taught(table: Table, row: str) -> tuple[Any, Any, int]:
+def taught(table: Table, row: str) -> Learned:
     """A row of the table. Each begins with behaviour cloning, as the paper's do, and has its KL from there; what I=0 clones, it
     clones in as many steps as four improves take."""
     from tuneladder.tune.lora import Lora
 
     cloned = Lora(epochs=4, batch_size=16).apply(table.root, table.task, table.kit("cloned"))
     if row.startswith("behaviour"):
-        return cloned, cloned, 0
+        return Learned(cloned, cloned, 0)
     if row.startswith("online"):
-        return online(table, "grpo", "learning:ended").apply(cloned, table.task, table.kit("grpo")), cloned, written_by(table)
+        return learned_online(table, "grpo", "learning:ended", cloned)
     settings = {"reward": "learning:ended", "patience": 0, **LECTURE[row]}
     if not settings["improves"]:
         settings["updates"] = 4 * table.size["updates"]
-    step = resting(table, **settings)
-    return step.apply(cloned, table.task, table.kit("rest")), cloned, step.grows * step.prompts * step.samples
+    return learned_resting(table, cloned, **settings)
 
 
 # ---- what comes of it ----
@@ -385,10 +403,16 @@ def markdown(found: Figures) -> str:
             continue
         before = [run for runs in rows.values() for run in runs]
         first = f"{part}; before: reward {interval([run['reward_before'] for run in before])[0]:.3f}"
-        heads = ["seeds", *(head for head, *_ in COLUMNS.values())]
+        heads = ["seeds", *(head for head, *_ in COLUMNS.values()), "ended early"]
         lines += [f"| {first} | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
         for name, runs in rows.items():
-            lines.append(f"| {name} | {' | '.join([str(len(runs)), *(cell(runs, column) for column in COLUMNS)])} |")
+            early = Counter(filter(None, (run.get("stopped", "") for run in runs)))
+            cells = [
+                str(len(runs)),
+                *(cell(runs, column) for column in COLUMNS),
+                ", ".join(f"{why} {n}" for why, n in early.items()),
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 

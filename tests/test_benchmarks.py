@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ import ladder
 from tuneladder.feedback.table import table_of
 from tuneladder.recipe import find_step
 from tuneladder.train import supervised
-from tuneladder.types import Judgement, Prompt, Variant
+from tuneladder.types import Judgement, Prompt, Tick, Variant
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -114,7 +115,7 @@ def test_what_is_kept_and_what_is_asked_anew_learn_the_same(tiny_folder, tmp_pat
 
 def test_every_work_says_what_it_wants():
     works = train_step.found()
-    assert {"lora_short", "lora_asked", "lora_long", "lora_512", "pretrain", "classify", "seq2seq"} <= set(works)
+    assert {"lora_short", "lora_asked", "lora_long", "lora_512", "pretrain", "classify", "seq2seq", "dpo"} <= set(works)
     for work in works.values():
         assert isinstance(work, Work)
         assert work.steps > work.warm
@@ -175,12 +176,23 @@ def test_what_is_aimed_at_in_stories_is_scored_by_rules():
     assert learning.ended([learning.opening(story)] * 6, texts) == [1.0, 1.0, 0.5, 0.25, 0.0, 0.0]
 
 
+def test_answers_that_were_learned_from_are_counted_to_where_it_ended(tmp_path):
+    log = tmp_path / "log.jsonl"
+    for steps, stopped, learned in ((20, "done", (64, "")), (9, "kl", (48, "kl")), (8, "kl", (32, "kl"))):
+        ticks = [asdict(Tick(at, 20, 1.0, 0.1, 8, 1e-3)) for at in range(1, steps + 1)]
+        ticks[-1]["stopped"] = stopped
+        log.write_text("\n".join(map(json.dumps, ticks)))
+        made = learning.from_answers(None, None, tmp_path, each=16, steps=4 if stopped == "kl" else 5)
+        assert (made.samples, made.stopped) == learned
+
+
 def test_the_table_of_learning_has_means_and_intervals_over_seeds():
     row = {"reward_before": 0.5, "kl": 1.0, "samples": 1536, "processor_seconds": 9.0, "peak_bytes": 5e8}
     runs = [{**row, "seed": seed, "reward": 0.5 + seed / 10, "rise": None if seed else 1.0} for seed in range(3)]
+    runs = [run | {"stopped": "kl" if run["seed"] else ""} for run in runs]
     lines = learning.markdown({"methods": {"grpo": runs}}).splitlines()
     assert lines[0].startswith("| methods; before: reward 0.500 | seeds | reward | rise, SD |")
-    assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 |"
+    assert lines[2] == "| grpo | 3 | 0.600 ±0.248 | 1.00 | 1.00 | 1,536 | 9.0 | 0.50 | kl 2 |"
     assert learning.interval([2.0]) == (2.0, None)
     assert learning.markdown({}) == ""
 

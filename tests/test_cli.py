@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import yaml
 import tuneladder
 from tuneladder import api, cli
 from tuneladder.errors import Failed
+from tuneladder.feedback.items import Item, gathered
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
 from tuneladder.recipe import steps
@@ -703,6 +704,34 @@ def test_agreement(here: Path, door: Door) -> None:
     assert "48 judgements" in said.out
 
 
+def test_choices_of_items_and_labels_of_a_guideline(here: Path, door: Door) -> None:
+    write("said.jsonl", JUDGED)
+    write("items.jsonl", ITEMS)
+    said = door("agreement", "said.jsonl", "--items", "items.jsonl")
+    assert "on pairs of the ranked" in said.out
+    facts = json.loads(door("agreement", "said.jsonl", "--items", "items.jsonl", "--json").out)
+    assert (facts["rubrics"][0]["unit"], facts["rubrics"][0]["items"]) == ("pair", 12)
+    write("others.jsonl", [row | {"item": f"other {row['item']}"} for row in ITEMS])
+    refused(door("agreement", "said.jsonl", "--items", "others.jsonl"), "judges no item of others.jsonl")
+    labels = [
+        {"item": f"i{n}/{name}", "labeler": who, "rubric": "topic", "value": 1 + (n + (name == who)) % 3}
+        for n in range(12)
+        for name in "ab"
+        for who in "xb"
+    ]
+    write("labels.jsonl", labels)
+    topics = {"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics", 3: "science"}}
+    Path("topics.yaml").write_text(yaml.safe_dump({"criteria": [topics]}))
+    levels = [
+        json.loads(door("agreement", "labels.jsonl", "--json", *more).out)["rubrics"][0]["level"]
+        for more in ((), ("--rubric", "topics.yaml"))
+    ]
+    assert levels == ["interval", "nominal"]
+    assert door("pairs", "labels.jsonl", "items.jsonl").code == 0
+    refused(door("pairs", "labels.jsonl", "items.jsonl", "--rubric", "topics.yaml"), "a label prefers no answer to another")
+    refused(door("pairs", "labels.jsonl", "items.jsonl", "--rubric", "topics.yaml", "--scores"), "is no score")
+
+
 def test_disputes_are_settled_and_a_guidelines_versions_compared(here: Path, door: Door) -> None:
     sharper = [row | {"rubric": "better@v2", "value": "ab"[int(row["item"][1:]) % 2]} for row in JUDGED]
     write("said.jsonl", [*(row | {"rubric": "better@v1"} for row in JUDGED), *sharper])
@@ -791,6 +820,30 @@ def test_pairs(here: Path, door: Door) -> None:
     write("same.jsonl", [row | {"answers": {"a": "x", "b": "x"}} for row in ITEMS])
     refused(door("pairs", "said.jsonl", "same.jsonl"), "none can be learned", "equal texts")
     refused(door("pairs", "said.jsonl", "said.jsonl"), "no column `prompt`")
+
+
+def test_a_prompt_to_which_the_same_was_said_is_left_out(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("prompts.jsonl", [{"item": f"q{n}", "prompt": f"Where is parcel {n}?"} for n in range(3)])
+    words = ("sample", "prompts.jsonl", "--by", "base", "--tokens", 16)
+
+    def alike(prompts: int) -> None:
+        """So many prompts get one text alone."""
+
+        def said(asked: Any, written: Any) -> tuple[Item, ...]:
+            items = gathered(asked, written)
+            first = (replace(item, answers=dict([*item.answers.items()][:1])) for item in items[:prompts])
+            return (*first, *items[prompts:])
+
+        monkeypatch.setattr("tuneladder.api.gathered", said)
+
+    alike(3)
+    refused(door(*words), "the same was said each time to each of 3 prompts")
+    assert not Path("items.jsonl").exists()
+    alike(1)
+    said = door(*words)
+    assert said.out == "items.jsonl: 2 items, 4 answers that differ\n"
+    assert "1 prompt left out: the same was said each time" in said.err
+    assert door(*words, "--samples", 1).out == "items.jsonl: 3 items, 3 answers that differ\n"  # scored or labelled alone
 
 
 def test_sample(here: Path, door: Door) -> None:

@@ -21,11 +21,11 @@ from tuneladder.ladder.pick import pick
 from tuneladder.ladder.tree import key_of, root_of, splits_digest
 from tuneladder.model.ask import turns_of
 from tuneladder.model.constrained import can_constrain
-from tuneladder.model.inspect import from_shape
+from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
-from tuneladder.recipe import DEFAULTS, Grouping, Guarded, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
+from tuneladder.recipe import DEFAULTS, Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
@@ -35,8 +35,10 @@ from tuneladder.types import (
     Base,
     Cost,
     Decoding,
+    Head,
     Ladder,
     Measurement,
+    Prompt,
     Result,
     Robustness,
     Rung,
@@ -90,6 +92,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     (folder / "kinder.jsonl").write_text("\n".join(map(json.dumps, kinder)))
     (folder / "kindest.jsonl").write_text("\n".join(map(json.dumps, kinder[1:])))
     (folder / "base").symlink_to(tiny_folder)
+    for name, head in (("judge", Head("reward", ("reward",))), ("other_judge", Head("reward", ("reward",))), ("no_judge", None)):
+        (folder / name).mkdir()
+        judge = Variant(inspect(str(tiny_folder)), Prompt(), head=head)
+        (folder / name / "variant.json").write_text(json.dumps(freeze(judge)))
     shutil.copytree(tiny_folder, folder / "twin")
     (folder / "own.py").write_text(
         "from dataclasses import dataclass\n"
@@ -184,6 +190,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "evaluate.fairness": ({"evaluate__fairness": "group"}, "task"),
     "evaluate.toxicity": ({**WRITTEN, "evaluate__toxicity": "rude.jsonl"}, "axes"),
     "evaluate.harmlessness": ({**WRITTEN, "evaluate__harmlessness": "kinder.jsonl"}, "axes"),
+    "evaluate.reward": ({**WRITTEN, "evaluate__reward": "judge"}, "axes"),
     "evaluate.energy": ({"evaluate__energy": {"intensity": 20}}, "axes"),
     "limit.minutes": ({"limit__minutes": 3}, "limit"),
     "limit.memory": ({"limit__memory": "2GB"}, "limit"),
@@ -205,6 +212,7 @@ BEFORE: dict[str, Given] = {
     "task.separator": {"task__target": "tags"},
     "evaluate.toxicity": WRITTEN,
     "evaluate.harmlessness": WRITTEN,
+    "evaluate.reward": WRITTEN,
 }
 
 
@@ -495,6 +503,8 @@ AXES: dict[str, tuple[Given, Given]] = {
     "harmlessness.data": ({"data": "kinder.jsonl"}, {"data": "kindest.jsonl"}),
     "harmlessness.prompts": ({"data": "kinder.jsonl"}, {"data": "kinder.jsonl", "prompts": "kinder.jsonl"}),
     "harmlessness.tokens": ({"data": "kinder.jsonl"}, {"data": "kinder.jsonl", "tokens": 9}),
+    "reward.node": ({"node": "judge"}, {"node": "other_judge"}),
+    "reward.tokens": ({"node": "judge"}, {"node": "judge", "tokens": 9}),
     "energy.intensity": ({}, {"intensity": 0}),
     "energy.watts": ({}, {"watts": 65}),
 }
@@ -502,6 +512,7 @@ AXES: dict[str, tuple[Given, Given]] = {
 
 def test_no_setting_beside_quality_is_forgotten_here() -> None:
     kinds = {"robustness": Robustness, "fairness": Grouping, "toxicity": Toxic, "harmlessness": Guarded, "energy": Powered}
+    kinds["reward"] = Judging
     assert {f"{name}.{field.name}" for name, kind in kinds.items() for field in dataclasses.fields(kind)} == set(AXES)
 
 
@@ -509,7 +520,11 @@ def test_no_setting_beside_quality_is_forgotten_here() -> None:
 def test_every_setting_beside_quality_reaches_what_measures(setting: str, folder: Path) -> None:
     key = setting.partition(".")[0]
     one, other = (
-        facts(read(recipe(**(WRITTEN if key in ("toxicity", "harmlessness") else {}), **{f"evaluate__{key}": given}), folder))
+        facts(
+            read(
+                recipe(**(WRITTEN if key in ("toxicity", "harmlessness", "reward") else {}), **{f"evaluate__{key}": given}), folder
+            )
+        )
         for given in AXES[setting]
     )
     assert one != other
@@ -522,6 +537,7 @@ def test_a_word_says_what_keys_say(folder: Path) -> None:
         ("fairness", "group", {"by": "group"}),
         ("toxicity", "rude.jsonl", {"data": "rude.jsonl"}),
         ("harmlessness", "kinder.jsonl", {"data": "kinder.jsonl"}),
+        ("reward", "judge", {"node": "judge"}),
     ):
         short, long = (read(recipe(**WRITTEN, **{f"evaluate__{key}": given}), folder) for given in (word, keys))
         assert facts(short) == facts(long)
@@ -536,6 +552,15 @@ def test_a_judge_that_decides_leaves_nothing_to_be_counted_beside_it(axis: Given
     assert read(written, folder).judges
     with pytest.raises(BadInput, match="by the metric that decides, and a judge is asked when all answers are given"):
         read({**written, "bar": {metric_named(judge): 0.5}}, folder)
+
+
+def test_no_policy_is_graded_by_its_own_teacher(folder: Path) -> None:
+    rungs = [{"grpo": {"reward": str(folder / "judge")}}]
+    with pytest.raises(BadInput, match="reward is the model that teaches grpo"):
+        read(recipe(**WRITTEN, evaluate__reward="judge", rungs=rungs), folder)
+    graded = read(recipe(**WRITTEN, evaluate__reward="other_judge", rungs=rungs), folder).axes.grader
+    assert graded
+    assert (graded.source, graded.tokens) == ("other_judge", 64)
 
 
 def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:
@@ -1043,6 +1068,7 @@ ODD = recipe(
                 "fairness": "group",
                 "toxicity": "rude.jsonl",
                 "harmlessness": "kinder.jsonl",
+                "reward": "judge",
                 "energy": {"watts": 9},
             },
         ),
@@ -1187,6 +1213,10 @@ def sub(key: str, value: Any) -> Given:
         ({**mixed({}), "evaluate": {"fairness": "group"}}, "fairness is of one data set"),
         (sub("evaluate__toxicity", "rude.jsonl"), "toxicity is of text that is written freely, and this task is of kind classify"),
         (sub("evaluate__harmlessness", "kinder.jsonl"), "harmlessness is of text that is written freely"),
+        (sub("evaluate__reward", "judge"), "reward is of text that is written freely"),
+        (recipe(**WRITTEN, evaluate={"reward": "gone"}), "reward is gone, which is no reward model"),
+        (recipe(**WRITTEN, evaluate={"reward": "no_judge"}), "reward is no_judge, which is no reward model"),
+        (recipe(**WRITTEN, evaluate={"reward": {"node": "judge", "tokens": 0}}), "reward: tokens is 0"),
         (recipe(**WRITTEN, evaluate={"harmlessness": "gone.jsonl"}), "harmlessness: there is no"),
         (recipe(**WRITTEN, evaluate={"harmlessness": "rude.jsonl"}), "rude.jsonl holds no preferences"),
         (recipe(**WRITTEN, evaluate={"harmlessness": {"data": "kinder.jsonl", "tokens": 0}}), "tokens is 0"),

@@ -39,10 +39,10 @@ from tuneladder.feedback.agreement import Agreement
 from tuneladder.feedback.agreement import agreement as agreement_of
 from tuneladder.feedback.changes import Change, changes
 from tuneladder.feedback.disputes import read_settled, refuse_to_lose_settled, write_disputes
-from tuneladder.feedback.items import Item, gathered, read_items, read_prompts, write_items
+from tuneladder.feedback.items import Item, as_rankings, gathered, rankings_right, read_items, read_prompts, write_items
 from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
-from tuneladder.feedback.rubric import check_judgement, of_version, read_rubric, unstamped
+from tuneladder.feedback.rubric import as_asked, check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
 from tuneladder.ladder.climb import Climb, Now, environment
 from tuneladder.ladder.hearing import agreed_with, cases_of, heard, read_of, with_judge
@@ -411,6 +411,7 @@ def agreement(
     criterion: str = "",
     level: str | None = None,
     rubrics: Sequence[str | Path] = (),
+    items: str | Path | None = None,
     settled: str | Path | None = None,
     disputes: str | Path | None = None,
     seed: int = 0,
@@ -419,24 +420,27 @@ def agreement(
 
     The file has the columns item, labeler and value, and where there are any rubric, at, gold and why, or is an export from Argilla
     or Label Studio; `columns` says what it calls them, `criterion` which alone is measured, `level` how values differ (nominal,
-    ordinal, interval). What the `rubrics`, versions of one guideline, do not define is refused. Items in dispute are written to
-    `disputes`, a new CSV; settled there and handed in as `settled` they are items whose right value is known."""
-    for named in (file, *([settled] if settled is not None else [])):
+    ordinal, interval). What the `rubrics`, versions of one guideline, do not define is refused, and their labels are words, though
+    they be called 1 and 2. Choices of `items` are measured on pairs of the answers that there were. Items in dispute are written
+    to `disputes`, a new CSV; settled there and handed in as `settled` they are items whose right value is known."""
+    for named in (file, *(each for each in (items, settled) if each is not None)):
         check_file(str(named))
     if disputes is not None:
         refuse_to_lose_settled(Path(disputes))
     read = read_judgements(str(file), columns=columns)
-    if guides := [read_rubric(Path(each)) for each in rubrics]:
-        for said in read.judgements:
-            check_judgement(of_version(guides, said), said)
+    judgements = _as_defined(read.judgements, rubrics)
+    answers = {each.id: each for each in read_items(str(items))} if items is not None else {}
+    if answers and not any(each.item in answers for each in judgements):
+        raise BadInput(f"{file} judges no item of {items}", "choices and rankings are of an item; scores and labels need none")
     known = read_settled(str(settled)) if settled is not None else {}
     if strays := sorted(set(known) - {unstamped(each.rubric)[0] for each in read.judgements}):
         raise BadInput(f"{settled} settles items of '{strays[0]}', under which {file} has no judgement", "hand in both of one task")
-    under = by_rubric(one_criterion(read.judgements, criterion) if criterion else read.judgements, level)
+    under = by_rubric(as_rankings(answers, one_criterion(judgements, criterion) if criterion else judgements), level)
     found = []
     for each in under:
-        right = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}
-        found.append(agreement_of(each, dict(read.gold.get(each.rubric, {})) | right, seed=seed))
+        ruled = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}
+        right = rankings_right(answers, dict(read.gold.get(each.rubric, {})) | ruled)
+        found.append(agreement_of(each, right, seed=seed))
     if disputes is not None:
         write_disputes(Path(disputes), {each.rubric: each.disputes for each in found})
     return Agreed(tuple(found), changes(under, seed=seed), read)
@@ -449,15 +453,17 @@ def pairs(
     *,
     columns: Mapping[str, str] | None = None,
     criterion: str = "",
+    rubrics: Sequence[str | Path] = (),
     at_least: float = 0.0,
     leave_out: Sequence[str] = (),
 ) -> Exported:
     """Write the comparisons that judgements of `items` come to.
 
     Rankings and choices are of an item, scores of `ITEM/ANSWER`; pairs of scores no further than `at_least` apart are tied. Of
-    several criteria one is named; the judgements of labelers in `leave_out` do not count."""
+    several criteria one is named; the judgements of labelers in `leave_out` do not count. The `rubrics` say which numbers are
+    labels, of which no pairs are made."""
     check_file(str(items))
-    found = to_pairs(read_items(str(items)), _judged(file, columns, criterion, leave_out), at_least=at_least)
+    found = to_pairs(read_items(str(items)), _judged(file, columns, criterion, rubrics, leave_out), at_least=at_least)
     write_comparisons(Path(out), found.comparisons)
     return found
 
@@ -469,18 +475,33 @@ def scores(
     *,
     columns: Mapping[str, str] | None = None,
     criterion: str = "",
+    rubrics: Sequence[str | Path] = (),
     leave_out: Sequence[str] = (),
 ) -> tuple[Rated, ...]:
     """Write the answers of `items` with the mean of their scores, as `pairs` takes them."""
     check_file(str(items))
-    found = rated(read_items(str(items)), _judged(file, columns, criterion, leave_out))
+    found = rated(read_items(str(items)), _judged(file, columns, criterion, rubrics, leave_out))
     write_rated(Path(out), found)
     return found
 
 
-def _judged(file: str | Path, columns: Mapping[str, str] | None, criterion: str, leave_out: Sequence[str]) -> Sequence[Judgement]:
+def _judged(
+    file: str | Path,
+    columns: Mapping[str, str] | None,
+    criterion: str,
+    rubrics: Sequence[str | Path],
+    leave_out: Sequence[str],
+) -> Sequence[Judgement]:
     check_file(str(file))
-    return one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out)
+    return _as_defined(one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out), rubrics)
+
+
+def _as_defined(judgements: Sequence[Judgement], rubrics: Sequence[str | Path]) -> Sequence[Judgement]:
+    """The judgements as the versions of their guideline define them; where none is handed in as they are."""
+    guides = [read_rubric(Path(each)) for each in rubrics]
+    for said in judgements if guides else ():
+        check_judgement(of_version(guides, said), said)
+    return [as_asked(of_version(guides, said), said) for said in judgements] if guides else judgements
 
 
 def split_variant(variant: str) -> tuple[Path, str]:
@@ -664,6 +685,14 @@ def judge(
     return Hearing(a, b, found.base.name, judged, judged.agreement)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What is to be judged. `left_out` counts the prompts to which the same was said each time: there is nothing to choose."""
+
+    items: tuple[Item, ...]
+    left_out: int
+
+
 def sample(
     prompts: str,
     by: Sequence[str],
@@ -676,11 +705,11 @@ def sample(
     seed: int = 0,
     model: str = "",
     key_env: str = "",
-) -> tuple[Item, ...]:
+) -> Sampled:
     """Write what is to be judged: the prompts of a file, each with `samples` answers by every variant, which is named as `chat`
     names one and asked with the prompt that it was made with.
 
-    Raises BadInput before any is opened that cannot write.
+    Raises BadInput before any is opened that cannot write, and where one said the same to every prompt, each time.
     """
     if not by:
         raise BadInput("nobody is named to answer", "--by VARIANT, once for each")
@@ -706,9 +735,15 @@ def sample(
         own = replace(found.prompt.decoding, samples=samples, temperature=temperature, max_new_tokens=tokens, seed=seed)
         with shelf.engine(found) as engine:
             written[name] = engine.generate(asks, own)
-    items = gathered(asked, written)
+    every = gathered(asked, written)
+    several = len(by) * samples > 1
+    items = tuple(item for item in every if len(item.answers) > 1 or not several)
+    if not items:
+        raise BadInput(
+            f"the same was said each time to each of {len(every):,} prompts", "a higher temperature, or a second variant"
+        )
     write_items(Path(out), items)
-    return items
+    return Sampled(items, len(every) - len(items))
 
 
 def _prompt_of(variant: str) -> Prompt:

@@ -59,6 +59,14 @@ Columns = Annotated[
     typer.Option("--column", metavar="NAME=COL", help="What the file calls a column: labeler=worker (may be given again)."),
 ]
 Criterion = Annotated[str, typer.Option("--criterion", metavar="NAME", help="Only the judgements under this criterion.")]
+Guidelines = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--rubric",
+        metavar="FILE",
+        help="The guideline (YAML): what it does not define is refused, and a label is no number (may be given again).",
+    ),
+]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -529,7 +537,7 @@ def sample(
 
     writers = by or []
     with talk.status(f"{' and '.join(writers) or 'nobody'} answers"):
-        items = api.sample(
+        found = api.sample(
             prompts,
             writers,
             out,
@@ -541,13 +549,15 @@ def sample(
             model=model,
             key_env=key_env,
         )
-    answers, alone = sum(len(item.answers) for item in items), sum(len(item.answers) < 2 for item in items)
+    answers = sum(len(item.answers) for item in found.items)
     if as_json:
-        print(json.dumps({"file": str(out), "items": len(items), "answers": answers, "of_one_answer": alone}, indent=2))
+        print(json.dumps({"file": str(out), "items": len(found.items), "answers": answers, "left_out": found.left_out}, indent=2))
         return
-    said = f"{out}: {say.count(len(items), 'item')}, {say.count(answers, 'answer')} that differ"
+    said = f"{out}: {say.count(len(found.items), 'item')}, {say.count(answers, 'answer')} that differ"
     Console(highlight=False, soft_wrap=True).print(said, markup=False)
-    if alone:
+    if found.left_out:
+        talk.print(f"{say.count(found.left_out, 'prompt')} left out: the same was said each time", markup=False)
+    if alone := sum(len(item.answers) < 2 for item in found.items):
         talk.print(f"{say.count(alone, 'item')} of one answer: it can be scored or labelled, not chosen", markup=False)
 
 
@@ -560,12 +570,10 @@ def agreement(
         str | None,
         typer.Option("--level", metavar="L", help="How values differ: nominal, ordinal or interval [interval where numbers]."),
     ] = None,
-    rubric: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--rubric", metavar="FILE", help="The guideline (YAML): what it does not define is refused (may be given again)."
-        ),
-    ] = None,
+    rubric: Guidelines = None,
+    items: Annotated[
+        str, typer.Option("--items", metavar="FILE", help="What was judged: choices are measured on pairs of an item's answers.")
+    ] = "",
     disputes: Annotated[
         Path | None, typer.Option("--disputes", metavar="CSV", help="Write the items in dispute there, to be settled.")
     ] = None,
@@ -588,6 +596,7 @@ def agreement(
             criterion=criterion,
             level=level,
             rubrics=rubric or (),
+            items=items or None,
             disputes=disputes,
             settled=settled,
         )
@@ -617,6 +626,7 @@ def pairs(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the JSON lines go.")] = Path("pairs.jsonl"),
     column: Columns = None,
     criterion: Criterion = "",
+    rubric: Guidelines = None,
     scores: Annotated[bool, typer.Option("--scores", help="The answers with their mean scores, and not as pairs.")] = False,
     at_least: Annotated[
         float, typer.Option("--at-least", metavar="X", min=0, help="How far apart two scores are, or else they are tied.")
@@ -633,13 +643,15 @@ def pairs(
 
     if scores and at_least:
         raise BadInput("--at-least is given with --scores", "only pairs are so far apart")
-    named, left = _columns(column), without or ()
+    named, left, guides = _columns(column), without or (), rubric or ()
     with talk.status(f"reading {file}"):
         if scores:
-            rated = api.scores(file, items, out, columns=named, criterion=criterion, leave_out=left)
+            rated = api.scores(file, items, out, columns=named, criterion=criterion, rubrics=guides, leave_out=left)
             facts, line = {"answers": len(rated)}, say.count(len(rated), "answer")
         else:
-            found = api.pairs(file, items, out, columns=named, criterion=criterion, at_least=at_least, leave_out=left)
+            found = api.pairs(
+                file, items, out, columns=named, criterion=criterion, rubrics=guides, at_least=at_least, leave_out=left
+            )
             facts = {"comparisons": len(found.comparisons), "tied": found.tied, "failed": found.failed, "alike": found.alike}
             line = pairs_line(found)
     if as_json:
@@ -665,13 +677,17 @@ def label(
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="What links begin with, where that is not http://HOST:PORT.")
     ] = "",
+    behind: Annotated[
+        str,
+        typer.Option("--behind", metavar="ADDRESS", help="The proxy's address: who asks is whom its X-Forwarded-For names."),
+    ] = "",
     new_links: Annotated[bool, typer.Option("--new-links", help="Give every labeler a new link; the old ones are closed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Serve the pages on which people judge answers, and the owner's page. Their links go to stdout."""
     with talk.status(f"opening {file}"):
         from tuneladder.studio.serve import open_studio
-    with open_studio(file, out=out, store=store, host=host, port=port, url=url, new_links=new_links) as opened:
+    with open_studio(file, out=out, store=store, host=host, port=port, url=url, behind=behind, new_links=new_links) as opened:
         if as_json:
             print(json.dumps({"owner": f"{opened.url}/owner", "password": opened.password, "links": opened.links}), flush=True)
         else:

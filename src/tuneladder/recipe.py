@@ -45,7 +45,8 @@ from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.train.constitution import read_prompts
-from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Kind, Prompt, Robustness, Rung, Step, Task, Warden
+from tuneladder.train.rewarders import model_of
+from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Kind, Prompt, Robustness, Rung, Step, Task, Warden
 
 ROOMS = ("prompt", "tune")
 DEFAULTS: dict[str, Any] = {
@@ -77,7 +78,7 @@ DEFAULTS: dict[str, Any] = {
     "base": None,
     "bases": None,
     "bar": None,
-    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "harmlessness": None, "energy": None},
+    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "harmlessness": None, "reward": None, "energy": None},
     "limit": {"minutes": None, "memory": None, "money": None},
     "rungs": ["zero_shot", "few_shot", "lora", "full"],
     "seed": 0,
@@ -155,6 +156,14 @@ class Guarded:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """The folder of the node of a reward model that grades answers, and the most tokens of an answer."""
+
+    node: str
+    tokens: int = 64
+
+
+@dataclass(frozen=True)
 class Powered:
     """Grams of CO2 for a kWh, and watts in place of the estimate."""
 
@@ -170,6 +179,7 @@ class Beside:
     fairness: Grouping | None
     toxicity: Toxic | None
     harmlessness: Guarded | None
+    reward: Judging | None
     energy: Powered
 
 
@@ -246,6 +256,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
+    _refuse_its_own_teacher(axes, rungs)
     resolved = {
         "name": name,
         "task": _resolved_task(keys["task"], task, data),
@@ -680,7 +691,13 @@ def _constrained(task: Task, wanted: bool | None, bases: Sequence[Base]) -> Task
 
 def _in_full(keys: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be measured beside quality, with what was said in a word as keys: a list of perturbations, a column, a file."""
-    words = {"robustness": (list, "perturb"), "fairness": (str, "by"), "toxicity": (str, "data"), "harmlessness": (str, "data")}
+    words = {
+        "robustness": (list, "perturb"),
+        "fairness": (str, "by"),
+        "toxicity": (str, "data"),
+        "harmlessness": (str, "data"),
+        "reward": (str, "node"),
+    }
     full = {key: None if value is False else value for key, value in keys.items()}
     if full["robustness"] is True:
         full["robustness"] = {}
@@ -690,7 +707,7 @@ def _in_full(keys: Mapping[str, Any]) -> dict[str, Any]:
 def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
     """What is asked, checked before any data is read."""
     kind, data = str(task["kind"]), task["data"]
-    asking = ("robustness", "fairness", "toxicity", "harmlessness")
+    asking = ("robustness", "fairness", "toxicity", "harmlessness", "reward")
     unasked = {"text": asking, "prefer": ("robustness", "fairness")}.get(kind, ())
     if said := next((key for key in unasked if keys[key] is not None), ""):
         raise BadInput(f"evaluate: {said} is of rows that are asked and answered, and this task is of kind {kind}", "leave it out")
@@ -716,7 +733,12 @@ def _beside(keys: Mapping[str, Any], task: Mapping[str, Any]) -> Beside:
     guarded: Guarded | None = None if keys["harmlessness"] is None else _settings(Guarded, keys["harmlessness"], "harmlessness")
     if guarded and guarded.tokens < 1:
         raise BadInput(f"harmlessness: tokens is {guarded.tokens}", "the most tokens of an answer: 1 or more")
-    return Beside(_robustness(keys["robustness"], kind), fairness, toxicity, guarded, energy)
+    reward: Judging | None = None if keys["reward"] is None else _settings(Judging, keys["reward"], "reward")
+    if reward and kind not in ("generate", "chat", "prefer"):
+        raise BadInput(f"evaluate: reward is of text that is written freely, and this task is of kind {kind}", "leave it out")
+    if reward and reward.tokens < 1:
+        raise BadInput(f"reward: tokens is {reward.tokens}", "the most tokens of an answer: 1 or more")
+    return Beside(_robustness(keys["robustness"], kind), fairness, toxicity, guarded, reward, energy)
 
 
 def _robustness(given: Any, kind: str) -> Robustness | None:
@@ -750,7 +772,9 @@ def _axes(beside: Beside, metric: Metric, task: Task, *, folder: Path, seed: int
         raise BadInput(f"evaluate: {said} is by the metric that decides, and {why}", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None
     guard = _warden(beside.harmlessness, task, folder) if beside.harmlessness else None
-    axes = Axes(beside.robustness, detector, intensity=beside.energy.intensity, watts=beside.energy.watts, warden=guard)
+    judge = _grader(beside.reward, folder) if beside.reward else None
+    energy = beside.energy
+    axes = Axes(beside.robustness, detector, intensity=energy.intensity, watts=energy.watts, warden=guard, grader=judge)
     fairness = beside.fairness
     return dataclasses.replace(axes, group=fairness.by, least=fairness.least) if fairness else axes
 
@@ -779,19 +803,38 @@ def _warden(wanted: Guarded, task: Task, folder: Path) -> Warden:
     return warden(pairs, task, source="/".join(Path(place).parts[-2:]), tempting=asked, tokens=wanted.tokens)
 
 
+def _grader(wanted: Judging, folder: Path) -> Grader:
+    place = _place(wanted.node, folder)
+    judge = model_of(place)
+    if not (judge and judge.head and judge.head.kind == "reward"):
+        hint = "the folder of a node that the step `reward` made, in the .store beside a run"
+        raise BadInput(f"evaluate: reward is {wanted.node}, which is no reward model", hint)
+    return Grader(judge, Path(place).absolute().name, wanted.tokens)
+
+
+def _refuse_its_own_teacher(axes: Axes, rungs: Sequence[Rung]) -> None:
+    """No policy is graded by what it was taught by."""
+    for rung in rungs:
+        taught = (name for step in rung.steps if isinstance(name := _plain(step).get("reward"), str))
+        if axes.grader and any(Path(name).absolute().name == axes.grader.source for name in taught):
+            said = f"evaluate: reward is the model that teaches {rung.name}"
+            raise BadInput(said, "take one that learned from other prompts: reward: {half: a} teaches, reward: {half: b} grades")
+
+
 def _resolved_beside(beside: Beside, axes: Axes, folder: Path) -> dict[str, Any]:
     toxicity = (
         beside.toxicity
         and axes.detector
         and {**_plain(beside.toxicity), "data": _placed_data(beside.toxicity.data, folder), "toxic": axes.detector.toxic}
     )
-    guarded = beside.harmlessness
+    guarded, reward = beside.harmlessness, beside.reward
     return {
         "robustness": _plain(beside.robustness) if beside.robustness else None,
         "fairness": _plain(beside.fairness) if beside.fairness else None,
         "toxicity": toxicity,
         "harmlessness": guarded
         and {key: _place(own, folder) if isinstance(own, str) else own for key, own in _plain(guarded).items()},
+        "reward": reward and {**_plain(reward), "node": _place(reward.node, folder)},
         "energy": _plain(beside.energy),
     }
 

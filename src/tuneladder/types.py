@@ -438,11 +438,20 @@ class Warden:
 
 
 @dataclass(frozen=True)
+class Grader:
+    """A reward model that says what answers of at most `tokens` tokens are worth; `source` is its node."""
+
+    variant: Variant
+    source: str
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Axes:
-    """What is measured beside quality. `robustness`, `detector` and `warden` where they are asked for; `group` is the column that
-    the task's groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a kWh: the
-    world's in 2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None for an
-    estimate."""
+    """What is measured beside quality. `robustness`, `detector`, `warden` and `grader` where they are asked for; `group` is the
+    column that the task's groups are of, and one with fewer than `least` rows is not compared. `intensity` is grams of CO2 for a
+    kWh: the world's in 2024, by Ember's Global Electricity Review 2025. `watts` is what is drawn by all that no meter reads, None
+    for an estimate."""
 
     robustness: Robustness | None = None
     detector: Detector | None = None
@@ -451,6 +460,7 @@ class Axes:
     intensity: float = 473.0
     watts: float | None = None
     warden: Warden | None = None
+    grader: Grader | None = None
 
 
 @dataclass(frozen=True)
@@ -521,6 +531,19 @@ class Harmlessness:
 
 
 @dataclass(frozen=True)
+class Graded:
+    """What a reward model makes of a rung's answers to the test prompts (`reward`) and of the untouched base's (`before`): means,
+    and how much higher the rung's is (`rise`), by paired bootstrap. `spread` is the standard deviation of the base's, `source` the
+    model's node."""
+
+    reward: Score
+    before: Score
+    rise: Score
+    spread: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """An answer that a policy wrote while it learned, and what it earned."""
 
@@ -570,6 +593,7 @@ class Result:
     drops: tuple[Drop, ...] = ()
     toxicity: Toxicity | None = None
     harmlessness: Harmlessness | None = None
+    graded: Graded | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from tuneladder.errors import BadInput
 from tuneladder.feedback.agreement import Agreement, agreement
+from tuneladder.feedback.items import Item, as_rankings
 from tuneladder.feedback.under import by_rubric
-from tuneladder.types import Judgement
+from tuneladder.types import Judgement, Turn
 
 
 def said(by_labeler: dict[str, Any], rubric: str = "") -> list[Judgement]:
@@ -112,3 +114,42 @@ def test_what_nothing_can_be_measured_on_is_refused(judgements: list[Judgement],
         found(judgements, level=level)
     assert word in str(refused.value)
     assert refused.value.hint
+
+
+NAMES = [f"m{n}" for n in range(10)]
+
+
+def arena(choose: Callable[[np.random.Generator, str, str, str], str], *, people: str, items: int = 120) -> list[Judgement]:
+    """Two of ten models an item, of which each of `people` chooses by a rule of who they are and the two."""
+    draw = np.random.default_rng(0)
+    said = []
+    for n in range(items):
+        one, other = (NAMES[m] for m in draw.choice(len(NAMES), 2, replace=False))
+        item = Item(f"i{n}", (Turn("user", "Which?"),), {one: "yes", other: "no"})
+        said += as_rankings({item.id: item}, [Judgement(item.id, who, "", choose(draw, who, one, other), "") for who in people])
+    return said
+
+
+def test_choices_of_items_are_measured_beside_what_chance_would_choose() -> None:
+    noise = found(arena(lambda draw, who, one, other: (one, other)[draw.integers(2)], people="xyz"))
+    assert (noise.unit, noise.judgements, noise.items) == ("pair", 360, 120)
+    assert noise.alphas["nominal"].low < 0 < noise.alphas["nominal"].high
+    assert abs(noise.alphas["nominal"].value) < 0.1
+
+    def mostly_lower(draw: np.random.Generator, who: str, one: str, other: str) -> str:
+        right = draw.random() < (0.5 if who == "g" else 0.9)
+        return min(one, other) if right else max(one, other)
+
+    own = found(arena(mostly_lower, people="xyzg"))
+    assert [each.name for each in own.labelers if each.out] == ["g"]
+    assert np.corrcoef(range(10), [int(each.name[1]) for each in own.strengths])[0, 1] > 0.8
+
+
+def test_more_who_say_the_same_of_an_item_make_strengths_no_surer() -> None:
+    draw = np.random.default_rng(0)
+    worth = {"big": 1.0, "mid": 0.5, "small": 0.0}
+    rankings = [sorted(worth, key=lambda name: -(worth[name] + draw.gumbel())) for _ in range(80)]
+    few, many = (found(said(dict.fromkeys(people, rankings))).strengths for people in ("ab", "abcdefgh"))
+    for one, other in zip(few, many, strict=True):
+        assert (one.name, one.value) == (other.name, pytest.approx(other.value, abs=0.02))
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.1)

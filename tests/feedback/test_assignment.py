@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.assignment import GAP, Ask, Joined, Work, assign, join, seen
+from tuneladder.feedback.assignment import GAP, Ask, Joined, Work, anew, assign, join, seen
 
 ITEMS = [f"i{n}" for n in range(40)]
 PEOPLE = ["ann", "ben", "cho", "dee", "eva"]
@@ -41,6 +41,19 @@ def test_calibration_comes_first_and_all_of_it_in_an_order_of_ones_own() -> None
     assert {frozenset(order) for order in orders} == {frozenset(f"c{n}" for n in range(8))}
     assert len(orders) > 1
     assert all(why != "calibration" for asks in found.values() for _, why in asks[8:])
+
+
+def test_a_round_of_the_calibration_asks_so_many_and_another_what_was_not_asked() -> None:
+    found = assigned(warm_up=2)
+    assert {sum(why == "calibration" for _, why in asks) for asks in found.values()} == {2}
+    work = {name: [ask for ask in asks if ask[1] != "calibration"] for name, asks in found.items()}
+    assert work == {name: [ask for ask in asks if ask[1] != "calibration"] for name, asks in assigned().items()}
+    known = [f"c{n}" for n in range(5)]
+    second = anew(known, ["c3", "c1"], 2, seed="0/ann/2")
+    assert set(second) < {"c0", "c2", "c4"}
+    third = anew(known, ["c3", "c1", *second], 2, seed="0/ann/3")
+    assert [{"c0", "c2", "c4"} - set(second), third[1]] == [{third[0]}, "c3"]
+    assert anew(known[:2], ["c1", "c0"], 2, seed="0/ann/2") == ["c1", "c0"]
 
 
 def test_gold_and_hidden_repeats_are_so_many_as_their_shares_of_a_load() -> None:

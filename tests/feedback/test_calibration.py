@@ -41,6 +41,8 @@ def test_of_a_ranking_as_many_pairs_are_right_as_are_said_alike() -> None:
     assert share_right([["a", "b"], "c"], right) == pytest.approx(2 / 3)
     assert share_right({"ranked": ["a"], "failed": ["b", "c"]}, right) == pytest.approx(2 / 3)  # of two failures nothing is said
     assert share_right(["c", "b", "a"], right) == 0
+    assert [share_right(choice, ["a", "b"]) for choice in ("a", "b", "c", "tie", "fail")] == [1, 0, 0, 0, 0]
+    assert share_right("tie", [["a", "b"]]) == 1
     found = calibrate([Judgement("r", "ann", "", ["b", "a", "c"], "")], {"r": Worked("", right)}, at_least=0.6)["ann"]
     assert found.passed
     assert found.told == ('r: you said ["b", "a", "c"], right is ["a", "b", "c"]',)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tuneladder.feedback.accord import others
-from tuneladder.feedback.labelers import Labeler, labelers, standing_out
+from tuneladder.feedback.labelers import First, Labeler, labelers, standing_out
 from tuneladder.feedback.slips import slips
 from tuneladder.feedback.table import seconds_of, table_of
 from tuneladder.types import Judgement
@@ -40,10 +40,10 @@ def scores(odd: Callable[[int, float], float], *, items: int = 60) -> list[Judge
     return said
 
 
-def found(said: list[Judgement], gold: dict[str, str] | None = None) -> dict[str, Labeler]:
+def found(said: list[Judgement], gold: dict[str, str] | None = None, firsts: dict[str, First] | None = None) -> dict[str, Labeler]:
     table = table_of(said)
     heard = others(table, scored=table.number is not None)
-    return {each.name: each for each in labelers(table, heard, gold or {})}
+    return {each.name: each for each in labelers(table, heard, gold or {}, firsts or {})}
 
 
 def kinds(labeler: Labeler) -> set[str]:
@@ -143,6 +143,41 @@ def test_hidden_repeats_judged_otherwise_are_counted() -> None:
     assert odd.findings[0].said == "judged 4 of 4 items otherwise when asked again"
     assert (by_name["ann"].repeats, by_name["ann"].same) == (4, 4)
     assert by_name["odd"].count == 60  # the first judgement is the one that counts
+
+
+def test_who_is_only_severe_tells_as_much_as_the_others() -> None:
+    odd = found(scores(lambda n, worth: worth - 10 + n % 2 * 0.5))["odd"]
+    assert (kinds(odd), odd.out) == ({"severity"}, False)
+    assert odd.accord is not None
+    assert odd.accord.value > 0.9
+    draw = np.random.default_rng(1)
+    guesser = found(scores(lambda n, worth: float(draw.integers(1, 8)) - 10, items=200))["odd"]
+    assert {"severity", "chance"} <= kinds(guesser)
+
+
+def test_who_takes_the_first_shown_is_named_and_honest_luck_is_not() -> None:
+    firsts = {"ann": First(24, 40, 20.0), "ben": First(18, 40, 20.0), "odd": First(38, 40, 20.0)}
+    odd = alone(found(words(lambda n, right: right), firsts=firsts))
+    assert (odd.first, kinds(odd), odd.out) == (firsts["odd"], {"first"}, False)
+    assert odd.findings[0].said == "took the answer that was shown first 38 of 40 times, where chance takes it 20 times"
+
+
+def asked_again(said: list[Judgement], moves: dict[str, float], items: int = 10) -> list[Judgement]:
+    """The first items asked once more of some, who each give so much more than before."""
+    own = {(each.item, each.labeler): each.value for each in said}
+    return [Judgement(f"i{n}", who, "", own[f"i{n}", who] + move, "99999") for n in range(items) for who, move in moves.items()]
+
+
+def test_scores_that_move_when_asked_again_are_named_beside_how_far_others_move() -> None:
+    said = scores(lambda n, worth: worth + n % 2)
+    by_name = found([*said, *asked_again(said, {"ann": 1.0, "ben": -1.0, "cho": 1.0, "odd": 1.0})])
+    assert [name for name, each in by_name.items() if "repeats" in kinds(each)] == []  # nobody says the very same
+    assert (by_name["odd"].repeats, by_name["odd"].same, by_name["odd"].moved) == (10, 0, 1.0)
+    by_name = found([*said, *asked_again(said, {"ann": 1.0, "ben": -1.0, "cho": 1.0, "odd": -4.0})])
+    assert [name for name, each in by_name.items() if "repeats" in kinds(each)] == ["odd"]
+    (finding,) = (each for each in by_name["odd"].findings if each.kind == "repeats")
+    assert finding.said.startswith("moves by 4 when asked again (10 items), the others by 1; scores spread by 2.")
+    assert not by_name["odd"].out
 
 
 def test_by_gold_where_it_is_known() -> None:

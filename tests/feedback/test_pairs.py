@@ -68,6 +68,7 @@ def test_a_choice_beats_all_others_and_a_tie_or_a_failure_is_of_all() -> None:
         (said({"ann": "e"}), "no answer to item q1 (ann): 'e'"),
         (said({"ann": ["a", "z"]}), "'z'"),
         (said({"ann": "a"}, "q9"), "no item (judged by ann) 'q9'"),
+        (said({"ann": "good"}, "q1/a"), "ann says 'good' of q1/a: a label prefers no answer to another"),
     ],
 )
 def test_what_teaches_nothing_is_refused(judgements: list[Judgement], word: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.rubric import check_judgement, criterion_of, keep, of_version, read_rubric, rubric_of, stamp
+from tuneladder.feedback.rubric import as_asked, check_judgement, criterion_of, keep, of_version, read_rubric, rubric_of, stamp
 from tuneladder.types import Judgement
 
 CORRECT = {"name": "correct", "asks": "score", "means": "Is it true?", "values": {0: "no word is", 1: "some is", 2: "all is"}}
@@ -143,3 +143,9 @@ def test_a_file_that_is_no_rubric_is_refused(tmp_path: Path, text: str | None, w
         path.write_text(text)
     with pytest.raises(BadInput, match=word):
         read_rubric(path)
+
+
+def test_a_label_is_a_word_though_it_be_called_1() -> None:
+    rubric = rubric_of({"criteria": [{"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics"}}, CORRECT]})
+    assert as_asked(rubric, said(1.0, "topic")).value == "1"
+    assert as_asked(rubric, said(1, "correct")).value == 1

@@ -310,3 +310,31 @@ def test_energy_in_words(value: float | None, said: str) -> None:
 @pytest.mark.parametrize(("value", "said"), [(4e-5, "40 µg"), (0.0034, "3.4 mg"), (12.0, "12 g"), (1200.0, "1.2 kg")])
 def test_grams_in_words(value: float, said: str) -> None:
     assert words.mass(value) == said
+
+
+def test_a_reward_model_grades_every_rung_beside_the_untouched_base(recipe: Path, tmp_path: Path) -> None:
+    """One that learned from the other half of the pairs, and never saw a rung."""
+    kinder = [{"prompt": f"question {n}", "chosen": f"gladly {n}", "rejected": f"never {n}", "source": f"q{n}"} for n in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, kinder)))
+    base = yaml.safe_load(recipe.read_text())["base"]
+    quick = {"r": 2, "epochs": 1, "learning_rate": 1e-2}
+    pairs = {"kind": "prefer", "data": str(tmp_path / "pairs.jsonl"), "rows": {"test": 8}}
+    taught: dict[str, Any] = {"name": "taught", "task": pairs, "base": base, "rungs": [{"reward": {"half": "b", **quick}}]}
+    api.climb(taught, out=tmp_path / "taught")
+    (node,) = (path for path in (tmp_path / ".store").glob("reward-*") if path.is_dir())
+    policy = taught | {
+        "rungs": ["zero_shot", {"dpo": {"half": "a", **quick}}],
+        "evaluate": {"reward": {"node": str(node), "tokens": 4}},
+    }
+    out = tmp_path / "policy"
+    api.climb(policy | {"name": "policy"}, out=out)
+    rungs = {rung["name"]: rung["reward"] for rung in json.loads((out / "results.json").read_text())["rungs"]}
+    plain, dpo = rungs["zero_shot"], rungs["dpo"]
+    assert {own["by"] for own in rungs.values()} == {node.name}
+    assert plain["reward"] == plain["before"] == dpo["before"]
+    assert plain["rise"]["value"] == 0
+    assert dpo["rise"]["value"] == pytest.approx(dpo["reward"]["value"] - dpo["before"]["value"])
+    assert dpo["reward"]["count"] == 8
+    page = (out / "report.html").read_text()
+    assert "<h2>By a reward model</h2>" in page
+    assert node.name in page

@@ -16,17 +16,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.testclient import TestClient
 from tests.studio.visiting import PLAIN, House, Visitor, opened, serving, some_come_while_others_write, write_labelling
 
 from tuneladder.errors import BadInput
+from tuneladder.studio import judging
+from tuneladder.studio.app import create_app
 from tuneladder.studio.judging import said
 from tuneladder.studio.locks import PASSWORD
 from tuneladder.studio.overview import WORK, judgements_csv
+from tuneladder.studio.records import letters_of, people, sequence
 
 Build = Callable[..., House]
 PEOPLE = [f"p{n}" for n in range(20)]
@@ -132,6 +137,7 @@ def test_another_labelling_is_not_mixed_into_the_file(tmp_path: Path) -> None:
         ({"host": "192.0.2.1"}, "cannot be listened at"),
         ({"url": "label.example.org"}, "--url is 'label.example.org'"),
         ({"url": "https://example.org/deep"}, "--url is"),
+        ({"behind": "*"}, "--behind is '\\*'"),
     ],
 )
 def test_what_cannot_be_served(options: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -153,9 +159,31 @@ def test_links_and_cookies_behind_a_name(tmp_path: Path) -> None:
         assert "secure" in reply.headers["set-cookie"].lower()
 
 
+def test_two_studios_of_one_name_keep_their_own_sessions(tmp_path: Path) -> None:
+    with (
+        opened(write_labelling(tmp_path / "one")) as one,
+        opened(write_labelling(tmp_path / "other")) as other,
+        serving(one),
+        serving(other),
+        httpx2.Client(follow_redirects=True) as web,
+    ):
+        web.get(one.studio.links["ana"])
+        web.get(other.studio.links["ben"])
+        assert "Hello, ana." in web.get(f"{one.studio.url}/work").text
+        assert "Hello, ben." in web.get(f"{other.studio.url}/work").text
+
+
+def test_the_address_that_links_begin_with_is_ours_also_in_brackets(house: Build) -> None:
+    site = house().studio.app.state.site
+    url = "http://[2001:db8::1]:8250"
+    web = TestClient(create_app(replace(site, url=url)), base_url=url)
+    assert web.get("/owner").status_code == 200
+    assert web.get("/owner", headers={"host": "[2001:db8::2]:8250"}).status_code == 400
+
+
 @contextlib.contextmanager
 def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The real command in a process of its own, and ana's link."""
+    """The real command in a process of its own, and the first labeler's link."""
     script = "from tuneladder.cli import main; main()"
     words = ["studio", "label", str(path), "--out", str(path.parent / "run"), "--port", "0"]
     process = subprocess.Popen(
@@ -163,8 +191,7 @@ def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     )
     try:
         assert process.stdout
-        name, link = process.stdout.readline().split()
-        assert name == "ana"
+        _, link = process.stdout.readline().split()
         yield process, link
     finally:
         process.kill()
@@ -191,6 +218,52 @@ def test_a_killed_server_has_all_that_it_said_was_kept(tmp_path: Path) -> None:
         assert again.web.get("/work").url.path == "/work/2"
         assert again.post("/write", again.ask("/work/2"), written).json() == {"kept": True}
         assert sum(held(found).values()) == 4
+
+
+def test_killed_while_twenty_write_it_has_all_that_it_said_was_kept(tmp_path: Path) -> None:
+    """What was answered is there, once; what was not is sent again, with the key that it had, and is there once, too."""
+    path = write_labelling(tmp_path, labelers=PEOPLE, each=20, rubric=CHOICE, count=6)
+    kept: list[str] = []
+    sent: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in PEOPLE}
+    with opened(path) as found:
+        links = found.studio.links
+    with served(path) as (process, link):
+        url = link.partition("/l/")[0]
+        many = threading.Semaphore(0)
+
+        def work(name: str) -> None:
+            with httpx2.Client(base_url=url, follow_redirects=True, timeout=60) as web:
+                visitor = Visitor(web)  # type: ignore[arg-type]
+                with contextlib.suppress(httpx2.TransportError):
+                    web.get(f"{url}/l/{links[name].rpartition('/')[2]}")
+                    for n in range(1, 7):
+                        ask = visitor.ask(f"/work/{n}")
+                        written = visitor.judgement(ask, 0, 0)
+                        sent[name].append((n, written))
+                        assert visitor.post("/write", ask, written).json() == {"kept": True}
+                        kept.append(written["key"])
+                        many.release()
+
+        with ThreadPoolExecutor(len(PEOPLE)) as pool:
+            tasks = [pool.submit(work, name) for name in PEOPLE]
+            for _ in range(15):
+                assert many.acquire(timeout=60)
+            process.send_signal(signal.SIGKILL)
+            for task in tasks:
+                task.result()
+        process.wait(timeout=30)
+    assert 15 <= len(kept) < 120  # it was in the midst of them
+    with opened(path) as found:
+        database = found.studio.app.state.site.records.database
+        with database.read() as connection:
+            there = [key for (key,) in connection.exec_driver_sql("SELECT key FROM judgements")]
+        assert set(kept) <= set(there)
+        assert len(there) == len(set(there)) == sum(held(found).values())
+        for name, own in sent.items():
+            visitor = found.visitor(name)
+            for n, written in own:
+                assert visitor.post("/write", visitor.ask(f"/work/{n}"), written).json() == {"kept": True}
+        assert sum(held(found).values()) == len(held(found)) == sum(map(len, sent.values()))
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +303,15 @@ def postgres() -> Iterator[tuple[str, Callable[[str], None]]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def of_its_own(url: str, name: str) -> str:
+    """The URL of a new database on the same server."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{url.removesuffix('postgres')}{name}"
+
+
 def test_postgres_serves_several_and_may_go_away(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
     url, control = postgres
     path = write_labelling(tmp_path, labelers=PEOPLE, each=20, rubric=CHOICE, count=2)
@@ -253,13 +335,61 @@ def test_postgres_serves_several_and_may_go_away(postgres: tuple[str, Callable[[
         assert re.search(r"nothing of it", text)
 
 
-def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+def test_two_undos_at_once_take_back_one_judgement_each(
+    postgres: tuple[str, Callable[[str], None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_labelling(tmp_path, rubric=CHOICE)
+    with opened(path, store=of_its_own(postgres[0], "undone")) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        for said_ in (0, 1, 2):
+            assert visitor.say(ask, 0, said_).json() == {"kept": True}
+        records = found.studio.app.state.site.records
+        (ana, _), last, both = people(records), judging._last, threading.Barrier(2)
+
+        def looked(rows: Any) -> Any:
+            """What each finds is found before either writes, where nothing keeps them apart."""
+            seen = last(rows)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(timeout=2)
+            return seen
+
+        monkeypatch.setattr(judging, "_last", looked)
+        asks = {each.id: each for each in sequence(records, ana)}
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(lambda key: judging.undo(records, ana, asks, key=key), ("u" * 20, "v" * 20)))
+        assert done == [ask["ask"]] * 2
+        (left,) = judging.given(records, asks[ask["ask"]]).values()
+        assert left.value == letters_of(records, ana, asks[ask["ask"]])["A"]
+        assert judging.undo(records, ana, asks, key="w" * 20) == ask["ask"]
+        assert judging.given(records, asks[ask["ask"]]) == {}
+
+
+def test_a_password_of_the_store_is_not_told(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    url = of_its_own(postgres[0], "secretive").replace("owner@", "owner:hush@")
+    for store in (url, f"{url.replace('owner:hush@', 'owner@')}?password=hush"):
+        with opened(write_labelling(tmp_path), store=store) as found:
+            assert re.match(r"postgresql://owner(:\*\*\*)?@127\.0\.0\.1:\d+/secretive$", found.studio.judgements)
+
+
+def test_a_store_that_makes_wait_is_away(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
     import psycopg
 
-    url = postgres[0]
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE later")
-    url = url.replace("/postgres", "/later")
+    url = of_its_own(postgres[0], "waiting")
+    with opened(write_labelling(tmp_path, rubric=CHOICE), store=f"{url}?options=-csearch_path%3Dpublic") as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        written = visitor.judgement(ask, 0, 0)
+        with psycopg.connect(url) as connection:  # somebody else holds the table, until the end of this
+            connection.execute("LOCK TABLE judgements IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            assert visitor.post("/write", ask, written).status_code == 503
+            assert 4 < time.monotonic() - began < 10
+        assert visitor.post("/write", ask, written).json() == {"kept": True}
+
+
+def test_labelers_come_later_to_postgres_too(postgres: tuple[str, Callable[[str], None]], tmp_path: Path) -> None:
+    url = of_its_own(postgres[0], "later")
     path = write_labelling(tmp_path, rubric=CHOICE, count=16)
     with opened(path, store=url) as found, opened(path, store=url) as other:
         some_come_while_others_write(found, other, items=16)

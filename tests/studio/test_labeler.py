@@ -169,7 +169,7 @@ def test_undo_goes_back_to_what_was_said_before_and_keeps_all(house: Build) -> N
     key = {"key": "u" * 20}
     for _ in range(2):  # a reply that never arrived
         assert visitor.post("/undo", ask, key).json() == {"n": 1}
-    assert {each[:3] for each in values(found)} == {each[:3] for each in before}
+    assert sorted(values(found)) == sorted(before)
     for left in (2, 1, 0):
         assert visitor.post("/undo", ask, {"key": f"{left}" * 20}).json() == {"n": 1}
         assert len(values(found)) == left
@@ -177,6 +177,26 @@ def test_undo_goes_back_to_what_was_said_before_and_keeps_all(house: Build) -> N
     assert history(found) == 3 + 2 + 4
     assert visitor.ask("/work/1")["questions"][0]["said"] is None
     assert visitor.web.get("/work/2").url.path == "/work"  # what is open again is asked first
+
+
+def test_undo_brings_back_the_reason_the_version_and_the_time(tmp_path: Path) -> None:
+    with opened(write_labelling(tmp_path)) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        visitor.say(ask, 0, 0, why="at first sight")
+        visitor.say(ask, 0, 0, why="on second thoughts")
+        (before,) = judging.said(site_of(found).records, WORK)
+    other = {**RUBRIC, "criteria": [{**RUBRIC["criteria"][0], "means": "Which is kinder?"}, *RUBRIC["criteria"][1:]]}
+    with opened(write_labelling(tmp_path, rubric=other)) as found:
+        visitor = found.visitor("ana")
+        ask = visitor.ask()
+        visitor.say(ask, 0, 1, why="it is kinder")
+        assert judging.said(site_of(found).records, WORK) != [before]
+        assert visitor.post("/undo", ask, {"key": "u" * 20}).json() == {"n": 1}
+        assert judging.said(site_of(found).records, WORK) == [before]
+        assert before.judgement.why == "on second thoughts"
+        assert visitor.post("/undo", ask, {"key": "v" * 20}).json() == {"n": 1}
+        assert judging.said(site_of(found).records, WORK) == []
 
 
 def test_who_comes_back_goes_on_where_they_stopped(house: Build) -> None:
@@ -239,6 +259,33 @@ def test_the_calibration_tells_and_is_passed_or_taken_again(house: Build) -> Non
     assert values(found) == []  # of the calibration nothing counts
     visitor.answer("/work/5")
     assert len(values(found)) == 3
+
+
+def test_a_settled_pair_of_a_choice_calibrates(house: Build) -> None:
+    found = house(rubric={"criteria": RUBRIC["criteria"][:1]}, known=[("better", "i0: bad over good", "no", "It says yes.")])
+    ana, ben = found.visitor("ana"), found.visitor("ben")
+    ana.answer("/work/1")
+    assert "100 % of the warm-up was right" in ana.page()
+    ben.answer("/work/1", good=False)
+    page = ben.page()
+    assert "0 % of the warm-up was right" in page
+    assert re.search(r'You said <b class="over">[AB]</b>, right is <b class="right">[AB] &gt; [AB]</b>. It says yes.', page)
+
+
+def test_another_round_asks_what_was_not_shown(house: Build) -> None:
+    known = [("better", f"i{n}", "good", "") for n in range(3)]
+    found = house(rubric={"criteria": RUBRIC["criteria"][:1]}, count=6, known=known, warm_up=1)
+    visitor, owner, records = found.visitor("ana"), found.owner(), site_of(found).records
+    for n in (1, 2, 3):
+        visitor.answer(f"/work/{n}", good=False)
+        visitor.web.post("/work/again", data={"token": token(visitor.page())})
+    visitor.answer("/work/4")
+    assert "100 % of the warm-up was right" in visitor.page()
+    rounds = [(ask.round, ask.item) for ask in sequence(records, people(records)[0]) if ask.round]
+    assert [round for round, _ in rounds] == [1, 2, 3, 4]
+    assert {item for _, item in rounds[:3]} == {"i0", "i1", "i2"}
+    assert rounds[3][1] == rounds[0][1]  # all were shown: it is the one of longest ago
+    assert "100 %, passed, round 4; at first 0 %" in owner.page("/owner/live")
 
 
 def test_the_pass_mark_decides(house: Build) -> None:

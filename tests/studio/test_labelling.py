@@ -34,6 +34,7 @@ def test_the_keys(tmp_path: Path) -> None:
     whys = lambda found: Counter(ask.why for ask in found.asks["ana"])  # noqa: E731
     assert whys(read(tmp_path, count=40, repeat_share=0.1)) == {"judge": 40, "repeat": 4}
     assert whys(read(tmp_path, count=40, known=KNOWN)) == {"calibration": 2, "judge": 38}
+    assert whys(read(tmp_path, count=40, known=KNOWN, warm_up=1)) == {"calibration": 1, "judge": 38}
     assert whys(read(tmp_path, count=42, hidden=KNOWN)) == {"judge": 40, "gold": 2}
     assert whys(read(tmp_path, count=42, hidden=KNOWN, gold_share=0.025)) == {"judge": 40, "gold": 1}
 
@@ -65,6 +66,11 @@ def test_a_settled_pair_becomes_a_ranking(tmp_path: Path) -> None:
     }
 
 
+def test_a_settled_pair_of_a_choice_is_a_ranking_of_the_two(tmp_path: Path) -> None:
+    known = read(tmp_path, known=[("better", "i0: bad over good", "no", "so"), ("better", "i1", "tie", "")]).calibration["better"]
+    assert {item: right.value for item, right in known.items()} == {"i0": ["good", "bad"], "i1": "tie"}
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a key that is not known": ({"lablers": ["ana"]}, "no key for .*'lablers': did you mean 'labelers'"),
     "labelers as a text": ({"labelers": "ana"}, "labelers is 'ana'"),
@@ -75,6 +81,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a seed below 0": ({"seed": -1}, "seed is -1"),
     "a share above 1": ({"repeat_share": 2}, "repeat_share is 2"),
     "a pass mark above 1": ({"pass": 80}, "pass is 80"),
+    "more to warm up with than is known": ({"known": KNOWN, "warm_up": 3}, "warm_up is 3, and of 2 items the answer is known"),
     "reasons for what is not asked": ({"reasons": ["bettr"]}, "no criterion 'bettr': did you mean 'better'"),
     "reasons as yes": ({"reasons": True}, "reasons is True"),
     "a file that is not there": ({"items": "gone.jsonl"}, "gone.jsonl"),

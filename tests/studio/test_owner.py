@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
-from tests.studio.visiting import PLAIN, House, token
+from tests.studio.visiting import PLAIN, House, opened, serving, token, write_labelling
 
 from tuneladder import api
 from tuneladder.errors import BadInput
@@ -48,6 +49,19 @@ def test_many_addresses_together_are_slowed_too(house: Build) -> None:
     assert visitor.web.post("/owner/login", data=sent).status_code == 429
 
 
+def test_behind_a_proxy_tries_are_counted_by_who_asks_it(tmp_path: Path) -> None:
+    """A guesser elsewhere locks nobody out; where no proxy is named, nobody is believed."""
+    path = write_labelling(tmp_path)
+    for behind, last in (("127.0.0.1", 303), ("", 429)):
+        with opened(path, behind=behind) as found, serving(found), httpx2.Client(base_url=found.studio.url) as web:
+            sent = {"password": "guess", "token": token(web.get("/owner").text)}
+            for _ in range(6):
+                guessed = web.post("/owner/login", data=sent, headers={"x-forwarded-for": "203.0.113.9"})
+            assert guessed.status_code == 429
+            reply = web.post("/owner/login", data=sent | {"password": PLAIN}, headers={"x-forwarded-for": "198.51.100.7"})
+            assert reply.status_code == last
+
+
 def test_a_password_is_made_where_none_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PASSWORD)
     made, plain = password()
@@ -56,6 +70,9 @@ def test_a_password_is_made_where_none_is_set(monkeypatch: pytest.MonkeyPatch) -
     assert password()[1] != plain
     monkeypatch.setenv(PASSWORD, "short")
     with pytest.raises(BadInput, match="has 5 letters"):
+        password()
+    monkeypatch.setenv(PASSWORD, "x" * 201)
+    with pytest.raises(BadInput, match="has 201 letters"):
         password()
     monkeypatch.setenv(PASSWORD, "long enough")
     made, shown = password()
@@ -121,3 +138,30 @@ def test_a_new_link_closes_the_old_one_and_its_sessions(house: Build) -> None:
     assert found.studio.links["ana"] not in links
     assert ana.web.get(links[0]).status_code == 200
     assert owner.web.post("/owner/renew", data={"labeler": 99, "token": token(page)}).status_code == 404
+
+
+def test_who_takes_what_is_shown_first_is_found(house: Build) -> None:
+    rubric = {"criteria": [{"name": "better", "asks": "choose", "means": "Which helps more?"}]}
+    found = house(count=20, rubric=rubric, labelers=["ana", "ben", "cho"], each=3, seed=1)
+    for name in ("ana", "ben"):
+        for n in range(1, 21):
+            found.visitor(name).answer(f"/work/{n}")
+    cho = found.visitor("cho")
+    for n in range(1, 21):
+        cho.say(cho.ask(f"/work/{n}"), 0, 0)
+    page = re.sub(r"<[^>]+>", " ", found.owner().page("/owner/live"))
+    assert "took the answer that was shown first 20 of 20 times, where chance takes it 10 times" in page
+    assert page.count("took the answer") == 1
+    assert "better 20 of 20" in page
+    # an order of their own hides it from what they choose, and chance is what agreement leaves
+    assert re.search(r"cho\s+(may tell|tells) little", page)
+
+
+def test_labels_that_are_numbers_are_no_scores(house: Build) -> None:
+    topics = {"criteria": [{"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics", 3: "science"}}]}
+    found = house(rubric=topics)
+    for name in ("ana", "ben"):
+        visitor = found.visitor(name)
+        for n in range(1, 5):
+            visitor.answer(f"/work/{n}", good=(name, n) != ("ben", 2))
+    assert "topic: alpha, nominal" in found.owner().page("/owner/live")

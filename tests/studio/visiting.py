@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import yaml
 from starlette.testclient import TestClient
 
@@ -132,7 +131,7 @@ def opened(path: Path, **options: Any) -> Iterator[House]:
 @contextmanager
 def serving(found: House) -> Iterator[None]:
     """The studio at its address, on a thread of its own."""
-    server = uvicorn.Server(uvicorn.Config(found.studio.app, log_level="warning", proxy_headers=False))
+    server = found.studio.server()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [found.studio.listening]})
     thread.start()
     try:

@@ -14,7 +14,7 @@ from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.fake import FakeEngine
 from tuneladder.task.comparisons import read_comparisons
-from tuneladder.train.constitution import Principle, compared, preferred, read_principles, read_prompts, revised
+from tuneladder.train.constitution import SAID, Principle, compared, preferred, read_principles, read_prompts, revised
 from tuneladder.train.loop import read_log
 from tuneladder.train.made import with_made, write_made
 from tuneladder.tune.constitution import Constitution
@@ -105,9 +105,22 @@ def test_a_critic_that_cannot_rank_writes_a_letter():
     found = preferred(ROWS, Prompt(), RULES, decoding=Decoding(), seed=0, ranks=False, **lent)
     assert [own.first for own in found] == [1.0] * 3
     # whoever always says A, or nothing that can be read, prefers nothing
-    for said in ("A", "Both are fine.", ""):
+    for said in ("A", "Both are fine.", "A clear winner is B.", "Answering this is hard.", ""):
         lent["criticising"] = lending(FakeEngine({}, default=said))
         assert compared(preferred(ROWS, Prompt(), RULES, decoding=Decoding(), seed=0, ranks=False, **lent)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"),
+    [
+        ("A", "A"), ("B.", "B"), ("**A**", "A"), ("(B) keeps it", "B"), ("A: it is kind", "A"), ("B, for it is kind", "B"),
+        ("A\n\nIt is kind.", "A"), ("A is better", "A"), ("Answer: B", "B"), ("Answer A keeps it", "A"), ("The answer is B", "B"),
+        ("A clear winner is B", None), ("A bit of both", None), ("Both", None), ("Answers A", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_letter_is_no_article(said, letter):
+    found = SAID.match(said)
+    assert (found and found[1]) == letter
 
 
 def test_an_endpoint_criticises(tiny_base, tiny_task, lend, tmp_path):

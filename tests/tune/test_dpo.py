@@ -52,35 +52,41 @@ def test_losses_are_the_papers():
         assert float(identity(policy, reference, micro, tau=0.3)[at]) == pytest.approx((gap - 1 / 0.6) ** 2, rel=1e-5)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
-def test_losses_are_trls():
-    """Its trainer's own, up to where it begins to log."""
+def trls(kind, policy, reference, sizes, smoothing=0.0):
+    """The loss of TRL's trainer, up to where it begins to log."""
     from trl import DPOTrainer
 
-    policy, reference, sizes = drawn()
     flat = torch.cat([sizes[0::2], sizes[1::2]])  # TRL's batch is all chosen, then all rejected
     mask = (torch.arange(int(sizes.max()) + 1) > 0) & (torch.arange(int(sizes.max()) + 1) <= flat[:, None])
     logs = mask[:, 1:] * (torch.cat([policy[:, 0], policy[:, 1]]) / flat)[:, None]
-    micro = SimpleNamespace(sizes=sizes)
     inputs = {
         "input_ids": torch.zeros_like(mask, dtype=torch.long),
         "completion_mask": mask.long(),
         "ref_chosen_logps": reference[:, 0],
         "ref_rejected_logps": reference[:, 1],
     }
-    losses = {
-        "sigmoid": sigmoid(policy, reference, micro, beta=0.3),
-        "ipo": identity(policy, reference, micro, tau=0.3),
-    }
-    for kind, ours in losses.items():
-        facts = {"ld_alpha": None, "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "aux_loss_enabled": False}
-        settings = {"loss_types": [kind], "loss_weights": [1.0], "beta": 0.3, "label_smoothing": 0.0, "use_weighting": False}
-        device = SimpleNamespace(device="cpu")
-        trainer = SimpleNamespace(model=SimpleNamespace(training=False), accelerator=device, **facts, **settings)
-        with pytest.raises(AttributeError) as logging:
-            DPOTrainer._compute_loss(trainer, lambda **given: SimpleNamespace(log_probs=logs), inputs, False)
-        theirs = logging.traceback[-1].frame.f_locals["loss"]
-        assert float(ours.mean()) == pytest.approx(float(theirs), abs=1e-6), kind
+    facts = {"ld_alpha": None, "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "aux_loss_enabled": False}
+    settings = {"loss_types": [kind], "loss_weights": [1.0], "beta": 0.3, "label_smoothing": smoothing, "use_weighting": False}
+    device = SimpleNamespace(device="cpu")
+    trainer = SimpleNamespace(model=SimpleNamespace(training=False), accelerator=device, **facts, **settings)
+    with pytest.raises(AttributeError) as logging:
+        DPOTrainer._compute_loss(trainer, lambda **given: SimpleNamespace(log_probs=logs), inputs, False)
+    return float(logging.traceback[-1].frame.f_locals["loss"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+def test_losses_are_trls():
+    policy, reference, sizes = drawn()
+    micro = SimpleNamespace(sizes=sizes)
+    plain = float(sigmoid(policy, reference, micro, beta=0.3).mean())
+    assert plain == pytest.approx(trls("sigmoid", policy, reference, sizes), abs=1e-6)
+    squared = float(identity(policy, reference, micro, tau=0.3).mean())
+    assert squared == pytest.approx(trls("ipo", policy, reference, sizes), abs=1e-6)
+    # its sigmoid smooths no labels; its aot, which puts a batch in order, does, and one pair is in order
+    smooth = sigmoid(policy, reference, micro, beta=0.3, label_smoothing=0.2)
+    for at, own in enumerate(smooth.tolist()):
+        one, both = slice(at, at + 1), slice(2 * at, 2 * at + 2)
+        assert own == pytest.approx(trls("aot", policy[one], reference[one], sizes[both], 0.2), abs=1e-6)
 
 
 def test_the_first_loss_is_that_of_no_preference(tiny_base, few, lend):

@@ -139,9 +139,10 @@ def test_margins_and_weights_count(field, plain, tiny_base, few, lend):
 
 
 def test_two_halves_share_no_prompt(few):
-    halves = [halved(few, half).comparisons.train for half in "ab"]
-    assert sorted(own.id for half in halves for own in half) == sorted(own.id for own in few.comparisons.train)
-    assert all(halves)
+    for part in ("train", "dev"):
+        halves = [getattr(halved(few, half).comparisons, part) for half in "ab"]
+        assert sorted(own.id for half in halves for own in half) == sorted(own.id for own in getattr(few.comparisons, part))
+    assert all(halved(few, half).comparisons.train for half in "ab")
 
 
 def test_what_is_refused_before_any_work(tiny_base, tiny_encoder, few):

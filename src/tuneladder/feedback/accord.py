@@ -38,13 +38,15 @@ def others(table: Table, *, scored: bool) -> Others:
 
 def accord(table: Table, heard: Others, labeler: int) -> Score | None:
     """A labeler's agreement with the others beyond chance: 1 is perfect, 0 what their shares of values give by themselves. Of words
-    kappa with what is likely right, of scores Lin's concordance (1989, Biometrics 45). None where there is too little to say."""
+    kappa with what is likely right, of scores Lin's concordance (1989, Biometrics 45), the labeler's severity taken away: how
+    severe somebody is stands beside it. None where there is too little to say."""
     at = table.by(labeler)
     if heard.right is not None:
         return _kappa(table, heard.right, at)
     assert heard.mean is not None
+    assert heard.means is not None
     at = at[~np.isnan(heard.mean[at])]
-    return _concordance(table.said[at], heard.mean[at])
+    return _concordance(table.said[at] - heard.means.severity[labeler], heard.mean[at])
 
 
 def _kappa(table: Table, right: Array, at: Whole) -> Score | None:

@@ -13,17 +13,18 @@ from tuneladder.evaluate.intervals import wilson
 from tuneladder.feedback.accord import Others, others
 from tuneladder.feedback.aggregate import majority
 from tuneladder.feedback.alpha import Level, alpha
-from tuneladder.feedback.bradley_terry import bradley_terry
+from tuneladder.feedback.bradley_terry import bradley_terry, in_groups
 from tuneladder.feedback.calibration import share_right
 from tuneladder.feedback.disputes import Dispute, disputes
 from tuneladder.feedback.kappa import fleiss, pairwise
-from tuneladder.feedback.labelers import Labeler, labelers, standing_out
-from tuneladder.feedback.rankings import Pair, as_pairs
+from tuneladder.feedback.labelers import First, Labeler, labelers, standing_out
+from tuneladder.feedback.rankings import TIED, Pair, as_pairs
 from tuneladder.feedback.slips import Slip, slips
 from tuneladder.feedback.table import Table
 from tuneladder.feedback.under import Under
-from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement, Score
+
+BETTER = {"yes": 1.0, TIED: 0.5, "no": 0.0}  # what is said of a pair, by how much its first name is better
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ class Agreement:
     strengths: tuple[Strength, ...] = ()
 
 
-def agreement(under: Under, gold: Mapping[str, Any], *, seed: int = 0) -> Agreement:
-    """`gold` are the right values, by item; alpha's intervals are drawn by `seed`. Raises BadInput where none was judged twice."""
+def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, First] | None = None, seed: int = 0) -> Agreement:
+    """`gold` are the right values, by item, `firsts` what labelers took of what they were shown first, by name; alpha's intervals
+    are drawn by `seed`. Raises BadInput where none was judged twice."""
     table, level = under.table, under.level
     if under.pairs:
         gold = _paired(gold, under.pairs)
     scored = level != "nominal"
     heard = others(table, scored=scored)
-    found = labelers(table, heard, gold)
+    found = labelers(table, heard, gold, firsts or {})
     out = standing_out(found)
     equal = table.counts.sum(1)
     return Agreement(
@@ -84,7 +86,7 @@ def agreement(under: Under, gold: Mapping[str, Any], *, seed: int = 0) -> Agreem
         values=_values(table, heard),
         tied=() if scored else majority(table).tied,
         gold={} if scored else _by_gold(table, heard, gold),
-        strengths=_strengths(table, under.pairs) if under.pairs else (),
+        strengths=_strengths(under) if under.pairs else (),
     )
 
 
@@ -110,34 +112,32 @@ def _by_gold(table: Table, heard: Others, gold: Mapping[str, Any]) -> dict[str, 
     ways = {"majority": majority(table).value, "Dawid-Skene": [table.values[k] for k in heard.fit.value]}
     found = {}
     for way, said in ways.items():
-        hits = sum(share_right(said[n], text_of(gold[table.items[n]])) for n in known)
+        hits = sum(share_right(said[n], gold[table.items[n]]) for n in known)
         found[way] = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
     return found
 
 
-def _strengths(table: Table, pairs: Mapping[str, Pair]) -> tuple[Strength, ...]:
+def _strengths(under: Under) -> tuple[Strength, ...]:
     """Of names that all stand in more than one item, the strongest first: what a name stands for is compared throughout."""
     sources: dict[str, set[str]] = {}
-    for pair in pairs.values():
+    for pair in under.pairs.values():
         for name in (pair.name, pair.other):
             sources.setdefault(name, set()).add(pair.item)
     names = sorted(name for name, own in sources.items() if len(own) > 1)
     if len(names) < 2 or len(names) < len(sources):
         return ()
-    place = {name: m for m, name in enumerate(names)}
+    place, table = {name: m for m, name in enumerate(names)}, under.table
+    compared = [under.pairs[item] for item in table.items]
+    one = np.array([place[pair.name] for pair in compared])[table.item]
+    other = np.array([place[pair.other] for pair in compared])[table.item]
+    better = np.array([BETTER[value] for value in table.values])[table.value]
     wins, ties = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
-    for n, k in zip(table.item, table.value, strict=True):
-        pair = pairs[table.items[n]]
-        one, other = place[pair.name], place[pair.other]
-        match table.values[k]:
-            case "yes":
-                wins[one, other] += 1
-            case "no":
-                wins[other, one] += 1
-            case _:
-                ties[one, other] += 1
-                ties[other, one] += 1
-    fit = bradley_terry(wins, ties, names=names)
+    np.add.at(wins, (one, other), better == 1)
+    np.add.at(wins, (other, one), better == 0)
+    np.add.at(ties, (one, other), better == 0.5)
+    np.add.at(ties, (other, one), better == 0.5)
+    assert under.group is not None
+    fit = in_groups(bradley_terry(wins, ties, names=names), better, one, other, under.group[table.item])
     found = [Strength(name, float(fit.log[m]), float(fit.low[m]), float(fit.high[m])) for m, name in enumerate(names)]
     return tuple(sorted(found, key=lambda each: -each.value))
 

@@ -30,17 +30,20 @@ def assign(
     each: int,
     seed: int,
     calibration: Sequence[str] = (),
+    warm_up: int = 0,
     gold: Sequence[str] = (),
     gold_share: float = 0.1,
     repeat_share: float = 0.05,
 ) -> dict[str, tuple[Ask, ...]]:
-    """For every labeler the asks in their order: all of `calibration` first, then the items, each for `each` labelers, with `gold`
-    items and hidden repeats among them, so many as their shares of a labeler's mean load, as far as there is room to hide them.
+    """For every labeler the asks in their order: `warm_up` of `calibration` first (0: all), then the items, each for `each`
+    labelers, with `gold` items and hidden repeats among them, so many as their shares of a labeler's mean load, as far as there is
+    room to hide them.
 
     Items go to those who have least so far, drawn where several have as little, so that loads differ by one at most and no two
     labelers see the same items throughout.
     """
     _check(items, labelers, each, calibration, gold, {"gold_share": gold_share, "repeat_share": repeat_share})
+    _check_warm_up(warm_up, calibration)
     draw = random.Random(seed)
     own: dict[str, list[str]] = {name: [] for name in labelers}
     for item in _shuffled(items, draw):
@@ -49,7 +52,7 @@ def assign(
             own[name].append(item)
     load = len(items) * each / len(labelers)
     golds, repeats = min(len(gold), round(gold_share * load)), round(repeat_share * load)
-    return {name: _ordered(own[name], calibration, gold, golds, repeats, draw) for name in labelers}
+    return {name: _ordered(own[name], calibration, warm_up, gold, golds, repeats, draw) for name in labelers}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def join(
     *,
     seed: int,
     calibration: Sequence[str] = (),
+    warm_up: int = 0,
     gold: Sequence[str] = (),
     gold_share: float = 0.1,
     repeat_share: float = 0.05,
@@ -109,7 +113,7 @@ def join(
     if not own:
         raise BadInput(f"nothing is left to hand over to {name}", "what is judged, begun or on a screen stays with its labeler")
     golds, repeats = min(len(gold), round(gold_share * len(own))), round(repeat_share * len(own))
-    made = _ordered(own, calibration, gold, golds, repeats, draw)
+    made = _ordered(own, calibration, warm_up, gold, golds, repeats, draw)
     return Joined(made, {giver: frozenset(items) for giver, items in taken.items() if items})
 
 
@@ -124,7 +128,13 @@ def _hidden(asks: Sequence[Ask]) -> bool:
 
 
 def _ordered(
-    own: Sequence[str], calibration: Sequence[str], gold: Sequence[str], golds: int, repeats: int, draw: random.Random
+    own: Sequence[str],
+    calibration: Sequence[str],
+    warm_up: int,
+    gold: Sequence[str],
+    golds: int,
+    repeats: int,
+    draw: random.Random,
 ) -> tuple[Ask, ...]:
     asks = [Ask(item, "judge") for item in own] + [Ask(item, "gold") for item in draw.sample(list(gold), golds)]
     draw.shuffle(asks)
@@ -132,7 +142,16 @@ def _ordered(
     for item in draw.sample(roomy, min(repeats, len(roomy))):
         first = next(at for at, ask in enumerate(asks) if ask.item == item)
         asks.insert(draw.randint(first + 1 + GAP, len(asks)), Ask(item, "repeat"))
-    return (*(Ask(item, "calibration") for item in _shuffled(calibration, draw)), *asks)
+    warming = _shuffled(calibration, draw)[: warm_up or None]
+    return (*(Ask(item, "calibration") for item in warming), *asks)
+
+
+def anew(calibration: Sequence[str], before: Sequence[str], many: int, *, seed: str) -> list[str]:
+    """So many items for another round of the calibration: first those that were not asked `before`, drawn by the seed, for of the
+    others the labeler was shown what is right; then those whose turn lies furthest back."""
+    last = {item: at for at, item in enumerate(before)}
+    fresh = _shuffled([item for item in calibration if item not in last], random.Random(seed))
+    return [*fresh, *sorted(last, key=last.__getitem__)][:many]
 
 
 def seen(names: Sequence[str], *, item: str, labeler: str, seed: int) -> Mapping[str, str]:
@@ -156,6 +175,11 @@ def _check_name(name: str, works: Mapping[str, Work]) -> None:
         raise BadInput(f"a labeler cannot be called {name!r}", "a name that people would know them by")
     if name in works:
         raise BadInput(f"there is a labeler {name} already", "each has a link of their own, which the owner's page can renew")
+
+
+def _check_warm_up(warm_up: int, calibration: Sequence[str]) -> None:
+    if not 0 <= warm_up <= len(calibration):
+        raise BadInput(f"warm_up is {warm_up}, and of {len(calibration)} items the answer is known", "as many at most; 0 asks all")
 
 
 def _check(

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.intervals import Array, Z
+from tuneladder.feedback.table import Whole
 
 PRIOR = 0.1  # wins and losses that each is lent against an answer of mean strength: whoever never lost is not infinitely strong
 ROUNDS = 10_000
@@ -20,13 +21,14 @@ ROUNDS = 10_000
 
 @dataclass(frozen=True)
 class Strengths:
-    """`log` (M,) the natural logarithms of the strengths, 0 their mean, with their intervals (by the information at the fit);
+    """`log` (M,) the natural logarithms of the strengths, 0 their mean, with their intervals; `spread` (M, M) their covariance;
     `tie` how readily two of the same strength tie; `likelihood` after every round, the prior's included."""
 
     names: tuple[str, ...]
     log: Array
     low: Array
     high: Array
+    spread: Array
     tie: float
     likelihood: tuple[float, ...]
 
@@ -58,9 +60,25 @@ def bradley_terry(
             break
     # a strength means something beside the others alone: their mean is 0, and the doubt is of how far each lies from it
     apart = np.eye(many) - 1 / many
-    half = Z * np.sqrt(np.diag(apart @ np.linalg.pinv(_information(log, tie, wins, tied, prior)) @ apart))
-    log = log - log.mean()
-    return Strengths(names, log, log - half, log + half, tie, tuple(seen))
+    spread = apart @ np.linalg.pinv(_information(log, tie, wins, tied, prior)) @ apart
+    log, half = log - log.mean(), Z * np.sqrt(np.diag(spread))
+    return Strengths(names, log, log - half, log + half, spread, tie, tuple(seen))
+
+
+def in_groups(fit: Strengths, better: Array, one: Whole, other: Whole, group: Whole) -> Strengths:
+    """The same strengths with intervals for comparisons of which those of one group (N,) say the same thing together, as the pairs
+    of an item do: by the groups' own spread (Liang and Zeger 1986, Biometrika 73), and where that is the narrower, as it is of an
+    answer that never lost, the fit's own. `better` (N,): 1 where `one` was, 0 where `other` was, 0.5 where they tied."""
+    gap = (fit.log[one] - fit.log[other]) / 2
+    up, down = np.exp(gap), np.exp(-gap)
+    rest = better - (up + fit.tie / 2) / (up + down + fit.tie)
+    pull = np.zeros((int(group.max()) + 1, len(fit.log)))
+    np.add.at(pull, (group, one), rest)
+    np.add.at(pull, (group, other), -rest)
+    groups = len(np.unique(group))
+    spread = fit.spread @ (pull.T @ pull) @ fit.spread * groups / max(1, groups - 1)
+    half = Z * np.sqrt(np.maximum(np.diag(spread), np.diag(fit.spread)))
+    return replace(fit, low=fit.log - half, high=fit.log + half)
 
 
 def _strengths(log: Array, tie: float, wins: Array, tied: Array, prior: float) -> Array:

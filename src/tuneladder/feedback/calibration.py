@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.rankings import is_ranking, pairs_said, ranking_of
+from tuneladder.feedback.rankings import choice_of, is_ranking, pairs_said, ranking_of
 from tuneladder.feedback.rubric import Worked
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
@@ -50,10 +50,11 @@ def calibrate(
 
 
 def share_right(said: Any, right: Any, *, within: float = 0.0, where: str = "") -> float:
-    """1 or 0; of rankings the share of the right one's pairs that are said alike."""
-    if is_ranking(right) or is_ranking(said):
-        wanted = list(pairs_said(ranking_of(right, f"what is right {where}")))
-        own = set(pairs_said(ranking_of(said, where)))
+    """1 or 0; of a ranking the share of its pairs that another, or a choice among its names, says alike."""
+    if is_ranking(right):
+        whole = ranking_of(right, f"what is right {where}")
+        wanted = list(pairs_said(whole))
+        own = set(pairs_said(ranking_of(said, where) if is_ranking(said) else choice_of(said, whole.names)))
         return sum(pair in own for pair in wanted) / len(wanted) if wanted else 1.0
     if isinstance(said, int | float) and isinstance(right, int | float):
         return float(abs(said - right) <= within)

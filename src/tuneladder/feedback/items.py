@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tuneladder.errors import BadInput
-from tuneladder.feedback.rankings import FAILED, TIED
+from tuneladder.errors import BadInput, unknown
+from tuneladder.feedback.rankings import FAILED, TIED, Ranking, choice_of, is_ranking, ranking_of
 from tuneladder.store import write_lines
 from tuneladder.task.comparisons import prompt_of
 from tuneladder.task.formats import messages_of, text_of
 from tuneladder.task.read import Row, columns_of, read_rows
-from tuneladder.types import Turn, Turns
+from tuneladder.types import Judgement, Turn, Turns
 
 HINT = 'for example {"item": "1", "prompt": "Where is my parcel?", "answers": {"a": "On its way.", "b": "No idea."}}'
 
@@ -76,6 +77,30 @@ def gathered(prompts: Mapping[str, Turns], written: Mapping[str, Sequence[Sequen
             told = list(dict.fromkeys(texts))
             answers[id] |= {f"{name} {at}" if len(texts) > 1 else name: text for at, text in enumerate(told, start=1)}
     return tuple(Item(id, turns, answers[id]) for id, turns in prompts.items())
+
+
+def ranking_among(item: Item, value: Any, who: str) -> Ranking:
+    """A judgement of an item as a ranking of its answers, which a choice is, too. Raises BadInput for names that are not there."""
+    found = ranking_of(value, f"{who} on item {item.id}") if is_ranking(value) else choice_of(value, tuple(item.answers))
+    for name in found.names:
+        if name not in item.answers:
+            raise unknown(f"answer to item {item.id} ({who}):", name, (*item.answers, TIED, FAILED))
+    return found
+
+
+def as_rankings(items: Mapping[str, Item], judgements: Iterable[Judgement]) -> list[Judgement]:
+    """The judgements with those of these items as rankings of their answers: an answer's name alone does not say among which it was
+    chosen, and what chance would agree on goes by that. Others are as they were."""
+    return [replace(each, value=_ranked(items, each.item, each.value, each.labeler)) for each in judgements]
+
+
+def rankings_right(items: Mapping[str, Item], right: Mapping[str, Any]) -> dict[str, Any]:
+    """What is right by item, as `as_rankings` has judgements."""
+    return {id: _ranked(items, id, value, "what is right") for id, value in right.items()}
+
+
+def _ranked(items: Mapping[str, Item], id: str, value: Any, who: str) -> Any:
+    return ranking_among(items[id], value, who) if id in items else value
 
 
 def _id(row: Row, where: str) -> str:

@@ -11,16 +11,18 @@ import numpy as np
 from tuneladder.evaluate.intervals import Array, Z, holm, mcnemar, wilson
 from tuneladder.feedback.accord import Others, accord
 from tuneladder.feedback.calibration import share_right
-from tuneladder.feedback.table import Table, Whole
+from tuneladder.feedback.table import Repeat, Table, Whole
 from tuneladder.types import Score
 
-Kind = Literal["always", "chance", "severity", "bias", "repeats", "drift"]
+Kind = Literal["always", "chance", "severity", "bias", "first", "repeats", "drift"]
 
 LITTLE = 0.2  # agreement beyond chance that is slight at best (Landis and Koch 1977): such judgements tell little
 FAIR = 0.4  # where theirs is no longer fair, but moderate
 FEW = 4  # judgements without which nobody always does anything
 ENOUGH = 10  # judgements without which nobody is called such
 LONG = 20  # judgements in which a drift can be seen
+AGAIN = 3  # items judged again without which nobody is said to waver
+WIDE = 2.0  # times as far as the others' scores move when they are asked again
 SMALL = 0.2  # of the scores' spread: a severity below it, certain or not, changes nothing (Cohen's small effect)
 DOUBT = 0.05  # of all findings of a kind together, by Holm
 
@@ -35,10 +37,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class First:
+    """How often a labeler took the answer that they were shown first: `taken` of `count` times, where `expected` are chance's."""
+
+    taken: int
+    count: int
+    expected: float
+
+
+@dataclass(frozen=True)
 class Labeler:
     """`accord`: agreement with the others beyond chance; `right`: the share that is right by gold; `severity` of scores, how far
-    above the others; `same` of `repeats` items were judged alike again; `always` is the one value of
-    somebody who has no other, and `theirs` the share that it has with the others of the same items."""
+    above the others; `same` of `repeats` items were judged alike again, and scores `moved` by so much in the mean; `always` is the
+    one value of somebody who has no other, and `theirs` the share that it has with the others of the same items; `first` is None
+    where the order of answers is not known."""
 
     name: str
     count: int
@@ -47,8 +59,10 @@ class Labeler:
     severity: Score | None = None
     repeats: int = 0
     same: int = 0
+    moved: float | None = None
     always: str = ""
     theirs: float = 1.0
+    first: First | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -67,13 +81,20 @@ class _Suspect:
     said: str
 
 
-def labelers(table: Table, heard: Others, gold: Mapping[str, Any]) -> tuple[Labeler, ...]:
-    """All labelers in the order in which they appear. `gold` are the right values of items that have one."""
-    facts = [_facts(table, heard, gold, own) for own in range(len(table.labelers))]
+def labelers(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First]) -> tuple[Labeler, ...]:
+    """All labelers in the order in which they appear. `gold` are the right values of items that have one, `firsts` by name."""
+    facts = [_facts(table, heard, gold, firsts, own) for own in range(len(table.labelers))]
     named: dict[int, list[Finding]] = {own: [] for own in range(len(facts))}
     for own, fact in enumerate(facts):
         named[own] += _plain(fact)
-    for suspects in (_severe(table, heard), _biased(table, heard), _drifting(table, heard)):
+    looked = (
+        _severe(table, heard),
+        _biased(table, heard),
+        _taking_the_first(facts),
+        _wavering(table, heard, facts),
+        _drifting(table, heard),
+    )
+    for suspects in looked:
         for each, p in zip(suspects, holm([suspect.p for suspect in suspects])):
             # whoever always says one thing is named for that, and not for all that follows from it
             if p < DOUBT and each.said and not facts[each.labeler].always:
@@ -81,23 +102,35 @@ def labelers(table: Table, heard: Others, gold: Mapping[str, Any]) -> tuple[Labe
     return tuple(replace(fact, findings=tuple(named[own])) for own, fact in enumerate(facts))
 
 
-def _facts(table: Table, heard: Others, gold: Mapping[str, Any], own: int) -> Labeler:
+def _facts(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], own: int) -> Labeler:
     at, name = table.by(own), table.labelers[own]
-    again = [each for each in table.repeats if each.labeler == name]
+    again = _again(table, name)
     known = [n for n in at if table.items[table.item[n]] in gold]
     right = None
     if known:
         hits = sum(share_right(table.values[table.value[n]], gold[table.items[table.item[n]]]) for n in known)
         right = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
-    severity = None
+    severity: Score | None = None
+    moved: float | None = None
     if heard.means is not None:
         value, half = float(heard.means.severity[own]), Z * float(heard.means.doubt[own])
         severity = Score(value, value - half, value + half, len(at), "normal")
+        moved = float(np.mean(_moves(again))) if again else None
     theirs = _theirs(table, at) if len(set(table.value[at])) == 1 else 1.0
     # had each of the others' been one draw, nobody honest would have drawn the same so often
     always = table.values[table.value[at[0]]] if theirs ** len(at) < DOUBT and len(at) >= FEW else ""
     same = sum(each.first == each.again for each in again)
-    return Labeler(name, len(at), accord(table, heard, own), right, severity, len(again), same, always, theirs)
+    agreed, first = accord(table, heard, own), firsts.get(name)
+    return Labeler(name, len(at), agreed, right, severity, len(again), same, moved, always, theirs, first)
+
+
+def _again(table: Table, name: str) -> list[Repeat]:
+    return [each for each in table.repeats if each.labeler == name]
+
+
+def _moves(repeats: Iterable[Repeat]) -> list[float]:
+    """How far the scores of items lie apart that were judged again."""
+    return [abs(float(each.again) - float(each.first)) for each in repeats]
 
 
 def _theirs(table: Table, at: Whole) -> float:
@@ -118,7 +151,7 @@ def _plain(fact: Labeler) -> Iterable[Finding]:
         tells = "tells little" if own.high < FAIR else "may tell little"
         interval = f"{own.value:.2f} ({own.low:.2f} to {own.high:.2f})"
         yield Finding("chance", f"{tells}: agrees with the others by {interval} beyond chance, {own.count:,} judgements")
-    if fact.repeats >= 3 and fact.same < fact.repeats / 2:
+    if fact.moved is None and fact.repeats >= AGAIN and fact.same < fact.repeats / 2:
         yield Finding("repeats", f"judged {fact.repeats - fact.same} of {fact.repeats} items otherwise when asked again")
 
 
@@ -149,6 +182,41 @@ def _biased(table: Table, heard: Others) -> list[_Suspect]:
             more, fewer = round(float((mine * (1 - theirs)).sum())), round(float((~mine * theirs).sum()))
             said = f"says '{value}' where the others do not {more:,} times, and the other way round {fewer:,} times"
             found.append(_Suspect(own, "bias", mcnemar(more, fewer), said if more > fewer else ""))
+    return found
+
+
+def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
+    """The answer that is shown first, taken more often than an order at random gives it."""
+    from scipy import stats
+
+    found = []
+    for own, fact in enumerate(facts):
+        if fact.first is not None:
+            taken, count, expected = fact.first.taken, fact.first.count, fact.first.expected
+            p = float(stats.binomtest(taken, count, expected / count, alternative="greater").pvalue)
+            said = f"took the answer that was shown first {taken:,} of {count:,} times, where chance takes it {expected:,.0f} times"
+            found.append(_Suspect(own, "first", p, said))
+    return found
+
+
+def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Suspect]:
+    """Scores that move far more than the others' when an item is judged again: some moving is what scores do."""
+    if heard.means is None:
+        return []
+    from scipy import stats
+
+    found = []
+    for own, fact in enumerate(facts):
+        mine = _moves(_again(table, fact.name))
+        theirs = _moves(each for each in table.repeats if each.labeler != fact.name)
+        if len(mine) < AGAIN or len(theirs) < AGAIN:
+            continue
+        p = float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue)
+        moved, usual, spread = float(np.mean(mine)), float(np.mean(theirs)), float(table.said.std())
+        said = (
+            f"moves by {moved:.2g} when asked again ({len(mine)} items), the others by {usual:.2g}; scores spread by {spread:.2g}"
+        )
+        found.append(_Suspect(own, "repeats", p, said if moved > max(WIDE * usual, SMALL * spread) else ""))
     return found
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.feedback.items import Item
-from tuneladder.feedback.rankings import FAILED, TIED, Ranking, is_ranking, pairs_said, ranking_of
+from tuneladder.feedback.items import Item, ranking_among
+from tuneladder.feedback.rankings import pairs_said
 from tuneladder.feedback.table import firsts, is_number
 from tuneladder.store import write_lines
 from tuneladder.task.comparisons import prompt_of, rows_of
@@ -63,7 +63,7 @@ def from_rankings(items: Sequence[Item], judgements: Sequence[Judgement]) -> Exp
     said: dict[tuple[str, str, str], list[float]] = {}
     asked: set[tuple[str, str, str]] = set()
     for each in firsts(judgements)[0]:
-        ranking = _ranking(each, _item(known, each))
+        ranking = ranking_among(_item(known, each), each.value, each.labeler)
         for one, other, better in pairs_said(ranking):
             said.setdefault((each.item, one, other), []).append(better)
         asked |= {(each.item, one, other) for one, other in combinations(sorted(ranking.names), 2)}
@@ -146,25 +146,6 @@ def _exported(
     return Exported(tuple(comparisons), tied, failed, alike)
 
 
-def _ranking(judgement: Judgement, item: Item) -> Ranking:
-    """A judgement of several answers as a ranking of those."""
-    where = f"{judgement.labeler} on item {item.id}"
-    value, names = judgement.value, tuple(item.answers)
-    if is_ranking(value):
-        found = ranking_of(value, where)
-    elif value == TIED:
-        found = Ranking((names,))
-    elif value == FAILED:
-        found = Ranking((), names)
-    else:
-        chosen = text_of(value)
-        found = Ranking(((chosen,), tuple(name for name in names if name != chosen)))
-    for name in found.names:
-        if name not in item.answers:
-            raise unknown(f"answer to item {item.id} ({judgement.labeler}):", name, (*names, TIED, FAILED))
-    return found
-
-
 def _scores(known: Mapping[str, Item], judgements: Sequence[Judgement]) -> dict[tuple[str, str], dict[str, float]]:
     """What each labeler gave each answer, by item and name; the first where somebody gave several."""
     found: dict[tuple[str, str], dict[str, float]] = {}
@@ -178,17 +159,26 @@ def _scores(known: Mapping[str, Item], judgements: Sequence[Judgement]) -> dict[
 
 def _named(known: Mapping[str, Item], judgement: Judgement) -> tuple[str, str]:
     """The item and the answer in `ITEM/ANSWER`; either may have strokes in it."""
-    whole = judgement.item
-    ways = [(whole[:at], whole[at + 1 :]) for at, mark in enumerate(whole) if mark == "/"]
+    ways = [(id, name) for id, name in _parted(judgement.item) if id in known]
     for id, name in ways:
-        if id in known and name in known[id].answers:
+        if name in known[id].answers:
             return id, name
-    if found := next(((id, name) for id, name in ways if id in known), None):
-        raise unknown(f"answer to item {found[0]} ({judgement.labeler}):", found[1], known[found[0]].answers)
-    raise BadInput(f"{judgement.labeler} scores '{whole}', which is no answer of a known item", "write it as ITEM/ANSWER")
+    if ways:
+        raise unknown(f"answer to item {ways[0][0]} ({judgement.labeler}):", ways[0][1], known[ways[0][0]].answers)
+    raise BadInput(f"{judgement.labeler} scores '{judgement.item}', which is no answer of a known item", "write it as ITEM/ANSWER")
 
 
 def _item(known: Mapping[str, Item], judgement: Judgement) -> Item:
     if found := known.get(judgement.item):
         return found
+    if any(id in known and name in known[id].answers for id, name in _parted(judgement.item)):
+        said = (
+            f"{judgement.labeler} says '{text_of(judgement.value)[:40]}' of {judgement.item}: a label prefers no answer to another"
+        )
+        raise BadInput(said, "take a criterion that scores, chooses or ranks")
     raise unknown(f"item (judged by {judgement.labeler})", judgement.item, known, "hand in the items that were judged")
+
+
+def _parted(whole: str) -> list[tuple[str, str]]:
+    """`ITEM/ANSWER` parted at each of its strokes."""
+    return [(whole[:at], whole[at + 1 :]) for at, mark in enumerate(whole) if mark == "/"]

@@ -61,6 +61,17 @@ def ranking_of(value: Any, where: str = "the ranking") -> Ranking:
     return found
 
 
+def choice_of(chosen: Any, names: Sequence[str]) -> Ranking:
+    """What a choice among `names` says of them: the chosen is better than the others, which it does not tell apart; TIED and FAILED
+    are of all."""
+    if chosen == TIED:
+        return Ranking((tuple(names),))
+    if chosen == FAILED:
+        return Ranking((), tuple(names))
+    best = text_of(chosen)
+    return Ranking(((best,), tuple(name for name in names if name != best)))
+
+
 def pairs_said(ranking: Ranking) -> Iterator[tuple[str, str, float]]:
     """Each two of its names, n choose 2, the first by name, with 1 where that is better, 0 where the other is and 0.5 where they
     are tied. What failed is worse than all that did not; of two failures nothing is said."""

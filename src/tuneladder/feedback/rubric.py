@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -125,6 +125,12 @@ def check_judgement(rubric: Rubric, judgement: Judgement) -> None:
         words |= {TIED, FAILED}
     if criterion.values and text_of(judgement.value) not in words:
         raise unknown(f"value of {criterion.name} ({where})", text_of(judgement.value), words)
+
+
+def as_asked(rubric: Rubric, judgement: Judgement) -> Judgement:
+    """The judgement with its value as its criterion takes it: a label is a word, though it be called 1. Raises as criterion_of."""
+    label = criterion_of(rubric, judgement).asks == "label"
+    return replace(judgement, value=text_of(judgement.value)) if label else judgement
 
 
 def keep(rubric: Rubric, folder: Path) -> Path:

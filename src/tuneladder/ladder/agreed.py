@@ -76,13 +76,13 @@ def _figures(found: Agreement, show: int) -> Iterator[Text]:
 def _people(order: Sequence[Labeler], *, scored: bool) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     columns = {"labeler": True, "judgements": True, "beyond chance": True, "severity": scored}
-    columns |= {"by gold": any(each.right for each in order), "repeats alike": any(each.repeats for each in order)}
+    columns |= {"by gold": any(each.right for each in order), "repeats": any(each.repeats for each in order)}
     for name in (name for name, there in columns.items() if there):
         shown.add_column(name, justify="left" if name == "labeler" else "right", no_wrap=True)
     for each in order:
         cells = {"labeler": each.name, "judgements": f"{each.count:,}", "beyond chance": _score(each.accord)}
         cells |= {"severity": _score(each.severity), "by gold": _score(each.right)}
-        cells |= {"repeats alike": f"{each.same} of {each.repeats}" if each.repeats else say.NONE}
+        cells |= {"repeats": repeated(each) or say.NONE}
         shown.add_row(*(Text(cells[name]) for name, there in columns.items() if there))
     return shown
 
@@ -94,6 +94,15 @@ def _standing_out(order: Sequence[Labeler]) -> Iterator[Text]:
         for finding in each.findings:
             p = f" ({say.plausible(finding.p)})" if finding.p is not None else ""
             yield Text(f"  {each.name} {finding.said}{p}")
+
+
+def repeated(found: Labeler) -> str:
+    """How a labeler judged items when asked again; "" where they were not."""
+    if not found.repeats:
+        return ""
+    if found.moved is None:
+        return f"{found.same} of {found.repeats} alike"
+    return f"{found.moved:.2g} apart, {say.count(found.repeats, 'item')}"
 
 
 def _dispute(dispute: Dispute) -> str:

@@ -217,6 +217,35 @@ def warded(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
     }
 
 
+def graded(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
+    """What a reward model makes of every rung's answers, and how much more than of the untouched base's."""
+    found = {result.rung.name: result.graded for result in ladder.results if result.graded}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    ends = [0.0, *(end for each in found.values() for end in (each.rise.low, each.rise.high))]
+    picked = pick.rung.name if pick else ""
+    return {
+        "by": first.source,
+        "prompts": words.count(first.reward.count, "test prompt"),
+        "spread": words.figure(first.spread),
+        "rows": [
+            {
+                "name": name,
+                "picked": name == picked,
+                "strip": plots.strip(
+                    each.rise.value, each.rise.low, each.rise.high, (min(ends), max(ends)), 0.0, picked=name == picked
+                ),
+                "rise": words.figure(each.rise.value),
+                "span": words.span(each.rise),
+                "reward": words.scored(each.reward),
+                "before": words.scored(each.before),
+            }
+            for name, each in found.items()
+        ],
+    }
+
+
 def _more(more: Score) -> str:
     said = "more" if more.value >= 0 else "fewer"
     sure = more.low > 0 or more.high < 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
 from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
+from tuneladder.ladder.grading import graded, written
 from tuneladder.ladder.hearing import read_of, with_judge
 from tuneladder.ladder.paid import paid_once
 from tuneladder.ladder.pick import confirmed, pick
@@ -63,6 +65,8 @@ from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.train.made import with_made
+from tuneladder.train.reward_model import opened
+from tuneladder.train.rewarders import prompted
 from tuneladder.train.rollouts import read_rollouts
 from tuneladder.types import (
     Axes,
@@ -72,6 +76,8 @@ from tuneladder.types import (
     Drop,
     Energy,
     Engine,
+    Graded,
+    Grader,
     Harmlessness,
     Ladder,
     Marked,
@@ -483,6 +489,8 @@ class Climb:
             result = replace(result, toxicity=self._toxicity(rung, answers))
         with self._aside(rung):
             result = replace(result, harmlessness=self._harmlessness(rung, variant))
+        with self._aside(rung):
+            result = replace(result, graded=self._graded(rung, variant))
         return result
 
     @contextlib.contextmanager
@@ -549,6 +557,32 @@ class Climb:
             return {}
 
         return thaw(Told, json.loads((paid_once(self.store, self.shelf.purse, key, make) / "told.json").read_text("utf-8")))
+
+    def _graded(self, rung: Rung, variant: Variant) -> Graded | None:
+        """What a reward model makes of a rung's answers to the test prompts beside the untouched base's."""
+        grader = self.axes.grader
+        if grader is None or variant.head:
+            return None
+        self.now.at("asking what is graded", rung.name)
+        before, own = (self._earned(each, grader) for each in (root_of(self.bases[rung.base], self.task), variant))
+        return graded(own, before, source=grader.source, seed=self.seed)
+
+    def _earned(self, variant: Variant, grader: Grader) -> list[float]:
+        """What each of a variant's answers is worth to a reward model."""
+        rows, judge = prompted(self.task, "test"), grader.variant
+        key = f"earned-{digest(variant.stamp, variant.prompt, rows, judge.stamp, grader.tokens, *self._engine)}"
+
+        def make(part: Path) -> Mapping[str, Any]:
+            with self.shelf.engine(variant) as engine:
+                texts = written(engine, variant.prompt, rows, tokens=grader.tokens)
+            with opened(judge, self.shelf, None) as says:
+                found = says(rows, texts)
+            if not all(map(math.isfinite, found)):
+                raise Failed(f"no answer fits into the context of the reward model {grader.source}", "lower reward: tokens")
+            write_json(part / "earned.json", found)
+            return {}
+
+        return list(json.loads((paid_once(self.store, self.shelf.purse, key, make) / "earned.json").read_text("utf-8")))
 
     def _weighed(self, root: Variant, split: str, engine: Engine | None = None) -> Weighed:
         """What an untouched base makes of a split's pairs, once for all rungs on it, by `engine` where it is open already."""

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tuneladder.ladder import plots, words
-from tuneladder.ladder.beside import careless, grouped, taken, toxic, warded
+from tuneladder.ladder.beside import careless, graded, grouped, taken, toxic, warded
 from tuneladder.ladder.figures import (
     SHAPES,
     changed,
@@ -102,6 +102,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         grouped=grouped(ladder, pick),
         toxic=toxic(ladder, pick),
         warded=warded(ladder, pick),
+        graded=graded(ladder, pick),
         taken=taken(ladder),
         samples=samples(ladder, pick),
         pick=pick.rung.name if pick else "",

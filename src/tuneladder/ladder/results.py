@@ -24,6 +24,7 @@ from tuneladder.types import (
     Axes,
     Cost,
     Drop,
+    Graded,
     Harmlessness,
     Judged,
     Ladder,
@@ -101,6 +102,7 @@ def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
         "fairness": _fairness(parted(result, ladder)),
         "toxicity": _toxicity(result.toxicity),
         "harmlessness": _harmlessness(result.harmlessness),
+        "reward": _graded(result.graded),
         "efficiency": _efficiency(result, ladder.axes),
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
@@ -212,6 +214,13 @@ def _harmlessness(found: Harmlessness | None) -> dict[str, Any] | None:
         "harmless_empty": _score(found.empty),
         "by": {"source": by.source, "pairs": by.learned, "of_the_task": by.left, "accuracy": _score(by.accuracy)},
     }
+
+
+def _graded(found: Graded | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    scores = {"reward": _score(found.reward), "before": _score(found.before), "rise": _score(found.rise)}
+    return {**scores, "spread_before": found.spread, "by": found.source}
 
 
 def _efficiency(result: Result, axes: Axes) -> dict[str, Any] | None:

@@ -36,12 +36,13 @@ def create_app(site: Site) -> FastAPI:
     app.add_exception_handler(Away, _away)
     named = urlsplit(site.url)
     key = hashlib.sha256(b"sessions" + site.records.secret).hexdigest()
+    # a browser sends its cookies to every port of a name: two studios there would overwrite one of the same name
+    cookie = f"tuneladder_studio_{hashlib.sha256(b'cookie' + site.records.secret).hexdigest()[:8]}"
     secure = named.scheme == "https"
-    app.add_middleware(
-        SessionMiddleware, key, session_cookie="tuneladder_studio", max_age=DAYS * 86400, same_site="lax", https_only=secure
-    )
+    app.add_middleware(SessionMiddleware, key, session_cookie=cookie, max_age=DAYS * 86400, same_site="lax", https_only=secure)
     # a page of another name that leads here could otherwise read what a browser on this machine may
-    hosts = {named.hostname or "", "localhost", "127.0.0.1", "[::1]"}
+    host = named.hostname or ""
+    hosts = {f"[{host}]" if ":" in host else host, "localhost", "127.0.0.1", "[::1]"}
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False)
     app.add_middleware(Guard)
     return app

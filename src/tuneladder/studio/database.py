@@ -28,10 +28,10 @@ class Away(Failed):
 
 
 class Database:
-    """`close` gives back a SQLite file to whoever serves it next."""
+    """`called` names it to people, without its password; `close` gives back a SQLite file to whoever serves it next."""
 
-    def __init__(self, engine: Engine, close: Callable[[], None]) -> None:
-        self.engine, self._close = engine, close
+    def __init__(self, engine: Engine, called: str, close: Callable[[], None]) -> None:
+        self.engine, self.called, self._close = engine, called, close
         self.alone = threading.Lock() if engine.dialect.name == "sqlite" else contextlib.nullcontext()
 
     @contextlib.contextmanager
@@ -76,14 +76,14 @@ def _sqlite(path: Path, *, serving: bool) -> Database:
     if not serving:
         if not path.exists():
             raise BadInput(f"there is no labelling in {path}", "say where it is with --out or --store, or begin one")
-        return Database(_opened(_file_engine(path), str(path)), lambda: None)
+        return _opened(_file_engine(path), str(path))
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         release = _alone(path)
     try:
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        return Database(_opened(_file_engine(path), str(path)), release)
+        return _opened(_file_engine(path), str(path), release)
     except BaseException:
         release()
         raise
@@ -130,14 +130,24 @@ def _postgres(store: str) -> Database:
     except ImportError:
         raise BadInput("PostgreSQL needs psycopg, which is not installed", "pip install 'tuneladder[postgres]'") from None
     try:
-        url = make_url(store).set(drivername="postgresql+psycopg")
+        url = make_url(store)
     except exc.ArgumentError:
         raise BadInput("--store is no URL that can be read", "postgresql://USER:PASSWORD@HOST:PORT/NAME") from None
-    engine = create_engine(url, pool_pre_ping=True, pool_timeout=PATIENCE, connect_args={"connect_timeout": PATIENCE})
-    return Database(_opened(engine, url.render_as_string(hide_password=True)), lambda: None)
+    # a server that waits, or a network that swallows what is sent, is as far away as one that is down; the URL's own come last
+    patience = [f"-c {name}={PATIENCE * 1000}" for name in ("statement_timeout", "lock_timeout")]
+    settings = {
+        "connect_timeout": PATIENCE,
+        "tcp_user_timeout": PATIENCE * 1000,
+        "options": " ".join((*patience, *url.normalized_query.get("options", ()))),
+    }
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_timeout=PATIENCE, connect_args=settings
+    )
+    called = url.difference_update_query(["password"]).render_as_string(hide_password=True)
+    return _opened(engine, called)
 
 
-def _opened(engine: Engine, called: str) -> Engine:
+def _opened(engine: Engine, called: str, close: Callable[[], None] = lambda: None) -> Database:
     """With its tables. The advisory lock keeps two servers from making them at once."""
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
@@ -148,7 +158,7 @@ def _opened(engine: Engine, called: str) -> Engine:
         engine.dispose()
         said = str(error.orig).strip().splitlines()[0]
         raise BadInput(f"{called} cannot be opened as a database: {said}", "name another with --store, or start it") from error
-    return engine
+    return Database(engine, called, close)
 
 
 def _alone(path: Path) -> Callable[[], None]:

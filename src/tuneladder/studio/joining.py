@@ -35,6 +35,7 @@ def add_labeler(records: Records, name: str) -> Newcomer:
             name,
             seed=labelling.seed,
             calibration=items_of(labelling.calibration),
+            warm_up=labelling.warm_up,
             gold=items_of(labelling.gold),
             gold_share=labelling.gold_share,
             repeat_share=labelling.repeat_share,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.rubric import Rubric, stamp
+from tuneladder.feedback.rubric import Rubric, as_asked, stamp
 from tuneladder.studio import tables
 from tuneladder.studio.clock import now
 from tuneladder.studio.known import subjects
@@ -50,38 +50,30 @@ def write(
         "value": json.dumps(value, ensure_ascii=False),
         "why": why,
         "rubric": rubric,
+        "at": now(),
         "undoes": None,
     }
-    try:
-        with records.database.write() as connection:
-            if not _is_there(connection, person, key):
-                _add(connection, records, person, ask, key, row)
-    except IntegrityError:  # the same write by another way, a moment ago
-        with records.database.read() as connection:
-            if not _is_there(connection, person, key):
-                raise
+    with _alone(records, person) as connection:
+        if _ask_of(connection, person, key) is None:
+            _add(connection, records, person, ask, key, row)
 
 
 def undo(records: Records, person: Person, asks: Mapping[int, Asked], *, key: str) -> int | None:
-    """Take back what the labeler said last in one of `asks`, so that what they said before holds again: the ask's number, or None
-    where there is nothing. Sent again, it is the same undo."""
-    with records.database.write() as connection:
-        table = tables.judgements
-        done = connection.execute(select(table.c.ask).where(table.c.key == key, table.c.labeler == person.id)).scalar_one_or_none()
+    """Take back what the labeler said last in one of `asks`, so that what they said before holds again, as they said it then: the
+    ask's number, or None where there is nothing. Sent again, it is the same undo."""
+    with _alone(records, person) as connection:
+        done = _ask_of(connection, person, key)
         if done is not None:
-            return int(done)
+            return done
+        table = tables.judgements
         rows = connection.execute(select(table).where(table.c.labeler == person.id).order_by(table.c.id))
         last, before = _last(row for row in rows if row.ask in asks)
         if last is None:
             return None
-        row = {
-            "criterion": last.criterion,
-            "subject": last.subject,
-            "value": before,
-            "why": last.why,
-            "rubric": last.rubric,
-            "undoes": last.id,
-        }
+        held: dict[str, Any] = {"value": None, "why": last.why, "rubric": last.rubric, "at": now()}
+        if before is not None:
+            held = {name: getattr(before, name) for name in held}
+        row = {"criterion": last.criterion, "subject": last.subject, **held, "undoes": last.id}
         _add(connection, records, person, asks[last.ask], key, row)
         return int(last.ask)
 
@@ -89,7 +81,7 @@ def undo(records: Records, person: Person, asks: Mapping[int, Asked], *, key: st
 def is_kept(records: Records, person: Person, key: str) -> bool:
     """Whether a judgement that is sent is there already."""
     with records.database.read() as connection:
-        return _is_there(connection, person, key)
+        return _ask_of(connection, person, key) is not None
 
 
 def given(records: Records, ask: Asked) -> dict[Subject, Given]:
@@ -117,8 +109,10 @@ def said(records: Records, whys: Sequence[str], person: Person | None = None, ro
             holding.pop(place, None)
             if row.value is not None:
                 ask = Asked(**{column.name: getattr(row, f"ask_{column.name}") for column in asks.c})
-                stamped = stamp(records.rubrics[row.rubric], row.criterion)
-                holding[place] = Said(ask, Judgement(row.subject, row.name, stamped, json.loads(row.value), row.at, row.why))
+                rubric = records.rubrics[row.rubric]
+                stamped = stamp(rubric, row.criterion)
+                spoken = Judgement(row.subject, row.name, stamped, json.loads(row.value), row.at, row.why)
+                holding[place] = Said(ask, as_asked(rubric, spoken))
     return list(holding.values())
 
 
@@ -129,20 +123,31 @@ def complete(rubric: Rubric, records: Records, ask: Asked, held: Mapping[Subject
     return all(each in held and (held[each].why or each[0] not in records.labelling.reasons) for each in wanted)
 
 
+@contextmanager
+def _alone(records: Records, person: Person) -> Iterator[Connection]:
+    """To write while nobody else writes as the same labeler: two pages of one, or two servers, would each take back what the other
+    already has."""
+    with records.database.write() as connection:
+        connection.execute(select(tables.labelers.c.id).where(tables.labelers.c.id == person.id).with_for_update())
+        yield connection
+
+
 def _add(connection: Connection, records: Records, person: Person, ask: Asked, key: str, row: Mapping[str, Any]) -> None:
     """The row, and whether its ask is done with it."""
-    # held until all is written, so that two pages of one labeler cannot both think that the other is missing
+    # held until all is written, so that nobody who comes later is handed what is begun just now
     connection.execute(select(tables.asks.c.id).where(tables.asks.c.id == ask.id).with_for_update())
-    connection.execute(insert(tables.judgements).values(**row, key=key, ask=ask.id, labeler=person.id, at=now()))
+    connection.execute(insert(tables.judgements).values(**row, key=key, ask=ask.id, labeler=person.id))
     done = complete(records.rubrics[row["rubric"]], records, ask, _given(connection, ask.id))
     connection.execute(update(tables.asks).where(tables.asks.c.id == ask.id).values(done=done))
 
 
-def _is_there(connection: Connection, person: Person, key: str) -> bool:
-    owner = connection.execute(select(tables.judgements.c.labeler).where(tables.judgements.c.key == key)).scalar_one_or_none()
-    if owner is not None and owner != person.id:
+def _ask_of(connection: Connection, person: Person, key: str) -> int | None:
+    """The ask of the labeler's judgement that has this key, None where there is none."""
+    table = tables.judgements
+    found = connection.execute(select(table.c.labeler, table.c.ask).where(table.c.key == key)).one_or_none()
+    if found is not None and found.labeler != person.id:
         raise BadInput("another labeler's judgement has this key", "load the page again")
-    return owner is not None
+    return None if found is None else int(found.ask)
 
 
 def _given(connection: Connection, ask: int) -> dict[Subject, Given]:
@@ -156,18 +161,22 @@ def _given(connection: Connection, ask: int) -> dict[Subject, Given]:
     return found
 
 
-def _last(rows: Iterable[Row[Any]]) -> tuple[Row[Any] | None, str | None]:
-    """The last row that changed what was said and was not undone, and the value that held before it. One that gave the same value
-    another reason changed nothing of it."""
-    stack: dict[tuple[int, str, str], list[str | None]] = {}
+def _last(rows: Iterable[Row[Any]]) -> tuple[Row[Any] | None, Row[Any] | None]:
+    """The last row that changed what was said and was not undone, and the one that held before it. One that gave the same value
+    another reason changed nothing to be undone, and holds in place of what it repeats."""
+    stack: dict[tuple[int, str, str], list[Row[Any] | None]] = {}
     order: list[Row[Any]] = []
     for row in rows:
         own = stack.setdefault((row.ask, row.criterion, row.subject), [None])
+        held = own[-1]
         if row.undoes is not None:
-            own.pop()
-            order = [each for each in order if each.id != row.undoes]
-        elif row.value != own[-1]:
-            own.append(row.value)
+            if any(each.id == row.undoes for each in order):  # and not undone already
+                own.pop()
+                order = [each for each in order if each.id != row.undoes]
+        elif held is not None and row.value == held.value:
+            own[-1] = row
+        else:
+            own.append(row)
             order.append(row)
     if not order:
         return None, None

@@ -42,7 +42,7 @@ def allowed(criterion: Criterion) -> dict[str, Any]:
 
 
 def read_known(location: str, rubric: Rubric, items: Mapping[str, Item]) -> Known:
-    """The rows of rubric, item, right and why by criterion and subject. A settled pair of a ranking, `ITEM: a over b`, is right as
+    """The rows of rubric, item, right and why by criterion and subject. A settled pair of answers, `ITEM: a over b`, is right as
     a ranking of those two.
 
     Raises BadInput for items and values that are not there, and for two settled pairs of one item.
@@ -70,7 +70,7 @@ def _criterion(rubric: Rubric, name: str, location: str) -> Criterion:
 
 
 def _pair(called: str, said: Any, subject_of: Mapping[str, Item], location: str) -> tuple[str, str]:
-    """The item of a pair of its ranking, and the ranking of the two as JSON."""
+    """The item of a pair of its answers, and the ranking of the two as JSON."""
     id, _, pair = called.rpartition(": ")
     one, over, other = pair.partition(" over ")
     if not over or id not in subject_of:
@@ -83,23 +83,23 @@ def _pair(called: str, said: Any, subject_of: Mapping[str, Item], location: str)
 
 
 def _value(criterion: Criterion, item: Item, said: Any, where: str) -> Any:
-    """What is right, as a judgement would say it."""
+    """What is right, as a judgement would say it; of a choice it may be a ranking of some of the answers."""
     text = text_of(said).strip()
     if criterion.asks in ("score", "label"):
         values = allowed(criterion)
         if text not in values:
             raise unknown(f"value of {criterion.name} ({where})", text, values)
         return values[text]
-    if criterion.asks == "choose":
-        if text not in (*item.answers, TIED, FAILED):
-            raise unknown(f"answer ({where})", text, (*item.answers, TIED, FAILED))
-        return text
     try:
         value = json.loads(text)
     except ValueError:
         value = None
     if not is_ranking(value):
-        raise BadInput(f"{where}: '{text[:60]}' is no ranking", 'write it as JSON, the best first: ["b", ["a", "c"]]')
+        if criterion.asks == "rank":
+            raise BadInput(f"{where}: '{text[:60]}' is no ranking", 'write it as JSON, the best first: ["b", ["a", "c"]]')
+        if text not in (*item.answers, TIED, FAILED):
+            raise unknown(f"answer ({where})", text, (*item.answers, TIED, FAILED))
+        return text
     if stray := next((name for name in ranking_of(value, where).names if name not in item.answers), ""):
         raise unknown(f"answer ({where})", stray, item.answers)
     return value

@@ -19,7 +19,8 @@ from tuneladder.studio.known import Known, read_known
 from tuneladder.task.read import expand
 
 KEYS = (
-    "items", "rubric", "labelers", "each", "calibration", "pass", "gold", "gold_share", "repeat_share", "reasons", "seed",
+    "items", "rubric", "labelers", "each", "calibration", "warm_up", "pass", "gold", "gold_share", "repeat_share", "reasons",
+    "seed",
 )  # fmt: skip
 HINT = "for example {items: items.jsonl, rubric: rubric.yaml, labelers: [ana, ben], each: 2}"
 
@@ -34,6 +35,7 @@ class Labelling:
     rubric: Rubric
     asks: Mapping[str, tuple[Ask, ...]]
     calibration: Known
+    warm_up: int
     gold: Known
     at_least: float
     reasons: frozenset[str]
@@ -52,7 +54,7 @@ def read_labelling(path: Path) -> Labelling:
     _check_items(rubric, items)
     calibration, gold = (_known(given.get(name), path, rubric, items) for name in ("calibration", "gold"))
     reasons = _reasons(given.get("reasons"), rubric)
-    seed, at_least = _whole(given, "seed", 0), _share(given, "pass", PASS)
+    seed, warm_up, at_least = _whole(given, "seed", 0), _whole(given, "warm_up", 0), _share(given, "pass", PASS)
     labelers = _labelers(given["labelers"])
     first, hidden = (items_of(known) for known in (calibration, gold))
     shares = {"gold_share": _share(given, "gold_share", 0.1), "repeat_share": _share(given, "repeat_share", 0.05)}
@@ -62,11 +64,12 @@ def read_labelling(path: Path) -> Labelling:
         each=_whole(given, "each", 1),
         seed=seed,
         calibration=first,
+        warm_up=warm_up,
         gold=hidden,
         **shares,
     )
     content = digest([item_row(item) for item in items.values()], asks, seed)
-    return Labelling(path.stem, items, rubric, asks, calibration, gold, at_least, reasons, seed, content, **shares)
+    return Labelling(path.stem, items, rubric, asks, calibration, warm_up, gold, at_least, reasons, seed, content, **shares)
 
 
 def _read(path: Path) -> dict[str, Any]:

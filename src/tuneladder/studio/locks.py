@@ -13,7 +13,7 @@ from tuneladder.errors import BadInput
 from tuneladder.store import writing
 
 PASSWORD = "TUNELADDER_STUDIO_PASSWORD"
-SHORTEST = 8  # letters of a password
+SHORTEST, LONGEST = 8, 200  # letters of a password
 
 
 def secret(folder: Path) -> bytes:
@@ -59,11 +59,13 @@ class Password:
 def password() -> tuple[Password, str]:
     """The owner's password from the environment, or a new one; and the new one in plain, to be shown once, else "".
 
-    Raises BadInput for a short one.
+    Raises BadInput for a short one, and for one that is longer than the page takes.
     """
     given = os.environ.get(PASSWORD, "")
     if given and len(given) < SHORTEST:
         raise BadInput(f"{PASSWORD} has {len(given)} letters", f"take {SHORTEST} or more, or leave it out and one is made")
+    if len(given) > LONGEST:
+        raise BadInput(f"{PASSWORD} has {len(given)} letters", f"take {LONGEST} at most")
     plain = given or "-".join(secrets.token_hex(2) for _ in range(4))
     salt = secrets.token_bytes(16)
     return Password(salt, _scrypt(plain, salt)), "" if given else plain

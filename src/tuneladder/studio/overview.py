@@ -18,16 +18,16 @@ from tuneladder.errors import BadInput
 from tuneladder.feedback.agreement import Agreement, agreement
 from tuneladder.feedback.changes import Change, changes
 from tuneladder.feedback.disputes import Dispute, write_disputes
-from tuneladder.feedback.items import Item
+from tuneladder.feedback.items import Item, as_rankings, ranking_among, rankings_right
 from tuneladder.feedback.judgements import MORE, NEEDED
-from tuneladder.feedback.labelers import Labeler
+from tuneladder.feedback.labelers import First, Labeler
 from tuneladder.feedback.rankings import is_ranking
 from tuneladder.feedback.rubric import unstamped
 from tuneladder.feedback.under import Under, by_rubric
 from tuneladder.studio import tables
-from tuneladder.studio.judging import said
-from tuneladder.studio.records import Person, Records, people
-from tuneladder.studio.standing import Standing, standing
+from tuneladder.studio.judging import Said, said
+from tuneladder.studio.records import Person, Records, letters_of, people
+from tuneladder.studio.standing import Mark, Standing, mark_of, standing
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
@@ -38,10 +38,12 @@ COLUMNS = (*NEEDED, *MORE)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a labeler is. `mark` is the share right in the calibration's last round; `people` are their figures by rubric."""
+    """How far a labeler is. `first` is the result of the first round of the calibration where there was another: after it they were
+    shown what is right. `figures` are theirs by rubric."""
 
     person: Person
     standing: Standing
+    first: Mark | None
     done: int
     of: int
     last: str
@@ -88,21 +90,26 @@ class Watch:
 
 
 def overview(records: Records) -> Overview:
-    spoken = [each.judgement for each in said(records, WORK)]
+    everything, everybody = said(records, WORK), people(records)
+    spoken = [each.judgement for each in everything]
     found, under, refused = [], [], {}
     order = [each.name for each in records.labelling.rubric.criteria]
-    own_by = _by_rubric(spoken)
+    own_by = _by_rubric(everything)
     for rubric in sorted(own_by, key=lambda each: order.index(name) if (name := unstamped(each)[0]) in order else -1):
-        own = own_by[rubric]
+        own = [each.judgement for each in own_by[rubric]]
         right = {subject: each.value for subject, each in records.labelling.gold.get(unstamped(rubric)[0], {}).items()}
+        firsts: dict[str, First] = {}
+        if _asks(records, rubric) in ("choose", "rank"):
+            own, right = as_rankings(records.labelling.items, own), rankings_right(records.labelling.items, right)
+            firsts = _firsts(records, everybody, own_by[rubric])
         try:
             (each,) = by_rubric(own)
-            found.append(agreement(each, right, seed=records.labelling.seed))
+            found.append(agreement(each, right, firsts=firsts, seed=records.labelling.seed))
             under.append(each)
         except BadInput as error:
             refused[rubric] = error.message
-    everybody = tuple(_progress(records, person, spoken, found) for person in people(records))
-    return Overview(everybody, len(spoken), tuple(found), refused, _changes(under, records.labelling.seed))
+    progress = tuple(_progress(records, person, spoken, found) for person in everybody)
+    return Overview(progress, len(spoken), tuple(found), refused, _changes(under, records.labelling.seed))
 
 
 def judgements_csv(records: Records) -> str:
@@ -141,11 +148,30 @@ def item_of(records: Records, subject: str) -> tuple[Item, str]:
     raise AssertionError(subject)
 
 
-def _by_rubric(spoken: Sequence[Judgement]) -> dict[str, list[Judgement]]:
-    found: dict[str, list[Judgement]] = {}
+def _by_rubric(spoken: Sequence[Said]) -> dict[str, list[Said]]:
+    found: dict[str, list[Said]] = {}
     for each in spoken:
-        found.setdefault(each.rubric, []).append(each)
+        found.setdefault(each.judgement.rubric, []).append(each)
     return found
+
+
+def _asks(records: Records, rubric: str) -> str:
+    """What the criterion of that version asks for."""
+    name, version = unstamped(rubric)
+    return next(each.asks for each in records.rubrics[version].criteria if each.name == name)
+
+
+def _firsts(records: Records, everybody: Sequence[Person], spoken: Sequence[Said]) -> dict[str, First]:
+    """How often each labeler took the answer that stood first before them, of the judgements that have one best."""
+    person = {each.id: each for each in everybody}
+    taken: dict[str, list[tuple[bool, float]]] = {}
+    for each in spoken:
+        own, item = person[each.ask.labeler], records.labelling.items[each.ask.item]
+        best = ranking_among(item, each.judgement.value, own.name).places[:1]
+        if best and len(best[0]) == 1:
+            shown = next(iter(letters_of(records, own, each.ask).values()))
+            taken.setdefault(own.name, []).append((best[0][0] == shown, 1 / len(item.answers)))
+    return {name: First(sum(hit for hit, _ in own), len(own), sum(chance for _, chance in own)) for name, own in taken.items()}
 
 
 def _progress(records: Records, person: Person, spoken: Sequence[Judgement], found: Sequence[Agreement]) -> Progress:
@@ -153,7 +179,8 @@ def _progress(records: Records, person: Person, spoken: Sequence[Judgement], fou
     work = [ask for ask in stood.asks if not ask.round]
     figures = {each.rubric: own for each in found for own in each.labelers if own.name == person.name}
     last = max((each.at for each in spoken if each.labeler == person.name), default="")
-    return Progress(person, stood, sum(ask.done for ask in work), len(work), last, figures)
+    first = mark_of(records, person, stood.asks, 1) if stood.round > 1 else None
+    return Progress(person, stood, first, sum(ask.done for ask in work), len(work), last, figures)
 
 
 def _changes(under: Sequence[Under], seed: int) -> tuple[Change, ...]:

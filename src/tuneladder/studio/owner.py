@@ -12,9 +12,10 @@ from tuneladder.feedback.alpha import RELIABLE, TENTATIVE
 from tuneladder.feedback.disputes import Dispute
 from tuneladder.feedback.rubric import unstamped
 from tuneladder.ladder import words as say
-from tuneladder.ladder.agreed import change_line
+from tuneladder.ladder.agreed import change_line, repeated
 from tuneladder.studio.guard import address, check_csrf, slow_down
 from tuneladder.studio.joining import add_labeler
+from tuneladder.studio.locks import LONGEST
 from tuneladder.studio.overview import Overview, Progress, disputes_csv, item_of, judgements_csv
 from tuneladder.studio.records import Records, link_of, renew
 from tuneladder.studio.site import Here, page, part
@@ -49,7 +50,7 @@ def live(site: Here) -> HTMLResponse:
 
 
 @router.post("/owner/login")
-def login(request: Request, site: Here, password: Annotated[str, Form(max_length=200)], token: Token) -> Response:
+def login(request: Request, site: Here, password: Annotated[str, Form(max_length=LONGEST)], token: Token) -> Response:
     check_csrf(request, token)
     slow_down(site.passwords, address(request))
     slow_down(site.all_passwords, "")
@@ -109,27 +110,29 @@ def live_context(records: Records, found: Overview) -> dict[str, Any]:
 
 
 def _person(each: Progress) -> dict[str, Any]:
-    mark, round = each.standing.mark, each.standing.round
-    calibration = ""
-    if mark:
-        calibration = f"{100 * mark.right:.0f} %, {'passed' if mark.passed else 'not passed'}" + (
-            f", round {round}" if round > 1 else ""
-        )
-    elif round:
-        calibration = "under way"
-    accords = {unstamped(rubric)[0]: own.accord for rubric, own in each.figures.items() if own.accord}
+    named = [(unstamped(rubric)[0], own) for rubric, own in each.figures.items()]
+    accords = {criterion: own.accord for criterion, own in named if own.accord}
     return {
         "id": each.person.id,
         "name": each.person.name,
         "done": each.done,
         "of": each.of,
-        "calibration": calibration,
-        "passed": bool(mark and mark.passed),
+        "calibration": _calibration(each),
         "accord": [f"{criterion} {say.scored(score)}" for criterion, score in accords.items()],
-        "repeats": [f"{unstamped(rubric)[0]} {own.same} of {own.repeats}" for rubric, own in each.figures.items() if own.repeats],
+        "repeats": [f"{criterion} {said}" for criterion, own in named if (said := repeated(own))],
+        "firsts": [f"{criterion} {own.first.taken} of {own.first.count}" for criterion, own in named if own.first],
         "last": each.last[:16].replace("T", " "),
         "out": any(own.out for own in each.figures.values()),
     }
+
+
+def _calibration(each: Progress) -> str:
+    """The last round's result; of more than one the first's, too, which nobody had been shown the answers to."""
+    mark, round = each.standing.mark, each.standing.round
+    if not round:
+        return ""
+    told = f"{100 * mark.right:.0f} %, {'passed' if mark.passed else 'not passed'}" if mark else "under way"
+    return f"{told}, round {round}; at first {100 * each.first.right:.0f} %" if each.first else told
 
 
 def _agreement(found: Agreement) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuneladder.errors import BadInput
 from tuneladder.feedback.items import Item
-from tuneladder.feedback.rankings import FAILED, TIED, ranking_of
+from tuneladder.feedback.rankings import FAILED, TIED, is_ranking, ranking_of
 from tuneladder.feedback.rubric import Criterion, Rubric
 from tuneladder.feedback.table import is_number
 from tuneladder.studio.known import allowed, subjects
@@ -78,7 +78,7 @@ def said_of(question: Question, value: Any, letters: Mapping[str, str]) -> Any:
 
 def worded(question: Question, value: Any, letters: Mapping[str, str]) -> str:
     """A value in the labeler's words: letters and no names."""
-    if question.criterion.asks != "rank":
+    if not is_ranking(value):
         return next((option.word for option in question.options if option.value == value), text_of(value))
     letter_of = {name: letter for letter, name in letters.items()}
     ranking = ranking_of(value)

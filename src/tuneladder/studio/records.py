@@ -10,12 +10,12 @@ import yaml
 from sqlalchemy import Connection, insert, select, text, update
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.assignment import Ask, Why, seen
+from tuneladder.feedback.assignment import Ask, Why, anew, seen
 from tuneladder.feedback.rubric import Rubric, keep, rubric_of
 from tuneladder.studio import tables
 from tuneladder.studio.clock import now
 from tuneladder.studio.database import Database
-from tuneladder.studio.labelling import Labelling
+from tuneladder.studio.labelling import Labelling, items_of
 from tuneladder.studio.locks import hashed, token
 
 
@@ -126,13 +126,17 @@ def tell(records: Records, person: Person, round: int) -> None:
 
 
 def again(records: Records, person: Person, round: int) -> None:
-    """The calibration once more, as `round`; a second call for the same round does nothing."""
+    """The calibration once more, as `round`, of items that were not asked yet as far as there are; a second call for the same round
+    does nothing."""
+    labelling = records.labelling
     with records.database.write() as connection:
         table = tables.asks
-        there = connection.execute(select(table.c.id).where(table.c.labeler == person.id, table.c.round == round)).first()
-        if there is None:
-            begun = select(table.c.item).where(table.c.labeler == person.id, table.c.round == 1).order_by(table.c.place)
-            ask(connection, person.id, [Ask(item, "calibration") for item in connection.execute(begun).scalars()], round)
+        asked = select(table.c.round, table.c.item).where(table.c.labeler == person.id, table.c.round > 0)
+        before = connection.execute(asked.order_by(table.c.round, table.c.place)).all()
+        if all(row.round != round for row in before):
+            many, seed = sum(row.round == 1 for row in before), f"{labelling.seed}/{person.name}/{round}"
+            items = anew(items_of(labelling.calibration), [row.item for row in before], many, seed=seed)
+            ask(connection, person.id, [Ask(item, "calibration") for item in items], round)
 
 
 def sequence(records: Records, person: Person) -> list[Asked]:

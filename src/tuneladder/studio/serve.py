@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvicorn
 from fastapi import FastAPI
 
 from tuneladder.errors import BadInput
@@ -26,7 +27,8 @@ HOST, PORT = "127.0.0.1", 8250
 
 @dataclass(frozen=True)
 class Studio:
-    """Ready to be served. `links` are by labeler; `password` is the owner's where it was made, else ""."""
+    """Ready to be served. `links` are by labeler; `password` is the owner's where it was made, else ""; `behind` is the proxy
+    whose word for who asks is taken, "" for none."""
 
     app: FastAPI
     listening: socket.socket
@@ -34,16 +36,23 @@ class Studio:
     links: dict[str, str]
     password: str
     judgements: str
+    behind: str
 
     def serve(self) -> None:
         """Until Ctrl-C or a signal to end."""
-        import uvicorn
+        self.server().run(sockets=[self.listening])
 
-        # an address that a client claims for itself is not believed: tries are counted by it
+    def server(self) -> uvicorn.Server:
+        # tries are counted by address: what anybody but the proxy claims for itself is not believed
         config = uvicorn.Config(
-            self.app, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=5
+            self.app,
+            log_level="warning",
+            proxy_headers=bool(self.behind),
+            forwarded_allow_ips=self.behind,
+            server_header=False,
+            timeout_graceful_shutdown=5,
         )
-        uvicorn.Server(config).run(sockets=[self.listening])
+        return uvicorn.Server(config)
 
 
 @contextmanager
@@ -55,13 +64,16 @@ def open_studio(
     host: str = HOST,
     port: int = PORT,
     url: str = "",
+    behind: str = "",
     new_links: bool = False,
 ) -> Iterator[Studio]:
     """The studio of the labelling that a YAML file describes, its records in `out` (runs/NAME) or at the `store`, listening at
-    `host` and `port` (0 takes a free one); links begin with `url`. Raises BadInput before anything is served."""
+    `host` and `port` (0 takes a free one); links begin with `url`, and the proxy at `behind` says who asks. Raises BadInput before
+    anything is served."""
     read = read_labelling(labelling)
     folder = out or Path("runs") / read.name
     named = _address(host, url)
+    _check_proxy(behind)
     owner, plain = password()
     listening = _listen(host, port)
     try:
@@ -70,9 +82,8 @@ def open_studio(
             records = open_records(database, read, secret(folder), folder, new_links=new_links)
             address = named or f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             links = {person.name: f"{address}/l/{link_of(records, person)}" for person in people(records)}
-            yield Studio(
-                create_app(Site(records, owner, address)), listening, address, links, plain, store or str(folder / "labels.db")
-            )
+            app = create_app(Site(records, owner, address))
+            yield Studio(app, listening, address, links, plain, database.called, behind)
         finally:
             database.close()
     finally:
@@ -115,6 +126,14 @@ def _address(host: str, url: str) -> str:
             "name it with --url http://NAME:PORT",
         )
     return ""
+
+
+def _check_proxy(behind: str) -> None:
+    try:
+        ipaddress.ip_network(behind or HOST)
+    except ValueError:
+        hint = "the address from which the proxy asks, as 127.0.0.1, or its network, as 172.18.0.0/16"
+        raise BadInput(f"--behind is '{behind}'", hint) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

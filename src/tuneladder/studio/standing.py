@@ -66,7 +66,7 @@ def standing(records: Records, person: Person) -> Standing:
     first = [ask for ask in asks if round and ask.round == round]
     if any(not ask.done for ask in first):
         return Standing("calibration", asks, at, round, None)
-    mark = _mark(records, person, first, round) if first else None
+    mark = mark_of(records, person, asks, round) if first else None
     if mark and not mark.passed:
         return Standing("failed", asks, None, round, mark)
     if mark and person.told < round:
@@ -84,17 +84,19 @@ def open_to(found: Standing, person: Person, n: int) -> bool:
     return found.stage in ("work", "done") and (ask.done or n == found.at)
 
 
-def _mark(records: Records, person: Person, asks: Sequence[Asked], round: int) -> Mark:
+def mark_of(records: Records, person: Person, asks: Sequence[Asked], round: int) -> Mark:
+    """The result of a round, all of which is answered; `asks` are all of the labeler's."""
     spoken = said(records, ("calibration",), person, round)
     marks: list[Calibration] = []
     for criterion, known in records.labelling.calibration.items():
-        own = [each.judgement for each in spoken if unstamped(each.judgement.rubric)[0] == criterion]
-        judged = {each.item for each in own}  # a new version of the rubric may ask for more in the middle of a round
+        told = [each.judgement for each in spoken if unstamped(each.judgement.rubric)[0] == criterion]
+        judged = {each.item for each in told}  # a new version of the rubric may ask for more in the middle of a round
         worked = {subject: Worked(subject, right.value, right.why) for subject, right in known.items() if subject in judged}
-        marks += calibrate(own, worked).values() if worked else ()
+        marks += calibrate(told, worked).values() if worked else ()
     count = sum(mark.count for mark in marks)
     right = sum(mark.right * mark.count for mark in marks) / count if count else 1.0
-    slips = tuple(slip for each in spoken if (slip := _slip(records, person, asks, each)))
+    own = [ask for ask in asks if ask.round == round]
+    slips = tuple(slip for each in spoken if (slip := _slip(records, person, own, each)))
     return Mark(right, count, right >= records.labelling.at_least - 1e-9, tuple(sorted(slips, key=lambda slip: slip.place)))
 
 

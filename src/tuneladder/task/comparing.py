@@ -54,15 +54,19 @@ def one_by_one(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 
 def halved(task: Task, half: str) -> Task:
-    """The task with those comparisons to learn from that are of one half of the prompts, a or b: all where it is "". A digest parts
-    them, which knows no order."""
+    """The task with those comparisons to learn from, and to choose by while learning, that are of one half of the prompts, a or b:
+    all where it is "". A digest parts them, which knows no order."""
     if not half:
         return task
     split = task.comparisons
-    own = tuple(each for each in split.train if (int(digest(each.source or each.id), 16) % 2 == 0) == (half == "a"))
-    if split.train and not own:
+    train, dev = (tuple(each for each in part if _half(each) == half) for part in (split.train, split.dev))
+    if split.train and not train:
         raise Refused(f"half {half} of the prompts holds no pair", "leave `half` out, or give more pairs")
-    return replace(task, comparisons=replace(split, train=own))
+    return replace(task, comparisons=replace(split, train=train, dev=dev))
+
+
+def _half(comparison: Comparison) -> str:
+    return "b" if int(digest(comparison.source or comparison.id), 16) % 2 else "a"
 
 
 def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Comparison]]:

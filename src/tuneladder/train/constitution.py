@@ -30,6 +30,8 @@ Kept = TypeVar("Kept")
 Lend = Callable[[], AbstractContextManager[Engine]]  # an engine, for as long as it is needed
 
 LETTER = 8  # tokens in which a letter is written
+# the letter with which a reply begins; the A of "A clear winner is B" is none
+SAID = re.compile(r"\W*(?:(?i:(?:the\s+)?answer\W+(?:is\W+)?)(?=[AB]\b)|(?=[AB](?:\s*(?:[.:),*\n-]|$)|\s+is\b)))([AB])")
 CRITICISE = "This is what a rule asks of an answer: {says}\n\nName in one sentence what in the answer breaks this rule."
 REVISE = "Write the answer anew, so that it keeps the rule. Write the answer alone."
 PREFER = "Which of the two answers keeps this rule better? {says}\n\nSay A or B."
@@ -184,7 +186,7 @@ def _odds(engine: Engine, questions: Sequence[Turns]) -> list[float]:
 def _letters(engine: Engine, questions: Sequence[Turns]) -> list[float]:
     """1 where A is written, 0 where B is, one half where neither can be read."""
     written = engine.generate(questions, Decoding(max_new_tokens=LETTER))
-    found = [re.match(r"\W*(?:Answer\W+)?([AB])\b", texts[0]) for texts in written]
+    found = [SAID.match(texts[0]) for texts in written]
     return [0.5 if letter is None else float(letter[1] == "A") for letter in found]
 
 

@@ -45,7 +45,7 @@ class Constitution:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     principles: str = ""
     prompts: str = ""

@@ -45,7 +45,7 @@ class Reward:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -77,7 +77,7 @@ class Reward:
         else:
             refuse_untold(taught, "reward")
             cost = cost_of_pairs(self, variant, told_apart(taught.comparisons.train), pace, trainable=trainable, learned=False)
-        count = len(taught.comparisons.train) + len(task.comparisons.dev)
+        count = len(taught.comparisons.train) + len(taught.comparisons.dev)
         made = replace(variant, steps=(*variant.steps, "reward"), adapter="foretold", head=Head("reward", (HEAD,)))
         return made, replace(cost, annotations=count)
 
@@ -88,10 +88,11 @@ class Reward:
             limit = min(self.max_length or live.context, live.context)
             way: Any = by_pairs if self.loss == "pairwise" else partial(by_scores, unit=unit_of(task.comparisons.train))
             encode = partial(way, partial(encode_answers, coder, limit=limit), variant)
-            rows, tally = encode(not_shown(variant, halved(task, self.half).comparisons.train))
+            taught = halved(task, self.half).comparisons
+            rows, tally = encode(not_shown(variant, taught.train))
             refuse_none(rows, task, limit)
             (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
-            dev = encode(task.comparisons.dev)[0]
+            dev = encode(taught.dev)[0]
             longest = max(len(side.ids) for row in (*rows, *dev) for side in row.sides)
             pad_attention(live.model, longest, kit.device, family=variant.base.family)
             draw_head(live.model, live.fresh, seed=kit.seed)
