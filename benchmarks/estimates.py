@@ -77,6 +77,8 @@ def build(folder: Path, family: str, shape: str) -> None:
 
 def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
     """What a child process does: plan, run, measure."""
+    import peft  # noqa: F401  # a plan counts it among what a process holds anyway
+
     from tuneladder.model import memory
     from tuneladder.model.hardware import device, peak_read, peak_reset
     from tuneladder.model.inspect import inspect
