@@ -96,4 +96,5 @@ def test_two_keys_take_the_midterm_to_an_endpoint(shared: Path, monkeypatch: pyt
     monkeypatch.setenv("TUNELADDER_SHARED", str(shared))
     there = ("base.url=http://localhost:1/v1", "base.model=m")
     found = {each.rung.name: each.refused for each in api.plan(EXAMPLES / "midterm.yaml", *there, out=tmp_path / "run")}
-    assert [name for name, refused in found.items() if refused] == ["linear_probe", "lora(epochs=3)", "full"]  # weights are elsewhere
+    refused = [name for name, why in found.items() if why]
+    assert refused == ["linear_probe", "lora(epochs=3)", "full"]  # whose weights are elsewhere

@@ -1110,8 +1110,8 @@ def test_a_base_from_the_command_line_stands_in_the_place_of_the_recipes(folder:
     there = read(several, folder, "base.url=http://localhost:1/v1", "base.model=m")
     assert [(base.name, base.source) for base in there.bases] == [("m", "url")]
     assert [rung.name for rung in there.rungs][:2] == ["zero_shot", "few_shot"]
-    assert [base.name for base in read(alone, folder, "bases=[base, twin]").bases] == ["base", "twin"]
-    assert [base.name for base in read(several, folder, "base=null").bases] == ["base", "twin"]
+    assert [base.name for base in read(alone, folder, "bases=[base, twin]").bases] == ["tiny", "twin"]
+    assert [base.name for base in read(several, folder, "base=null").bases] == ["tiny", "twin"]
     with pytest.raises(BadInput, match="`base` and `bases` are both given"):
         read(alone, folder, "base=base", "bases=[twin]")
 

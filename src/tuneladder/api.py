@@ -644,9 +644,7 @@ def judge(
     if rows < 0:
         raise BadInput(f"rows is {rows}", "0 or more")
     against = b or ("" if a else "another")
-    rules = Judge(
-        by=by, rubric=rubric, against=against, people=people, pairs=pairs, rank=rank, reasons=reasons, tokens=tokens
-    )
+    rules = Judge(by=by, rubric=rubric, against=against, people=people, pairs=pairs, rank=rank, reasons=reasons, tokens=tokens)
     opinions = drawn(read_people(people), pairs, seed=seed) if people else []
     asked = read_questions(questions)[: rows or None] if questions else []
     found = _talked_to(by, model, key_env)

@@ -284,7 +284,9 @@ def plan(
 
 @app.command("eval")
 def evaluate(
-    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, a hub id, or an address.")],
+    variant: Annotated[
+        str, typer.Argument(metavar="VARIANT", help="RUN:RUNG, RUN for its pick, a folder, a hub id, or an address.")
+    ],
     suite: Annotated[
         str | None,
         typer.Option("--suite", metavar="A,B", help="Published suites to ask instead, such as mmlu, hellaswag or glue/cola."),
@@ -307,7 +309,9 @@ def evaluate(
         int | None, typer.Option("--shots", metavar="N", min=0, help="Worked examples that a suite shows [the suite's own].")
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask a suite by the base's chat template, not as plain text.")] = False,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The model, where VARIANT is an address that a suite asks.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="The model, where VARIANT is an address that a suite asks.")
+    ] = "",
     key_env: Annotated[
         str, typer.Option("--key-env", metavar="NAME", help="The environment variable with the address's key [OPENAI_API_KEY].")
     ] = "",
@@ -337,7 +341,13 @@ def evaluate(
         else:
             _show_examination(found)
         return
-    given = {"--shots-data": shots_data, "--shots": shots, "--chat": chat or None, "--model": model or None, "--key-env": key_env or None}
+    given = {
+        "--shots-data": shots_data,
+        "--shots": shots,
+        "--chat": chat or None,
+        "--model": model or None,
+        "--key-env": key_env or None,
+    }
     if stray := next((name for name, own in given.items() if own is not None), ""):
         raise BadInput(f"{stray} is given without --suite", "a recipe has shots, a template and bases of its own")
     recipe = recipe or api.recipe_of(variant)

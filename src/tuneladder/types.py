@@ -119,8 +119,8 @@ class Text:
 @dataclass(frozen=True)
 class Shots:
     """Worked examples shown in the prompt. `chosen` holds those picked when the prompt was made, and `reasons` what leads to the
-    answer of each, where that is shown too, "" where nobody said it. Of `nearest` each row has its own, the `count` of `pool` that are
-    most like it by `similarity`."""
+    answer of each, where that is shown too, "" where nobody said it. Of `nearest` each row has its own, the `count` of `pool` that
+    are most like it by `similarity`."""
 
     count: int
     choose: Literal["fixed", "balanced", "nearest", "diverse"] = "balanced"

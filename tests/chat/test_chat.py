@@ -272,7 +272,7 @@ def test_shots_beside_worked_out_ones_and_in_place_of_the_nearest() -> None:
     lines(talk, "/shots drop 1")
     assert talk.prompt.shots == Shots(1, "fixed", talk.shots(), ("",))
     talk, engine = talk_to(lambda turns: "yes", Prompt(shots=Shots(1, "nearest", pool=(SHOT,), similarity="bm25")))
-    assert lines(talk, "/shots")[0].startswith("each question is shown the 1 of 1 that are most like it")
+    assert lines(talk, "/shots")[0].startswith("each question is shown the 1 of 1 most like it")
     lines(talk, "/shots add 2+2 => 4")
     said(talk, "1+1+1")
     assert [turn.text for turn in engine.asked[-1]] == ["2+2", "4", "1+1+1"]

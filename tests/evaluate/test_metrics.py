@@ -179,7 +179,7 @@ def test_pearson_is_scipys_and_reads_no_number_as_no_news() -> None:
     read = np.where(np.arange(100) < 10, x[10:].mean(), x)
     assert pearson.score(["none"] * 10 + [str(v) for v in x[10:]], rows) == pytest.approx(pearsonr(read, y).statistic, abs=1e-9)
     assert pearson.score(["1"] * 100, rows) == 0
-    assert pearson.score(["10", "20", "x"], [["1"], ["2"], ["3"]]) == pytest.approx(0.5)  # 15 stands in for x, whatever it belongs to
+    assert pearson.score(["10", "20", "x"], [["1"], ["2"], ["3"]]) == pytest.approx(0.5)  # 15 stands in for x
     assert pearson.score(["none"] * 100, rows) == 0
     with pytest.raises(BadInput, match="a reference is 'many'"):
         pearson.score(["1"], [["many"]])

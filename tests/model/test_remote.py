@@ -261,9 +261,7 @@ def test_no_credit_is_not_tried_again(server: Server) -> None:
 @pytest.mark.parametrize(
     "asked", [{}, {"Retry-After": "0"}, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}], ids=["nothing", "no wait", "the past"]
 )
-def test_waits_double_and_are_drawn_by_the_seed(
-    server: Server, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waits_double_and_are_drawn_by_the_seed(server: Server, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     server.always = Fault(503, headers=asked)
     waits: list[float] = []
 

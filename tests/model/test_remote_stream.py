@@ -70,7 +70,14 @@ def test_pieces_come_as_they_arrive_and_all_settings_go_out(server: Server) -> N
 
 @pytest.mark.parametrize(
     "lines",
-    [[chunk("Good ")], [chunk("Good "), "{broken"], [], [chunk("Good "), '{"choices": [{}]}'], ['{"choices": [{"delta": null}]}'], ["[7]"]],
+    [
+        [chunk("Good ")],
+        [chunk("Good "), "{broken"],
+        [],
+        [chunk("Good "), '{"choices": [{}]}'],
+        ['{"choices": [{"delta": null}]}'],
+        ["[7]"],
+    ],
     ids=["cut", "malformed", "empty", "no delta", "an empty delta", "a list"],
 )
 def test_an_answer_that_breaks_off_is_a_failure(lines: list[str], server: Server) -> None:

@@ -125,7 +125,7 @@ def _shots(talk: Talk, rest: str, page: Page) -> Told:
     lines = [f"{number}  {_line(asked)} {ARROW} {_line(said)}" for number, (asked, said) in enumerate(pairs, 1)]
     none = "no examples are shown"
     if (own := talk.prompt.shots) and own.choose == "nearest":
-        none = f"each question is shown the {own.count} of {len(own.pool)} that are most like it; /shots add shows yours in their place"
+        none = f"each question is shown the {own.count} of {len(own.pool)} most like it; /shots add shows yours in their place"
     return _data(lines or [none], {"shots": [{"question": asked, "answer": said} for asked, said in pairs]})
 
 

@@ -30,8 +30,8 @@ class Talk:
     said before it, or alone, as the rows of most tasks are; `tell` is told what a person should know.
 
     `gives` is what answers are: text, one of `labels`, or tags of words. `stopped` is why the last text ended, `tokens` how many it
-    took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning, and `dropped` how many
-    turns, the oldest, are no longer read.
+    took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning, and `dropped` how
+    many turns, the oldest, are no longer read.
     """
 
     def __init__(

@@ -104,9 +104,7 @@ def _counted(sitting: Sitting, texts: Texts, rows: Sequence[int]) -> list[tuple[
     ]
 
 
-def _mean(
-    parts: Sequence[Sequence[tuple[Array, Combine]]], count: int, seed: int, shares: Sequence[float] | None = None
-) -> Score:
+def _mean(parts: Sequence[Sequence[tuple[Array, Combine]]], count: int, seed: int, shares: Sequence[float] | None = None) -> Score:
     value, low, high = mean_of_parts(parts, shares, seed=seed)
     if high - low < 1e-9 and 0 <= value <= 1:
         # rows that are all alike leave the bootstrap nothing to vary, as in `rate`

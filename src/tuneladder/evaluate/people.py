@@ -47,8 +47,8 @@ class Opinion:
 def read_people(location: str) -> list[Opinion]:
     """Opinions from a file: rows of one person's rating of one answer (`response`, `rating` or `overall-rating`, `worker`,
     `question`, and `passage`: the text that it is about, or what tells questions apart that are numbered within one), or pairs
-    (`chosen`, `rejected` and a `question`, `prompt`, `conversations` or `messages`). Raises BadInput for another file, for a row that
-    lacks an answer or a rating, and where no two answers were rated by one person."""
+    (`chosen`, `rejected` and a `question`, `prompt`, `conversations` or `messages`). Raises BadInput for another file, for a row
+    that lacks an answer or a rating, and where no two answers were rated by one person."""
     check_file(location)
     rows = read_rows(location)
     columns = columns_of(rows)

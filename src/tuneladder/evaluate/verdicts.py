@@ -26,8 +26,8 @@ _MARK = re.compile(r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?")
 class Judge:
     """`by` judges answers as `rubric` says: a base as a recipe names it, or an endpoint ({url: ..., model: ...}). It gives each a
     mark from 1 to 10 or, where they are set `against` those of a rung or the `reference`, says which is better, asked in both
-    orders. With `reasons` it reads the reason of an answer, too, where there is one. A reply has at most `tokens` tokens and ends in
-    the verdict; with `rank` it is not written, the verdicts are ranked.
+    orders. With `reasons` it reads the reason of an answer, too, where there is one. A reply has at most `tokens` tokens and ends
+    in the verdict; with `rank` it is not written, the verdicts are ranked.
 
     `people` is a file of what people said of answers (evaluate/people.py): on `pairs` of them it is measured how often the judge
     says the same.

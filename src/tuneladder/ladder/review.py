@@ -64,8 +64,8 @@ def sorts(review: Review) -> dict[Sort, int]:
 
 
 def refuse_to_lose(folder: Path, rung: str, ruled: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises BadInput where the rung's CSV in `folder` holds rulings that were not handed in, or cannot be read: it would be written
-    over."""
+    """Raises BadInput where the rung's CSV in `folder` holds rulings that were not handed in, or cannot be read: it would be
+    written over."""
     table = folder / f"{file_name(rung)}.csv"
     if not table.exists():
         return

@@ -29,9 +29,9 @@ ASKED = (
 class Search:
     """`candidates` instructions of at most `tokens` tokens are proposed at `temperature`, each from `shown` other rows of train, by
     the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model
-    ("https://host/v1 MODEL"). They and the task's own are scored by the task's metric on `rows` rows of dev; the better half goes on
-    to twice as many, until one is left or dev is at its end (successive halving, arXiv:1502.07943). Of equals the task's own is kept,
-    then the earlier.
+    ("https://host/v1 MODEL"). They and the task's own are scored by the task's metric on `rows` rows of dev; the better half goes
+    on to twice as many, until one is left or dev is at its end (successive halving, arXiv:1502.07943). Of equals the task's own is
+    kept, then the earlier.
 
     What wins was chosen on dev among many, and its score there flatters it: test confirms it.
     """
