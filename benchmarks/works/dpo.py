@@ -1,7 +1,6 @@
 """DPO of a LoRA r=8 on all linear layers of the Llama of `lora`, prompts of 28 to 88 words and two answers of 16 to 64 to each,
 beside TRL's DPOTrainer with PEFT. An example is a pair. What the reference says is asked once before the steps by ours, by TRL
-before them or in each, whichever is the faster: what comes before the steps is not timed on either side, and counts in both
-peaks."""
+before them or in each, as is faster: what comes before the steps is timed on neither side, and counts in both peaks."""
 
 from __future__ import annotations
 
