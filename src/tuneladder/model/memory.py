@@ -23,6 +23,7 @@ PACKED_BELOW = 512  # up to this length rows are packed on a CPU: what attention
 STRETCH = 64  # queries that packed attention looks at together
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 
 # What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT (440 to 520 MB measured), and
 # what its first step makes: kernels, and what the allocator keeps for each lane. On a GPU the allocator's own peak counts, and

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from tuneladder.model.memory import BYTES, hold
+from tuneladder.model.memory import BLOCK, BYTES, hold
 from tuneladder.types import Base
 
 Form = Literal["int8", "nf4"]  # what frozen weights are quantised to
@@ -20,7 +20,6 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8", "nf4")
 COMPUTED: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "bfloat16", "nf4": "bfloat16"}
 QUANTISED: tuple[Form, ...] = get_args(Form)
 
-BLOCK = 64  # weights that share a constant, the largest of them (absmax)
 BLOCKS_OF_CONSTANTS = 256  # doubly quantised: constants that share one in their turn, and are 8 bits each
 NF4 = 4 + 32 / BLOCK  # bits a weight
 NF4_DOUBLE = 4 + 8 / BLOCK + 32 / (BLOCK * BLOCKS_OF_CONSTANTS)

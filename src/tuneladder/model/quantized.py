@@ -13,8 +13,7 @@ import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.attach import in_to, linears_of
-from tuneladder.model.memory import skeleton_of
-from tuneladder.model.precision import BLOCK
+from tuneladder.model.memory import BLOCK, skeleton_of
 from tuneladder.types import Base
 
 # PEFT imports bitsandbytes wherever it is installed: it says that it would like more kernels, and of every product in int8 that its
