@@ -289,6 +289,7 @@ def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
         "fairness",
         "toxicity",
         "harmlessness",
+        "reward",
         "efficiency",
         "cost_alone",
         "cost_here",

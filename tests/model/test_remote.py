@@ -241,7 +241,8 @@ def test_an_endpoint_is_waited_for_as_long_as_it_asks(server: Server) -> None:
     engine = engine_of(server, concurrency=2)
     assert len(engine.generate(ASKS[:6], Decoding())) == 6
     first = server.times[0]
-    assert sum(time < first + 0.35 for time in server.times) <= 2  # the other lane had asked already; then both waited
+    # the other lane had asked already, and on a busy machine once more before the refusal was read; then both waited
+    assert sum(time < first + 0.35 for time in server.times) <= 3
 
 
 def test_an_endpoint_that_asks_for_hours_is_not_waited_for(server: Server) -> None:
