@@ -498,10 +498,15 @@ def _judged(
 
 def _as_defined(judgements: Sequence[Judgement], rubrics: Sequence[str | Path]) -> Sequence[Judgement]:
     """The judgements as the versions of their guideline define them; where none is handed in as they are."""
+    if not rubrics:
+        return judgements
     guides = [read_rubric(Path(each)) for each in rubrics]
-    for said in judgements if guides else ():
-        check_judgement(of_version(guides, said), said)
-    return [as_asked(of_version(guides, said), said) for said in judgements] if guides else judgements
+    found = []
+    for said in judgements:
+        rubric = of_version(guides, said)
+        check_judgement(rubric, said)
+        found.append(as_asked(rubric, said))
+    return found
 
 
 def split_variant(variant: str) -> tuple[Path, str]:

@@ -7,14 +7,13 @@ template renders them, so that what is asked is what was trained and measured.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.ask import turns_of
+from tuneladder.model.ask import shares_of, turns_of
 from tuneladder.model.local import Counts
 from tuneladder.model.odds import Glass, Odds
 from tuneladder.model.pieces import Cuts, Piece
@@ -91,11 +90,7 @@ class Talk:
     def judge(self, text: str) -> list[tuple[str, float]]:
         """Each label with its probability for a text, likeliest first."""
         [scores] = self._engine.score([self.asked(text)], [self.labels])
-        logs = [score / self.prompt.heat for score in scores]
-        most = max(logs)
-        whole = sum(math.exp(log - most) for log in logs)
-        found = [(label, math.exp(log - most) / whole) for label, log in zip(self.labels, logs, strict=True)]
-        found.sort(key=lambda each: -each[1])
+        found = sorted(zip(self.labels, shares_of(scores, self.prompt), strict=True), key=lambda each: -each[1])
         self._keep(text, found[0][0])
         return found
 

@@ -18,7 +18,7 @@ from tuneladder.evaluate.verdicts import MARKS, SIDES, Case, Judge, asks_of, rea
 from tuneladder.model.ask import ranked_by
 from tuneladder.model.batching import regroup
 from tuneladder.model.kept import Kept, Paid
-from tuneladder.model.purse import paid_so_far
+from tuneladder.model.purse import paid_so_far, spent_since
 from tuneladder.model.shortened import shortened
 from tuneladder.store import digest
 from tuneladder.types import Cost, Decoding, Engine, Judged, Score, Turns, Verdict
@@ -66,9 +66,7 @@ def hear(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | No
     replies, earlier = _replies(engine, rules, [ask for own in asks for ask in own], paired=cases[0].other is not None, kept=kept)
     groups = regroup(replies, [len(own) for own in asks])
     found = [verdict_of(case, own) if own else Verdict(case.id, "tie", ()) for case, own in zip(cases, groups, strict=True)]
-    after = paid_so_far(engine)
-    seconds = time.perf_counter() - start + earlier + after.seconds - before.seconds
-    return found, Cost(seconds, money=after.money - before.money, tokens=after.tokens - before.tokens)
+    return found, spent_since(before, engine, time.perf_counter() - start + earlier)
 
 
 def _same(case: Case) -> bool:

@@ -13,7 +13,7 @@ from tuneladder.evaluate.intervals import bootstrap, wilson
 from tuneladder.model.ask import ask
 from tuneladder.model.likeness import choosing
 from tuneladder.model.local import Counts
-from tuneladder.model.purse import paid_so_far
+from tuneladder.model.purse import paid_so_far, spent_since
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.types import Answer, Cost, Engine, Example, Marked, Measurement, Prompt, Score, Task
 
@@ -31,14 +31,10 @@ def measure(engine: Engine, prompt: Prompt, task: Task, examples: Sequence[Examp
         before = paid_so_far(engine)
         start = time.perf_counter()
         answers = ask(engine, prompt, examples, task.labels, pick=pick)
-        seconds = time.perf_counter() - start
-    after = paid_so_far(engine)
-    money, tokens = after.money - before.money, after.tokens - before.tokens
-    # an answer kept from an earlier, killed run is no faster for that
-    seconds += after.seconds - before.seconds
-    measurement = mark(task, examples, answers, seconds=seconds, engine=engine.name, seed=seed)
-    one = replace(measurement.per_answer, money=money / len(examples), tokens=tokens / len(examples))
-    return replace(measurement, spent=Cost(seconds=time.perf_counter() - start, money=money, tokens=tokens), per_answer=one)
+        spent = spent_since(before, engine, time.perf_counter() - start)
+    measurement = mark(task, examples, answers, seconds=spent.seconds, engine=engine.name, seed=seed)
+    one = replace(measurement.per_answer, money=spent.money / len(examples), tokens=spent.tokens / len(examples))
+    return replace(measurement, spent=replace(spent, seconds=time.perf_counter() - start), per_answer=one)
 
 
 def mark(

@@ -11,7 +11,7 @@ from tuneladder.errors import BadInput, Failed
 from tuneladder.evaluate.questions import Questions
 from tuneladder.evaluate.shown import Ask, fitted, laid_out
 from tuneladder.evaluate.suite import Said
-from tuneladder.model.purse import paid_so_far
+from tuneladder.model.purse import paid_so_far, spent_since
 from tuneladder.model.shortened import shortened
 from tuneladder.types import Cost, Engine
 
@@ -48,9 +48,7 @@ def sit(engine: Engine, questions: Questions, *, template: str = "") -> Sitting:
     before, start = paid_so_far(engine), time.perf_counter()
     kept, dropped = fitted(engine, asks, new_tokens=0 if examples[0].options else suite.decoding.max_new_tokens)
     said = _answers(engine, questions, kept)
-    seconds, after = time.perf_counter() - start, paid_so_far(engine)
-    # an answer kept from an earlier run is no faster for that
-    spent = Cost(seconds + after.seconds - before.seconds, money=after.money - before.money, tokens=after.tokens - before.tokens)
+    spent = spent_since(before, engine, time.perf_counter() - start)
     cut = shortened(engine) - cut
     return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, template, engine.name, spent)
 

@@ -219,9 +219,16 @@ def _ranked(
     answers = []
     for row, own in zip(scores, options, strict=True):
         best = max(range(len(own)), key=row.__getitem__)
-        confidence = 1 / sum(math.exp((score - row[best]) / prompt.heat) for score in row)
-        answers.append(Answer(own[best], confidence, own[best]))
+        answers.append(Answer(own[best], shares_of(row, prompt)[best], own[best]))
     return answers
+
+
+def shares_of(scores: Sequence[float], prompt: Prompt) -> list[float]:
+    """The probabilities of options by what they are ranked by, divided by the prompt's `heat`."""
+    most = max(scores)
+    shares = [math.exp((score - most) / prompt.heat) for score in scores]
+    whole = sum(shares)
+    return [share / whole for share in shares]
 
 
 def _sizes(engine: Engine, asks: Sequence[Turns], options: Sequence[tuple[str, ...]], by: str) -> list[list[int]]:

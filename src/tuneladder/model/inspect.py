@@ -181,6 +181,15 @@ def named(said: str) -> Base:
     return at_url(url, model.strip(), {"model": model.strip()})
 
 
+def content_of(said: str) -> str:
+    """What a base that a step's settings name is, for its key: another one under the same name is another. Nothing where there is
+    none."""
+    try:
+        return named(said).content if said else ""
+    except BadInput:
+        return ""
+
+
 def refuse_secret(url: str) -> None:
     """Raises BadInput for an address that may hold one."""
     if re.search(r"[@?#]", url):  # it is not repeated

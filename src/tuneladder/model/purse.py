@@ -38,6 +38,13 @@ def paid_so_far(engine: Engine) -> Cost:
     return engine.paid if isinstance(engine, Pays) else Cost()
 
 
+def spent_since(before: Cost, engine: Engine, seconds: float) -> Cost:
+    """What was spent since all had cost `before`, in so many seconds: an answer kept from an earlier, killed run is no faster for
+    that."""
+    after = paid_so_far(engine)
+    return Cost(seconds + after.seconds - before.seconds, money=after.money - before.money, tokens=after.tokens - before.tokens)
+
+
 class Purse:
     """The money of one climb. `allowed` 0 is no limit.
 

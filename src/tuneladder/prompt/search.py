@@ -13,7 +13,7 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import told_by
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
-from tuneladder.model.inspect import named
+from tuneladder.model.inspect import content_of, named
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
@@ -58,11 +58,8 @@ class Search:
 
     @property
     def content(self) -> str:
-        """What the proposer is: another one under the same name proposes something else. Nothing where there is none."""
-        try:
-            return named(self.proposer).content if self.proposer else ""
-        except BadInput:
-            return ""
+        """What the proposer is: see `inspect.content_of`."""
+        return content_of(self.proposer)
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.examples.train or not task.examples.dev:

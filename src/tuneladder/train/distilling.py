@@ -52,14 +52,6 @@ def teacher_of(name: str, step: str) -> Base:
     return teacher
 
 
-def content_of(name: str) -> str:
-    """What the teacher of this name is: another one under the same name teaches something else. Nothing where there is none."""
-    try:
-        return inspect(name).content if name else ""
-    except BadInput:
-        return ""
-
-
 def embedded(teacher: Base, texts: Sequence[str], kit: Kit) -> tuple[np.ndarray[Any, Any], list[int]]:
     """The teacher's unit vectors (U, W) of the U different texts, and of each text which is its. Made once, by chunks; the shelf
     lends one model at a time, so before the student is borrowed."""

@@ -19,6 +19,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
 from tuneladder.model.rows import bare_head
@@ -42,7 +43,6 @@ from tuneladder.train.distilling import (
     Beside,
     Student,
     beside,
-    content_of,
     drawn,
     embedded,
     encoded,
@@ -74,7 +74,7 @@ class _Lesson:
     lanes: int
 
 
-Aimed = tuple[Sequence[str], np.ndarray[Any, Any], Sequence[int]]  # texts, vectors, and which of these each text has
+_Pieces = tuple[Sequence[str], np.ndarray[Any, Any], Sequence[int]]  # texts, vectors, and which of these each text has
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class _Taught:
     """What a teacher of this width says of the pieces that are learned from, and of held-out ones."""
 
     width: int
-    train: Aimed
-    dev: Aimed
+    train: _Pieces
+    dev: _Pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +354,7 @@ class Pretrain:
 
     @property
     def content(self) -> str:
-        """What the teacher is: see `distilling.content_of`."""
+        """What the teacher is: see `inspect.content_of`."""
         return content_of(self.teacher)
 
     @property

@@ -15,6 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged
 from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.train.distilling import (
     HELD_OUT,
@@ -24,7 +25,6 @@ from tuneladder.train.distilling import (
     Aims,
     Student,
     TowardTeacher,
-    content_of,
     drawn,
     embedded,
     encoded,
@@ -137,7 +137,7 @@ class SentenceDistil:
 
     @property
     def content(self) -> str:
-        """What the teacher is: see `distilling.content_of`."""
+        """What the teacher is: see `inspect.content_of`."""
         return content_of(self.teacher)
 
 
