@@ -831,7 +831,7 @@ BESIDE: dict[tuple[str, str], Given] = {
 
 # tests/train/test_pairing.py and tests/tune/test_{pretrain,constitution,rest}.py show what these change
 ELSEWHERE = {
-    "pretrain": ["next_sentence", "teacher", "sentences", "toward"],
+    "pretrain": ["next_sentence", "teacher", "sentences", "readings", "toward"],
     "constitution": ["principles", "prompts", "critic"],
     "rest": ["held_out", "patience"],
 }

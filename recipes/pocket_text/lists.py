@@ -43,15 +43,20 @@ def known_words() -> list[str]:
 
 def neighbours(words: Sequence[str]) -> np.ndarray[Any, Any]:
     """The NEAR words (N, NEAR) that the teacher puts next to each word, the nearest first, itself left out."""
-    with Shelf().engine(Variant(inspect(TEACHER), Prompt())) as engine:
-        assert isinstance(engine, Embedder)
-        own = unit(engine.embed([(Turn("user", word),) for word in words]))
+    own = embedded(words)
     found = []
     for start in range(0, len(own), 2048):
         near = own[start : start + 2048] @ own.T
         near[np.arange(len(near)), start + np.arange(len(near))] = -1
         found.append(np.argsort(-near, axis=1)[:, :NEAR])
     return np.concatenate(found)
+
+
+def embedded(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Where the teacher puts each text: unit vectors (N, W)."""
+    with Shelf().engine(Variant(inspect(TEACHER), Prompt())) as engine:
+        assert isinstance(engine, Embedder)
+        return unit(engine.embed([(Turn("user", text),) for text in texts]))
 
 
 def lists(words: Sequence[str], near: np.ndarray[Any, Any], *, count: int, seed: int) -> Iterator[str]:

@@ -7,10 +7,11 @@ import random
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 import yaml
 from recipes.pocket_text import __main__ as making
-from recipes.pocket_text import found, gists, written
+from recipes.pocket_text import found, gists, named, written
 from recipes.pocket_text.episodes import LONGEST, compose, rendered
 from recipes.pocket_text.found import Passage, Pool
 from recipes.pocket_text.wikipedia import plain
@@ -204,3 +205,51 @@ def test_no_text_of_the_sets_that_judge_a_base(pool, shared, monkeypatch):
     read = {line for row in making.episodes(pools, characters=400_000, seed=0) for line in re.split(r"\n|Answer: ", row["text"])}
     assert len(unseen) > 20_000
     assert not read & unseen
+
+
+@pytest.fixture(scope="module")
+def naming():
+    """Forty texts on ten words: the text of number n lies at word n % 10, a little nearer or further."""
+    texts = [f"Text {n} of its kind" for n in range(40)]
+    rng = np.random.default_rng(0)
+    near = np.where(np.arange(40)[:, None] % 10 == np.arange(10), 4.0, 0.0) + rng.uniform(-0.3, 0.3, (40, 10))
+    return named.Naming(texts, [f"word{n}" for n in range(10)], near)
+
+
+def test_what_the_teacher_names_is_what_lies_nearest(naming):
+    rows = [*naming.lessons(random.Random(0))]
+    assert rows == [*naming.lessons(random.Random(0))]
+    assert len(rows) >= 2 * len(naming.texts)
+    for row in rows:
+        own = f"word{naming.texts.index(row['text']) % 10}"
+        if row["ask"] in named.KEYWORD_ASKS:
+            assert row["answer"].split(", ")[0] == own
+            assert len(row["answer"].split(", ")) == 3
+        else:
+            assert row["answer"] == own
+            assert own in row["ask"]
+
+
+def test_a_text_that_belongs_to_no_word_is_not_shown(naming):
+    near = naming.near.copy()
+    near[0] = 0.0  # near to nothing
+    near[1, 2] = near[1, 1]  # near to two
+    shy = named.Naming(naming.texts, naming.words, near)
+    asked = [row for row in shy.lessons(random.Random(1)) if row["ask"] not in named.KEYWORD_ASKS]
+    assert not any(row["text"] == naming.texts[0] for row in asked)
+    assert not any(row["text"] == naming.texts[1] and "word1" in row["ask"] and "word2" in row["ask"] for row in asked)
+
+
+def test_episodes_of_named_texts_are_as_long_as_asked_and_in_the_tools_own_form(naming):
+    rows = [*naming.episodes(random.Random(0), characters=20_000)]
+    assert 20_000 <= sum(len(row["text"]) for row in rows) < 20_000 + LONGEST + 500
+    assert {row["family"] for row in rows} == {"named", "keywords"}
+    assert all("\nAnswer: " in row["text"] for row in rows)
+
+
+def test_what_is_named_is_drawn_from_every_corpus_but_the_plays(pool, monkeypatch):
+    monkeypatch.setattr(named, "TEXTS", 30)
+    texts = named.drawn(pool, [f"list of words {n}" for n in range(40)], random.Random(0))
+    assert len(texts) == len(set(texts)) == 30
+    assert any(text.startswith("list of words") for text in texts)
+    assert all(len(text) <= named.LONGEST for text in texts)

@@ -345,16 +345,16 @@ def test_beside_the_text_a_teacher_is_followed(family, teacher, tiny_base, tiny_
             return sum(engine.read(texts))
 
     assert read(made) > read(root) + 0.5 * (read(alone) - read(root))
-    # how many pieces there are, and how much they count, is told in what is learned
+    # how many pieces there are, how often each is read, and how much they count, is told in what is learned
     weights = {
         (kit.folder / "model.safetensors").read_bytes(),
-        *(_weights(replace(step, **change), root, tiny_task, lend) for change in ({"sentences": 4}, {"toward": 0.5})),
+        *(_weights(replace(step, **change), root, tiny_task, lend) for change in ({"sentences": 4}, {"readings": 3}, {"toward": 0.5})),
     }
-    assert len(weights) == 3
+    assert len(weights) == 4
 
 
 def _weights(step, root, task, lend):
-    kit = lend(f"{step.sentences} {step.toward}")
+    kit = lend(f"{step.sentences} {step.readings} {step.toward}")
     step.apply(root, task, kit)
     return (kit.folder / "model.safetensors").read_bytes()
 
@@ -374,6 +374,9 @@ def test_a_teacher_is_planned_and_refused(teacher, base, tiny_base, tiny_encoder
         (_, cost), (_, alone) = (step.plan(root, tiny_task, Pace(1e9)) for step in (taught, replace(taught, teacher="")))
         assert cost.seconds > alone.seconds
         assert cost.disk > alone.disk
+        (_, twice) = replace(taught, readings=2).plan(root, tiny_task, Pace(1e9))
+        assert alone.seconds < twice.seconds < cost.seconds  # the teacher reads each piece once
+        assert alone.disk < twice.disk < cost.disk
     with pytest.raises(Refused, match="a teacher is an encoder"):
         replace(STEP, teacher=tiny_base.location).plan(root, tiny_task, Pace(1e9))
     with pytest.raises(Refused, match="pretrain has no teacher"):
@@ -384,6 +387,6 @@ def test_a_teacher_is_planned_and_refused(teacher, base, tiny_base, tiny_encoder
     lessons = tuple(Lesson("the mill\nAnswer: turns", "mill", "the mill", "turns") for _ in range(40))
     with pytest.raises(BadInput, match="no sentence in the text to learn from"):
         taught.apply(root_of(tiny_seq2seq, tiny_task), replace(tiny_task, text=Text(lessons)), lend())
-    for name in ("sentences", "toward"):
+    for name in ("sentences", "readings", "toward"):
         with pytest.raises(BadInput, match=name):
             replace(STEP, **{name: 0})

@@ -73,7 +73,7 @@ CHANGES = [
 ]
 STEPS = (LORA, FULL, IA3, ADAPTER, PROMPT, PREFIX, PRETRAIN)
 # of pretrain: tried below, in test_pretrain.py, and on an encoder in train/test_pairing.py
-ELSEWHERE = {"answers", "compile", "replay", "next_sentence", "teacher", "sentences", "toward"}
+ELSEWHERE = {"answers", "compile", "replay", "next_sentence", "teacher", "sentences", "readings", "toward"}
 
 
 def outcome(step, base, task, kit):

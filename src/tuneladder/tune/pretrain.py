@@ -98,8 +98,8 @@ class Pretrain:
     what a line of a decoder's text says after `Answer:`, as the tool's own prompts ask; what is held out counts alike.
 
     `teacher` is an encoder, by the name that a recipe gives a base: beside the text of each step, the mean embeddings of
-    `sentences` pieces of it learn to lie where the teacher's do, and count `toward` times as much as the text. An encoder has
-    `sentence_distil`, which hides words in the pieces too.
+    `sentences` pieces of it, each of them read `readings` times in all, learn to lie where the teacher's do, and count `toward`
+    times as much as the text. An encoder has `sentence_distil`, which hides words in the pieces too.
     """
 
     changes: ClassVar = "weights"
@@ -120,11 +120,12 @@ class Pretrain:
     answers: float = 1.0
     teacher: str = ""
     sentences: int = 128
+    readings: int = 1
     toward: float = 1.0
     compile: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        above = ("tokens", "batch_size", "learning_rate", "looks", "answers", "sentences", "toward")
+        above = ("tokens", "batch_size", "learning_rate", "looks", "answers", "sentences", "readings", "toward")
         check(self, "pretrain", above=above, at_least=("length", "weight_decay", "next_sentence"), shares=("warmup", "replay"))
         if self.replay == 1:
             raise BadInput("pretrain with replay 1.0 would read nothing of the task's own text", "0.25 replays a quarter")
@@ -177,8 +178,8 @@ class Pretrain:
             pieces = self._steps(length) * self.sentences
             # of a seq2seq the encoder reads them, which is less than half of it
             student = base.parameters / (2 if base.family == "seq2seq" else 1)
-            flops += pieces * ROWS_TOKENS * (6 * student + 2 * teacher.active)
-            disk += 2 * teacher.width * pieces
+            flops += pieces * ROWS_TOKENS * (6 * student + 2 * teacher.active / self.readings)
+            disk += 2 * teacher.width * pieces // self.readings
         return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -228,7 +229,8 @@ class Pretrain:
             plain = (document for document in documents if not isinstance(document, Lesson))
             return drawn(plain, task.mixture, characters=int(count * each), seed=kit.seed)[:count]
 
-        texts, dev = some(task.text.train, self._steps(length) * self.sentences), some(task.text.dev, HELD_OUT)
+        wanted = -(-self._steps(length) * self.sentences // self.readings)  # after the last of them the first comes again
+        texts, dev = some(task.text.train, wanted), some(task.text.dev, HELD_OUT)
         if not texts:
             raise BadInput("there is no sentence in the text to learn from", "give more text, or leave `teacher` out")
         return _Taught(teacher.width, *((own, *embedded(teacher, own, kit)) for own in (texts, dev)))
