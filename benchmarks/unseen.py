@@ -14,12 +14,6 @@ benchmarks/results/unseen.json; what was climbed stays in runs/unseen, so that a
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import argparse
 import json
 from collections.abc import Sequence
@@ -27,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pairs import write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "unseen.json"
@@ -87,7 +82,7 @@ def main() -> None:
             for seed in map(int, options.seeds.split(",")):
                 kept.setdefault(task, {}).setdefault(base, {})[str(seed)] = climbed(task, base, seed, options.rungs.split(","))
             kept[task][base]["all"] = together(kept[task][base], task, base)
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            write(RESULTS, kept)
             print(task, base, json.dumps(kept[task][base]["all"]), flush=True)
 
 
