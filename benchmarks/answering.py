@@ -290,9 +290,9 @@ def main() -> None:
 
 
 def multiply(run: argparse.Namespace) -> Figures:
-    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.hardware import computed_in
 
-    dtype = "bfloat16" if has_bf16("cpu") else "float32"
+    dtype = computed_in("cpu")
     return {"dtype": dtype, "matmul_flops": matmul_peak(dtype)}
 
 

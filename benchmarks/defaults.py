@@ -12,16 +12,12 @@ benchmarks/results/defaults.json; what was climbed stays in runs/defaults, so th
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from pairs import write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "defaults.json"
@@ -60,7 +56,7 @@ def main() -> None:
         for step in options.steps.split(","):
             found = tried(task, base, step, options.rows)
             kept.setdefault(place, {})[step] = found
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            write(RESULTS, kept)
             print(place, step, json.dumps(found["summary"]), flush=True)
 
 

@@ -14,19 +14,15 @@ Raw figures go to benchmarks/results/doubts.json; what was climbed stays in runs
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import argparse
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pairs import write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "doubts.json"
@@ -50,14 +46,14 @@ def main() -> None:
         for seed in seeds:
             found[part].append(work(seed))
             print(json.dumps(found[part][-1]), flush=True)
-            write(found)
+            write(RESULTS, with_means(found))
 
 
-def write(found: dict[str, Any]) -> None:
+def with_means(found: dict[str, Any]) -> dict[str, Any]:
     """The raw figures so far, and the mean over the seeds that were ranked."""
     ways = found["ranking"][0]["found"]
     means = {way: float(np.mean([each["found"][way] for each in found["ranking"]])) for way in ways}
-    RESULTS.write_text(json.dumps({**found, "mean": means}, indent=2) + "\n", "utf-8")
+    return {**found, "mean": means}
 
 
 def read(path: Path) -> list[dict[str, str]]:

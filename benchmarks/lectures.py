@@ -19,12 +19,6 @@ claim at a time; what was climbed stays in runs/lectures, so that a second run m
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import argparse
 import json
 import random
@@ -33,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from learning import interval
+from pairs import write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "lectures.json"
@@ -305,7 +300,7 @@ def main() -> None:
         for seed in options.seeds.split(","):
             own["seeds"][seed] = CLAIMS[claim](int(seed), options.rows)
             own["together"] = together(list(own["seeds"].values()))
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            write(RESULTS, kept)
         print(claim, json.dumps(own["together"], indent=1), flush=True)
 
 

@@ -1,4 +1,5 @@
-"""What every benchmark that runs two contestants side by side needs: fresh processes, alternating pairs, intervals, peaks.
+"""What benchmarks have in common: quiet threads and no network, which importing this sets before torch is there, and results in a
+file; and what those that run two contestants side by side need: fresh processes, alternating pairs, intervals, peaks.
 
     figures = contestant(__file__, "ours", folder=folder)           one run in a process of its own: a dict of figures
     runs = alternating(5, {"theirs": run_theirs, "ours": run_ours}) five of each in turn, each marked with its pair

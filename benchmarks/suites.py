@@ -249,9 +249,9 @@ def main() -> None:
 
 def chosen(run: argparse.Namespace) -> Figures:
     """The dtype that we choose here."""
-    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.hardware import computed_in
 
-    return {"dtype": "bfloat16" if has_bf16("cpu") else "float32"}
+    return {"dtype": computed_in("cpu")}
 
 
 CHILDREN: dict[str, Callable[[argparse.Namespace], Figures]] = {"build": build, "dtype": chosen, "theirs": theirs, "ours": ours}

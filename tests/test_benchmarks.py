@@ -21,6 +21,7 @@ import learning
 import lectures
 import sharing
 import train_step
+import unseen
 from pairs import alternating, as_child, halves, interval, options, ratio, same_scores
 from works import Work, seconds_of, useful_flops
 
@@ -243,3 +244,13 @@ def test_lectures_are_told_over_seeds_and_of_which_base():
         assert all(lectures.read_before(base, task) for base in ("pocket-decoder", "pocket-seq2seq"))
         assert not lectures.read_before("minilm", task)
     assert not lectures.read_before("pocket-encoder", lectures.SST2)
+
+
+def test_a_task_of_another_size_has_a_name_of_its_own():
+    name, task = unseen.sized("ag_news", train=None, test=None)
+    assert (name, task["rows"]) == ("ag_news", {"train": 1000, "dev": unseen.DEV, "test": unseen.TEST})
+    larger, more = unseen.sized("ag_news", train=8000, test=None)
+    assert (larger, more["rows"]) == ("ag_news-train8000", {**task["rows"], "train": 8000})
+    assert unseen.sized("ag_news", train=40, test=50)[0] == "ag_news-train40-test50"
+    assert {**more, "rows": task["rows"]} == task
+    assert unseen.TASKS["ag_news"]["rows"] == task["rows"]

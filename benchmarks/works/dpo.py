@@ -89,12 +89,12 @@ def theirs(folder: Path, steps: int, own: Settings) -> Figures:
 
 def ours(folder: Path, steps: int) -> Figures:
     """The dpo step, which chooses its precision, its attention, its passes and its lanes itself."""
-    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.hardware import computed_in
     from tuneladder.model.inspect import inspect
     from tuneladder.tune.dpo import Dpo
     from tuneladder.types import Comparison, Split, Task, Turn
 
-    base = inspect(str(folder / ("bfloat16" if has_bf16("cpu") else "float32")))
+    base = inspect(str(folder / computed_in("cpu")))
     pairs = tuple(
         Comparison(f"row {at}", (Turn("user", row["prompt"]),), row["chosen"], row["rejected"], source=f"row {at}")
         for at, row in enumerate(rows(steps * BATCH))

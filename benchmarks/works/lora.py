@@ -114,12 +114,12 @@ def theirs(folder: Path, steps: int, own: Settings, *, lengths: Lengths) -> Figu
 
 def ours(folder: Path, steps: int, *, lengths: Lengths) -> Figures:
     """The lora step, which chooses its precision, its attention, its passes and its lanes itself."""
-    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.hardware import computed_in
     from tuneladder.model.inspect import inspect
     from tuneladder.tune.lora import Lora
     from tuneladder.types import Example, Split, Task, Turn
 
-    base = inspect(str(folder / ("bfloat16" if has_bf16("cpu") else "float32")))
+    base = inspect(str(folder / computed_in("cpu")))
     examples = tuple(
         Example(f"row {at}", (Turn("user", row["prompt"]),), (row["completion"],), source=f"row {at}")
         for at, row in enumerate(rows(steps * BATCH, lengths))

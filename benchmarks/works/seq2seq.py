@@ -141,12 +141,12 @@ def losses(folder: Path, dtype: str) -> Figures:
 
 def ours(folder: Path, steps: int) -> Figures:
     """The lora step, which chooses its precision, its attention, its passes and its lanes itself."""
-    from tuneladder.model.hardware import has_bf16
+    from tuneladder.model.hardware import computed_in
     from tuneladder.model.inspect import inspect
     from tuneladder.tune.lora import Lora
     from tuneladder.types import Example, Split, Task, Turn
 
-    base = inspect(str(folder / ("bfloat16" if has_bf16("cpu") else "float32")))
+    base = inspect(str(folder / computed_in("cpu")))
     examples = tuple(
         Example(f"row {at}", (Turn("user", prompt),), (answer,), source=f"row {at}")
         for at, (prompt, answer) in enumerate(rows(steps * BATCH))

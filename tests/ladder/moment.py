@@ -1,19 +1,20 @@
 """Loaded into commands and their children: a checkpoint after every step, notes of what was done, and a death at a moment.
 
 `moment.json` in a folder of sys.path, which children inherit, says {main, notes, moment}. A moment is `SIGNAL place count`:
-place is a step whose loop has just saved (`lora`, `full`), `measure` (a rung was asked, and nothing is written yet) or
-`rename:NAME` (all is written, and the node has no name yet).
+place is a step whose loop has just saved (`lora`, `full`), `measure` (a rung was asked, and nothing is written yet),
+`replace:FILE` (the file is written, for so many times in this process, and has no name yet) or `rename:NAME` (all is written, and
+the node has no name yet).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tuneladder.evaluate import forgetting
 from tuneladder.train import loop
 
 calls = itertools.count(1)
+replaced: Counter[str] = Counter()
 
 
 def settings() -> dict[str, Any]:
@@ -52,8 +54,8 @@ def save(self: loop.State) -> None:
 
 real_save = loop.State.save
 loop.State.save = save  # type: ignore[method-assign]
-defaults = {field.name: field.default for field in dataclasses.fields(loop.Course) if field.default is not dataclasses.MISSING}
-loop.Course.__init__.__defaults__ = tuple((defaults | {"save_every": 0.0}).values())  # type: ignore[misc]
+# a property, for a course of a kind of its own has defaults of its own
+loop.Course.save_every = property(lambda self: 0.0, lambda self, seconds: None)  # type: ignore[assignment]
 # a few lines of the forgetting texts say as much about safety as all of them
 real_rows = forgetting._rows
 forgetting._rows = lambda name: real_rows(name)[:3]
@@ -63,7 +65,7 @@ def patch_main() -> None:
     """What happens in the command's own process only."""
     from tuneladder.ladder import climb
 
-    real_measure, real_apply, real_rename = climb.measure, climb.Climb._apply, os.rename
+    real_measure, real_apply, real_rename, real_replace = climb.measure, climb.Climb._apply, os.rename, os.replace
 
     def measure(*given: Any, **named: Any) -> Any:
         found = real_measure(*given, **named)
@@ -78,4 +80,10 @@ def patch_main() -> None:
         at(f"rename:{os.path.basename(target).partition('-')[0]}", 1)
         real_rename(source, target)
 
-    climb.measure, climb.Climb._apply, os.rename = measure, apply, rename  # type: ignore[method-assign]
+    def replace(source: Any, target: Any) -> None:
+        name = os.path.basename(target)
+        replaced[name] += 1
+        at(f"replace:{name}", replaced[name])
+        real_replace(source, target)
+
+    climb.measure, climb.Climb._apply, os.rename, os.replace = measure, apply, rename, replace  # type: ignore[method-assign]

@@ -222,14 +222,36 @@ VOWELS = """
 def share(prompts, completions):
     return [sum(letter in "aeiou" for letter in text) / 8 for text in completions]
 """
-SIZES = {"phases": 3, "updates": 2, "prompts": 2, "samples": 4, "tokens": 6, "r": 2, "learning_rate": 0.05, "most_kl": 1000}
+WRITES = {"reward": "vowels:share", "tokens": 6, "updates": 2, "r": 2, "learning_rate": 0.05}
+PHASES = {"phases": 3, "prompts": 2, "samples": 4, "most_kl": 1000}
+GROWS = {"grows": 2, "improves": 2, "prompts": 20, "samples": 2, "held_out": 6, "patience": 0}
+POLICIES = {
+    "grpo": (PHASES, 6, ["grpo 3"]),
+    # before anything is learned, in the middle of a phase, between what a phase wrote and its record, at the very end
+    "ppo": (PHASES, 6, ["replace:rollout-0.pt 1", "ppo 3", "replace:rollouts.jsonl 1", "rename:ppo 1"]),
+    "rest": (
+        GROWS,
+        8,
+        [
+            "replace:rollout-0-16.pt 1",  # it grows: the answers to the first sixteen prompts are there
+            "rest 1",
+            "replace:rollouts.jsonl 1",  # it looks at what its first improve came to
+            "rest 2",
+            "replace:rollout-1-16.pt 1",  # it grows again
+            "rest 4",
+            "rest 7",
+            "rename:rest 1",
+        ],
+    ),
+}
 
 
-@pytest.mark.parametrize("step", ["grpo", "ppo"])
-def test_a_policy_killed_in_the_middle_ends_as_one_that_nobody_killed(step, door, recipe, outcome, tmp_path):
+@pytest.mark.parametrize("step", POLICIES)
+def test_a_policy_killed_at_many_moments_ends_as_one_that_nobody_killed(step, door, recipe, outcome, tmp_path):
     """It goes on with the very answers that it had written, and is as far from its reference."""
     (tmp_path / "vowels.py").write_text(VOWELS)
-    rungs = json.dumps([{step: {"reward": "vowels:share", **SIZES}}])
+    settings, steps, moments = POLICIES[step]
+    rungs = json.dumps([{step: {**WRITES, **settings}}])
     straight, cut = tmp_path / "straight" / "run", tmp_path / "cut" / "run"
 
     code, first = door.run("climb", recipe, f"rungs={rungs}", "--out", straight, cwd=tmp_path)
@@ -237,17 +259,19 @@ def test_a_policy_killed_in_the_middle_ends_as_one_that_nobody_killed(step, door
     (pace,) = (path for path in (straight.parent / ".store").glob("pace-*") if path.is_dir())
     shutil.copytree(pace, cut.parent / ".store" / pace.name)
 
-    code, killed = door.run("climb", recipe, f"rungs={rungs}", "--out", cut, moment=f"SIGKILL {step} 3", cwd=tmp_path)
-    assert code == -signal.SIGKILL
-    assert saves(killed, step) == [1, 2, 3]  # in the middle of its second phase
+    saved: list[int] = []
+    for moment in moments:
+        code, killed = door.run("climb", recipe, f"rungs={rungs}", "--out", cut, moment=f"SIGKILL {moment}", cwd=tmp_path)
+        assert code == -signal.SIGKILL, moment
+        saved += saves(killed, step)
     code, again = door.run("climb", recipe, f"rungs={rungs}", "--out", cut, cwd=tmp_path)
     assert code == 0, again.said
-    assert saves(again, step) == [4, 5]
+    assert saved + saves(again, step) == [*range(1, steps)], "a step that was saved was taken again"
 
     ends = [outcome(run) for run in (straight, cut)]
     assert ends[0] == ends[1]
     assert any(name.endswith("adapter_model.safetensors") for name in ends[0])
     along = [next((run.parent / ".store").glob(f"{step}-*/rollouts.jsonl")).read_text() for run in (straight, cut)]
     assert along[0] == along[1]
-    assert [json.loads(line)["step"] for line in along[0].splitlines()] == [0, 2, 4, 6]
+    assert [json.loads(line)["step"] for line in along[0].splitlines()] == [*range(0, steps + 1, 2)]
     assert not list((cut.parent / ".store").rglob("*.pt"))

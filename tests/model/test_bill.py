@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from tuneladder.errors import BadInput
+from tuneladder.ladder.tree import root_of
 from tuneladder.model import bill as bills
-from tuneladder.model import catalogue
+from tuneladder.model import catalogue, memory
 from tuneladder.model.bill import bill, known
 from tuneladder.model.cards import FILL, cards, cards_for
+from tuneladder.model.hardware import device, has_bf16
 from tuneladder.model.inspect import from_shape
 from tuneladder.model.memory import Memory, hold, skeleton_of
 from tuneladder.model.precision import NF4, NF4_DOUBLE, PRECISIONS, QUANTISED, Linears, held, linears
 from tuneladder.model.suggest import FAMILIES, kind_of, suggest
+from tuneladder.train import supervised
 from tuneladder.tune.adapter import Adapter
+from tuneladder.tune.ia3 import Ia3
+from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora
+from tuneladder.tune.prefix_tuning import PrefixTuning
 from tuneladder.tune.prompt_tuning import PromptTuning
-from tuneladder.types import Base
+from tuneladder.tune.selective import Selective
+from tuneladder.types import Base, Pace
 
 GB = 10**9
+STEPS: dict[str, Any] = {"selective": Selective, "ia3": Ia3, "prefix_tuning": PrefixTuning}
 SMALL = {"layers": 2, "width": 256, "heads": 4, "kv_heads": 2, "mlp": 512, "vocabulary": 1024, "context": 512}
 
 
@@ -71,7 +80,7 @@ def test_a_way_takes_more_the_more_it_learns(base: Base) -> None:
 def test_what_makes_no_sense_has_a_reason(base: Base) -> None:
     cells = bill(base).cells
     without = {(way, precision) for way, row in cells.items() for precision, cell in row.items() if cell.need is None}
-    quantised = {(way, precision) for way in ("full", "lora") for precision in ("int8", "nf4")}
+    quantised = {(way, precision) for way in ("full", "selective", "lora") for precision in ("int8", "nf4")}
     assert without == quantised | {("qlora", "fp32"), ("qlora", "bf16")}
     assert all(cells[way][precision].why for way, precision in without)
     narrow = from_shape("narrow", {**SMALL, "width": 4, "heads": 2, "kv_heads": 1, "mlp": 4})
@@ -95,6 +104,65 @@ def test_rows_and_length_are_what_is_reckoned_with(base: Base) -> None:
 
 def test_the_table_means_what_the_steps_take() -> None:
     assert (Lora().r, Adapter().r, PromptTuning().tokens) == (bills.R, bills.BOTTLENECK, bills.SOFT)
+    assert (PrefixTuning().tokens, Selective()._top) == (bills.SOFT, bills.TOP)
+
+
+def test_what_few_weights_take_by_hand(base: Base) -> None:
+    heads, mlp = 256 * 256 * 2 + 256 * 128 * 2, 3 * 256 * 512
+    learn = {
+        "ia3": 2 * (128 + 128 + 512),  # of each layer its keys, its values, and what its MLP's end reads
+        "prefix_tuning": 20 * 2 * (128 + 128),
+        "selective": heads + mlp + 2 * 256 + 256,  # a layer with its two norms, and the norm behind it
+    }
+    cells = bill(base).cells
+    for way, count in learn.items():
+        need = cells[way]["fp32"].need  # type: ignore[index]
+        assert need is not None
+        assert (need.gradients, need.optimizer) == (4 * count, 8 * count)
+        assert need.weights == 4 * base.parameters + (0 if way == "selective" else 4 * count)
+    probe, answer = cells["linear_probe"]["fp32"].need, cells["answer"]["fp32"].need
+    assert answer is not None
+    assert probe == replace(answer, logits=0)
+
+
+@pytest.mark.parametrize("family", ["decoder", "encoder", "seq2seq"])
+@pytest.mark.parametrize("way", ["selective", "ia3", "prefix_tuning"])
+def test_a_way_takes_what_its_rung_is_foretold(way, family, tiny_base, tiny_encoder, tiny_seq2seq, tiny_task, monkeypatch) -> None:
+    base = {"decoder": tiny_base, "encoder": tiny_encoder, "seq2seq": tiny_seq2seq}[family]
+    asked: list[dict[str, Any]] = []
+
+    def training(base: Base, **shape: Any) -> Memory:
+        asked.append(shape)
+        return true(base, **shape)
+
+    true = memory.training
+    monkeypatch.setattr(memory, "training", training)
+    monkeypatch.setattr(supervised, "device", lambda: "cuda")
+    STEPS[way](batch_size=2).plan(root_of(base, tiny_task), tiny_task, Pace(1e9))
+    shape = asked[-1]
+    parts = bills.parts_of(base, skeleton_of(base))
+    assert shape["trainable"] == parts.added[way]
+    if family != "seq2seq":  # whose answers a bill reckons by the length of what they answer
+        precision = "bf16" if shape["dtype"] == "bfloat16" else "fp32"
+        length = shape["length"] - (bills.SOFT if way == "prefix_tuning" else 0)
+        batch = {"rows": shape["rows"], "length": length, "learned": shape["learned_rows"] // shape["rows"]}
+        assert bills.need_of(base, parts, way, precision, device="cuda", **batch) == true(base, **shape)
+
+
+def test_a_probe_takes_what_its_rung_is_foretold(tiny_base, tiny_task) -> None:
+    _, cost = LinearProbe().plan(root_of(tiny_base, tiny_task), tiny_task, Pace(1e9))
+    parts = bills.parts_of(tiny_base, skeleton_of(tiny_base))
+    precision = "bf16" if has_bf16(device()) else "fp32"
+    need = bills.need_of(tiny_base, parts, "linear_probe", precision, rows=64, length=64, device=device())
+    assert need.peak == cost.memory
+
+
+def test_what_needs_attention_is_told_of_a_base_without(shaped) -> None:
+    cells = bill(known(str(shaped("mamba")))).cells
+    for way in ("ia3", "prefix_tuning"):
+        assert (cells[way]["bf16"].need, "needs attention" in cells[way]["bf16"].why) == (None, True)  # type: ignore[index]
+    for way in ("selective", "linear_probe"):
+        assert cells[way]["bf16"].need  # type: ignore[index]
 
 
 def test_experts_stay_in_bf16() -> None:

@@ -7,22 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BartConfig, ModernBertConfig, T5Config
+from tests.shapes import BART
+from transformers import ModernBertConfig, T5Config
 
 from tuneladder.model.frozen import States, divisible, stack_of
 from tuneladder.model.inspect import skeleton
 
 T5 = T5Config(vocab_size=50, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=3, num_decoder_layers=2)
-BART = BartConfig(
-    vocab_size=50,
-    d_model=32,
-    encoder_layers=2,
-    decoder_layers=3,
-    encoder_attention_heads=4,
-    decoder_attention_heads=4,
-    encoder_ffn_dim=48,
-    decoder_ffn_dim=48,
-)
 
 
 def test_a_row_is_read_as_it_was_put(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.embeddings import cosines
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
@@ -320,17 +321,10 @@ def test_beside_the_text_a_teacher_is_followed(family, teacher, tiny_base, tiny_
     step = replace(STEP, tokens=8_000, teacher=teacher.location, sentences=8, toward=3.0)
     kit, root = lend("taught"), root_of(base, tiny_task)
     asks = [(Turn("text", document.text),) for document in tiny_task.text.dev]
-
-    def cosines(variant):
-        with kit.shelf.engine(variant) as engine:
-            own = engine.embed(asks)
-        own = own / np.linalg.norm(own, axis=1, keepdims=True)
-        return own @ own.T
-
-    aim = cosines(Variant(teacher, tiny_task.prompt))
+    aim = cosines(kit.shelf, Variant(teacher, tiny_task.prompt), asks)
 
     def off(variant):
-        return float(np.abs(cosines(variant) - aim).mean())
+        return float(np.abs(cosines(kit.shelf, variant, asks) - aim).mean())
 
     made = step.apply(root, tiny_task, kit)
     assert loop.read_log(kit.folder)[-1].stopped == "done"

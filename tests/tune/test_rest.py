@@ -177,6 +177,34 @@ def test_killed_while_it_grows_it_writes_only_what_is_missing(tiny_base, tiny_ta
     assert not list(lend("cut").folder.glob("*.pt"))
 
 
+def test_killed_before_any_checkpoint_it_ends_as_one_that_nobody_killed(tiny_base, tiny_task, lend, monkeypatch):
+    """At each of its writings: two grows of two parts, and three looks."""
+    root, step = root_of(tiny_base, tiny_task), replace(REST, improves=1)
+    monkeypatch.setattr(rest, "AT_ONCE", 2)
+    true, written, dies = Policy.write, [], 0
+
+    def write(self, prompts, *, each, seed):
+        written.append(seed[1])
+        if len(written) == dies:
+            raise KeyboardInterrupt
+        return true(self, prompts, each=each, seed=seed)
+
+    def ends(name):
+        step.apply(root, tiny_task, lend(name))
+        folder = lend(name).folder
+        return [(folder / file).read_bytes() for file in ("adapter_model.safetensors", "rollouts.jsonl", "notes.json")]
+
+    monkeypatch.setattr(Policy, "write", write)
+    straight = ends("straight")
+    assert written == ["held out", 0, 0, "held out", 1, 1, "held out"]
+    for dies in range(1, 8):
+        written.clear()
+        with pytest.raises(KeyboardInterrupt):
+            ends(str(dies))
+        assert not (lend(str(dies)).folder / "checkpoint.pt").exists()
+        assert ends(str(dies)) == straight
+
+
 def test_nothing_that_passes_is_a_failure_that_says_so(tiny_base, tiny_task, lend):
     step = replace(REST, by="value", thresholds=(7.0, 8.0))
     with pytest.raises(Failed, match="none of the 16 answers passes a threshold of rest: the best earned") as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.shapes import BART
 from transformers import (
     AlbertConfig,
     AutoModelForSeq2SeqLM,
@@ -116,17 +117,6 @@ BERT = BertConfig(
     num_hidden_layers=2,
     num_attention_heads=4,
     intermediate_size=48,
-)
-BART = BartConfig(
-    vocab_size=420,
-    d_model=32,
-    encoder_layers=2,
-    decoder_layers=3,
-    encoder_attention_heads=4,
-    decoder_attention_heads=4,
-    encoder_ffn_dim=48,
-    decoder_ffn_dim=48,
-    max_position_embeddings=128,
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from tests.embeddings import cosines
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, root_of, splits_digest
@@ -77,15 +78,8 @@ def test_the_student_comes_nearer_and_the_teacher_is_asked_once(step, teacher, t
     seen = [dev for dev in devs if dev is not None]
     assert min(seen) < 0.9 * seen[0]
     asks = [(Turn("user", document.text),) for document in tiny_task.text.dev]
-
-    def cosines(variant):
-        with kit.shelf.engine(variant) as engine:
-            own = engine.embed(asks)
-        own = own / np.linalg.norm(own, axis=1, keepdims=True)
-        return own @ own.T
-
-    aim = cosines(Variant(teacher, tiny_task.prompt))
-    before, after = (cosines(each) for each in (root_of(tiny_encoder, tiny_task), made))
+    aim = cosines(kit.shelf, Variant(teacher, tiny_task.prompt), asks)
+    before, after = (cosines(kit.shelf, each, asks) for each in (root_of(tiny_encoder, tiny_task), made))
     assert np.abs(after - aim).mean() < np.abs(before - aim).mean()
     chunks = sorted(path.name for path in kit.store.root.glob("aims-*") if path.is_dir())
     learned(replace(more, learning_rate=1e-3), tiny_encoder, tiny_task, lend("again"))

@@ -39,8 +39,9 @@ def bill_page(bill: Bill) -> Iterator[RenderableType]:
     answer = f", and answers of {bill.answer}" if bill.answer else f", {bill.learned} of each learned"
     yield Text(
         f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32; in brackets what of it are weights. "
-        f"lora has r={R} on every linear layer, adapter r={BOTTLENECK}, prompt_tuning {SOFT} tokens. nf4 is doubly quantised; "
-        f"quantised once it takes {say.size(bill.single)} to hold. What is no linear layer stays in bf16."
+        f"lora has r={R} on every linear layer, adapter r={BOTTLENECK}, prefix_tuning and prompt_tuning {SOFT} tokens; selective "
+        "learns the last layer, and linear_probe only asks the base. nf4 is doubly quantised; quantised once it takes "
+        f"{say.size(bill.single)} to hold. What is no linear layer stays in bf16."
     )
     if base.active < base.parameters:
         yield Text(

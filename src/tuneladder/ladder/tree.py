@@ -14,7 +14,7 @@ import torch
 from tuneladder.errors import BadInput, Refused, unknown
 from tuneladder.evaluate.find import metric_content
 from tuneladder.ladder import words
-from tuneladder.model.hardware import device, hardware, has_bf16
+from tuneladder.model.hardware import computed_in, device, hardware
 from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
 from tuneladder.task.multi_label import kind_in_full
@@ -150,7 +150,7 @@ def answering(base: Base) -> int:
     """Bytes of the process while it asks the base in batches of 4,096 tokens; nothing for a remote one."""
     if base.source == "url":
         return 0
-    dtype = "bfloat16" if has_bf16(device()) else "float32"
+    dtype = computed_in(device())
     return inference(base, rows=64, length=64, dtype=dtype, device=device()).peak
 
 

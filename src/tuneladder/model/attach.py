@@ -73,6 +73,13 @@ def attach_ia3(
     return _attached(model, IA3Config, head, tags, seed=seed, **settings)
 
 
+def ia3_parameters(model: Any) -> int:
+    """Parameters of an (IA)^3: a number for all that makes of keys and values, and for all that an MLP's last layer reads. Raises
+    Refused as `makers` does."""
+    made = sum(out_of(module) for _, module, _ in makers(model, "ia3"))
+    return made + sum(int(module.weight.numel()) // out_of(module) for _, module in mlp_ends(model))
+
+
 def _attached(model: Any, config: Any, head: Sequence[str], tags: bool, *, seed: int, **settings: Any) -> Any:
     from peft import get_peft_model
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import catalogue, pocket
@@ -16,11 +16,24 @@ from tuneladder.model.memory import BYTES, Memory, hold, inference, lora_paramet
 from tuneladder.model.precision import COMPUTED, PRECISIONS, QUANTISED, Form, Linears, Precision, held, linears
 from tuneladder.types import Base
 
-Way = Literal["hold", "answer", "full", "lora", "qlora", "adapter", "prompt_tuning"]
-WAYS: tuple[Way, ...] = ("hold", "answer", "full", "lora", "qlora", "adapter", "prompt_tuning")
+Way = Literal[
+    "hold",
+    "answer",
+    "linear_probe",
+    "full",
+    "selective",
+    "lora",
+    "qlora",
+    "adapter",
+    "ia3",
+    "prefix_tuning",
+    "prompt_tuning",
+]
+WAYS: tuple[Way, ...] = get_args(Way)
+OF_THE_BASE: tuple[Way, ...] = ("full", "selective")  # where weights of the base itself learn
 
 # what the steps take where a recipe says nothing; a test holds them to it
-R, BOTTLENECK, SOFT = 8, 16, 20
+R, BOTTLENECK, SOFT, TOP = 8, 16, 20, 1
 
 ROWS, LENGTH = 1, 512  # the smallest micro-batch decides what fits: steps take more rows where there is room
 LEARNED = 32  # tokens of a decoder's row that reach the head
@@ -108,14 +121,19 @@ def check_batch(base: Base, rows: int, length: int | None) -> int:
 
 def parts_of(base: Base, model: Any) -> Parts:
     """The parts of a base as its skeleton has them."""
-    from tuneladder.model.attach import experts_of
+    from tuneladder.model.attach import experts_of, ia3_parameters
     from tuneladder.model.bottleneck import bottleneck_parameters
+    from tuneladder.model.frozen import last_weights
+    from tuneladder.model.soft import prefix_parameters
 
     added = {"full": base.parameters, "prompt_tuning": SOFT * base.width}
     refused: dict[str, str] = {}
     counts: dict[tuple[Way, ...], Callable[[], int]] = {
         ("lora", "qlora"): lambda: lora_parameters(base, r=R, model=model),
         ("adapter",): lambda: bottleneck_parameters(model, r=BOTTLENECK, placement="pfeiffer"),
+        ("ia3",): lambda: ia3_parameters(model),
+        ("prefix_tuning",): lambda: prefix_parameters(model, SOFT),
+        ("selective",): lambda: sum(weight.numel() for weight in last_weights(model, TOP, family=base.family)),
     }
     for ways, count in counts.items():
         try:
@@ -137,18 +155,21 @@ def need_of(
         return Memory(weights)
     if way == "answer":
         return inference(base, rows=rows, length=length, dtype=dtype, device=device, held=kept)
+    if way == "linear_probe":  # it asks the base for no more than its last layer
+        return inference(base, rows=rows, length=length, dtype=dtype, read_rows=0, device=device, held=kept)
     usual, answer = _learned(base, length)
     need = training(
         base,
         trainable=parts.added[way],
         rows=rows,
-        length=length + (SOFT if way == "prompt_tuning" else 0),
+        length=length + (SOFT if way in ("prefix_tuning", "prompt_tuning") else 0),
         learned_rows=rows * (usual if learned is None else learned),
         dtype=dtype,
-        method="full" if way == "full" else "adapter",
+        method="full" if way in OF_THE_BASE else "adapter",
         device=device,
         answer=answer,
         held=kept,
+        top=TOP if way == "selective" else 0,
     )
     # PEFT adds a LoRA on experts to a copy of all of them in every pass
     copies = hold(parts.experts, 8 * BYTES[dtype]) if way in ("lora", "qlora") else 0
@@ -165,7 +186,7 @@ def _cell(base: Base, parts: Parts, way: Way, precision: Precision, rows: int, l
 
 def _senseless(way: Way, precision: Precision) -> str:
     quantised = precision in QUANTISED
-    if way == "full" and quantised:
+    if way in OF_THE_BASE and quantised:
         return "quantised weights cannot learn: an update is smaller than the step between two values"
     if way == "lora" and quantised:
         return "lora over quantised weights is qlora (arXiv:2305.14314)"
@@ -185,10 +206,10 @@ def _learned(base: Base, length: int) -> tuple[int, int]:
 
 def _gathered(base: Base, weights: int, way: Way, precision: Precision) -> int:
     """Bytes of weights that are whole on each card while FSDP2 works: embeddings and head, which are no layer's, the layer at work
-    and the one that comes next; where all weights learn, a layer's gradients too."""
+    and the one that comes next; where a layer's weights learn, its gradients too."""
     tables = embeddings(base) * (4 if precision == "fp32" else 2)
     layer = max(0, weights - tables) // layers_of(base)
-    return tables + (3 if way == "full" else 2) * layer
+    return tables + (3 if way in OF_THE_BASE else 2) * layer
 
 
 def embeddings(base: Base) -> int:

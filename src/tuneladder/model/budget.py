@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tuneladder.errors import BadInput
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.inspect import ARCHITECTURES, config_of, from_shape, skeleton
 from tuneladder.model.pace import pace
 from tuneladder.types import Base, Pace
@@ -135,7 +135,7 @@ def pace_near(base: Base) -> Pace:
     model = skeleton(config_of(stand_in), base.family).to_empty(device=device()).requires_grad_(False)
     for each in (*model.parameters(), *model.buffers()):
         torch.nn.init.constant_(each, 0.01)  # what the numbers are takes no time, as long as they are numbers
-    dtype = torch.bfloat16 if has_bf16(device()) else torch.float32
+    dtype = getattr(torch, computed_in(device()))
     model.to(dtype)
     autocast = dtype if dtype == torch.bfloat16 else None
     return pace(model, active=stand_in.parameters, vocabulary=256, family=base.family, autocast=autocast)

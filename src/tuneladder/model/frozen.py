@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuneladder.errors import Refused
+from tuneladder.types import Family
+
 
 class States:
     """What the frozen part said of rows of `sizes` tokens: (S, D) in float32 in a file, of which a row is read where it is needed.
@@ -53,6 +56,30 @@ def stack_of(model: Any, *, decoder: bool = False) -> tuple[Any, str]:
     if len(found) != 1:
         raise LookupError(f"{type(model).__name__} has {len(found)} stacks of {count} layers")
     return found[0]
+
+
+def last_weights(model: Any, top: int, *, family: Family) -> list[Any]:
+    """The weights of a model's last `top` layers, of a seq2seq its decoder's, and of the norm behind them. Raises Refused where
+    there is no plain stack of them, or it has fewer."""
+    try:
+        owner, name = stack_of(model, decoder=family == "seq2seq")
+    except LookupError as error:
+        raise Refused(f"selective finds no last layers: {error}", "`full` trains all, `train: norms` its norms") from error
+    layers = getattr(owner, name)
+    if top > len(layers):
+        raise Refused(f"top {top} is more than the {len(layers)} layers that there are", "`full` trains them all")
+    # beside the stack stand the norm behind its last layer and, in some, that of the embeddings before its first
+    behind = [module for other, module in owner.named_children() if other != name and "emb" not in other]
+    return [
+        *(weight for layer in layers[-top:] for weight in layer.parameters()),
+        *(weight for module in behind for weight in norm_weights(module)),
+    ]
+
+
+def norm_weights(module: Any) -> list[Any]:
+    """The weights of a norm: one of a single dimension, and a bias where it has one; none of what is no norm."""
+    own = dict(module.named_parameters(recurse=False))
+    return list(own.values()) if "weight" in own and own["weight"].dim() == 1 else []
 
 
 def divisible(model: Any) -> bool:

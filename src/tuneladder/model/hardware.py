@@ -80,6 +80,11 @@ def has_bf16(device: str) -> bool:
     return any(bool(facts.get(key)) for key in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"))
 
 
+def computed_in(device: str) -> Literal["bfloat16", "float32"]:
+    """The precision that models are held and computed in there, by torch's name."""
+    return "bfloat16" if has_bf16(device) else "float32"
+
+
 def resident() -> int:
     """Bytes of memory this process holds now."""
     import psutil

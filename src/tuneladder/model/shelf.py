@@ -24,7 +24,7 @@ from tuneladder.errors import BadInput, Failed, told
 from tuneladder.model.adapters import open_adapter
 from tuneladder.model.attach import with_body_of
 from tuneladder.model.encoding import EncoderEngine, MaskedEngine
-from tuneladder.model.hardware import has_bf16, release, resident
+from tuneladder.model.hardware import computed_in, release, resident
 from tuneladder.model.local import MEMORY, LocalEngine
 from tuneladder.model.mixing import MixedEngine, worn_over
 from tuneladder.model.probe import ProbedEngine, open_probe
@@ -134,7 +134,7 @@ class Shelf:
         purse: Purse | None = None,
     ) -> None:
         self.device, self.memory, self.store, self.purse = device, memory, store, purse or Purse()
-        self.dtype = dtype or (torch.bfloat16 if has_bf16(device) else torch.float32)
+        self.dtype: torch.dtype = dtype or getattr(torch, computed_in(device))
         self._held: tuple[tuple[str, str, str, Head | None, str, torch.dtype], Any, Any, tuple[str, ...]] | None = None
         self._lent = False
 

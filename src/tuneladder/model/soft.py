@@ -160,6 +160,12 @@ def attach_prefix(model: Any, ids: Sequence[int], *, head: Sequence[str] = ()) -
     return _with_prefix(model, vectors, made, head=head, learn=True)
 
 
+def prefix_parameters(model: Any, tokens: int) -> int:
+    """Parameters of a prefix of so many tokens: keys and values of each layer that reads the prompt. Raises Refused
+    as `makers` does."""
+    return tokens * sum(width for _, _, width in makers(reader_of(model), "prefix_tuning"))
+
+
 def open_prefix(model: Any, folder: str) -> Opened:
     """The model with a saved prefix, frozen."""
     from safetensors.torch import load_file

@@ -98,14 +98,15 @@ def _fits(base: Base, kind: Kind, rows: int, length: int, precision: Precision, 
     if kind == "text":
         # a decoder learns every token, the others those that are hidden: 15 % (arXiv:1810.04805), and marks around them
         return [fit("pretrain", "full", precision, length if base.family == "decoder" else -(-length // 5))]
-    probe = [fit("linear_probe", "answer", precision)] if kind == "classify" else []  # it asks the base, and no more
-    ways: tuple[tuple[Way, Precision], ...] = (
+    probe: list[tuple[Way, Precision]] = [("linear_probe", precision)] if kind == "classify" else []
+    ways: list[tuple[Way, Precision]] = [
+        *probe,
         ("prompt_tuning", precision),
         ("qlora", "nf4"),
         ("lora", precision),
         ("full", precision),
-    )
-    return [*probe, *(fit(way, way, own) for way, own in ways)]
+    ]
+    return [fit(way, way, own) for way, own in ways]
 
 
 def parts_near(base: Base) -> Parts:

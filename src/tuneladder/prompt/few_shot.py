@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.likeness import Similarity, content_of, prepare, price_of, similarity_here, spread, text_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
@@ -127,7 +127,7 @@ class FewShot:
         """What choosing by what the rows say costs: the pool is read, by an encoder that then stands beside the base."""
         pool = self._pool(task, 0)
         flops, held = price_of(self._similarity, sum(len(text_of(example)) for example in pool))
-        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        dtype = computed_in(device())
         answering = 0
         if variant.base.source != "url" and held:
             answering = memory.inference(variant.base, rows=64, length=64, dtype=dtype, device=device()).peak

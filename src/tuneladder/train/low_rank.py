@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model.attach import Attached, attach_lora, body_targets, expert_targets, linear_targets, saved_by_peft
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.memory import expert_copies, lora_parameters
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
@@ -51,7 +51,7 @@ def plan_low_rank(
     """The variant with a LoRA that is foretold, and what it costs. Raises Refused."""
     refuse_over(variant, step)
     trainable = lora_parameters(variant.base, r=settings.r, targets=settings.targets, dora=dora)
-    copies = expert_copies(variant.base, targets=settings.targets, dtype="bfloat16" if has_bf16(device()) else "float32")
+    copies = expert_copies(variant.base, targets=settings.targets, dtype=computed_in(device()))
     if copies and (dora or settings.dropout):
         what = "dora" if dora else f"dropout {settings.dropout}"
         raise Refused(f"{what} has no form for the experts of {variant.base.name}", "leave it out, or `targets: attention`")

@@ -17,7 +17,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.batching import TILE
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.shelf import Live
@@ -120,7 +120,7 @@ def plan_online(
     rows = [replace(row, references=("",)) for row in prompted(task, "train")]
     mean, long, _ = lengths_of(variant, rows, base.context - settings.tokens, 0)
     length = min(base.context, long + settings.tokens)
-    dtype = "bfloat16" if has_bf16(device()) else "float32"
+    dtype = computed_in(device())
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),

@@ -24,7 +24,7 @@ from tuneladder.model.adapters import kind_in
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, attach_lora, expert_targets, learning, linear_targets, saved_by_peft
 from tuneladder.model.batching import TILE
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
@@ -238,7 +238,7 @@ def cost_of_answers(
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
     seconds = passes * len(rows) * mean * base.active / pace.flops
-    dtype = "bfloat16" if has_bf16(device()) else "float32"
+    dtype = computed_in(device())
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length),

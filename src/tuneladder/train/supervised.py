@@ -19,7 +19,7 @@ from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
 from tuneladder.model.batching import TILE
 from tuneladder.model.frozen import States, divisible, going_on, stack_of, watched
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import draws, lanes_for
 from tuneladder.model.packed import pack
 from tuneladder.model.rows import bare_head
@@ -145,7 +145,7 @@ def foretell(
     mean, length, learned = lengths_of(variant, epoch, limit, soft)
     attention = attention_for(length, device(), family=variant.base.family)
     answer = learned if variant.base.family == "seq2seq" else 0
-    dtype = "bfloat16" if has_bf16(device()) else "float32"
+    dtype = computed_in(device())
     shape: dict[str, Any] = {
         "trainable": trainable,
         "length": max(TILE, length - answer),

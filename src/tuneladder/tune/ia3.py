@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tuneladder.model.attach import Attached, attach_ia3, makers, mlp_ends, out_of, saved_by_peft
+from tuneladder.model.attach import Attached, attach_ia3, ia3_parameters, makers, mlp_ends, saved_by_peft
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
 from tuneladder.train.loop import Course
@@ -37,9 +37,7 @@ class Ia3:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "ia3")
-        model = skeleton_of(variant.base)
-        trainable = sum(out_of(module) for _, module, _ in makers(model, "ia3"))
-        trainable += sum(module.weight.numel() // out_of(module) for _, module in mlp_ends(model))
+        trainable = ia3_parameters(skeleton_of(variant.base))
         return plan_adapter(self, variant, task, pace, step="ia3", trainable=trainable, fusible=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

@@ -13,7 +13,7 @@ import numpy as np
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.probe import Linear, are_pairs, paired, save_probe
 from tuneladder.store import digest, resident
 from tuneladder.task.multi_label import labels_of
@@ -56,7 +56,7 @@ class LinearProbe:
         base = variant.base
         tokens = sum(len(turn.text) for turns in turns_of_all(variant.prompt, rows) for turn in turns) / 4  # 4 characters a token
         seconds = 2 * base.active * tokens / pace.flops
-        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        dtype = computed_in(device())
         need = memory.inference(base, rows=64, length=64, dtype=dtype, read_rows=0, device=device())
         disk = 4 * base.width * (len(task.labels) + 2) + 4 * base.width * len(rows)
         made = replace(variant, steps=(*variant.steps, "linear_probe"), probe="foretold")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tuneladder.model.attach import Attached, makers
+from tuneladder.model.attach import Attached
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.shelf import Live
-from tuneladder.model.soft import attach_prefix, reader_of
+from tuneladder.model.soft import attach_prefix, prefix_parameters
 from tuneladder.train.loop import Course
 from tuneladder.train.probing import Rate
 from tuneladder.train.supervised import check, first_tokens, learn_adapter, plan_adapter, refuse_over, text_of
@@ -41,7 +41,7 @@ class PrefixTuning:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "prefix_tuning")
-        size = self.tokens * sum(width for _, _, width in makers(reader_of(skeleton_of(variant.base)), "prefix_tuning"))
+        size = prefix_parameters(skeleton_of(variant.base), self.tokens)
         return plan_adapter(self, variant, task, pace, step="prefix_tuning", trainable=size, soft=self.tokens, fusible=False)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:

@@ -18,7 +18,7 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged, pair_head, with_pair_head
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
@@ -159,7 +159,7 @@ class Pretrain:
         # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
         fused = base.family == "decoder" and self.compile != "on" and memory.packs(length=length, device=device())
         rows = lanes * self._rows(length, lanes, FUSED_TOKENS if fused else MICRO_TOKENS)
-        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        dtype = computed_in(device())
         need = memory.training(
             base,
             trainable=base.parameters,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tuneladder.errors import Refused, unknown
-from tuneladder.model.frozen import stack_of
+from tuneladder.model.frozen import last_weights, norm_weights
 from tuneladder.model.memory import Method, skeleton_of
 from tuneladder.train.loop import Course
 from tuneladder.train.probing import Rate
@@ -90,38 +90,14 @@ class Selective:
     def _chosen(self, model: Any, family: Family) -> list[tuple[str, int]]:
         """Names of the base's weights that learn, and their sizes. Raises Refused where there are none."""
         body = model.base_model  # what stands on it is a head, which is no part of the base
-        chosen = [*self._of_top(model, family)]
+        chosen = last_weights(model, self._top, family=family) if self._top else []
         if "biases" in self._parts:
             chosen += [weight for name, weight in body.named_parameters() if name.rpartition(".")[2] == "bias"]
         if "norms" in self._parts:
-            chosen += [weight for module in body.modules() for weight in _norm(module)]
+            chosen += [weight for module in body.modules() for weight in norm_weights(module)]
         if "embeddings" in self._parts:
             chosen.append(model.get_input_embeddings().weight)
         if not chosen:
             raise Refused(f"{type(body).__name__} has no {' and no '.join(self._parts)}", "top: 1 trains its last layer")
         own = {id(weight) for weight in chosen}
         return [(name, weight.numel()) for name, weight in model.named_parameters() if id(weight) in own]
-
-    def _of_top(self, model: Any, family: Family) -> Sequence[Any]:
-        """The weights of the last layers and of the norm behind them."""
-        if not self._top:
-            return []
-        try:
-            owner, name = stack_of(model, decoder=family == "seq2seq")
-        except LookupError as error:
-            raise Refused(f"selective finds no last layers: {error}", "`full` trains all, `train: norms` its norms") from error
-        layers = getattr(owner, name)
-        if self._top > len(layers):
-            raise Refused(f"top {self._top} is more than the {len(layers)} layers that there are", "`full` trains them all")
-        # beside the stack stand the norm behind its last layer and, in some, that of the embeddings before its first
-        behind = [module for other, module in owner.named_children() if other != name and "emb" not in other]
-        return [
-            *(weight for layer in layers[-self._top :] for weight in layer.parameters()),
-            *(weight for module in behind for weight in _norm(module)),
-        ]
-
-
-def _norm(module: Any) -> list[Any]:
-    """The weights of a norm: one of a single dimension, and a bias where it has one; none of what is no norm."""
-    own = dict(module.named_parameters(recurse=False))
-    return list(own.values()) if "weight" in own and own["weight"].dim() == 1 else []

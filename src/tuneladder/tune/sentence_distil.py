@@ -14,7 +14,7 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.attach import merged
-from tuneladder.model.hardware import device, has_bf16
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.train.distilling import (
@@ -77,7 +77,7 @@ class SentenceDistil:
         length = min(self.length, base.context)
         lanes = lanes_for(device(), trainable=base.parameters)
         rows = lanes * max(1, PASS_TOKENS // length)
-        dtype = "bfloat16" if has_bf16(device()) else "float32"
+        dtype = computed_in(device())
         learned = int(SHARE * rows * length / 2) + 1
         need = memory.training(
             base,
