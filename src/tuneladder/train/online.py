@@ -16,7 +16,6 @@ import torch
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
-from tuneladder.model.batching import TILE
 from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.local import LocalEngine
@@ -25,11 +24,11 @@ from tuneladder.store import resident, write_json
 from tuneladder.train.batches import Micro
 from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
-from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, rate_of, room_for
+from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, rate_of, room_for, shape_of
 from tuneladder.train.reward_model import Beside, beside
 from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
-from tuneladder.train.supervised import attention_for, check, fuses, held_in, in_hand, lengths_of, refuse_asking
+from tuneladder.train.supervised import check, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
 
 
@@ -121,19 +120,9 @@ def plan_online(
     mean, long, _ = lengths_of(variant, rows, base.context - settings.tokens, 0)
     length = min(base.context, long + settings.tokens)
     dtype = computed_in(device())
-    shape: dict[str, Any] = {
-        "trainable": trainable,
-        "length": max(TILE, length),
-        "answer": 0,
-        "dtype": dtype,
-        "method": "adapter",
-        "attention": attention_for(length, device(), family=base.family),
-        "device": device(),
-        "held": held_in(variant, dtype),
-        "fused": fuses(variant, length),
-    }
     written = min(settings.prompts, len(rows)) * settings.samples
-    wanted = shape["batch"] = min(batch or written, written)
+    wanted = min(batch or written, written)
+    shape = shape_of(variant, trainable=trainable, length=length, batch=wanted, dtype=dtype, device=device())
     judge = taught_by(settings.reward, variant, rows=written, length=length, dtype=dtype)
     most = lanes_for(device(), trainable=trainable)
     allowed = less(pace.memory, judge.held)

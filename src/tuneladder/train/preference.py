@@ -238,24 +238,29 @@ def cost_of_answers(
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
     seconds = passes * len(rows) * mean * base.active / pace.flops
-    dtype = computed_in(device())
-    shape: dict[str, Any] = {
-        "trainable": trainable,
-        "length": max(TILE, length),
-        "answer": 0,
-        "dtype": dtype,
-        "method": "adapter",
-        "attention": attention_for(length, device(), family=base.family),
-        "device": device(),
-        "held": held_in(variant, dtype),
-        "fused": base.family == "decoder" and fuses(variant, length),
-    }
+    shape = shape_of(variant, trainable=trainable, length=length, batch=wanted, dtype=computed_in(device()), device=device())
     read = answer if learned else 0
-    shape["batch"] = wanted
     most = lanes_for(device(), trainable=trainable)
     lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=read, **shape)
     need = memory.training(base, rows=at_once, learned_rows=at_once * read, lanes=lanes, **shape)
     return Cost(seconds, need.peak, 4 * trainable)
+
+
+def shape_of(variant: Variant, *, trainable: int, length: int, batch: int, dtype: str, device: str) -> dict[str, Any]:
+    """What the estimator of memory asks of an adapter over the variant that learns from whole rows of at most `length` tokens."""
+    family = variant.base.family
+    return {
+        "trainable": trainable,
+        "length": max(TILE, length),
+        "answer": 0,
+        "batch": batch,
+        "dtype": dtype,
+        "method": "adapter",
+        "attention": attention_for(length, device, family=family),
+        "device": device,
+        "held": held_in(variant, dtype),
+        "fused": family == "decoder" and fuses(variant, length),
+    }
 
 
 def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: int, wanted: int) -> tuple[int, int]:
@@ -268,19 +273,10 @@ def room_for(model: Any, variant: Variant, kit: Kit, *, longest: int, learned: i
     lanes, most = in_hand(
         variant.base,
         lanes_for(kit.device, trainable=trainable, model=core),
-        trainable=trainable,
-        length=longest,
-        answer=0,
         allowed=kit.memory,
         wanted=wanted,
         learned=learned,
-        dtype=dtype,
-        method="adapter",
-        attention=attention_for(longest, kit.device, family=variant.base.family),
-        device=kit.device,
-        held=held_in(variant, dtype),
-        fused=variant.base.family == "decoder" and fuses(variant, longest),
-        batch=wanted,
+        **shape_of(variant, trainable=trainable, length=longest, batch=wanted, dtype=dtype, device=kit.device),
     )
     return lanes, max(2 * longest, most * longest // lanes)
 
