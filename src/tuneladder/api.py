@@ -54,6 +54,7 @@ from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.ladder.tree import Foretold, in_full, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
+from tuneladder.model.addressed import remote
 from tuneladder.model.ask import turns_of, turns_of_all
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.energy import Meter
@@ -909,7 +910,7 @@ def _talked_to(variant: str, model: str, key_env: str) -> Variant:
         return read_variant(Path(variant).absolute())
     if address:
         settings = {"url": variant, "model": model} | ({"key_env": key_env} if key_env else {})
-        base = recipes.remote(settings)
+        base = remote(settings)
     else:
         base = inspect(variant)
     return Variant(base, Prompt(decoding=Decoding(max_new_tokens=SAID)))

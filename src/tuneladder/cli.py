@@ -253,7 +253,7 @@ def plan(
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
-    billed = any(each.asking.tokens or each.judging.tokens for each in foretold)
+    billed = any(each.cost.tokens or each.asking.tokens or each.judging.tokens for each in foretold)
     for name in ("to climb", "to measure", "memory", "disk", "labels", *(("tokens", "money") if billed else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:

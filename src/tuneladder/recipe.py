@@ -5,6 +5,7 @@ Below this file nobody sees a config object: a recipe becomes nouns, or an error
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import importlib
@@ -12,8 +13,9 @@ import inspect as python_inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,9 +33,11 @@ from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import budget, pocket
+from tuneladder.model.addressed import named, remote
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
-from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
+from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.numbers import is_number
 from tuneladder.own import own_code
 from tuneladder.task.build import LENGTHS, METRICS, Findings, build, longest_of
 from tuneladder.task.comparisons import read_comparisons
@@ -93,7 +97,6 @@ HINTS = {  # what people call the steps elsewhere
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
 PREFER_KEYS = ("kind", "data", "metric", "instruction", "system", "template", "rows", "decoding")  # and one of comparisons
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
-REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
 BAR_KEYS = ("forgetting", "volume")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
@@ -249,10 +252,8 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
         raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
     judges = _judges(task, specs, trust=keys["trust_remote_code"])
-    asked = (*bases, *judges.values())
-    if limit.money and (free := next((base for base in asked if base.source == "url" and "prices" not in base.settings), None)):
-        hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
-        raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
+    if limit.money:
+        _refuse_unpriced((*bases, *judges.values(), *_asked_by(specs)), limit.money)
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
@@ -952,6 +953,20 @@ def _judges(task: Task, rungs: Mapping[str, Any], *, trust: bool) -> dict[str, B
     return found
 
 
+def _asked_by(rungs: Mapping[str, Sequence[Step]]) -> Iterator[Base]:
+    """The bases that steps ask beside their own; one that is not to be had is refused by its step's plan."""
+    for step in chain(*rungs.values()):
+        if asked := getattr(step, "asks", None):
+            with contextlib.suppress(BadInput):
+                yield named(asked)
+
+
+def _refuse_unpriced(bases: Iterable[Base], money: float) -> None:
+    if free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None):
+        hint = "{url: ..., model: ..., prices: {input: ..., output: ...}}, for a million tokens each"
+        raise BadInput(f"limit: money is {money:g}, and nothing says what {free.name} costs", hint)
+
+
 def _base(wanted: Any, *, trust: bool) -> Base:
     if isinstance(wanted, str):
         return inspect(wanted, trust=trust)
@@ -968,59 +983,17 @@ def _base(wanted: Any, *, trust: bool) -> Base:
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
-def remote(wanted: Mapping[str, Any]) -> Base:
-    """A model behind an OpenAI-compatible endpoint: nothing is known of it but its name."""
-    for key in wanted:
-        _known_key(key, REMOTE_KEYS, "key of a remote base")
-    url, model = wanted["url"], wanted.get("model")
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
-    refuse_secret(url)
-    if not isinstance(model, str) or not model:
-        raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
-    if not re.fullmatch(r"[A-Za-z_]\w*", str(wanted.get("key_env", "OPENAI_API_KEY")), re.ASCII):
-        # it may be the key itself, which is not repeated
-        raise BadInput("key_env is no name of an environment variable", "the variable holds the key; key_env: MY_KEY names it")
-    lanes = wanted.get("concurrency", 1)
-    if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
-        raise BadInput(f"concurrency is {lanes!r}", "how many requests are under way at once: a whole number, 1 or more")
-    seconds = wanted.get("timeout", 1)
-    if not _number(seconds) or seconds <= 0:
-        raise BadInput(f"timeout is {seconds!r}", "the seconds after which a request is given up: a number above 0")
-    settings = {key: value for key, value in wanted.items() if key != "url"}
-    if "prices" in wanted:
-        settings["prices"] = _prices(wanted["prices"])
-    return at_url(url, model, settings)
-
-
-def _prices(wanted: Any) -> dict[str, float]:
-    if not isinstance(wanted, dict):
-        raise BadInput(f"prices is {wanted!r}", "money for a million tokens: {input: 0.15, output: 0.6}")
-    for key in wanted:
-        _known_key(key, ("input", "output"), "price")
-    for key in ("input", "output"):
-        if key not in wanted:
-            raise BadInput(f"the prices name no {key}", "money for a million tokens: {input: 0.15, output: 0.6}")
-        if not _number(wanted[key]) or wanted[key] < 0:
-            raise BadInput(f"prices: {key} is {wanted[key]!r}", "money for a million tokens: a number, 0 or more")
-    return {key: float(wanted[key]) for key in ("input", "output")}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _rungs(wanted: Any) -> dict[str, list[Any]]:
     """Each rung's name and its steps, as written: `name` or {name: settings}. A list is named after its steps; a mapping names its
     rungs. The root, the base with the task's plain prompt, is always one of them."""
     if not isinstance(wanted, list | dict) or not wanted:
         raise BadInput(f"rungs is {wanted!r}", "a list of steps, for example [zero_shot, lora]")
     rungs: dict[str, list[Any]] = {}
-    for named, each in wanted.items() if isinstance(wanted, dict) else ((None, each) for each in wanted):
+    for title, each in wanted.items() if isinstance(wanted, dict) else ((None, each) for each in wanted):
         pairs = [_one(one) for one in (each if isinstance(each, list) else [each])]
         if not pairs:
             raise BadInput("a rung has no steps", "leave it out, or name a step")
-        name = "+".join(_said(step, given) for step, given in pairs) if named is None else str(named)
+        name = "+".join(_said(step, given) for step, given in pairs) if title is None else str(title)
         if name in rungs:
             raise BadInput(f"the rung {name} stands twice", "leave one out, or change its settings")
         rungs[name] = [{step: given} for step, given in pairs]
@@ -1156,7 +1129,7 @@ def _limit(wanted: Mapping[str, Any]) -> Cost:
     if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
         raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
     money = wanted["money"]
-    if money is not None and (not _number(money) or money <= 0):
+    if money is not None and (not is_number(money) or money <= 0):
         raise BadInput(f"limit: money is {money!r}", "a number above 0, in the currency of the prices")
     memory = bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0
     return Cost(seconds=60 * (minutes or 0), memory=memory, money=money or 0.0)
