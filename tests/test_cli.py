@@ -23,8 +23,8 @@ from tuneladder.errors import Failed
 from tuneladder.feedback.items import Item, gathered
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
-from tuneladder.recipe import steps
 from tuneladder.types import Base, Ladder, Pace
+from tuneladder.written import steps
 
 WORDS = {
     "sport": ("match", "goal", "team", "final", "coach"),
@@ -657,6 +657,39 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert "tuneladder" in done.stdout
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     assert spent < 1.5, f"{spent:.2f} s of CPU"
+
+
+MISTAKEN = [  # in a recipe, or after one, and what is said of it
+    (["task: {kind: classify, data: x.csv}\nrungz: [lora]"], "no key 'rungz': did you mean 'rungs'?"),
+    (["task: {kind: classify, data: x.csv, taget: label}"], "no key of task 'taget': did you mean 'target'?"),
+    (["task: {kind: clasify, data: x.csv}"], "no kind of task 'clasify': did you mean 'classify'?"),
+    (["task: {kind: classify, data: x.csv, metric: macrof1}"], "no metric 'macrof1': did you mean 'macro_f1'?"),
+    (["task: {kind: classify, data: x.csv}\nrungs: [zero_shot, {loraa: {r: 8}}]"], "no step 'loraa': did you mean 'lora'?"),
+    (["task: {kind: classify, data: x.csv}\nbar: {macro_f1: 85}"], "bar: macro_f1 is 85, and nothing can clear it"),
+    (["task: {kind: classify, data: x.csv}", "sed=1"], "no key 'sed': did you mean 'seed'?"),
+    (["task: {kind: classify, data: x.csv}", "limit.memory=lots"], "limit: memory is 'lots'"),
+    (["task: ["], "is not YAML"),
+]
+
+
+@pytest.mark.parametrize("command", ["climb", "plan", "check"])
+def test_a_misspelt_recipe_is_refused_before_torch_is_loaded(command: str, tmp_path: Path) -> None:
+    lines = []
+    for number, ((recipe, *more), _) in enumerate(MISTAKEN):
+        (tmp_path / f"{number}.yaml").write_text(recipe)
+        lines.append([command, str(tmp_path / f"{number}.yaml"), *more])
+    script = (
+        "import sys\nfrom tuneladder.cli import main\n"
+        f"for line in {lines}:\n    sys.argv = ['tuneladder', *line]\n"
+        "    try:\n        main()\n    except SystemExit as left:\n        assert left.code == 2, left.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == len(MISTAKEN)
+    for line, (_, expected) in zip(said, MISTAKEN, strict=True):
+        assert expected in line
 
 
 @pytest.mark.parametrize("command", [[Path(sys.executable).parent / "tuneladder"], [sys.executable, "-m", "tuneladder"]])

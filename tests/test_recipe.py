@@ -25,7 +25,7 @@ from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
-from tuneladder.recipe import DEFAULTS, Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
+from tuneladder.recipe import Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
@@ -48,6 +48,7 @@ from tuneladder.types import (
     Turn,
     Variant,
 )
+from tuneladder.written import DEFAULTS, steps
 
 TOPICS = {
     "sport": ("match", "goal", "team", "final", "coach", "league"),

@@ -98,11 +98,11 @@ from tuneladder.types import (
     Variant,
     WithPeople,
 )
+from tuneladder.written import Given, bytes_of
 
 SAID = 256  # the most tokens that a base says at once in a talk
 
 CORRECTION = "Holm"  # of p where several pairs are compared
-Given = str | Path | Mapping[str, Any] | None
 
 # a notebook asks an object for this; the noun itself holds no logic
 Ladder._repr_html_ = glance  # type: ignore[attr-defined]
@@ -217,7 +217,7 @@ def suggest(kind: str, memory: str | int, *, rows: int = bills.ROWS, length: int
         raise BadInput(f"{'--rows' if rows < 1 else '--length'} is {rows if rows < 1 else length}", "1 or more")
     here = device()
     precision: Precision = "bf16" if has_bf16(here) else "fp32"
-    allowed = recipes.bytes_of(memory, "--memory")
+    allowed = bytes_of(memory, "--memory")
     return suggest_for(kind_of(kind), allowed, rows=rows, length=length, precision=precision, device=here)
 
 

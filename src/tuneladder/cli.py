@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuneladder.api import Examination
     from tuneladder.ladder.climb import Now
     from tuneladder.types import Cost, Measurement, Result, Score
+    from tuneladder.written import Written
 
 app = typer.Typer(
     help="Climb every way to adapt a language model to a task, measured on the same rows, "
@@ -85,15 +86,16 @@ def climb(
     as_json: Json = False,
 ) -> None:
     """Make and measure every rung, cheapest first, and recommend one. The main job."""
-    recipe, overrides = _recipe(words)
+    written = _written(words)
     began = time.monotonic()
     with talk.status("reading the recipe and its data"):
         from tuneladder import api
         from tuneladder.ladder import words as say
         from tuneladder.ladder.climb import Now
         from tuneladder.ladder.report import sentence, table, why
+        from tuneladder.recipe import recipe_of
 
-        read = api.load(recipe, *overrides)
+        read = recipe_of(written)
     folder = out or Path("runs") / read.name
     talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {say.count(len(read.rungs), 'rung')}")
     for note in read.notes:
@@ -159,11 +161,12 @@ def init(
 @app.command()
 def check(words: Words = None, as_json: Json = False) -> None:
     """Lint the data: leaks, duplicates, cut rows, what is learned."""
+    written = _written(words)
     from tuneladder import api
+    from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    recipe, overrides = _recipe(words)
-    report = api.check(recipe, *overrides)
+    report = api.check(recipe_of(written))
     if as_json:
         print(json.dumps(freeze(report), ensure_ascii=False, indent=2))
     else:
@@ -222,15 +225,16 @@ def plan(
     if pretrain:
         _plan_pretraining(given, as_json)
         return
+    written = _written(words)
     from rich.table import Table
     from rich.text import Text
 
     from tuneladder import api
     from tuneladder.ladder import words as say
+    from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    recipe, overrides = _recipe(words)
-    read = api.load(recipe, *overrides)
+    read = recipe_of(written)
     for note in read.notes:
         talk.print(note, markup=False)
     foretold = api.plan(read)
@@ -876,13 +880,15 @@ def _quiet() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::UserWarning")  # the children start anew
 
 
-def _recipe(words: list[str] | None) -> tuple[str | None, list[str]]:
-    """The recipe, if the first word is one, and the overrides."""
+def _written(words: list[str] | None) -> Written:
+    """The recipe, if the first word is one, under the others. Read before torch is imported: a misspelt key is said at once."""
+    from tuneladder.written import read
+
     words = list(words or [])
     recipe = words.pop(0) if words and ("=" not in words[0] or Path(words[0]).is_file()) else None
     if stray := next((word for word in words if "=" not in word), None):
         raise BadInput(f"'{stray}' is neither a recipe nor key=value", "name one recipe; a rung is chosen with --rung")
-    return recipe, words
+    return read(recipe, words)
 
 
 def _lying(recipe: dict[str, Any], place: str) -> dict[str, Any]:
@@ -1085,7 +1091,7 @@ def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) 
     from tuneladder import api
     from tuneladder.ladder.bills import WIDTH, batch_of, suggestion_facts, suggestion_page
     from tuneladder.model.bill import LENGTH, ROWS
-    from tuneladder.recipe import steps
+    from tuneladder.written import steps
 
     found = api.suggest(kind, memory, **batch)
     if as_json:
