@@ -659,6 +659,20 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert spent < 1.5, f"{spent:.2f} s of CPU"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "--base", "gpt-2", "--rows", "ten"), "--rows is 'ten'\n  hint: a whole number"),
+        (("plan", "--base", "gpt-2", "--length", "1.5"), "--length is '1.5'\n  hint: a whole number"),
+        (("eval", "pocket-decoder", "--rows", -1), "--rows is '-1'\n  hint: 0 or more"),
+        (("plan", "--base", "gpt-2", "--rows", 10**23), f"--rows is {10**23:,}\n  hint: from 1 to 1,000,000 rows"),
+    ],
+)
+def test_an_option_that_is_no_number_says_what_it_takes(door: Door, words: tuple[Any, ...], said: str) -> None:
+    refused(found := door(*words))
+    assert found.err == f"error: {said}\n"
+
+
 MISTAKEN = [  # in a recipe, or after one, and what is said of it
     (["task: {kind: classify, data: x.csv}\nrungz: [lora]"], "no key 'rungz': did you mean 'rungs'?"),
     (["task: {kind: classify, data: x.csv, taget: label}"], "no key of task 'taget': did you mean 'target'?"),
@@ -941,7 +955,7 @@ def test_studio_label(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -
     refused(misspelt := door("studio", "lable", "l.yaml"))
     assert "did you mean 'label'" in misspelt.err
     refused(odd := door("studio", "label", "l.yaml", "--port", "x"))
-    assert odd.err.endswith("hint: tuneladder studio label --help\n")
+    assert odd.err == "error: --port is 'x'\n  hint: a whole number\n"
 
 
 def test_studio_add(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from tuneladder import __version__
-from tuneladder.errors import BadInput, TuneladderError, unknown
+from tuneladder.errors import BadInput, TuneladderError, shown, taken, unknown
 
 if TYPE_CHECKING:
     from tuneladder.api import Examination
@@ -846,12 +846,18 @@ def _root(
 
 
 def _usage(error: Any) -> int:
+    from pydantic import ValidationError
+
     name = error.message.partition("'")[2].partition("'")[0]
     if error.message.startswith("No such command"):
         _error(unknown("command", name, error.ctx.command.list_commands(error.ctx), HINTS.get(name, "")))
     else:
         command = error.ctx.command_path if error.ctx else "tuneladder"
-        _error(BadInput(error.format_message(), f"{command} --help"))
+        said = BadInput(error.format_message(), f"{command} --help")
+        if isinstance(error.__cause__, ValidationError):
+            first = error.__cause__.errors()[0]
+            said = BadInput(f"{error.param.opts[0]} is {shown(first['input'])}", taken(first))
+        _error(said)
     return 2
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, shown, taken, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.harmlessness import tempting, warden
 from tuneladder.evaluate.people import read_people
@@ -35,6 +35,7 @@ from tuneladder.model.addressed import named, remote
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.numbers import MOST, is_number
 from tuneladder.own import own_code
 from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.comparisons import read_comparisons
@@ -52,6 +53,7 @@ from tuneladder.written import RIGHT, Given, Loader, Written, known_key, located
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
 PREFER_KEYS = ("kind", "data", "metric", "instruction", "system", "template", "rows", "decoding")  # and one of comparisons
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
+NUMBERS = ("int", "float", "Rate")  # types of settings that yes and no are none of
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
 
 
@@ -727,23 +729,29 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
     known = _fields(kind)
     for key, value in given.items():
         known_key(key, known, f"setting of {name}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"{name}: {key} is {value}", "give a finite number")
-        if isinstance(value, bool) and known[key] in ("int", "float", "Rate"):
+        if isinstance(value, bool) and known[key] in NUMBERS:
             raise BadInput(f"{name}: {key} is {str(value).lower()}", "give a number")
     try:
-        return TypeAdapter(kind).validate_python({key: _counted(value, known[key]) for key, value in given.items()})
+        made = TypeAdapter(kind).validate_python({key: _counted(value, known[key]) for key, value in given.items()})
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
-        said = [each["msg"].lower() for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
-        raise BadInput(f"{name}: {place} is {first['input']!r}", ", or ".join(dict.fromkeys(said))) from error
+        wanted = [taken(each) for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
+        said = f"{name}: {place} is {shown(first['input'])}"
+        raise BadInput(said, ", or ".join(dict.fromkeys(wanted))) from error
+    for key, value in given.items():
+        if isinstance(own := getattr(made, key), int | float) and not isinstance(own, bool) and not is_number(own):
+            raise BadInput(f"{name}: {key} is {shown(value)}", f"a number of at most {MOST:,}")
+    return made
 
 
 def _counted(value: Any, kind: str) -> Any:
     """A whole number as the command line takes it: `30k`, `10M`, `1.5B`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMBG])", value) if kind == "int" and isinstance(value, str) else None
-    return round(float(found[1]) * budget.UNITS[found[2].upper()]) if found else value
+    if not found:
+        return value
+    number = float(found[1]) * budget.UNITS[found[2].upper()]
+    return round(number) if is_number(number) else number
 
 
 def _fields(kind: Any) -> dict[str, str]:

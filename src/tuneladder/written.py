@@ -16,10 +16,10 @@ from typing import Any, get_args
 
 import yaml
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, shown, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named
 from tuneladder.evaluate.find import names as metric_names
-from tuneladder.numbers import is_number
+from tuneladder.numbers import MOST, is_number, is_whole
 from tuneladder.task.build import METRICS
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Cost, Kind
@@ -123,13 +123,13 @@ def read(source: Given = None, overrides: Sequence[str] = ()) -> Written:
     _check_keys(given, DEFAULTS, "")
     keys = _fill(given, DEFAULTS)
     seed, name = keys["seed"], keys["name"] or _name(source)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise BadInput(f"seed {seed!r} is not a whole number from 0 to 4,294,967,295", "for example seed: 1")
+    if not is_whole(seed) or not 0 <= seed < 2**32:
+        raise BadInput(f"seed {shown(seed)} is not a whole number from 0 to 4,294,967,295", "for example seed: 1")
     if not isinstance(keys["trust_remote_code"], bool):
-        trust = f"trust_remote_code {keys['trust_remote_code']!r} is neither true nor false"
+        trust = f"trust_remote_code {shown(keys['trust_remote_code'])} is neither true nor false"
         raise BadInput(trust, "leave it out unless you have read that code")
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]{0,99}", name):
-        raise BadInput(f"name {repr(name)[:120]} cannot be a folder's", "use letters, digits, dots, dashes and spaces, 100 at most")
+        raise BadInput(f"name {shown(name)} cannot be a folder's", "use letters, digits, dots, dashes and spaces, 100 at most")
     if keys["base"] is not None and keys["bases"] is not None:
         raise BadInput("`base` and `bases` are both given", "keep one of them")
     _check_task(keys["task"])
@@ -166,8 +166,10 @@ def bytes_of(value: Any, key: str = "limit: memory") -> int:
     """`16GB`, `500MB`, `8GiB` as bytes; `key` is what to call it. Raises BadInput for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*", str(value).upper())
     if not match or not (unit := UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B")):
-        raise BadInput(f"{key} is {value!r}", "for example 16GB or 500MB")
-    size = int(float(match[1]) * unit)
+        raise BadInput(f"{key} is {shown(value)}", "for example 16GB or 500MB")
+    if not is_number(size := float(match[1]) * unit):
+        raise BadInput(f"{key} is {shown(value)}", "more than any machine has; for example 16GB or 500MB")
+    size = int(size)
     if not match[2] and size < 1_000_000:
         raise BadInput(f"{key} is {value!r}, and no unit says of what", f"for example {match[1]}GB")
     if size < 1:
@@ -326,7 +328,7 @@ def _check_task(keys: Mapping[str, Any]) -> None:
         raise BadInput(f"data is {data!r}", "a file, {train: FILE, test: FILE}, {hub: ID}, or {mixture: [...]}")
     for key, (wanted, hint) in TYPES.items():
         if keys[key] is not None and not isinstance(keys[key], wanted):
-            raise BadInput(f"{key} is {keys[key]!r}", hint)
+            raise BadInput(f"{key} is {shown(keys[key])}", hint)
     if keys["input"] is not None and keys["input"] == keys["target"]:
         raise BadInput(f"input and target are both {keys['input']!r}", "what is read and what is answered are two columns")
 
@@ -411,8 +413,11 @@ def _bar(wanted: Any) -> Bar:
     if len(metrics) > 1:
         raise BadInput(f"the bar names {len(metrics)} metrics: {', '.join(metrics)}", "keep the one that decides")
     for key, value in wanted.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
+        if not is_number(value):
+            raise BadInput(
+                f"bar: {key} is {shown(value)}, not a number",
+                "for example bar: {macro_f1: 0.85, forgetting: 0.05}",
+            )
     metric = metrics[0] if metrics else ""
     found = find_metric(metric) if metric else None
     if found:
@@ -439,10 +444,10 @@ def _check_within(metric: Metric, value: float, said: str) -> None:
 def _limit(wanted: Mapping[str, Any]) -> Cost:
     """Allowed seconds, bytes and money; 0 is no limit."""
     minutes = wanted["minutes"]
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
-        raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
+    if minutes is not None and (not is_number(minutes) or minutes <= 0):
+        raise BadInput(f"limit: minutes is {shown(minutes)}", f"a number above 0, and at most {MOST:,}")
     money = wanted["money"]
     if money is not None and (not is_number(money) or money <= 0):
-        raise BadInput(f"limit: money is {money!r}", "a number above 0, in the currency of the prices")
+        raise BadInput(f"limit: money is {shown(money)}", f"a number above 0 and at most {MOST:,}, in the currency of the prices")
     memory = bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0
     return Cost(seconds=60 * (minutes or 0), memory=memory, money=money or 0.0)

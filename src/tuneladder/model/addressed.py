@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, shown, unknown
 from tuneladder.model.inspect import inspect
-from tuneladder.numbers import is_number
+from tuneladder.numbers import is_number, is_whole
 from tuneladder.store import digest
 from tuneladder.types import Base
 
@@ -34,11 +34,11 @@ def remote(wanted: Mapping[str, Any]) -> Base:
         # it may be the key itself, which is not repeated
         raise BadInput("key_env is no name of an environment variable", "the variable holds the key; key_env: MY_KEY names it")
     lanes = wanted.get("concurrency", 1)
-    if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
-        raise BadInput(f"concurrency is {lanes!r}", "how many requests are under way at once: a whole number, 1 or more")
+    if not is_whole(lanes) or lanes < 1:
+        raise BadInput(f"concurrency is {shown(lanes)}", "how many requests are under way at once: a whole number, 1 or more")
     seconds = wanted.get("timeout", 1)
     if not is_number(seconds) or seconds <= 0:
-        raise BadInput(f"timeout is {seconds!r}", "the seconds after which a request is given up: a number above 0")
+        raise BadInput(f"timeout is {shown(seconds)}", "the seconds after which a request is given up: a number above 0")
     settings = {key: value for key, value in wanted.items() if key != "url"}  # how it is called changes no answer
     if "prices" in wanted:
         settings["prices"] = _prices(wanted["prices"])
@@ -65,7 +65,7 @@ def content_of(said: Named) -> str:
 
 def _prices(wanted: Any) -> dict[str, float]:
     if not isinstance(wanted, dict):
-        raise BadInput(f"prices is {wanted!r}", PRICES)
+        raise BadInput(f"prices is {shown(wanted)}", PRICES)
     for key in wanted:
         if key not in ("input", "output"):
             raise unknown("price", str(key), ("input", "output"))
@@ -73,5 +73,5 @@ def _prices(wanted: Any) -> dict[str, float]:
         if key not in wanted:
             raise BadInput(f"the prices name no {key}", PRICES)
         if not is_number(wanted[key]) or wanted[key] < 0:
-            raise BadInput(f"prices: {key} is {wanted[key]!r}", "money for a million tokens: a number, 0 or more")
+            raise BadInput(f"prices: {key} is {shown(wanted[key])}", "money for a million tokens: a number, 0 or more")
     return {key: float(wanted[key]) for key in ("input", "output")}

@@ -14,8 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tuneladder.errors import BadInput, told, unknown
+from tuneladder.errors import BadInput, shown, told, unknown
 from tuneladder.model import pocket, recurrent
+from tuneladder.numbers import is_whole
 from tuneladder.store import digest, digest_files
 from tuneladder.task.read import expand
 from tuneladder.task.tokenizer import SENTINEL
@@ -178,10 +179,8 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} does not say its {missing[0]}", f"a shape needs {', '.join(REQUIRED)}")
     for key in SHAPE:
         value = shape.get(key, 1)
-        if key not in ("family", "architecture", "tie", "lowercase") and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
+        if key not in ("family", "architecture", "tie", "lowercase") and (not is_whole(value) or value < 1):
+            raise BadInput(f"{key} of the shape of {name} is {shown(value)}", f"{key} is a whole number, 1 or more")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
