@@ -659,13 +659,28 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert spent < 1.5, f"{spent:.2f} s of CPU"
 
 
+def test_check_ends_with_the_rungs_that_plan_refuses(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    recipe("rows.jsonl", name="refused.yaml", rungs=["zero_shot", "dpo", "pretrain"])
+    checked, planned = door("check", "refused.yaml"), door("plan", "refused.yaml")
+    assert (checked.code, planned.code) == (0, 0), checked.err
+    refusals = planned.out[planned.out.index("dpo is refused: ") :]
+    assert "pretrain is refused: " in refusals
+    assert checked.out.endswith(refusals)
+    found = json.loads(door("check", "refused.yaml", "--json").out)["rungs"]
+    assert [each["rung"] for each in found] == ["dpo", "pretrain"]
+    assert all(each["refused"] for each in found)
+    recipe("rows.jsonl", name="fine.yaml", rungs=["zero_shot"])
+    assert "is refused" not in door("check", "fine.yaml").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("plan", "--base", "gpt-2", "--rows", "ten"), "--rows is 'ten'\n  hint: a whole number"),
         (("plan", "--base", "gpt-2", "--length", "1.5"), "--length is '1.5'\n  hint: a whole number"),
         (("eval", "pocket-decoder", "--rows", -1), "--rows is '-1'\n  hint: 0 or more"),
-        (("plan", "--base", "gpt-2", "--rows", 10**23), f"--rows is {10**23:,}\n  hint: from 1 to 1,000,000 rows"),
+        (("plan", "--base", "pocket-decoder", "--rows", 10**23), f"--rows is {10**23:,}\n  hint: from 1 to 1,000,000 rows"),
     ],
 )
 def test_an_option_that_is_no_number_says_what_it_takes(door: Door, words: tuple[Any, ...], said: str) -> None:

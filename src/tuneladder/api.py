@@ -158,6 +158,12 @@ def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path
     return _climb_of(read, _folder(read, out), None).plan_in_full()
 
 
+def refusals(recipe: Given | recipes.Recipe = None, *overrides: str) -> list[Foretold]:
+    """The rungs that `plan` refuses, each with the reason."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    return [each for each in _climb_of(read, _folder(read, None), None).plan() if each.refused]
+
+
 def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     """Lint a task's data: leaks, duplicates, truncation, what is learned and what is only read. A task/lint.Report."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)

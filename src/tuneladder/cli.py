@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ from tuneladder.errors import BadInput, TuneladderError, shown, taken, unknown
 if TYPE_CHECKING:
     from tuneladder.api import Examination
     from tuneladder.ladder.climb import Now
+    from tuneladder.ladder.tree import Foretold
     from tuneladder.types import Cost, Measurement, Result, Score
     from tuneladder.written import Written
 
@@ -160,17 +161,20 @@ def init(
 
 @app.command()
 def check(words: Words = None, as_json: Json = False) -> None:
-    """Lint the data: leaks, duplicates, cut rows, what is learned."""
+    """Lint the data: leaks, duplicates, cut rows, what is learned; and say which rungs would be refused."""
     written = _written(words)
     from tuneladder import api
     from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    report = api.check(recipe_of(written))
+    read = recipe_of(written)
+    report, refused = api.check(read), api.refusals(read)
     if as_json:
-        print(json.dumps(freeze(report), ensure_ascii=False, indent=2))
+        said = [{"rung": each.rung.name, "refused": each.refused} for each in refused]
+        print(json.dumps({**freeze(report), "rungs": said}, ensure_ascii=False, indent=2))
     else:
         _show_report(report, lint=True)
+        _show_refused(refused)
 
 
 @app.command()
@@ -227,7 +231,6 @@ def plan(
         return
     written = _written(words)
     from rich.table import Table
-    from rich.text import Text
 
     from tuneladder import api
     from tuneladder.ladder import words as say
@@ -272,9 +275,7 @@ def plan(
         shown.add_row(each.rung.name, *([say.NONE] * len(cells) if each.refused else cells))
     page = Console(highlight=False)
     page.print(shown)
-    for each in foretold:
-        if each.refused:
-            page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
+    _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
     to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
     to_measure = sum(each.asking.seconds + each.judging.seconds for each in climbed)
@@ -884,6 +885,15 @@ def _quiet() -> None:
     for category in (UserWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category, module=libraries)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::UserWarning")  # the children start anew
+
+
+def _show_refused(foretold: Sequence[Foretold]) -> None:
+    from rich.text import Text
+
+    page = Console(highlight=False)
+    for each in foretold:
+        if each.refused:
+            page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
 
 
 def _written(words: list[str] | None) -> Written:
