@@ -936,7 +936,7 @@ def test_sample(here: Path, door: Door) -> None:
         (("--by", "base", "--by", "base"), "base is named twice"),
         (("--by", "pocket-encoder"), "pocket-encoder is an encoder"),
         (("--by", "base", "--temperature", "0"), "every sample would be the same"),
-        (("--by", "base", "--temperature", "nan"), "'--temperature'"),
+        (("--by", "base", "--temperature", "nan"), "--temperature is 'nan'\n  hint: 0 or more"),
         (("--by", "base", "--model", "x"), "base is no address"),
         (("--by", "nowhere:lora"), "nowhere"),
     ],

@@ -72,7 +72,7 @@ def taken(error: Mapping[str, Any]) -> str:
     if error["type"] == "literal_error":
         return str(error["ctx"]["expected"]).replace("'", "")
     if error["type"] == "greater_than_equal":
-        return f"{error['ctx']['ge']} or more"
+        return f"{error['ctx']['ge']:g} or more"
     return next((said for kind, said in TAKEN.items() if error["type"].startswith(kind)), error["msg"].lower())
 
 
