@@ -317,7 +317,7 @@ def learned_by_trl(table: Table) -> Learned:
 
 
 def methods() -> dict[str, Method]:
-    from tuneladder.recipe import steps
+    from tuneladder.written import steps
 
     found: dict[str, Method] = {
         name: lambda table, name=name: learned_online(table, name, "learning:cheer", table.root, most_kl=MOST_KL)

@@ -23,8 +23,8 @@ from tuneladder.errors import Failed
 from tuneladder.feedback.items import Item, gathered
 from tuneladder.model import pocket
 from tuneladder.model.inspect import SHAPE, from_shape
-from tuneladder.recipe import steps
 from tuneladder.types import Base, Ladder, Pace
+from tuneladder.written import steps
 
 WORDS = {
     "sport": ("match", "goal", "team", "final", "coach"),
@@ -659,6 +659,68 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert spent < 1.5, f"{spent:.2f} s of CPU"
 
 
+def test_check_ends_with_the_rungs_that_plan_refuses(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    recipe("rows.jsonl", name="refused.yaml", rungs=["zero_shot", "dpo", "pretrain"])
+    checked, planned = door("check", "refused.yaml"), door("plan", "refused.yaml")
+    assert (checked.code, planned.code) == (0, 0), checked.err
+    refusals = planned.out[planned.out.index("dpo is refused: ") :]
+    assert "pretrain is refused: " in refusals
+    assert checked.out.endswith(refusals)
+    found = json.loads(door("check", "refused.yaml", "--json").out)["rungs"]
+    assert [each["rung"] for each in found] == ["dpo", "pretrain"]
+    assert all(each["refused"] for each in found)
+    recipe("rows.jsonl", name="fine.yaml", rungs=["zero_shot"])
+    assert "is refused" not in door("check", "fine.yaml").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "--base", "gpt-2", "--rows", "ten"), "--rows is 'ten'\n  hint: a whole number"),
+        (("plan", "--base", "gpt-2", "--length", "1.5"), "--length is '1.5'\n  hint: a whole number"),
+        (("eval", "pocket-decoder", "--rows", -1), "--rows is '-1'\n  hint: 0 or more"),
+        (("plan", "--base", "pocket-decoder", "--rows", 10**23), f"--rows is {10**23:,}\n  hint: from 1 to 1,000,000 rows"),
+    ],
+)
+def test_an_option_that_is_no_number_says_what_it_takes(door: Door, words: tuple[Any, ...], said: str) -> None:
+    refused(found := door(*words))
+    assert found.err == f"error: {said}\n"
+
+
+MISTAKEN = [  # in a recipe, or after one, and what is said of it
+    (["task: {kind: classify, data: x.csv}\nrungz: [lora]"], "no key 'rungz': did you mean 'rungs'?"),
+    (["task: {kind: classify, data: x.csv, taget: label}"], "no key of task 'taget': did you mean 'target'?"),
+    (["task: {kind: clasify, data: x.csv}"], "no kind of task 'clasify': did you mean 'classify'?"),
+    (["task: {kind: classify, data: x.csv, metric: macrof1}"], "no metric 'macrof1': did you mean 'macro_f1'?"),
+    (["task: {kind: classify, data: x.csv}\nrungs: [zero_shot, {loraa: {r: 8}}]"], "no step 'loraa': did you mean 'lora'?"),
+    (["task: {kind: classify, data: x.csv}\nbar: {macro_f1: 85}"], "bar: macro_f1 is 85, and nothing can clear it"),
+    (["task: {kind: classify, data: x.csv}", "sed=1"], "no key 'sed': did you mean 'seed'?"),
+    (["task: {kind: classify, data: x.csv}", "limit.memory=lots"], "limit: memory is 'lots'"),
+    (["task: ["], "is not YAML"),
+]
+
+
+@pytest.mark.parametrize("command", ["climb", "plan", "check"])
+def test_a_misspelt_recipe_is_refused_before_torch_is_loaded(command: str, tmp_path: Path) -> None:
+    lines = []
+    for number, ((recipe, *more), _) in enumerate(MISTAKEN):
+        (tmp_path / f"{number}.yaml").write_text(recipe)
+        lines.append([command, str(tmp_path / f"{number}.yaml"), *more])
+    script = (
+        "import sys\nfrom tuneladder.cli import main\n"
+        f"for line in {lines}:\n    sys.argv = ['tuneladder', *line]\n"
+        "    try:\n        main()\n    except SystemExit as left:\n        assert left.code == 2, left.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == len(MISTAKEN)
+    for line, (_, expected) in zip(said, MISTAKEN, strict=True):
+        assert expected in line
+
+
 @pytest.mark.parametrize("command", [[Path(sys.executable).parent / "tuneladder"], [sys.executable, "-m", "tuneladder"]])
 def test_the_real_command_refuses_as_the_function_does(command: list[Any], tmp_path: Path) -> None:
     done = subprocess.run(
@@ -874,7 +936,7 @@ def test_sample(here: Path, door: Door) -> None:
         (("--by", "base", "--by", "base"), "base is named twice"),
         (("--by", "pocket-encoder"), "pocket-encoder is an encoder"),
         (("--by", "base", "--temperature", "0"), "every sample would be the same"),
-        (("--by", "base", "--temperature", "nan"), "'--temperature'"),
+        (("--by", "base", "--temperature", "nan"), "--temperature is 'nan'\n  hint: 0 or more"),
         (("--by", "base", "--model", "x"), "base is no address"),
         (("--by", "nowhere:lora"), "nowhere"),
     ],
@@ -908,7 +970,7 @@ def test_studio_label(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -
     refused(misspelt := door("studio", "lable", "l.yaml"))
     assert "did you mean 'label'" in misspelt.err
     refused(odd := door("studio", "label", "l.yaml", "--port", "x"))
-    assert odd.err.endswith("hint: tuneladder studio label --help\n")
+    assert odd.err == "error: --port is 'x'\n  hint: a whole number\n"
 
 
 def test_studio_add(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

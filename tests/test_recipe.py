@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.likeness import similarity_here
 from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
-from tuneladder.recipe import DEFAULTS, Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml, steps
+from tuneladder.recipe import Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml
 from tuneladder.store import digest, freeze
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
@@ -48,6 +49,7 @@ from tuneladder.types import (
     Turn,
     Variant,
 )
+from tuneladder.written import DEFAULTS, steps
 
 TOPICS = {
     "sport": ("match", "goal", "team", "final", "coach", "league"),
@@ -1172,6 +1174,72 @@ def test_yaml_merge_keys_are_understood(folder: Path) -> None:
 
 def sub(key: str, value: Any) -> Given:
     return recipe(**{key: value})
+
+
+TEXT = "a text; numbers and yes or no stand in quotes"
+HUGE = 10**400  # more digits than a float holds
+NO_NUMBERS: dict[str, tuple[Any, ...]] = {
+    "seed": (HUGE, -1, 1.5, 2**32, float("inf"), "ten", True),
+    "limit__minutes": (HUGE, 1e30, 0, float("nan"), "ten", True),
+    "limit__money": (HUGE, 1e30, 0, "ten"),
+    "limit__memory": (HUGE, 1e30, "1" * 400 + "GB", 0, "lots"),
+    "bar__macro_f1": (HUGE, float("inf"), "high", True),
+    "bar__forgetting": (HUGE, 1e30, -0.1),
+    "bar__volume": (HUGE, 1e30, 1.5, -3),
+    "task__rows": ({"train": HUGE}, {"train": 10**23}, {"train": 0}, {"train": 1.5}),
+    "task__decoding": (
+        {"max_new_tokens": HUGE},
+        {"seed": 10**23},
+        {"top_k": 1e30},
+        {"temperature": float("inf")},
+        {"top_k": "ten"},
+    ),
+    "evaluate__robustness": ({"rows": 10**23}, {"rows": -1}, {"share": HUGE}),
+    "evaluate__fairness": ({"by": "label", "least": HUGE}, {"by": "label", "least": 1.5}),
+    "evaluate__energy": ({"watts": HUGE}, {"intensity": 1e30}),
+    "base": (
+        {"shape": {"layers": HUGE, "width": 64, "heads": 4, "vocabulary": 300}},
+        {"url": "http://x/v1", "model": "m", "concurrency": 10**23},
+        {"url": "http://x/v1", "model": "m", "timeout": 1e30},
+        {"url": "http://x/v1", "model": "m", "prices": {"input": HUGE, "output": 1}},
+    ),
+    "rungs": tuple(
+        [{step: {setting: value}}]
+        for step, setting in (("lora", "epochs"), ("lora", "batch_size"), ("few_shot", "shots"), ("pretrain", "tokens"))
+        for value in (HUGE, 10**23, 1e30, float("inf"), float("nan"), "ten", "9" * 400, "9" * 400 + "B", "inf", -1, True, [1], None)
+    ),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in NO_NUMBERS.items() for value in values])
+def test_what_is_no_number_that_can_be_meant_is_one_short_error(key: str, value: Any, folder: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        read(sub(key, value), folder)
+    named = re.findall(r"'(\w+)': ", repr(value)) or [key.rpartition("__")[2]]
+    assert any(name in error.value.message for name in named[1:] or named)
+    assert error.value.hint
+    assert len(error.value.message) < 200
+    assert not re.search("input should|unable to parse|maximum size|overflow", str(error.value).lower())
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"lora": {"r": "ten"}}, "lora: r is 'ten'\n  hint: a whole number"),
+        ({"lora": {"r": 1.5}}, "lora: r is 1.5\n  hint: a whole number"),
+        ({"lora": {"epochs": "two"}}, "lora: epochs is 'two'\n  hint: a number"),
+        ({"lora": {"dora": "maybe"}}, "lora: dora is 'maybe'\n  hint: true or false"),
+        ({"grpo": {"scale": "batch"}}, "grpo: scale is 'batch'\n  hint: group or none"),
+        ({"rest": {"thresholds": 3}}, "rest: thresholds is 3\n  hint: a list"),
+        ({"zero_shot": {"instruction": 3}}, f"zero_shot: instruction is 3\n  hint: {TEXT}"),
+        ({"search": {"proposer": 3}}, f"search: proposer is 3\n  hint: {TEXT}, or keys with values"),
+        ({"lora": {"epochs": 10**23}}, f"lora: epochs is {10**23}\n  hint: a number of at most 9,007,199,254,740,992"),
+    ],
+)
+def test_a_setting_of_another_type_says_in_our_words_what_it_takes(step: Given, said: str, folder: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        read(sub("rungs", [step]), folder)
+    assert str(error.value) == said
 
 
 @pytest.mark.parametrize(

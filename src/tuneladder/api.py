@@ -54,6 +54,7 @@ from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.ladder.tree import Foretold, in_full, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
+from tuneladder.model.addressed import remote
 from tuneladder.model.ask import turns_of, turns_of_all
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.energy import Meter
@@ -97,11 +98,11 @@ from tuneladder.types import (
     Variant,
     WithPeople,
 )
+from tuneladder.written import Given, bytes_of
 
 SAID = 256  # the most tokens that a base says at once in a talk
 
 CORRECTION = "Holm"  # of p where several pairs are compared
-Given = str | Path | Mapping[str, Any] | None
 
 # a notebook asks an object for this; the noun itself holds no logic
 Ladder._repr_html_ = glance  # type: ignore[attr-defined]
@@ -155,6 +156,12 @@ def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path
     """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     return _climb_of(read, _folder(read, out), None).plan_in_full()
+
+
+def refusals(recipe: Given | recipes.Recipe = None, *overrides: str) -> list[Foretold]:
+    """The rungs that `plan` refuses, each with the reason."""
+    read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    return [each for each in _climb_of(read, _folder(read, None), None).plan() if each.refused]
 
 
 def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
@@ -216,7 +223,7 @@ def suggest(kind: str, memory: str | int, *, rows: int = bills.ROWS, length: int
         raise BadInput(f"{'--rows' if rows < 1 else '--length'} is {rows if rows < 1 else length}", "1 or more")
     here = device()
     precision: Precision = "bf16" if has_bf16(here) else "fp32"
-    allowed = recipes.bytes_of(memory, "--memory")
+    allowed = bytes_of(memory, "--memory")
     return suggest_for(kind_of(kind), allowed, rows=rows, length=length, precision=precision, device=here)
 
 
@@ -909,7 +916,7 @@ def _talked_to(variant: str, model: str, key_env: str) -> Variant:
         return read_variant(Path(variant).absolute())
     if address:
         settings = {"url": variant, "model": model} | ({"key_env": key_env} if key_env else {})
-        base = recipes.remote(settings)
+        base = remote(settings)
     else:
         base = inspect(variant)
     return Variant(base, Prompt(decoding=Decoding(max_new_tokens=SAID)))

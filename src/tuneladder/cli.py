@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +17,14 @@ import typer
 from rich.console import Console
 
 from tuneladder import __version__
-from tuneladder.errors import BadInput, TuneladderError, unknown
+from tuneladder.errors import BadInput, TuneladderError, shown, taken, unknown
 
 if TYPE_CHECKING:
     from tuneladder.api import Examination
     from tuneladder.ladder.climb import Now
+    from tuneladder.ladder.tree import Foretold
     from tuneladder.types import Cost, Measurement, Result, Score
+    from tuneladder.written import Written
 
 app = typer.Typer(
     help="Climb every way to adapt a language model to a task, measured on the same rows, "
@@ -85,15 +87,16 @@ def climb(
     as_json: Json = False,
 ) -> None:
     """Make and measure every rung, cheapest first, and recommend one. The main job."""
-    recipe, overrides = _recipe(words)
+    written = _written(words)
     began = time.monotonic()
     with talk.status("reading the recipe and its data"):
         from tuneladder import api
         from tuneladder.ladder import words as say
         from tuneladder.ladder.climb import Now
         from tuneladder.ladder.report import sentence, table, why
+        from tuneladder.recipe import recipe_of
 
-        read = api.load(recipe, *overrides)
+        read = recipe_of(written)
     folder = out or Path("runs") / read.name
     talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {say.count(len(read.rungs), 'rung')}")
     for note in read.notes:
@@ -158,16 +161,20 @@ def init(
 
 @app.command()
 def check(words: Words = None, as_json: Json = False) -> None:
-    """Lint the data: leaks, duplicates, cut rows, what is learned."""
+    """Lint the data: leaks, duplicates, cut rows, what is learned; and say which rungs would be refused."""
+    written = _written(words)
     from tuneladder import api
+    from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    recipe, overrides = _recipe(words)
-    report = api.check(recipe, *overrides)
+    read = recipe_of(written)
+    report, refused = api.check(read), api.refusals(read)
     if as_json:
-        print(json.dumps(freeze(report), ensure_ascii=False, indent=2))
+        said = [{"rung": each.rung.name, "refused": each.refused} for each in refused]
+        print(json.dumps({**freeze(report), "rungs": said}, ensure_ascii=False, indent=2))
     else:
         _show_report(report, lint=True)
+        _show_refused(refused)
 
 
 @app.command()
@@ -222,15 +229,15 @@ def plan(
     if pretrain:
         _plan_pretraining(given, as_json)
         return
+    written = _written(words)
     from rich.table import Table
-    from rich.text import Text
 
     from tuneladder import api
     from tuneladder.ladder import words as say
+    from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    recipe, overrides = _recipe(words)
-    read = api.load(recipe, *overrides)
+    read = recipe_of(written)
     for note in read.notes:
         talk.print(note, markup=False)
     foretold = api.plan(read)
@@ -253,7 +260,7 @@ def plan(
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
-    billed = any(each.asking.tokens or each.judging.tokens for each in foretold)
+    billed = any(each.cost.tokens or each.asking.tokens or each.judging.tokens for each in foretold)
     for name in ("to climb", "to measure", "memory", "disk", "labels", *(("tokens", "money") if billed else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     for each in foretold:
@@ -268,9 +275,7 @@ def plan(
         shown.add_row(each.rung.name, *([say.NONE] * len(cells) if each.refused else cells))
     page = Console(highlight=False)
     page.print(shown)
-    for each in foretold:
-        if each.refused:
-            page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
+    _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
     to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
     to_measure = sum(each.asking.seconds + each.judging.seconds for each in climbed)
@@ -842,12 +847,18 @@ def _root(
 
 
 def _usage(error: Any) -> int:
+    from pydantic import ValidationError
+
     name = error.message.partition("'")[2].partition("'")[0]
     if error.message.startswith("No such command"):
         _error(unknown("command", name, error.ctx.command.list_commands(error.ctx), HINTS.get(name, "")))
     else:
         command = error.ctx.command_path if error.ctx else "tuneladder"
-        _error(BadInput(error.format_message(), f"{command} --help"))
+        said = BadInput(error.format_message(), f"{command} --help")
+        if isinstance(error.__cause__, ValidationError):
+            first = error.__cause__.errors()[0]
+            said = BadInput(f"{error.param.opts[0]} is {shown(first['input'])}", taken(first))
+        _error(said)
     return 2
 
 
@@ -876,13 +887,24 @@ def _quiet() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::UserWarning")  # the children start anew
 
 
-def _recipe(words: list[str] | None) -> tuple[str | None, list[str]]:
-    """The recipe, if the first word is one, and the overrides."""
+def _show_refused(foretold: Sequence[Foretold]) -> None:
+    from rich.text import Text
+
+    page = Console(highlight=False)
+    for each in foretold:
+        if each.refused:
+            page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
+
+
+def _written(words: list[str] | None) -> Written:
+    """The recipe, if the first word is one, under the others. Read before torch is imported: a misspelt key is said at once."""
+    from tuneladder.written import read
+
     words = list(words or [])
     recipe = words.pop(0) if words and ("=" not in words[0] or Path(words[0]).is_file()) else None
     if stray := next((word for word in words if "=" not in word), None):
         raise BadInput(f"'{stray}' is neither a recipe nor key=value", "name one recipe; a rung is chosen with --rung")
-    return recipe, words
+    return read(recipe, words)
 
 
 def _lying(recipe: dict[str, Any], place: str) -> dict[str, Any]:
@@ -1085,7 +1107,7 @@ def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) 
     from tuneladder import api
     from tuneladder.ladder.bills import WIDTH, batch_of, suggestion_facts, suggestion_page
     from tuneladder.model.bill import LENGTH, ROWS
-    from tuneladder.recipe import steps
+    from tuneladder.written import steps
 
     found = api.suggest(kind, memory, **batch)
     if as_json:

@@ -13,7 +13,20 @@ Every message says what happened to which value; the hint, on a line of its own,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TAKEN = {  # what pydantic missed, by how its name for that begins
+    "int_": "a whole number",
+    "finite_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_": "a text; numbers and yes or no stand in quotes",
+    "tuple_": "a list",
+    "list_": "a list",
+    "dict_": "keys with values",
+    "missing": "it has to be given",
+}
 
 
 class TuneladderError(Exception):
@@ -46,6 +59,21 @@ class CannotScore(Failed):
 
 class NoRoom(Failed):
     pass
+
+
+def shown(value: object) -> str:
+    """A value as an error repeats it: what is longer than a line is cut."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def taken(error: Mapping[str, Any]) -> str:
+    """What a setting takes, of one of the errors that pydantic finds: in our words where there are some."""
+    if error["type"] == "literal_error":
+        return str(error["ctx"]["expected"]).replace("'", "")
+    if error["type"] == "greater_than_equal":
+        return f"{error['ctx']['ge']:g} or more"
+    return next((said for kind, said in TAKEN.items() if error["type"].startswith(kind)), error["msg"].lower())
 
 
 def told(error: BaseException) -> str:

@@ -1,28 +1,28 @@
-"""YAML, a mapping or `key=value` words -> Recipe: the only reader of configuration, and the only dynamic import of steps.
+"""What is written -> Recipe: with `written.py` the only reader of configuration, and the only dynamic import of steps.
 
 Below this file nobody sees a config object: a recipe becomes nouns, or an error that names the key.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import dataclasses
 import importlib
 import inspect as python_inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, shown, taken, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
-from tuneladder.evaluate.find import names as metric_names
 from tuneladder.evaluate.harmlessness import tempting, warden
 from tuneladder.evaluate.people import read_people
 from tuneladder.evaluate.robustness import PERTURBATIONS
@@ -31,11 +31,13 @@ from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import budget, pocket
+from tuneladder.model.addressed import named, remote
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
-from tuneladder.model.inspect import at_url, from_shape, inspect, refuse_secret
+from tuneladder.model.inspect import from_shape, inspect
+from tuneladder.numbers import MOST, is_number
 from tuneladder.own import own_code
-from tuneladder.task.build import LENGTHS, METRICS, Findings, build, longest_of
+from tuneladder.task.build import LENGTHS, Findings, build, longest_of
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
@@ -43,88 +45,16 @@ from tuneladder.task.multi_label import kind_in_full
 from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
-from tuneladder.task.wordings import WORDINGS
 from tuneladder.train.constitution import read_prompts
 from tuneladder.train.rewarders import model_of
-from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Kind, Prompt, Robustness, Rung, Step, Task, Warden
+from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Prompt, Robustness, Rung, Step, Task, Warden
+from tuneladder.written import RIGHT, Given, Loader, Written, known_key, located, read, room_of
 
-ROOMS = ("prompt", "tune")
-DEFAULTS: dict[str, Any] = {
-    "name": "",
-    "task": {
-        "kind": None,
-        "data": None,
-        "input": None,
-        "target": None,
-        "references": None,
-        "multi_label": None,
-        "separator": None,
-        "labels": None,
-        "options": None,
-        "normalise": None,
-        "schema": None,
-        "constrain": None,
-        "tests": None,
-        "metric": None,
-        "also": None,
-        "instruction": None,
-        "system": "",
-        "template": None,
-        "templates": None,
-        "class_weights": None,
-        "rows": None,
-        "decoding": None,
-    },
-    "base": None,
-    "bases": None,
-    "bar": None,
-    "evaluate": {"robustness": None, "fairness": None, "toxicity": None, "harmlessness": None, "reward": None, "energy": None},
-    "limit": {"minutes": None, "memory": None, "money": None},
-    "rungs": ["zero_shot", "few_shot", "lora", "full"],
-    "seed": 0,
-    "trust_remote_code": False,
-}
-HINTS = {  # what people call the steps elsewhere
-    "train": "climb --rung NAME trains one rung",
-    "sft": "lora and full train on examples",
-    "finetune": "lora and full train on examples",
-    "icl": "few_shot shows examples in the prompt",
-}
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
 PREFER_KEYS = ("kind", "data", "metric", "instruction", "system", "template", "rows", "decoding")  # and one of comparisons
 MIXED_KEYS = ("kind", "data", "metric", "also", "instruction", "system", "decoding", "constrain")  # and one of several data sets
-REMOTE_KEYS = ("url", "model", "key_env", "concurrency", "timeout", "prices")
-BAR_KEYS = ("forgetting", "volume")
-TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    **dict.fromkeys(
-        ("input", "references", "separator", "normalise", "tests", "instruction", "system", "template"),
-        (str, "it is a text; numbers and yes or no stand in quotes"),
-    ),
-    **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),
-    "target": (
-        (str, dict, list),
-        "a column's name or Jinja, or one for each split: {train: ..., dev: ..., test: ...}; or the columns of labels, a list",
-    ),
-    "multi_label": (bool, "true where a row may have several labels, or none"),
-    "labels": ((dict, list), "a list of words, or value: word"),
-    "options": ((str, list), "the column that lists a row's options, or a list of columns with one each"),
-    "schema": ((str, dict), "a JSON schema of an object, or the path of one"),
-    "constrain": (bool, "true holds what is written to the schema, false parses it, and repairs it once"),
-    "metric": ((str, dict), "a metric's name, or name: {setting: value}"),
-    "also": (list, "a list of metrics, for example [bleu, length: {at_most: 40}]"),
-    "templates": ((str, list), f"a list of templates, or one of: {', '.join(WORDINGS)}"),
-    "class_weights": ((str, dict), "balanced, or label: weight"),
-}
-SORTS = {  # of answers, and the kinds of task that have them
-    "plain text": ("text",),
-    "comparisons": ("prefer",),
-    "labels": ("classify", "choose", "multi_label"),
-    "tags of words": ("tag",),
-    "text that is written": ("generate", "chat", "extract", "record"),
-}
-RIGHT = ("accuracy", "exact_match")  # whether answers are right can be asked of them all
+NUMBERS = ("int", "float", "Rate")  # types of settings that yes and no are none of
 STEP_FACTS = ("changes", "needs", "families", "reads", "version", "plan", "apply")
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 @dataclass(frozen=True)
@@ -205,41 +135,32 @@ class Recipe:
     axes: Axes
 
 
-def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def load(source: Given = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe: a YAML file, a mapping, or None for the embedded example; `overrides` are `key=value` with dots for depth.
 
     Raises BadInput for anything a person has to change.
     """
-    given, folder = _read(source)
-    overridden = [_override(given, word) for word in overrides]
-    _take_bases(given, overridden)
-    _check_keys(given, DEFAULTS, "")
-    keys = _fill(given, DEFAULTS)
-    seed, name = keys["seed"], keys["name"] or _name(source)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise BadInput(f"seed {seed!r} is not a whole number from 0 to 4,294,967,295", "for example seed: 1")
-    if not isinstance(keys["trust_remote_code"], bool):
-        trust = f"trust_remote_code {keys['trust_remote_code']!r} is neither true nor false"
-        raise BadInput(trust, "leave it out unless you have read that code")
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]{0,99}", name):
-        raise BadInput(f"name {repr(name)[:120]} cannot be a folder's", "use letters, digits, dots, dashes and spaces, 100 at most")
-    # what is cheap to refuse comes first: rungs and bar before data, data before bases
-    if keys["base"] is not None and keys["bases"] is not None:
-        raise BadInput("`base` and `bases` are both given", "keep one of them")
-    written = _rungs(keys["rungs"])
-    specs = {rung: tuple(_step(one) for one in rung_steps) for rung, rung_steps in written.items()}
-    limit = _limit(keys["limit"])
-    also = keys["task"]["also"] = _placed_judges(keys["task"]["also"], folder)
-    for metric in (keys["task"]["metric"], *(also if isinstance(also, list) else ())):
-        if metric is not None:
-            _suits(find_metric(metric_named(metric)), keys["task"]["kind"])
-    bar = _bar(keys["bar"])
+    return recipe_of(read(source, overrides))
+
+
+def recipe_of(written: Written) -> Recipe:
+    """What a recipe means: its steps, its data read, its bases looked at. Raises BadInput for anything a person has to change."""
+    given, keys, folder, name, seed = written.given, written.keys, written.folder, written.name, written.keys["seed"]
+    specs = {rung: tuple(_step(one) for one in each) for rung, each in written.rungs.items()}
+    if not any(own == (find_step("zero_shot")(),) for own in specs.values()):
+        if "zero_shot" in specs:
+            raise BadInput(
+                "a rung with other steps is called zero_shot",
+                "that is the base with the task's plain prompt: give yours another name",
+            )
+        specs = {"zero_shot": (find_step("zero_shot")(),)} | specs
+    limit = written.limit
     as_meant = {**given, "evaluate": _in_full(keys["evaluate"])}
     beside = _beside(as_meant["evaluate"], keys["task"])
     task, findings, data = _task(
         keys["task"], name=name, folder=folder, seed=seed, group=beside.fairness.by if beside.fairness else None
     )
-    bar = _bar_of(bar, task)
+    bar = _bar_of(written.bar, task)
     axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [pocket.DEFAULT if keys["base"] is None else keys["base"]], folder)
@@ -249,10 +170,8 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
         raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
     judges = _judges(task, specs, trust=keys["trust_remote_code"])
-    asked = (*bases, *judges.values())
-    if limit.money and (free := next((base for base in asked if base.source == "url" and "prices" not in base.settings), None)):
-        hint = "base: {..., prices: {input: ..., output: ...}}, for a million tokens each"
-        raise BadInput(f"limit: money is {limit.money:g}, and nothing says what {free.name} costs", hint)
+    if limit.money:
+        _refuse_unpriced((*bases, *judges.values(), *_asked_by(specs)), limit.money)
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
@@ -268,7 +187,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         "seed": seed,
         "trust_remote_code": keys["trust_remote_code"],
     }
-    as_given = {**as_meant, "rungs": written if given.get("rungs") else {}}
+    as_given = {**as_meant, "rungs": written.rungs if given.get("rungs") else {}}
     if isinstance(keys["task"]["schema"], str):  # a file's, as a whole
         as_given["task"] = {**given["task"], "schema": resolved["task"]["schema"]}
     if task.kind == "text":
@@ -280,13 +199,8 @@ def load(source: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
             for each, read in zip(_sources(own["mixture"]), data["mixture"], strict=True)
         ]
         as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
-    origins = _origins(resolved, as_given, set(overridden))
+    origins = _origins(resolved, as_given, set(written.overridden))
     return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges, axes)
-
-
-def embedded() -> Path:
-    """The recipe of the example that ships with the package."""
-    return Path(__file__).parent / "assets" / "desks" / "recipe.yaml"
 
 
 def resolved_yaml(recipe: Recipe) -> str:
@@ -320,7 +234,7 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        bare = re.fullmatch(r"[A-Za-z_]\w*", value) and yaml.load(value, _Loader) == value
+        bare = re.fullmatch(r"[A-Za-z_]\w*", value) and yaml.load(value, Loader) == value
         return value if bare else yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).strip()
     return str(yaml.safe_dump(value, default_flow_style=True).split("\n")[0])
 
@@ -358,167 +272,15 @@ def find_step(name: str) -> type:
                 f"the step '{name}' does not say its {missing[0]}", f"a step has {', '.join(STEP_FACTS)}: see types.Step"
             )
         return found
-    rooms = steps()
-    if name not in rooms:
-        raise unknown("step", name, rooms, HINTS.get(name, ""))
-    module = importlib.import_module(f"tuneladder.{rooms[name]}.{name}")
+    module = importlib.import_module(f"tuneladder.{room_of(name)}.{name}")
     return getattr(module, "".join(part.title() for part in name.split("_")))  # type: ignore[no-any-return]
-
-
-def steps() -> dict[str, str]:
-    """Every step in the folders, with its room: the folder is the registry."""
-    here = Path(__file__).parent
-    return {path.stem: room for room in ROOMS for path in sorted((here / room).glob("*.py")) if path.stem != "__init__"}
-
-
-def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], Path]:
-    if isinstance(source, Mapping):
-        return json.loads(json.dumps(dict(source), default=str)), Path.cwd()
-    if not isinstance(source, str | Path | None):
-        raise BadInput(f"{source!r} is no recipe", "a file's name, a mapping of keys, or nothing for the embedded example")
-    path = embedded() if source is None else Path(source)
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no recipe {path}", "`tuneladder init FILE` writes one for your data") from error
-    except IsADirectoryError as error:
-        raise BadInput(f"{path} is a folder, not a recipe", "name a YAML file") from error
-    except UnicodeDecodeError as error:
-        what = f"{path} is not text (byte {error.start} is not UTF-8)"
-        raise BadInput(what, "a recipe is a YAML file; data goes under `task: data:`") from error
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        given = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
-        hint = "look at the indentation and the quotes there; Jinja such as {{ text }} stands in quotes"
-        raise BadInput(f"{path} is not YAML{where}: {_problem(error)}", hint) from error
-    if not isinstance(given, dict):
-        holds = (
-            "nothing"
-            if given is None
-            else "a list"
-            if isinstance(given, list)
-            else "a text"
-            if isinstance(given, str)
-            else repr(given)
-        )
-        raise BadInput(f"{path} is no recipe: it holds {holds}", "a recipe begins with `task:`; `tuneladder init FILE` writes one")
-    return given, path.resolve().parent
-
-
-def _problem(error: Exception) -> str:
-    return str(error.problem) if isinstance(error, yaml.MarkedYAMLError) else (str(error) or type(error).__name__).splitlines()[0]
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, and reads 2e-4 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            if not isinstance(key_node, yaml.ScalarNode):
-                problem = "a key that is itself a list or a set of keys"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _override(given: dict[str, Any], word: str) -> str:
-    """Set what `key=value` says; the key."""
-    if not isinstance(word, str):
-        raise BadInput(f"{word!r} is not key=value", 'a text, for example "seed=1"')
-    key, equals, text = word.partition("=")
-    if not equals or not key:
-        raise BadInput(f"'{word}' is not key=value", "for example seed=1 or limit.minutes=10")
-    if not text.strip():  # such as base=$BASE where that is not set
-        raise BadInput(f"'{word}' gives no value", f"{key}=null is the default")
-    parts = key.split(".")
-    at = given
-    for depth, part in enumerate(parts[:-1]):
-        if at.get(part) is None:
-            at[part] = {}
-        elif parts[: depth + 1] == ["task", "data"] and isinstance(at[part], str):
-            at[part] = {"train": at[part]}  # one file, and now another for a split
-        at = at[part]
-        if not isinstance(at, dict):
-            whole = ".".join(parts[: depth + 1])
-            raise BadInput(f"'{key}' cannot be set: {whole} is {at!r}, not keys", f"set the whole of it: {whole}=...")
-    try:
-        at[parts[-1]] = text if text.lstrip().startswith(("{{", "{%")) else yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        hint = "put a text that holds : or { in quotes, twice for the shell"
-        raise BadInput(f"the value of '{word}' is not YAML: {_problem(error)}", hint) from error
-    return key
-
-
-def _take_bases(given: dict[str, Any], overridden: Sequence[str]) -> None:
-    """What the command line says of `base` or of `bases` stands in the place of the other that the recipe has."""
-    said = {key.partition(".")[0] for key in overridden}
-    for own, other in (("base", "bases"), ("bases", "base")):
-        if own in said and other not in said and given[own] is not None:
-            given.pop(other, None)
-
-
-def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> None:
-    for key, value in given.items():
-        _known_key(key, known, f"key of {path}" if path else "key")
-        if isinstance(known[key], dict) and value is not None:
-            if not isinstance(value, dict):
-                raise BadInput(f"'{key}' is {value!r}, not a set of keys", f"its keys: {', '.join(known[key])}")
-            _check_keys(value, known[key], key)
-
-
-def _known_key(key: Any, known: Iterable[str], what: str) -> None:
-    if key not in known:
-        raise unknown(what, str(key), known)
-
-
-def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, with defaults where nothing was; a key without a value is one that was not given."""
-    filled: dict[str, Any] = {}
-    for key, default in defaults.items():
-        own = given.get(key)
-        if isinstance(default, dict):
-            filled[key] = _fill(own or {}, default)
-        else:
-            filled[key] = copy.deepcopy(default) if own is None else own
-    return filled
-
-
-def _name(source: str | Path | Mapping[str, Any] | None) -> str:
-    return "desks" if source is None else "task" if isinstance(source, Mapping) else Path(source).stem
 
 
 def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group: str | None) -> tuple[Task, Findings, Any]:
     """The task, what was found in its data, and where that lies."""
     kind, data = keys["kind"], keys["data"]
-    if kind is None:
-        raise BadInput("the recipe does not say what kind of task this is", f"task: kind: {' | '.join(get_args(Kind))}")
-    if kind not in get_args(Kind):
-        raise unknown("kind of task", str(kind), get_args(Kind))
-    if data is None:
-        raise BadInput("the recipe names no data", "task: data: FILE")
     if kind == "text":
         return _text_task(keys, name=name, folder=folder, seed=seed)
-    if not isinstance(data, str | dict):
-        raise BadInput(f"data is {data!r}", "a file, {train: FILE, test: FILE}, {hub: ID}, or {mixture: [...]}")
-    for key, (wanted, hint) in TYPES.items():
-        if keys[key] is not None and not isinstance(keys[key], wanted):
-            raise BadInput(f"{key} is {keys[key]!r}", hint)
-    if keys["input"] is not None and keys["input"] == keys["target"]:
-        raise BadInput(f"input and target are both {keys['input']!r}", "what is read and what is answered are two columns")
     decoding = _decoding(keys["decoding"], kind, seed) if keys["decoding"] is not None else None
     if isinstance(data, dict) and "mixture" in data:
         return _mixed_task(keys, decoding, name=name, folder=folder, seed=seed)
@@ -537,7 +299,7 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
         labels=keys["labels"],
         options=keys["options"],
         normalise=keys["normalise"],
-        schema=_place(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
+        schema=located(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
         tests=keys["tests"],
         metric=keys["metric"] and _metric(keys["metric"]),
         also=[_metric(each) for each in keys["also"] or ()],
@@ -569,14 +331,6 @@ def _roomy(task: Task, given: Mapping[str, Any] | None) -> Task:
 def _metric(given: Any) -> str:
     """What a metric is called in full."""
     return find_metric(metric_named(given)).name
-
-
-def _suits(metric: Metric, kind: Any) -> None:
-    """Raises BadInput for a metric of other answers than those of this kind of task; plain text and comparisons have one each."""
-    sort = next((sort for sort, kinds in SORTS.items() if set(kinds) & set(metric.kinds)), "")
-    if not sort or kind not in get_args(Kind) or kind in ("text", "prefer", *SORTS[sort]) or metric.name in RIGHT:
-        return
-    raise BadInput(f"{metric.name} is of {sort}, and this task is of kind {kind}", f"another metric, such as {METRICS[kind]}")
 
 
 def _check_counted(metric: Metric, task: Task) -> None:
@@ -615,10 +369,10 @@ def _check_tried(metric: Metric, task: Task, tests: str | None) -> None:
 
 def _placed_data(data: Any, folder: Path) -> Any:
     if isinstance(data, str):
-        return _place(data, folder)
+        return located(data, folder)
     if "hub" in data:
         return data
-    return {split: _place(file, folder) if isinstance(file, str) else file for split, file in data.items()}
+    return {split: located(file, folder) if isinstance(file, str) else file for split, file in data.items()}
 
 
 def _mixed_task(
@@ -633,7 +387,7 @@ def _mixed_task(
     sets = []
     for each in _sources(keys["data"]["mixture"]):
         if isinstance(each, dict) and isinstance(each.get("schema"), str):
-            each = {**each, "schema": read_schema(_place(each["schema"], folder))}
+            each = {**each, "schema": read_schema(located(each["schema"], folder))}
         own: Set = _settings(Set, each, "a set of the mixture")
         sets.append(dataclasses.replace(own, data=_placed_data(own.data, folder)))
     task, findings = mix(
@@ -750,7 +504,7 @@ def _robustness(given: Any, kind: str) -> Robustness | None:
             raise BadInput("robustness: spacing parts words anew, and these words have a tag each", "leave it out")
         made = dataclasses.replace(made, perturb=tuple(way for way in made.perturb if way != "spacing"))
     for way in made.perturb:
-        _known_key(way, PERTURBATIONS, "perturbation")
+        known_key(way, PERTURBATIONS, "perturbation")
     if not made.perturb or len(set(made.perturb)) < len(made.perturb):
         raise BadInput(f"robustness: perturb is {list(made.perturb)}", f"one or more of {', '.join(PERTURBATIONS)}, each once")
     if not 0 < made.share <= 1:
@@ -794,17 +548,17 @@ def _detector(wanted: Toxic, folder: Path, seed: int) -> Detector:
 
 
 def _warden(wanted: Guarded, task: Task, folder: Path) -> Warden:
-    place = _place(wanted.data, folder)
+    place = located(wanted.data, folder)
     try:
         pairs = read_comparisons(place).comparisons
-        asked = read_prompts(_place(wanted.prompts, folder)) if wanted.prompts else tempting()
+        asked = read_prompts(located(wanted.prompts, folder)) if wanted.prompts else tempting()
     except BadInput as error:
         raise BadInput(f"harmlessness: {error.message}", error.hint) from error
     return warden(pairs, task, source="/".join(Path(place).parts[-2:]), tempting=asked, tokens=wanted.tokens)
 
 
 def _grader(wanted: Judging, folder: Path) -> Grader:
-    place = _place(wanted.node, folder)
+    place = located(wanted.node, folder)
     judge = model_of(place)
     if not (judge and judge.head and judge.head.kind == "reward"):
         hint = "the folder of a node that the step `reward` made, in the .store beside a run"
@@ -833,8 +587,8 @@ def _resolved_beside(beside: Beside, axes: Axes, folder: Path) -> dict[str, Any]
         "fairness": _plain(beside.fairness) if beside.fairness else None,
         "toxicity": toxicity,
         "harmlessness": guarded
-        and {key: _place(own, folder) if isinstance(own, str) else own for key, own in _plain(guarded).items()},
-        "reward": reward and {**_plain(reward), "node": _place(reward.node, folder)},
+        and {key: located(own, folder) if isinstance(own, str) else own for key, own in _plain(guarded).items()},
+        "reward": reward and {**_plain(reward), "node": located(reward.node, folder)},
         "energy": _plain(beside.energy),
     }
 
@@ -871,7 +625,7 @@ def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -
     sources = []
     for each in _sources(keys["data"]):
         source: Source = _settings(Source, each, "source of text")
-        sources.append(dataclasses.replace(source, data=_place(source.data, folder)))
+        sources.append(dataclasses.replace(source, data=located(source.data, folder)))
     if not sources:
         raise BadInput("data is an empty list", "name at least one source of text")
     found = gather(sources, seed=seed)
@@ -896,18 +650,13 @@ def _sources(data: Any) -> list[Any]:
     return [{"data": each} if isinstance(each, str) else each for each in (data if isinstance(data, list) else [data])]
 
 
-def _place(location: str, folder: Path) -> str:
-    """A relative file is looked for beside the recipe, then where the command is given."""
-    if Path(location).is_absolute() or "$" in location:
-        return location
-    return next((str(place / location) for place in (folder, Path.cwd()) if location and (place / location).exists()), location)
-
-
 def _placed_bases(wanted: Any, folder: Path) -> list[Any]:
     if not isinstance(wanted, list) or not wanted:
         raise BadInput(f"bases is {wanted!r}", "bases: [a, b], or base: a")
-    placed = [_place(each, folder) if isinstance(each, str) else each for each in wanted]
-    return [{**each, "id": _place(str(each["id"]), folder)} if isinstance(each, dict) and "id" in each else each for each in placed]
+    placed = [located(each, folder) if isinstance(each, str) else each for each in wanted]
+    return [
+        {**each, "id": located(str(each["id"]), folder)} if isinstance(each, dict) and "id" in each else each for each in placed
+    ]
 
 
 def _bases(wanted: list[Any], *, trust: bool) -> tuple[Base, ...]:
@@ -916,20 +665,6 @@ def _bases(wanted: list[Any], *, trust: bool) -> tuple[Base, ...]:
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise BadInput(f"two bases are called '{twice}'", "a ladder climbs each base once: leave one out, or rename its folder")
     return tuple(bases)
-
-
-def _placed_judges(also: Any, folder: Path) -> Any:
-    """The metrics with the files and folders that a judge names found beside the recipe."""
-    if not isinstance(also, list):
-        return also
-    placed = []
-    for each in also:
-        own = each.get("judge") if isinstance(each, dict) else None
-        if isinstance(own, dict):
-            there = {key: _place(own[key], folder) for key in ("by", "people") if isinstance(own.get(key), str)}
-            each = {"judge": own | there}
-        placed.append(each)
-    return placed
 
 
 def _judges(task: Task, rungs: Mapping[str, Any], *, trust: bool) -> dict[str, Base]:
@@ -952,117 +687,39 @@ def _judges(task: Task, rungs: Mapping[str, Any], *, trust: bool) -> dict[str, B
     return found
 
 
+def _asked_by(rungs: Mapping[str, Sequence[Step]]) -> Iterator[Base]:
+    """The bases that steps ask beside their own; one that is not to be had is refused by its step's plan."""
+    for step in chain(*rungs.values()):
+        if asked := getattr(step, "asks", None):
+            with contextlib.suppress(BadInput):
+                yield named(asked)
+
+
+def _refuse_unpriced(bases: Iterable[Base], money: float) -> None:
+    if free := next((base for base in bases if base.source == "url" and "prices" not in base.settings), None):
+        hint = "{url: ..., model: ..., prices: {input: ..., output: ...}}, for a million tokens each"
+        raise BadInput(f"limit: money is {money:g}, and nothing says what {free.name} costs", hint)
+
+
 def _base(wanted: Any, *, trust: bool) -> Base:
     if isinstance(wanted, str):
         return inspect(wanted, trust=trust)
     if isinstance(wanted, dict) and "shape" in wanted:
         for key in wanted:
-            _known_key(key, ("shape", "name"), "key of a base with a shape")
+            known_key(key, ("shape", "name"), "key of a base with a shape")
         return from_shape(str(wanted.get("name", "shape")), wanted["shape"])
     if isinstance(wanted, dict) and "url" in wanted:
         return remote(wanted)
     if isinstance(wanted, dict) and "id" in wanted:
         for key in wanted:
-            _known_key(key, ("id", "revision"), "key of a base")
+            known_key(key, ("id", "revision"), "key of a base")
         return inspect(str(wanted["id"]), revision=str(wanted.get("revision") or ""), trust=trust)
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
-
-
-def remote(wanted: Mapping[str, Any]) -> Base:
-    """A model behind an OpenAI-compatible endpoint: nothing is known of it but its name."""
-    for key in wanted:
-        _known_key(key, REMOTE_KEYS, "key of a remote base")
-    url, model = wanted["url"], wanted.get("model")
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
-    refuse_secret(url)
-    if not isinstance(model, str) or not model:
-        raise BadInput(f"the base at {url} names no model", "base: {url: ..., model: NAME}")
-    if not re.fullmatch(r"[A-Za-z_]\w*", str(wanted.get("key_env", "OPENAI_API_KEY")), re.ASCII):
-        # it may be the key itself, which is not repeated
-        raise BadInput("key_env is no name of an environment variable", "the variable holds the key; key_env: MY_KEY names it")
-    lanes = wanted.get("concurrency", 1)
-    if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
-        raise BadInput(f"concurrency is {lanes!r}", "how many requests are under way at once: a whole number, 1 or more")
-    seconds = wanted.get("timeout", 1)
-    if not _number(seconds) or seconds <= 0:
-        raise BadInput(f"timeout is {seconds!r}", "the seconds after which a request is given up: a number above 0")
-    settings = {key: value for key, value in wanted.items() if key != "url"}
-    if "prices" in wanted:
-        settings["prices"] = _prices(wanted["prices"])
-    return at_url(url, model, settings)
-
-
-def _prices(wanted: Any) -> dict[str, float]:
-    if not isinstance(wanted, dict):
-        raise BadInput(f"prices is {wanted!r}", "money for a million tokens: {input: 0.15, output: 0.6}")
-    for key in wanted:
-        _known_key(key, ("input", "output"), "price")
-    for key in ("input", "output"):
-        if key not in wanted:
-            raise BadInput(f"the prices name no {key}", "money for a million tokens: {input: 0.15, output: 0.6}")
-        if not _number(wanted[key]) or wanted[key] < 0:
-            raise BadInput(f"prices: {key} is {wanted[key]!r}", "money for a million tokens: a number, 0 or more")
-    return {key: float(wanted[key]) for key in ("input", "output")}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _rungs(wanted: Any) -> dict[str, list[Any]]:
-    """Each rung's name and its steps, as written: `name` or {name: settings}. A list is named after its steps; a mapping names its
-    rungs. The root, the base with the task's plain prompt, is always one of them."""
-    if not isinstance(wanted, list | dict) or not wanted:
-        raise BadInput(f"rungs is {wanted!r}", "a list of steps, for example [zero_shot, lora]")
-    rungs: dict[str, list[Any]] = {}
-    for named, each in wanted.items() if isinstance(wanted, dict) else ((None, each) for each in wanted):
-        pairs = [_one(one) for one in (each if isinstance(each, list) else [each])]
-        if not pairs:
-            raise BadInput("a rung has no steps", "leave it out, or name a step")
-        name = "+".join(_said(step, given) for step, given in pairs) if named is None else str(named)
-        if name in rungs:
-            raise BadInput(f"the rung {name} stands twice", "leave one out, or change its settings")
-        rungs[name] = [{step: given} for step, given in pairs]
-    if not any(len(own) == 1 and _step(own[0]) == find_step("zero_shot")() for own in rungs.values()):
-        if "zero_shot" in rungs:
-            raise BadInput(
-                "a rung with other steps is called zero_shot",
-                "that is the base with the task's plain prompt: give yours another name",
-            )
-        rungs = {"zero_shot": [{"zero_shot": {}}]} | rungs
-    return rungs
-
-
-def _said(step: str, given: Mapping[str, Any]) -> str:
-    """A step with the settings that were given: `lora(r=8)`."""
-    settings = ",".join(f"{key}={_short(value)}" for key, value in given.items())
-    return f"{step}({settings})" if settings else step
-
-
-def _one(wanted: Any) -> tuple[str, dict[str, Any]]:
-    """A step's name and the settings that were given."""
-    if isinstance(wanted, str):
-        return wanted, {}
-    if not isinstance(wanted, dict) or len(wanted) != 1:
-        raise BadInput(f"{wanted!r} is no step", "write a name, or name: {setting: value}")
-    name, given = next(iter(wanted.items()))
-    if given is not None and not isinstance(given, dict):
-        raise BadInput(f"the settings of {name} are {given!r}", f"write {name}: {{setting: value}}")
-    return str(name), given or {}
 
 
 def _step(wanted: Mapping[str, Mapping[str, Any]]) -> Step:
     name, given = next(iter(wanted.items()))
     return _settings(find_step(name), given, name)  # type: ignore[no-any-return]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        return str(len(value))  # what each of them says would fill a page
-    if isinstance(value, dict):
-        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf).strip()
-    return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 
 def _settings(kind: Any, given: Any, name: str) -> Any:
@@ -1071,66 +728,35 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         raise BadInput(f"the settings of {name} are {given!r}", "they are keys with values")
     known = _fields(kind)
     for key, value in given.items():
-        _known_key(key, known, f"setting of {name}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(f"{name}: {key} is {value}", "give a finite number")
-        if isinstance(value, bool) and known[key] in ("int", "float", "Rate"):
+        known_key(key, known, f"setting of {name}")
+        if isinstance(value, bool) and known[key] in NUMBERS:
             raise BadInput(f"{name}: {key} is {str(value).lower()}", "give a number")
     try:
-        return TypeAdapter(kind).validate_python({key: _counted(value, known[key]) for key, value in given.items()})
+        made = TypeAdapter(kind).validate_python({key: _counted(value, known[key]) for key, value in given.items()})
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
-        said = [each["msg"].lower() for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
-        raise BadInput(f"{name}: {place} is {first['input']!r}", ", or ".join(dict.fromkeys(said))) from error
+        wanted = [taken(each) for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
+        said = f"{name}: {place} is {shown(first['input'])}"
+        raise BadInput(said, ", or ".join(dict.fromkeys(wanted))) from error
+    for key, value in given.items():
+        if isinstance(own := getattr(made, key), int | float) and not isinstance(own, bool) and not is_number(own):
+            raise BadInput(f"{name}: {key} is {shown(value)}", f"a number of at most {MOST:,}")
+    return made
 
 
 def _counted(value: Any, kind: str) -> Any:
     """A whole number as the command line takes it: `30k`, `10M`, `1.5B`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMBG])", value) if kind == "int" and isinstance(value, str) else None
-    return round(float(found[1]) * budget.UNITS[found[2].upper()]) if found else value
+    if not found:
+        return value
+    number = float(found[1]) * budget.UNITS[found[2].upper()]
+    return round(number) if is_number(number) else number
 
 
 def _fields(kind: Any) -> dict[str, str]:
     """The settings of a step, and the type that each has where it has any."""
     return {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(kind) if field.init}
-
-
-def _bar(wanted: Any) -> Bar:
-    if wanted is None:
-        return Bar()
-    if not isinstance(wanted, dict):
-        raise BadInput(f"bar is {wanted!r}", "for example bar: {macro_f1: 0.85, forgetting: 0.05, volume: 100000}")
-    for key in wanted:
-        if ":" not in str(key):
-            _known_key(key, [*metric_names(), *BAR_KEYS], "key of the bar, and no metric,")
-    metrics = [str(key) for key in wanted if key not in BAR_KEYS]
-    if len(metrics) > 1:
-        raise BadInput(f"the bar names {len(metrics)} metrics: {', '.join(metrics)}", "keep the one that decides")
-    for key, value in wanted.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise BadInput(f"bar: {key} is {value!r}, not a number", "for example bar: {macro_f1: 0.85, forgetting: 0.05}")
-    metric = metrics[0] if metrics else ""
-    found = find_metric(metric) if metric else None
-    if found:
-        _check_within(found, wanted[metric], f"bar: {metric} is {wanted[metric]}")
-    if wanted.get("forgetting", 0) < 0:
-        hint = "how far the loss on plain text may rise: 0 or more, and 0.05 is 5 %"
-        raise BadInput(f"bar: forgetting is {wanted['forgetting']}, and the untouched base forgets nothing", hint)
-    volume = wanted.get("volume", Bar().volume)
-    if volume < 0 or volume != int(volume):
-        raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
-    return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
-
-
-def _check_within(metric: Metric, value: float, said: str) -> None:
-    """Raises BadInput for a bar that nothing clears, or everything."""
-    rising = metric.better == "higher"
-    if value > metric.best if rising else value < metric.best:
-        raise BadInput(f"{said}, and nothing can clear it: its best is {metric.best:g}", "a share is written 0.85, not 85")
-    if value < metric.least if rising else value > metric.worst:
-        end = f"never below {metric.least:g}" if rising else f"never above {metric.worst:g}"
-        raise BadInput(f"{said}, and everything clears it: it is {end}", "leave it out where no bar is meant")
 
 
 def _bar_of(bar: Bar, task: Task) -> Bar:
@@ -1148,28 +774,3 @@ def _bar_of(bar: Bar, task: Task) -> Bar:
 def _resolved_bar(bar: Bar) -> dict[str, Any]:
     made = {bar.metric: bar.at_least, "forgetting": bar.forget_at_most, "volume": bar.volume}
     return {key: value for key, value in made.items() if value is not None}
-
-
-def _limit(wanted: Mapping[str, Any]) -> Cost:
-    """Allowed seconds, bytes and money; 0 is no limit."""
-    minutes = wanted["minutes"]
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < math.inf):
-        raise BadInput(f"limit: minutes is {minutes!r}", "a number above 0")
-    money = wanted["money"]
-    if money is not None and (not _number(money) or money <= 0):
-        raise BadInput(f"limit: money is {money!r}", "a number above 0, in the currency of the prices")
-    memory = bytes_of(wanted["memory"]) if wanted["memory"] is not None else 0
-    return Cost(seconds=60 * (minutes or 0), memory=memory, money=money or 0.0)
-
-
-def bytes_of(value: Any, key: str = "limit: memory") -> int:
-    """`16GB`, `500MB`, `8GiB` as bytes; `key` is what to call it. Raises BadInput for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*", str(value).upper())
-    if not match or not (unit := UNITS.get(match[2] if match[2].endswith("B") else f"{match[2]}B")):
-        raise BadInput(f"{key} is {value!r}", "for example 16GB or 500MB")
-    size = int(float(match[1]) * unit)
-    if not match[2] and size < 1_000_000:
-        raise BadInput(f"{key} is {value!r}, and no unit says of what", f"for example {match[1]}GB")
-    if size < 1:
-        raise BadInput(f"{key} is {value!r}", "it is above 0")
-    return size

@@ -21,11 +21,11 @@ from tuneladder.evaluate.questions import Questions, questions_of
 from tuneladder.evaluate.shown import fitted
 from tuneladder.evaluate.sitting import Sitting, sit
 from tuneladder.evaluate.suite import Said, Suite, find_suites, names
+from tuneladder.model.addressed import remote
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.seq2seq import Seq2seqEngine
 from tuneladder.model.shelf import Shelf
-from tuneladder.recipe import remote
 from tuneladder.store import freeze
 from tuneladder.task.encode import Coder
 from tuneladder.types import Base, Prompt, Turn, Turns, Variant

@@ -14,8 +14,8 @@ from tuneladder import api
 from tuneladder.evaluate.people import Opinion
 from tuneladder.evaluate.verdicts import Judge
 from tuneladder.ladder.ahead import agreeing, asking, judging
+from tuneladder.model.addressed import remote
 from tuneladder.model.fees import tokens_of
-from tuneladder.recipe import remote
 from tuneladder.types import Axes, Base, Cost, Example, Pace, Prompt, Robustness, Split, Task, Turn, Variant, Why
 
 HERE = Base("b", "folder", "/b", "decoder", 500, 500, 1, 1, 1, 1)

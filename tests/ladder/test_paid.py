@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuneladder.ladder.paid import FILE, paid_once
+from tuneladder.ladder.paid import FILE, billed_in, paid_once
 from tuneladder.model.purse import Purse
 from tuneladder.store import Store
 from tuneladder.types import Cost
@@ -51,10 +51,21 @@ def test_a_try_that_broke_leaves_its_bill_to_the_one_that_takes_it_up(tmp_path: 
 
     def breaking(part: Path) -> Mapping[str, Any]:
         first.pay("a", BILL["a"])
+        noted.append((part / FILE).read_text())
+        with (part / FILE).open("a") as file:
+            file.write('{"answer": "c", "co')  # the disk was full
         raise KeyboardInterrupt
 
+    def going_on(part: Path) -> Mapping[str, Any]:
+        assert second.money == 0.5  # before more is asked
+        second.pay("b", BILL["b"])
+        return {}
+
+    noted: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         paid_once(store, first, "key", breaking)
-    paid_once(store, second, "key", lambda part: second.pay("b", BILL["b"]) or {})  # type: ignore[func-returns-value]
+    assert noted[0].count('"answer"') == 1  # at once, for a kill leaves no time
+    folder = paid_once(store, second, "key", going_on)
     paid_once(store, again, "key", lambda part: pytest.fail("it was made already"))
     assert second.money == again.money == 0.75
+    assert billed_in(folder) == Cost(seconds=2.0, money=0.75, tokens=14.0)

@@ -8,11 +8,11 @@ import pytest
 
 from tuneladder.ladder.ahead import asking
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.model.addressed import remote
 from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.search import Search
 from tuneladder.prompt.zero_shot import ZeroShot
-from tuneladder.recipe import remote
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora

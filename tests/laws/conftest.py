@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tuneladder.model.inspect import inspect
-from tuneladder.recipe import find_step, steps
+from tuneladder.recipe import find_step
 from tuneladder.types import Base, Step
+from tuneladder.written import steps
 
 TEMPTING = str(Path(__file__).parents[1] / "tempting.jsonl")  # four prompts, where the package has thirty-two
 # what a test cannot wait for at its default, and learning rates that move a model of two layers

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from tuneladder.model.addressed import remote
 from tuneladder.model.fees import AROUND, LOOK, Tokens, fee, tokens_of
-from tuneladder.recipe import remote
 from tuneladder.types import Base, Decoding, Example, Prompt, Shots, Thought, Turn, Why
 
 PRICED = remote({"url": "http://localhost/v1", "model": "m", "prices": {"input": 2, "output": 10}})

@@ -46,12 +46,13 @@ def test_parts_are_summed_alike_in_any_order() -> None:
 def test_a_bill_has_what_was_counted_before_too() -> None:
     purse, one = Purse(), Cost(money=1.0)
     purse.pay("a", one)
-    with purse.noting() as whole:
+    whole, part = [], []
+    with purse.noting(lambda *said: whole.append(said)):
         purse.pay("a", one)
-        with purse.noting() as part:
+        with purse.noting(lambda *said: part.append(said)):
             purse.pay("b", one)
     purse.pay("c", one)
-    assert (whole, part) == ({"a": one, "b": one}, {"b": one})
+    assert (whole, part) == ([("a", one), ("b", one)], [("b", one)])
     assert purse.money == 3
 
 

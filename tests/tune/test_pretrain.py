@@ -342,7 +342,10 @@ def test_beside_the_text_a_teacher_is_followed(family, teacher, tiny_base, tiny_
     # how many pieces there are, how often each is read, and how much they count, is told in what is learned
     weights = {
         (kit.folder / "model.safetensors").read_bytes(),
-        *(_weights(replace(step, **change), root, tiny_task, lend) for change in ({"sentences": 4}, {"readings": 3}, {"toward": 0.5})),
+        *(
+            _weights(replace(step, **change), root, tiny_task, lend)
+            for change in ({"sentences": 4}, {"readings": 3}, {"toward": 0.5})
+        ),
     }
     assert len(weights) == 4
 

@@ -50,24 +50,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made, the seconds it took, the peak of resident memory in bytes, and the money and tokens that endpoints took."""
+    """What a step made, the seconds it took, and the peak of resident memory in bytes."""
 
     variant: Variant
     seconds: float
     memory: int
-    money: float = 0.0
-    tokens: float = 0.0
 
 
 def apply(work: Work, shelf: Shelf) -> Made:
     """Apply the step in this process, on this shelf."""
     peak_reset(work.device)
-    started, money, tokens = time.monotonic(), shelf.purse.money, shelf.purse.tokens
+    started = time.monotonic()
     kit = Kit(work.folder, Store(work.store), work.seed, work.device, work.deadline, work.memory, shelf)
     with loop.interruptible():
         variant = work.step.apply(work.variant, work.task, kit)
-    seconds, purse = time.monotonic() - started, shelf.purse
-    return Made(variant, seconds, peak_read(work.device), purse.money - money, purse.tokens - tokens)
+    return Made(variant, time.monotonic() - started, peak_read(work.device))
 
 
 def apply_in_child(work: Work) -> Made:

@@ -34,7 +34,7 @@ from tuneladder.ladder.ahead import agreeing, asking, both, judging
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.grading import graded, written
 from tuneladder.ladder.hearing import read_of, with_judge
-from tuneladder.ladder.paid import paid_once
+from tuneladder.ladder.paid import billed_in, paid_once
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import held
 from tuneladder.ladder.tree import (
@@ -282,7 +282,8 @@ class Climb:
         try:
             for node in each.nodes:
                 variant, done, folder = self._node(rung, node, variant)
-                own = Cost(done["seconds"], done["memory"], money=done.get("money", 0.0), tokens=done.get("tokens", 0.0))
+                asked = billed_in(folder)
+                own = replace(asked, seconds=done["seconds"] + asked.seconds, memory=done["memory"])
                 energies.append(thaw(Energy, done["energy"]) if done.get("energy") else None)
                 paid = _both(paid, own)
                 here = here if node.key in self._made else _both(here, own)
@@ -345,9 +346,8 @@ class Climb:
             cut = ticks[-1].step if ticks and ticks[-1].stopped == "budget" else None
             write_json(part / "variant.json", portable(freeze(made.variant), part, self.store.root))
             earlier = _earlier(before, ticks)
-            paid = {"money": made.money, "tokens": made.tokens} if made.tokens else {}
             took = {} if parent.base.source == "url" else {"energy": freeze(longer(meter.energy(), made.seconds + earlier))}
-            return {"seconds": made.seconds + earlier, "memory": made.memory, **paid, **took, "step": node.name, "cut": cut}
+            return {"seconds": made.seconds + earlier, "memory": made.memory, **took, "step": node.name, "cut": cut}
 
         folder = paid_once(self.store, self.shelf.purse, key, make, budget=self.limit.seconds or None)
         done = json.loads((folder / "done.json").read_text("utf-8"))

@@ -14,8 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tuneladder.errors import BadInput, told, unknown
+from tuneladder.errors import BadInput, shown, told, unknown
 from tuneladder.model import pocket, recurrent
+from tuneladder.numbers import is_whole
 from tuneladder.store import digest, digest_files
 from tuneladder.task.read import expand
 from tuneladder.task.tokenizer import SENTINEL
@@ -161,41 +162,6 @@ def reads_masked(config: Any) -> bool:
     return any(str(one).endswith(("ForMaskedLM", "ForPreTraining")) for one in config.architectures or ())
 
 
-def at_url(url: str, model: str, settings: Mapping[str, Any]) -> Base:
-    """A model behind an OpenAI-compatible endpoint; `settings` are how it is called, which does not change what it answers. Raises
-    BadInput for an address that may hold a secret."""
-    refuse_secret(url)
-    name = re.sub(r"[^\w.-]+", "-", model)
-    return Base(name, "url", url, "decoder", 0, 0, 0, 0, 0, 0, content=digest("url", url, model), settings=settings)
-
-
-def named(said: str) -> Base:
-    """A base as a step's settings name another than its own: as `inspect` does, or an endpoint and its model,
-    `https://host/v1 MODEL`. Raises BadInput."""
-    url, _, model = said.partition(" ")
-    if not url.startswith(("http://", "https://")):
-        return inspect(said)
-    refuse_secret(url)
-    if not model.strip():
-        raise BadInput(f"the endpoint {url} names no model", 'an address and a model: "https://host/v1 MODEL"')
-    return at_url(url, model.strip(), {"model": model.strip()})
-
-
-def content_of(said: str) -> str:
-    """What a base that a step's settings name is, for its key: another one under the same name is another. Nothing where there is
-    none."""
-    try:
-        return named(said).content if said else ""
-    except BadInput:
-        return ""
-
-
-def refuse_secret(url: str) -> None:
-    """Raises BadInput for an address that may hold one."""
-    if re.search(r"[@?#]", url):  # it is not repeated
-        raise BadInput("the url of the base holds a name, a password or a query", "a key comes from the environment: see `key_env`")
-
-
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
     """A base that does not exist yet, which `pretrain` fills: a Llama, of family encoder a ModernBERT (arXiv:2412.13663), of
     family seq2seq a T5 (arXiv:1910.10683), whose `layers` are its encoder's.
@@ -213,10 +179,8 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         raise BadInput(f"the shape of {name} does not say its {missing[0]}", f"a shape needs {', '.join(REQUIRED)}")
     for key in SHAPE:
         value = shape.get(key, 1)
-        if key not in ("family", "architecture", "tie", "lowercase") and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise BadInput(f"{key} of the shape of {name} is {value!r}", f"{key} is a whole number, 1 or more")
+        if key not in ("family", "architecture", "tie", "lowercase") and (not is_whole(value) or value < 1):
+            raise BadInput(f"{key} of the shape of {name} is {shown(value)}", f"{key} is a whole number, 1 or more")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}

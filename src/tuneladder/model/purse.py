@@ -61,12 +61,12 @@ class Purse:
         self._waiting: list[asyncio.Event] = []
         self._paid: dict[str, tuple[str, Cost]] = {}
         self._booked = ""
-        self._bills: list[dict[str, Cost]] = []
+        self._notes: list[Callable[[str, Cost], None]] = []
 
     def pay(self, key: str, cost: Cost) -> None:
         """Count what the answer of `key` cost, unless it was counted before."""
-        for bill in self._bills:
-            bill[key] = cost
+        for note in self._notes:
+            note(key, cost)
         if key not in self._paid:
             self._paid[key] = (self._booked, cost)
             self.money += cost.money
@@ -93,14 +93,14 @@ class Purse:
             self._booked = before
 
     @contextmanager
-    def noting(self) -> Iterator[dict[str, Cost]]:
-        """Lends what answers cost that are read while it is open, by their keys, those too that were counted before."""
-        bill: dict[str, Cost] = {}
-        self._bills.append(bill)
+    def noting(self, note: Callable[[str, Cost], None]) -> Iterator[None]:
+        """While open, `note` is told at once of every answer that is read, by its key and cost, of those too that were counted
+        before."""
+        self._notes.append(note)
         try:
-            yield bill
+            yield
         finally:
-            self._bills.pop()
+            self._notes.pop()
 
     @asynccontextmanager
     async def holding(self, most: float) -> AsyncIterator[Callable[[], Awaitable[None]]]:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import told_by
+from tuneladder.model.addressed import Named, content_of, named
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
-from tuneladder.model.inspect import content_of, named
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
@@ -28,10 +28,10 @@ ASKED = (
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """`candidates` instructions of at most `tokens` tokens are proposed at `temperature`, each from `shown` other rows of train, by
-    the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model
-    ("https://host/v1 MODEL"). They and the task's own are scored by the task's metric on `rows` rows of dev; the better half goes
-    on to twice as many, until one is left or dev is at its end (successive halving, arXiv:1502.07943). Of equals the task's own is
-    kept, then the earlier.
+    the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model, as
+    "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}). They and the task's own are
+    scored by the task's metric on `rows` rows of dev; the better half goes on to twice as many, until one is left or dev is at its
+    end (successive halving, arXiv:1502.07943). Of equals the task's own is kept, then the earlier.
 
     What wins was chosen on dev among many, and its score there flatters it: test confirms it.
     """
@@ -47,7 +47,7 @@ class Search:
     rows: int = 16
     tokens: int = 48
     temperature: float = 0.9
-    proposer: str = ""
+    proposer: Named = ""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "shown", "rows", "tokens"):
@@ -58,8 +58,12 @@ class Search:
 
     @property
     def content(self) -> str:
-        """What the proposer is: see `inspect.content_of`."""
+        """What the proposer is: see `addressed.content_of`."""
         return content_of(self.proposer)
+
+    @property
+    def asks(self) -> Named:
+        return self.proposer
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if not task.examples.train or not task.examples.dev:
@@ -114,7 +118,7 @@ class Search:
         except BadInput as error:
             raise Refused(f"search has no proposer: {error.message}", error.hint) from error
         if found.family not in self.families:
-            raise Refused(f"{self.proposer} is of the {found.family} family, and writes no instructions", "take a decoder")
+            raise Refused(f"{found.name} is of the {found.family} family, and writes no instructions", "take a decoder")
         return found
 
     def _drawn(self, task: Task, seed: int) -> list[tuple[Example, ...]]:

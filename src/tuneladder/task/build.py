@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from tuneladder.errors import BadInput, unknown
+from tuneladder.errors import BadInput, shown, unknown
+from tuneladder.numbers import is_whole
 from tuneladder.task.formats import (
     Format,
     check_columns,
@@ -407,8 +408,8 @@ def check_asked(kind: str, rows: Mapping[str, int] | None, template: str | None,
     for split, count in (rows or {}).items():
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise BadInput(f"rows: {split} is {count!r}", "a whole number, 1 or more")
+        if not is_whole(count) or count < 1:
+            raise BadInput(f"rows: {split} is {shown(count)}", "a whole number, 1 or more")
     if template is not None:
         check_template(template, also=("options",) if kind == "choose" else ())
     if templates is not None:

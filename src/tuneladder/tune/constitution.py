@@ -10,8 +10,8 @@ from functools import partial
 from typing import ClassVar
 
 from tuneladder.errors import BadInput, Refused
+from tuneladder.model.addressed import Named, named
 from tuneladder.model.fees import Tokens, fee
-from tuneladder.model.inspect import named
 from tuneladder.store import digest, resident, write_json
 from tuneladder.train.constitution import (
     Preferred,
@@ -37,9 +37,10 @@ TOKENS = 4  # characters that are a token, about
 class Constitution:
     """`principles` is a YAML file of rules ({name, says}) and `prompts` one with a column `prompt`; "" is ours. `rows` prompts of
     the task are tempting too. `rounds` of critique and revision are by `critic`: another base by the name that a recipe gives it,
-    an endpoint and its model ("https://host/v1 MODEL"), or the model itself; so is the preference. Each text has at most `tokens`
-    tokens, drawn at `temperature`. What learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's
-    own: 2e-4 at a width of 4096, growing as the width shrinks."""
+    an endpoint and its model, as "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}),
+    or the model itself; so is the preference. Each text has at most `tokens` tokens, drawn at `temperature`. What learns is the
+    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width
+    shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "nothing"
@@ -50,7 +51,7 @@ class Constitution:
     principles: str = ""
     prompts: str = ""
     rows: int = 0
-    critic: str = ""
+    critic: Named = ""
     rounds: int = 1
     tokens: int = 128
     temperature: float = 0.8
@@ -78,6 +79,10 @@ class Constitution:
         except BadInput:
             return ""
 
+    @property
+    def asks(self) -> Named:
+        return self.critic
+
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_asking(variant, "constitution")
         critic = self._critic() or variant.base
@@ -97,7 +102,7 @@ class Constitution:
         # two texts a round, and a letter for each order
         texts = Tokens(read / len(rows) + self.tokens, self.tokens)
         asked = fee(critic, texts, (2 * self.rounds + 2) * len(rows))
-        return made, replace(cost, seconds=cost.seconds + asking, tokens=asked.tokens)
+        return made, replace(cost, seconds=cost.seconds + asking, money=asked.money, tokens=asked.tokens)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         rules, rows = self._read(task, seed=kit.seed)
@@ -165,5 +170,5 @@ class Constitution:
         except BadInput as error:
             raise Refused(f"constitution has no critic: {error.message}", error.hint) from error
         if found.family != "decoder":
-            raise Refused(f"{self.critic} is of the {found.family} family, and criticises nothing", "take a decoder")
+            raise Refused(f"{found.name} is of the {found.family} family, and criticises nothing", "take a decoder")
         return found

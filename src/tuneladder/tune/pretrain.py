@@ -17,9 +17,9 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
+from tuneladder.model.addressed import content_of
 from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.hardware import computed_in, device
-from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
 from tuneladder.model.rows import bare_head
@@ -356,7 +356,7 @@ class Pretrain:
 
     @property
     def content(self) -> str:
-        """What the teacher is: see `inspect.content_of`."""
+        """What the teacher is: see `addressed.content_of`."""
         return content_of(self.teacher)
 
     @property

@@ -13,9 +13,9 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
+from tuneladder.model.addressed import content_of
 from tuneladder.model.attach import merged
 from tuneladder.model.hardware import computed_in, device
-from tuneladder.model.inspect import content_of
 from tuneladder.model.lanes import lanes_for
 from tuneladder.train.distilling import (
     HELD_OUT,
@@ -137,7 +137,7 @@ class SentenceDistil:
 
     @property
     def content(self) -> str:
-        """What the teacher is: see `inspect.content_of`."""
+        """What the teacher is: see `addressed.content_of`."""
         return content_of(self.teacher)
 
 
