@@ -340,12 +340,10 @@ def test_beside_the_text_a_teacher_is_followed(family, teacher, tiny_base, tiny_
 
     assert read(made) > read(root) + 0.5 * (read(alone) - read(root))
     # how many pieces there are, how often each is read, and how much they count, is told in what is learned
+    changes = ({"sentences": 4}, {"readings": 3}, {"toward": 0.5})
     weights = {
         (kit.folder / "model.safetensors").read_bytes(),
-        *(
-            _weights(replace(step, **change), root, tiny_task, lend)
-            for change in ({"sentences": 4}, {"readings": 3}, {"toward": 0.5})
-        ),
+        *(_weights(replace(step, **change), root, tiny_task, lend) for change in changes),
     }
     assert len(weights) == 4
 

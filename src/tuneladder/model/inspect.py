@@ -39,6 +39,12 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
 SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase", "decoder_layers")
+MOST = {  # beyond any model there is: what is mistyped would take all memory, or numbers that no tensor has
+    **dict.fromkeys(("layers", "decoder_layers"), 1_000),
+    **dict.fromkeys(("width", "mlp"), 1_000_000),
+    "vocabulary": 10_000_000,
+    "context": 100_000_000,
+}
 ARCHITECTURES = {"decoder": "llama", "encoder": "modernbert", "seq2seq": "t5"}  # what a shape of a family is made of
 
 # what a shape's own tokenizer and head give it, and a checkpoint may lack: what its pretraining needs
@@ -181,6 +187,8 @@ def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
         value = shape.get(key, 1)
         if key not in ("family", "architecture", "tie", "lowercase") and (not is_whole(value) or value < 1):
             raise BadInput(f"{key} of the shape of {name} is {shown(value)}", f"{key} is a whole number, 1 or more")
+        if key in MOST and value > MOST[key]:
+            raise BadInput(f"{key} of the shape of {name} is {value:,}", f"no model has more than {MOST[key]:,}")
     if (family := shape.get("family", "decoder")) not in ARCHITECTURES:
         raise BadInput(f"the shape of {name} is of family '{family}'", f"family is {' or '.join(ARCHITECTURES)}")
     usual = {"family": family, "architecture": ARCHITECTURES[family], "kv_heads": shape["heads"], "context": 512, "tie": True}
