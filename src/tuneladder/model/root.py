@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tuneladder.errors import BadInput
+from tuneladder.model.hardware import hardware
 from tuneladder.model.inspect import config_of, inspect
 from tuneladder.store import Store, digest
 from tuneladder.task.tokenizer import train_tokenizer
@@ -19,9 +20,13 @@ VERSION = 2  # of how a root is drawn
 
 
 def root_base(base: Base, task: Task, store: Store, *, seed: int) -> Base:
-    """The base itself, or for a shape the folder that was made of it. Weights are drawn by `seed`, in float32."""
+    """The base itself, or for a shape the folder that was made of it. Weights are drawn by `seed`, in float32. Raises BadInput for
+    a shape whose weights the machine cannot hold."""
     if base.source != "shape":
         return base
+    if (weights := 4 * base.parameters) > (room := hardware().memory):
+        takes = f"{base.parameters:,} parameters, {weights / 1e9:,.0f} GB, and this machine has {room / 1e9:,.0f} GB of memory"
+        raise BadInput(f"the shape of {base.name} makes {takes}", "a narrower one with fewer layers")
     documents = task.text.train or tuple(
         Document("\n".join(turn.text for turn in example.turns) + "\n" + example.references[0]) for example in task.examples.train
     )
