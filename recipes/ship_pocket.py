@@ -36,6 +36,9 @@ SOURCES = {
     "clinic": "MTS-Dialog's training rows, CC BY 4.0",
     "sums": "GSM8K's training rows, in episodes of three, MIT",
     "episodes": "small tasks with shots (recipes/pocket_text), of phrases written for them and sentences of the other sources",
+    "small texts": "the episodes again, as plain text",
+    "named": "sentences of the texts above and lists of words, with the words that the teacher puts nearest to each "
+    "(recipes/pocket_text/named.py)",
     "gists": "sentences of the texts above that share most with their neighbours, asked for as summaries (recipes/pocket_text)",
     "copies": "passages of the texts above, to be repeated whole or in part (recipes/pocket_text/practice.py)",
     "mended": "passages of the texts above with words missing or sentences in disorder, to be written as they were",
@@ -83,11 +86,16 @@ WORDS = {
     "pocket-seq2seq": Words(
         "text2text-generation",
         "A T5-shaped encoder-decoder (gated GELU, one matrix for all embeddings), pretrained from random weights by span "
-        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without shots.",
+        "corruption and beside it on lessons: texts to sum up, facts to put into words, small tasks with and without shots. "
+        "After the first step the mean embedding of its encoder learned besides to lie where that of all-MiniLM-L6-v2 (Apache-2.0) "
+        "does, on plain text, lists of words that the teacher's tokenizer knows among it, and its decoder to name the words that "
+        "the teacher puts nearest to a text; the teacher's weights are not in it.",
         "They are those of spans taken out, the rest of the text in sight, and so no equals of xz and of an order-5 byte n-gram, "
         "which see what came before alone: they stand here as the scale of the text. Held-out lessons share their phrases, though "
-        "not their texts, with those that were read.",
-        "It writes a sentence or two about a short text it is shown and knows little. It is a base to tune, not an assistant.",
+        "not their texts, with those that were read. The earlier steps read other mixtures, and may have read some passages that "
+        "the last held out.",
+        "It writes a sentence or two about a short text it is shown and knows little. It is a base to tune, not an assistant. "
+        "Messages that people wrote to provoke an assistant were read too.",
     ),
 }
 
