@@ -168,12 +168,14 @@ def check(words: Words = None, as_json: Json = False) -> None:
     from tuneladder.store import freeze
 
     read = recipe_of(written)
-    report, refused = api.check(read), api.refusals(read)
+    report = api.check(read)
+    if not as_json:
+        _show_report(report, lint=True)  # what the data say is not lost where nothing can be planned
+    refused = api.refusals(read)
     if as_json:
         said = [{"rung": each.rung.name, "refused": each.refused} for each in refused]
         print(json.dumps({**freeze(report), "rungs": said}, ensure_ascii=False, indent=2))
     else:
-        _show_report(report, lint=True)
         _show_refused(refused)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 TAKEN = {  # what pydantic missed, by how its name for that begins
     "int_": "a whole number",
-    "finite_": "a whole number",
+    "finite_": "a finite number",
     "float_": "a number",
     "bool_": "true or false",
     "string_": "a text; numbers and yes or no stand in quotes",

@@ -170,8 +170,9 @@ def recipe_of(written: Written) -> Recipe:
         said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
         raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
     judges = _judges(task, specs, trust=keys["trust_remote_code"])
+    asked = [*_asked_by(specs)]
     if limit.money:
-        _refuse_unpriced((*bases, *judges.values(), *_asked_by(specs)), limit.money)
+        _refuse_unpriced((*bases, *judges.values(), *asked), limit.money)
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
@@ -688,9 +689,13 @@ def _judges(task: Task, rungs: Mapping[str, Any], *, trust: bool) -> dict[str, B
 
 
 def _asked_by(rungs: Mapping[str, Sequence[Step]]) -> Iterator[Base]:
-    """The bases that steps ask beside their own; one that is not to be had is refused by its step's plan."""
+    """The bases that steps ask beside their own; one that is not to be had is refused by its step's plan. Raises BadInput for an
+    endpoint that is written wrongly: a rung's name repeats its settings, and there may be a secret in these."""
     for step in chain(*rungs.values()):
         if asked := getattr(step, "asks", None):
+            if isinstance(asked, dict) or asked.startswith(("http://", "https://")):
+                yield named(asked)
+                continue
             with contextlib.suppress(BadInput):
                 yield named(asked)
 
@@ -737,7 +742,8 @@ def _settings(kind: Any, given: Any, name: str) -> Any:
         first = error.errors()[0]
         place = str(first["loc"][0]) if first["loc"] else name
         wanted = [taken(each) for each in error.errors() if each["loc"][:1] == first["loc"][:1]]
-        said = f"{name}: {place} is {shown(first['input'])}"
+        absent = first["type"] == "missing"  # then the input is all that was given
+        said = f"{name} names no {place}" if absent else f"{name}: {place} is {shown(first['input'])}"
         raise BadInput(said, ", or ".join(dict.fromkeys(wanted))) from error
     for key, value in given.items():
         if isinstance(own := getattr(made, key), int | float) and not isinstance(own, bool) and not is_number(own):

@@ -140,7 +140,19 @@ def test_a_limit_of_money_wants_prices_before_any_work(step: str, setting: str, 
 
 
 @ASKING
-def test_keys_of_an_endpoint_are_checked_in_the_plan(step: str, setting: str, write: Write) -> None:
-    read = load(write(step, setting, {"url": "http://x/v1", "model": "m", "price": PRICES}))
-    (foretold,) = (each for each in api.plan(read) if each.rung.name == "asking")
-    assert "no key of a remote base 'price': did you mean 'prices'?" in foretold.refused
+def test_keys_of_an_endpoint_are_checked_before_any_work(step: str, setting: str, write: Write) -> None:
+    with pytest.raises(BadInput, match=r"no key of a remote base 'price': did you mean 'prices'\?"):
+        load(write(step, setting, {"url": "http://x/v1", "model": "m", "price": PRICES}))
+
+
+@ASKING
+@pytest.mark.parametrize(
+    "secret",
+    [{"key_env": "sk-live-abc"}, {"url": "http://me:sk-live-abc@localhost/v1"}, {"url": "http://localhost/v1?key=sk-live-abc"}],
+)
+def test_a_secret_that_is_written_in_place_of_a_name_is_refused_and_not_repeated(
+    step: str, setting: str, secret: dict[str, Any], write: Write, server: Server
+) -> None:
+    with pytest.raises(BadInput) as error:
+        load(write(step, setting, {"url": server.url, "model": "author"} | secret))
+    assert "sk-live-abc" not in f"{error.value.message} {error.value.hint}"

@@ -13,6 +13,7 @@ from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.search import Search
 from tuneladder.prompt.zero_shot import ZeroShot
+from tuneladder.tune.constitution import Constitution
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora
@@ -137,3 +138,14 @@ def test_other_families_and_remote_bases_are_refused():
     assert "makes no sense for a base of the encoder family" in refused(replace(BASE, family="encoder"), FewShot())
     assert "is a remote model" in refused(replace(BASE, source="url"), Lora())
     assert refused(replace(BASE, source="url"), ZeroShot()) == ""
+
+
+@pytest.mark.parametrize(("kind", "setting"), [(Search, "proposer"), (Constitution, "critic")])
+def test_how_an_endpoint_is_called_does_not_change_a_key_but_which_and_what_it_costs_does(kind, setting):
+    here = {"url": "http://localhost/v1", "model": "m"}
+
+    def key(**more):
+        return key_of(kind(**{setting: here | more}), "root", splits_digest(TASK), BASE, 0)
+
+    assert key() == key(timeout=9) == key(concurrency=4) == key(key_env="MINE")
+    assert len({key(), key(model="n"), key(url="http://localhost/v2"), key(prices={"input": 1, "output": 2})}) == 4

@@ -89,6 +89,10 @@ def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed:
     name = step_name(step)
     code = "" if type(step).__module__.startswith("tuneladder.") else source_of(type(step).__module__)
     settings = {**plain(step), "__type__": name}
+    if isinstance(
+        asked := getattr(step, "asks", ""), dict
+    ):  # how an endpoint is called changes no answer; `content` says which it is
+        settings |= {key: asked.get("prices") for key, value in settings.items() if value == asked}
     reads = {split: splits[split] for split in step.reads}
     if content := getattr(step, "content", ""):
         reads["content"] = content
@@ -126,7 +130,7 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         except Exception as error:  # a step may be the user's own: one that cannot plan is refused, and the others are climbed
             reason = error.message if isinstance(error, BadInput) else f"{type(error).__name__} in its plan: {error}"
             hint = f" ({error.hint})" if isinstance(error, BadInput) and error.hint else ""
-            return Foretold(rung, tuple(nodes), Cost(seconds, memory, disk, annotations), reason + hint)
+            return Foretold(rung, tuple(nodes), Cost(seconds, memory, disk, annotations, money, tokens), reason + hint)
         variant = replace(ahead, stamp=key)
         nodes.append(Node(step, step_name(step), key, variant, cost))
         seconds, memory = seconds + cost.seconds, max(memory, cost.memory)

@@ -175,11 +175,11 @@ class Pretrain:
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
         flops, disk = 6.0 * base.parameters * self.tokens, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
         if teacher:
-            pieces = self._steps(length) * self.sentences
+            pieces, different = self._steps(length) * self.sentences, self._different(length)
             # of a seq2seq the encoder reads them, which is less than half of it
             student = base.parameters / (2 if base.family == "seq2seq" else 1)
-            flops += pieces * ROWS_TOKENS * (6 * student + 2 * teacher.active / self.readings)
-            disk += 2 * teacher.width * pieces // self.readings
+            flops += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active)
+            disk += 2 * teacher.width * different
         return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -229,8 +229,7 @@ class Pretrain:
             plain = (document for document in documents if not isinstance(document, Lesson))
             return drawn(plain, task.mixture, characters=int(count * each), seed=kit.seed)[:count]
 
-        wanted = -(-self._steps(length) * self.sentences // self.readings)  # after the last of them the first comes again
-        texts, dev = some(task.text.train, wanted), some(task.text.dev, HELD_OUT)
+        texts, dev = some(task.text.train, self._different(length)), some(task.text.dev, HELD_OUT)
         if not texts:
             raise BadInput("there is no sentence in the text to learn from", "give more text, or leave `teacher` out")
         return _Taught(teacher.width, *((own, *embedded(teacher, own, kit)) for own in (texts, dev)))
@@ -342,6 +341,10 @@ class Pretrain:
 
     def _steps(self, length: int) -> int:
         return max(1, self.tokens // (length * self.batch_size))
+
+    def _different(self, length: int) -> int:
+        """Pieces for the teacher: whole steps of them, after the last of which the first comes again."""
+        return -(-self._steps(length) // self.readings) * self.sentences
 
     def _most_lanes(self, length: int) -> int:
         return max(1, min(self.batch_size, MICRO_TOKENS // length))
