@@ -5,7 +5,6 @@ Below this file nobody sees a config object: a recipe becomes nouns, or an error
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import inspect as python_inspect
@@ -693,11 +692,12 @@ def _asked_by(rungs: Mapping[str, Sequence[Step]]) -> Iterator[Base]:
     endpoint that is written wrongly: a rung's name repeats its settings, and there may be a secret in these."""
     for step in chain(*rungs.values()):
         if asked := getattr(step, "asks", None):
-            if isinstance(asked, dict) or asked.startswith(("http://", "https://")):
+            try:
                 yield named(asked)
-                continue
-            with contextlib.suppress(BadInput):
-                yield named(asked)
+            except BadInput as error:
+                if isinstance(asked, dict) or asked.startswith(("http://", "https://")):
+                    setting = next(key for key, value in vars(step).items() if value == asked)
+                    raise BadInput(f"{setting}: {error.message}", error.hint) from error
 
 
 def _refuse_unpriced(bases: Iterable[Base], money: float) -> None:

@@ -37,7 +37,7 @@ def test_a_text_column_and_a_column_of_few_values() -> None:
     ("row", "kind", "input", "target"),
     [
         (lambda n: {"id": n, "topic": "ab"[n % 2], "body": text(n), "paid": "yn"[n % 2]}, "classify", "body", "topic"),
-        (lambda n: {"title": text(n), "body": text(n, 20), "y": n % 2}, "classify", "{{ title }}\n{{ body }}", "y"),
+        (lambda n: {"title": text(n), "body": text(n, 20), "y": n % 2}, "classify", "{{ title }}\n\n{{ body }}", "y"),
         (lambda n: {"answer": text(n), "question": text(n + 1)}, "generate", "question", "answer"),
         (lambda n: {"de": text(n), "en": text(n + 1)}, "generate", "de", "en"),
         (lambda n: {"dialogue": text(n, 30), "summary": text(n), "section": "ab"[n % 2]}, "generate", "dialogue", "summary"),

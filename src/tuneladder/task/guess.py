@@ -346,7 +346,8 @@ def _input(seen: Mapping[str, _Column], target: str, why: list[str], *, label: b
     telling = [column.name for column in texts if column.words >= 3]
     if label and len(telling) > 1 and all(name.isidentifier() for name in telling):
         why.append(f"read: {', '.join(f'`{name}`' for name in telling)}, every column of text")
-        return "\n".join(f"{{{{ {name} }}}}" for name in telling)
+        between = "\n\n" if len(telling) == 2 else "\n"  # a blank line parts the texts of a pair
+        return between.join(f"{{{{ {name} }}}}" for name in telling)
     why.append(f"read: `{best.name}`, {best.words:.0f} words in the mean")
     return best.name
 
