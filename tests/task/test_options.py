@@ -74,7 +74,7 @@ def test_known_shapes_are_seen_and_read(shape: str, tmp_path: Path) -> None:
 
 def test_a_passage_is_read_before_its_question(tmp_path: Path) -> None:
     rows = questions(lambda n, q: {"context": f"Story {n}.", "question": q, "choices": ["yes", f"no {n}"], "label": n % 2})
-    assert guess(table(tmp_path, rows))[0]["task"]["input"] == "{{ context }}\n\n{{ question }}"
+    assert guess(table(tmp_path, rows))[0]["task"]["input"] == "{{ context }}\n{{ question }}"
 
 
 def test_columns_that_are_named_are_taken(tmp_path: Path) -> None:
