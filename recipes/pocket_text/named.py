@@ -6,13 +6,14 @@ TUNELADDER_SHARED=/data/root python -m recipes.pocket_text.named
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tuneladder.task.read import read_rows
 
 from .__main__ import FOLDER, SEED, documents, pools_of, write
 from .episodes import Drill, compose, rendered
@@ -44,8 +45,7 @@ KEYWORD_ASKS = ("Which three words say what the text is about?", "Keywords?", "N
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     words = [word for word in known_words()[:WORDS] if word not in FUNCTION_WORDS and len(word) > 2]
-    with open(FOLDER / "words.jsonl", encoding="utf-8") as lines:
-        lists = [json.loads(line)["text"] for line in lines]
+    lists = [row["text"] for row in read_rows(str(FOLDER / "words.jsonl"))]
     pools = pools_of(documents())
     texts = [drawn(pool, lists[shard :: len(pools)], random.Random(f"{SEED} named {shard}")) for shard, pool in enumerate(pools)]
     near = embedded([text for own in texts for text in own]) @ embedded(words).T

@@ -54,7 +54,7 @@ from tuneladder.ladder.reviewed import FOLDER, link
 from tuneladder.ladder.tree import Foretold, in_full, root_of
 from tuneladder.model import bill as bills
 from tuneladder.model import pocket
-from tuneladder.model.addressed import remote
+from tuneladder.model.addressed import is_address, remote
 from tuneladder.model.ask import turns_of, turns_of_all
 from tuneladder.model.budget import BOUNDS, Budget, budgets, number, pace_near, shapes
 from tuneladder.model.energy import Meter
@@ -903,7 +903,7 @@ def chat(variant: str, *, model: str = "", key_env: str = "", history: bool | No
 
 def _talked_to(variant: str, model: str, key_env: str) -> Variant:
     """The variant itself: a run's rung as it was made, else one with a plain prompt."""
-    address = variant.startswith(("http://", "https://"))
+    address = is_address(variant)
     if (model or key_env) and not address:
         raise BadInput(
             f"{'--model' if model else '--key-env'} is given, and {variant} is no address", "leave it out, or name http://..."

@@ -30,7 +30,7 @@ from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder.tree import step_name
 from tuneladder.model import budget, pocket
-from tuneladder.model.addressed import named, remote
+from tuneladder.model.addressed import is_address, named, remote
 from tuneladder.model.constrained import HINT as NO_GUIDE
 from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import from_shape, inspect
@@ -695,7 +695,7 @@ def _asked_by(rungs: Mapping[str, Sequence[Step]]) -> Iterator[Base]:
             try:
                 yield named(asked)
             except BadInput as error:
-                if isinstance(asked, dict) or asked.startswith(("http://", "https://")):
+                if isinstance(asked, dict) or is_address(asked):
                     setting = next(key for key, value in vars(step).items() if value == asked)
                     raise BadInput(f"{setting}: {error.message}", error.hint) from error
 

@@ -24,7 +24,7 @@ def remote(wanted: Mapping[str, Any]) -> Base:
         if key not in KEYS:
             raise unknown("key of a remote base", str(key), KEYS)
     url, model = wanted.get("url"), wanted.get("model")
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+    if not isinstance(url, str) or not is_address(url):
         raise BadInput(f"the url of the base is {url!r}", "it begins with http:// or https://, and often ends in /v1")
     if re.search(r"[@?#]", url):  # it may hold a secret, and is not repeated
         raise BadInput("the url of the base holds a name, a password or a query", "a key comes from the environment: see `key_env`")
@@ -51,7 +51,12 @@ def named(said: Named) -> Base:
     if isinstance(said, dict):
         return remote(said)
     url, _, model = said.partition(" ")
-    return remote({"url": url, "model": model.strip()}) if url.startswith(("http://", "https://")) else inspect(said)
+    return remote({"url": url, "model": model.strip()}) if is_address(url) else inspect(said)
+
+
+def is_address(said: str) -> bool:
+    """Whether this is an endpoint's, and no name or folder of a base."""
+    return said.startswith(("http://", "https://"))
 
 
 def content_of(said: Named) -> str:
