@@ -240,9 +240,10 @@ def test_several_labels_have_room_in_an_answer_unless_it_is_said(folder: Path) -
     several = {"task__target": "tags", "task__separator": "&"}
     rooms = [
         read(recipe(**several, task__decoding=given), folder).task.prompt.decoding.max_new_tokens
-        for given in ({"repetition": 1.1}, {"max_new_tokens": 5})
+        for given in (None, {"repetition": 1.1}, {"max_new_tokens": 5})
     ]
-    assert rooms == [256, 5]
+    assert rooms[0] > recipes.LENGTHS["classify"]
+    assert rooms == [rooms[0], rooms[0], 5]
 
 
 def test_the_same_recipe_says_the_same(folder: Path) -> None:

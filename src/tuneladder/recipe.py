@@ -36,7 +36,7 @@ from tuneladder.model.constrained import can_constrain
 from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.numbers import MOST, is_number
 from tuneladder.own import own_code
-from tuneladder.task.build import LENGTHS, Findings, build, longest_of
+from tuneladder.task.build import LENGTHS, Findings, build, room_for
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
@@ -320,11 +320,11 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
 
 
 def _roomy(task: Task, given: Mapping[str, Any] | None) -> Task:
-    """The task with room for an answer of several labels, or for an object, where the `decoding` that is given does not say how
-    much: the default of one label is too short."""
-    if not (task.multi_label or task.prompt.schema) or "max_new_tokens" in (given or {"max_new_tokens": None}):
+    """The task with room for the answers it learns from, where the `decoding` that is given does not say how much."""
+    if "max_new_tokens" in (given or {"max_new_tokens": None}):
         return task
-    decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=longest_of(task.prompt.schema))
+    most = room_for(task.kind, task.examples.train, schema=task.prompt.schema, multi_label=task.multi_label)
+    decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=most)
     return dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
 
 

@@ -325,6 +325,13 @@ def test_every_setting_of_the_prompt_arrives(tmp_path: Path) -> None:
     assert "label1" not in many.prompt.instruction
 
 
+@pytest.mark.parametrize(("words", "most"), [(3, 64), (100, 8 + 500 // 3), (5000, 512)])
+def test_an_answer_has_room_for_the_references_of_train(words: int, most: int, tmp_path: Path) -> None:
+    rows = [{"text": sentence(n), "answer": "once " * (words if n % 2 else 1)} for n in range(60)]
+    task, _ = make(table(tmp_path, rows), kind="generate", input="text", target="answer")
+    assert task.prompt.decoding.max_new_tokens == pytest.approx(most, abs=1)
+
+
 def test_hub_splits_by_their_usual_names_and_hidden_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {"train": labelled(60, 0, 1), "validation": labelled(90, 0, 1)[60:], "test": labelled(100, -1)[90:]}
     monkeypatch.setattr(module, "hub_splits", lambda *_, **__: tuple(rows))

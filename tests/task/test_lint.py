@@ -12,7 +12,7 @@ from tuneladder.task.encode import Coder
 from tuneladder.task.lint import Piece, lint, tables
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
-from tuneladder.types import Base, Task, Turn
+from tuneladder.types import Base, Decoding, Task, Turn
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,20 @@ def test_a_seq2seqs_row_is_read_and_its_answer_learned(made: tuple[Task, Finding
     assert example.references[0] in learned.text
     assert read.text.startswith("the parcel number 0")
     assert report.tallies["train"].learned > 0
+
+
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_references_longer_than_an_answer_may_be_are_counted(tmp_path: Path, tokenizer: object, seq2seq: bool) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"q": f"what of {n}?", "a": f"{n} " + "and on " * 50}) + "\n" for n in range(80)))
+    coder = PairCoder(tokenizer, 400, start=0) if seq2seq else Coder(tokenizer, 400)
+
+    def warned(decoding: Decoding) -> list[str]:
+        task, findings = build(name="t", kind="generate", data=str(path), input="q", target="a", decoding=decoding)
+        return [said for said in lint(task, findings, coder).warnings if "an answer may have" in said]
+
+    assert warned(Decoding(max_new_tokens=300)) == []
+    [said] = warned(Decoding(max_new_tokens=20))
+    longest = max(len(tokenizer(f" {n} " + "and on " * 50, add_special_tokens=False)["input_ids"]) for n in range(80))
+    assert said.startswith("100% of the dev and test references are longer than the 20 tokens")
+    assert int(said.partition("the longest has ")[2].partition(":")[0]) == pytest.approx(longest, abs=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,14 +58,21 @@ LENGTHS = {
 }  # new tokens an answer may have
 NORMALISED = ("characters", "bytes", "tokens", "none")
 RECORD = "Write what the text says as a JSON object."
-LONGEST = 256  # of several labels or tags, however long those of train are; an object may have twice as many
+LONGEST = 256  # of several labels or tags, however long those of train are; an object or a text may have twice as many
+BYTES = 3  # of a token of prose, or fewer than it has, in most tokenizers and scripts
 FEW = 5  # rows or labels that a note names
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
-def longest_of(schema: object) -> int:
-    """The most new tokens of answers that are several labels or tags or, with a schema, an object."""
-    return LONGEST * (2 if schema else 1)
+def room_for(kind: str, rows: Sequence[Example], *, schema: object = "", multi_label: bool = False) -> int:
+    """The most new tokens of an answer where nobody says how many. What learned to write has room for all but the longest
+    hundredth of what it learned from, and what never learned to end does not write on and on."""
+    if not rows or (kind not in ("tag", "generate", "extract", "chat") and not multi_label):
+        return LENGTHS[kind]
+    sizes = sorted(len(row.references[0].encode()) for row in rows)
+    if kind == "tag" or multi_label or schema:
+        return min(LONGEST * (2 if schema else 1), 8 + sizes[-1])
+    return max(LENGTHS[kind], min(2 * LONGEST, 8 + sizes[math.ceil(0.99 * len(sizes)) - 1] // BYTES))
 
 
 @dataclass(frozen=True)
@@ -197,9 +205,8 @@ def build(
     weights = label_weights(class_weights, words.words, counted) if class_weights is not None else {}
     if weights:
         notes.append("in the loss a row counts " + ", ".join(f"{weight:.3g} ({word})" for word, weight in weights.items()))
-    if kind == "tag" or several or read.schema:  # what was never taught to end should not write on and on
-        longest = max(len(example.references[0]) for example in split.train)
-        decoding = decoding or Decoding(max_new_tokens=min(longest_of(read.schema), 8 + longest), seed=seed)
+    most = room_for(kind, split.train, schema=read.schema, multi_label=several)
+    decoding = decoding or Decoding(max_new_tokens=most, seed=seed)
     prompt = prompt_of(kind, words.words, instruction, system, asked[0] if asked else template, decoding, seed, multi_label=several)
     if kind == "choose" and not words.words:
         prompt = replace(prompt, normalise=normalise or "characters")  # type: ignore[arg-type]  # one of NORMALISED

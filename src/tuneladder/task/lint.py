@@ -107,6 +107,7 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
             )
         if tallies[split].cut * 20 > len(rows):
             warnings.append(f"{tallies[split].cut / len(rows):.0%} of the {split} rows are cut to fit {coder.context} tokens")
+    warnings += _ended(task, coder, [row for split in ("dev", "test") for row in splits[split]])
     counts = {split: dict(own) for split, own in balance.items()}
     return Report(tuple(facts), tuple(warnings), counts, tallies, row, worded, _drawn(task, findings, parts, sets))
 
@@ -214,6 +215,24 @@ def _told(task: Task, rows: Sequence[Example]) -> list[str]:
     if own < 0.9 * len(texts) or others > 0.5 * own:
         return []
     return [f"in {own:,} of {len(texts):,} training rows the answer itself stands in what is read: is the target in the input?"]
+
+
+def _ended(task: Task, coder: AnyCoder | None, rows: Sequence[Example]) -> list[str]:
+    """Whether answers as long as the references of `rows` would be cut."""
+    most = task.prompt.decoding.max_new_tokens
+    if task.prompt.ask != "generate" or task.prompt.think or not rows or not isinstance(coder, Coder | PairCoder):
+        return []
+    prompts = coder.prompts if isinstance(coder, PairCoder) else coder
+    before = len(prompts.encode_whole(""))
+    laid = prompts.lay([((), row.references[0]) for row in rows], every=False, close=False)
+    sizes = [len(each.ids) - len(prompts.soft) - before for each in laid]
+    longer = sum(size > most for size in sizes)
+    if longer * 50 <= len(rows):
+        return []
+    return [
+        f"{longer / len(rows):.0%} of the dev and test references are longer than the {most} tokens that an answer may have, "
+        f"the longest has {max(sizes)}: decoding: {{max_new_tokens: ...}} sets it"
+    ]
 
 
 def _counted(split: str, tally: Tally) -> str:

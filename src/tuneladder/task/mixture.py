@@ -22,8 +22,8 @@ from tuneladder.task.build import (
     Findings,
     Read,
     check_asked,
-    longest_of,
     prompt_of,
+    room_for,
     read_examples,
 )
 from tuneladder.task.leaks import Leak, find_leaks
@@ -118,9 +118,7 @@ def mix(
         )
     asked = {own.title: _asked(own, splits[own.title], seed, schemas.get(own.title, "")) for own in sets}
     joined = Split(*(tuple(row for split in asked.values() for row in getattr(split, part)) for part in SPLITS))
-    if schemas and decoding is None:  # what was never taught to end should not write on and on
-        longest = max(len(example.references[0]) for example in joined.train)
-        decoding = Decoding(max_new_tokens=min(longest_of(schemas), 8 + longest), seed=seed)
+    decoding = decoding or Decoding(max_new_tokens=room_for(kind, joined.train, schema=schemas), seed=seed)
     prompt = prompt_of(kind, (), RECORD if schemas and instruction is None else instruction, system, None, decoding, seed)
     if schemas:  # a row is held to its own set's
         prompt = replace(
