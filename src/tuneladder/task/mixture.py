@@ -23,8 +23,8 @@ from tuneladder.task.build import (
     Read,
     check_asked,
     prompt_of,
-    room_for,
     read_examples,
+    room_for,
 )
 from tuneladder.task.leaks import Leak, find_leaks
 from tuneladder.task.schema import compact, read_schema
