@@ -13,7 +13,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _os.environ.setdefault("GOMP_SPINCOUNT", "0")
 # torch keeps 1,024 built kernels by default, about 10 MB for each shape of batch; 32 are as fast and hold half a gigabyte less.
 _os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
-_os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+_os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 _os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 __version__ = "0.1.0"
