@@ -54,3 +54,16 @@ def test_a_model_that_only_drops_draws_nothing_beside():
     assert not draws(model, beside_dropout=True)
     model.set_attn_implementation("sdpa")  # drops inside its kernel
     assert draws(model, beside_dropout=True)
+
+
+def test_a_head_in_float32_over_a_frozen_bfloat16_body_can_be_tried():
+    from transformers import BertConfig, BertForSequenceClassification
+
+    small = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = BertForSequenceClassification(BertConfig(**small, **still)).bfloat16()
+    model.classifier.float()
+    assert not draws(model)
+    model.dropout.p = 0.5
+    assert draws(model)
+    assert not draws(model, beside_dropout=True)

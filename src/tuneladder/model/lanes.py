@@ -40,12 +40,19 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
 def draws(model: Any, *, beside_dropout: bool = False) -> bool:
     """Whether a pass in training draws random numbers (dropout, noise), which come from one generator in the order of asking; or,
     `beside_dropout`, draws any that `chance.Dropout` does not draw for it. Tried on a few tokens; a model that cannot be tried so
-    counts as one that does."""
+    counts as one that does. One of weights in several precisions, as what learns is held in float32 over a frozen bfloat16, is
+    tried under autocast, as it is trained."""
     before, learning = torch.get_rng_state(), model.training
+    device = next(model.parameters()).device
+    mixed = len({weight.dtype for weight in model.parameters() if weight.is_floating_point()}) > 1
     model.train()
     try:
-        with torch.no_grad(), Dropout(0) if beside_dropout else contextlib.nullcontext():
-            ids_BT = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, torch.bfloat16, enabled=mixed),
+            Dropout(0) if beside_dropout else contextlib.nullcontext(),
+        ):
+            ids_BT = torch.tensor([[1, 2, 3, 4]], device=device)
             model(input_ids=ids_BT, **({"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}))
         return not torch.equal(before, torch.get_rng_state())
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
