@@ -30,6 +30,7 @@ _TABLES = (".csv", ".tsv", ".xlsx")
 _NUMBER = re.compile(r"[+-]?[\d.,]*\d")
 UNREADABLE = (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError)
 LONGEST = 1_000_000  # characters of a paragraph: text without a blank line is not one row
+_JSON = json.JSONDecoder(parse_constant=lambda word: None if word == "NaN" else float(word))  # pandas writes empty cells as NaN
 HEADER = "give every column a name of its own; where the first line is a row, put a line with names above it"
 
 
@@ -362,7 +363,7 @@ def _list_in(value: Any) -> list[Any] | None:
 
 def _parse(text: str, where: str, line: int = 0) -> Any:
     try:
-        return json.loads(text)
+        return _JSON.decode(text)
     except json.JSONDecodeError as error:
         at = f"column {error.colno}" if line else f"line {error.lineno}, column {error.colno}"
         there = _clip(text[max(0, error.pos - 20) : error.pos + 40].strip())
