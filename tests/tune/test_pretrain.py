@@ -64,6 +64,19 @@ def test_a_shape_becomes_a_base_once(shape, base, task, tmp_path):
     assert root_base(base, task, store, seed=1) is base
 
 
+def test_text_shorter_than_a_block_is_refused_before_any_work(base, task, replaying):
+    root = root_of(base, task)
+    text = "the heron waits " * 9
+    short = replace(task, text=Text((Document("the heron", "mill"), Document(text, "river"))))
+    most = len(_tokenizer(Variant(base, task.prompt, weights=base.location))(text, add_special_tokens=False)["input_ids"]) + 1
+    with pytest.raises(Refused, match=f"no source of text is longer than the {most} tokens of a block: the longest has {most}"):
+        replace(STEP, length=most).plan(root, short, Pace(1e9))
+    assert replace(STEP, length=most - 1).plan(root, short, Pace(1e9))
+    general = replace(replaying, replay=(Document("the sea", "sea"),))
+    with pytest.raises(Refused, match="no source of text to replay is longer than the 32 tokens of a block"):
+        replace(STEP, replay=0.25).plan(root, general, Pace(1e9))
+
+
 def test_exactly_one_bos(base):
     with Shelf("cpu", dtype=torch.float32).live(root_of(base, Task("mill", "text"))) as live:
         coder = Coder(live.tokenizer, base.context)

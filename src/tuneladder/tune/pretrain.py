@@ -23,8 +23,9 @@ from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
 from tuneladder.model.rows import bare_head
-from tuneladder.model.shelf import Live
+from tuneladder.model.shelf import Live, open_tokenizer
 from tuneladder.model.trunk import fuse
+from tuneladder.task.corpus import by_source
 from tuneladder.task.encode import reader_of
 from tuneladder.task.spans import MEAN
 from tuneladder.task.template import ASKS
@@ -55,7 +56,7 @@ from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
 from tuneladder.train.supervised import attention_for, check, packs, pad_attention, refuse_unmerged
-from tuneladder.train.tokens import end_of, spread, token_files
+from tuneladder.train.tokens import end_of, short_of, spread, token_files
 from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
@@ -140,6 +141,7 @@ class Pretrain:
             refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
             raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
         base = variant.base
+        self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
         if self.next_sentence and base.family != "encoder":
@@ -181,6 +183,20 @@ class Pretrain:
             flops += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active)
             disk += 2 * teacher.width * different
         return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
+
+    def _refuse_short(self, base: Base, task: Task, length: int) -> None:
+        """Raises Refused where no source makes a block. A shape has no tokenizer to count by yet, and lessons are counted as they
+        are asked."""
+        if base.source == "shape":
+            return
+        asked = base.family == "seq2seq" and any(isinstance(next(iter(own)), Lesson) for own in by_source(task.text.train).values())
+        wanted = {} if asked else {"text": (task.text.train, "set a smaller `length`")}
+        if self.replay:
+            wanted["text to replay"] = (task.replay, "leave `replay` out")
+        for what, (documents, hint) in wanted.items():
+            if most := short_of(partial(open_tokenizer, base), documents, length):
+                said = f"no source of {what} is longer than the {length:,} tokens of a block: the longest has {most:,}"
+                raise Refused(said, f"give more text, or {hint}")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         length = self._length(variant)
