@@ -161,6 +161,7 @@ def recipe_of(written: Written) -> Recipe:
     )
     bar = _bar_of(written.bar, task)
     axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
+    _refuse_unread(task, specs)
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [pocket.DEFAULT if keys["base"] is None else keys["base"]], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
@@ -644,6 +645,14 @@ def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -
     )
     rows = {split: len(getattr(found.text, split)) for split in ("train", "dev", "test")}
     return task, Findings("text", rows, notes=found.notes), [_plain(source) for source in sources]
+
+
+def _refuse_unread(task: Task, specs: Mapping[str, Sequence[Step]]) -> None:
+    """Raises BadInput for general text that no step replays; what a step of the user's own reads nobody here knows."""
+    steps = [step for each in specs.values() for step in each]
+    if task.replay and not any(getattr(step, "replay", ":" in step_name(step)) for step in steps):
+        said = f"the source '{task.replay[0].source}' is marked `replay`, and no rung replays any"
+        raise BadInput(said, "pretrain: {replay: 0.25} replays a quarter; without the mark it is the task's own text")
 
 
 def _sources(data: Any) -> list[Any]:

@@ -77,6 +77,16 @@ def test_text_shorter_than_a_block_is_refused_before_any_work(base, task, replay
         replace(STEP, replay=0.25).plan(root, general, Pace(1e9))
 
 
+def test_settings_that_would_do_nothing_are_refused(base, task):
+    root = root_of(base, task)
+    with pytest.raises(Refused, match="length 65 is more than the 64 tokens that mill reads at once"):
+        replace(STEP, length=65).plan(root, task, Pace(1e9))
+    assert replace(STEP, length=64).plan(root, task, Pace(1e9))
+    for name, value in {"readings": 2, "sentences": 64, "toward": 0.5}.items():
+        with pytest.raises(Refused, match=f"{name} {value:g} is of what a teacher says, and none is named"):
+            replace(STEP, **{name: value}).plan(root, task, Pace(1e9))
+
+
 def test_exactly_one_bos(base):
     with Shelf("cpu", dtype=torch.float32).live(root_of(base, Task("mill", "text"))) as live:
         coder = Coder(live.tokenizer, base.context)

@@ -60,6 +60,7 @@ from tuneladder.train.tokens import end_of, short_of, spread, token_files
 from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
+TAUGHT = ("sentences", "readings", "toward")  # settings of how a teacher is followed
 FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass would save
 
 
@@ -141,6 +142,12 @@ class Pretrain:
             refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
             raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
         base = variant.base
+        if self.length > base.context:
+            said = f"length {self.length:,} is more than the {base.context:,} tokens that {base.name} reads at once"
+            raise Refused(said, f"leave `length` out: blocks have {base.context:,} tokens then")
+        own = {name: value for name in TAUGHT if (value := getattr(self, name)) != getattr(Pretrain, name)}
+        for name, value in own.items() if not self.teacher else ():
+            raise Refused(f"{name} {value:g} is of what a teacher says, and none is named", f"name a `teacher`, or leave `{name}` out")
         self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
@@ -371,7 +378,7 @@ class Pretrain:
         return -(-self.batch_size // (-(-self.batch_size // (most * lanes)) * lanes))
 
     def _length(self, variant: Variant) -> int:
-        return min(self.length or variant.base.context, variant.base.context)
+        return self.length or variant.base.context
 
     @property
     def content(self) -> str:
