@@ -13,7 +13,7 @@ from tests.embeddings import cosines
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
-from tuneladder.model.inspect import from_shape
+from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
@@ -105,6 +105,7 @@ def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
     with kit.shelf.engine(root) as engine:
         before = sum(engine.read([document.text for document in task.text.test]))
     made = STEP.apply(root, task, kit)
+    assert inspect(str(kit.folder)).parameters == base.parameters  # what a recipe with rows takes as its base
     log = loop.read_log(kit.folder)
     assert len(log) == 50
     assert log[-1].loss < 0.7 * log[0].loss

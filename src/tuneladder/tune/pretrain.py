@@ -55,7 +55,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weight
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import attention_for, check, packs, pad_attention, refuse_unmerged
+from tuneladder.train.supervised import APART, HEADLESS, attention_for, check, packs, pad_attention, refuse_unmerged
 from tuneladder.train.tokens import end_of, short_of, spread, token_files
 from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
@@ -137,7 +137,7 @@ class Pretrain:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "pretrain")
         if not task.text.train:
-            raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
+            raise Refused("pretrain needs plain text, and this task has none", APART)
         if self.replay and not task.replay:
             refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
             raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
@@ -150,13 +150,13 @@ class Pretrain:
             raise Refused(f"{name} {value:g} is of what a teacher says, and none is named", f"name a `teacher`, or leave `{name}` out")
         self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
-            raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+            raise Refused(f"{base.name} came without the head of its pretraining", HEADLESS)
         if self.next_sentence and base.family != "encoder":
             raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
         if self.answers != 1 and base.family != "decoder":
             raise Refused(f"answers are counted in a decoder's text, and {base.name} is a {base.family}", "leave `answers` out")
         if base.family == "seq2seq" and not base.settings.get("sentinels"):
-            raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
+            raise Refused(f"{base.name} has no sentinels to put for spans", "a T5 has them; lora and full, of rows, need none")
         if self.teacher and base.family == "encoder":
             raise Refused(
                 f"pretrain has a teacher for a decoder or a seq2seq, and {base.name} is an encoder", "sentence_distil has one"
