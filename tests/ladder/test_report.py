@@ -468,7 +468,7 @@ def test_what_gets_nowhere_is_not_recommended(ladder: Ladder, tmp_path: Path) ->
     assert sentence(none) == (
         "There is nothing to recommend, no rung gets anywhere: 0.000 (0.000 to 0.020) macro-F1 on 300 test rows."
     )
-    assert "The answers show whether what is asked is understood" in " ".join(why(none))
+    assert "Its answers show whether it understands what is asked" in " ".join(why(none))
     write_report(none, tmp_path)
     assert "nothing to recommend" in read(tmp_path / "report.html").text
     some = replace(none, results=(none.results[0], *ladder.results[1:]))

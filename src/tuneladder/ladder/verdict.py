@@ -74,7 +74,7 @@ def why(ladder: Ladder) -> tuple[str, ...]:
     reason = ladder.pick.why if ladder.pick else ""
     said = [f"{reason[0].upper()}{reason[1:].rstrip('.')}."] if reason else []
     if nowhere(ladder):
-        said.append("The answers show whether what is asked is understood; a larger base, or one that was tuned to instructions, may.")
+        said.append("Its answers show whether it understands what is asked; a larger base, or one tuned to instructions, may.")
     said += plainly(ladder)
     if gain := _dearer(ladder):
         said.append(gain)

@@ -43,7 +43,7 @@ def token_files(tokenizer: Any, documents: Sequence[Document], store: Store) -> 
 
 
 def short_of(tokenizer: Callable[[], Any], documents: Sequence[Document], length: int) -> int:
-    """Tokens of the longest source where none has more than `length`, which learns nothing in blocks of so many; 0 where one has. Of
+    """Tokens of the longest source where none has more than `length`, so that no block of so many can be cut; 0 where one has. Of
     text that is surely long enough only so much is read, and no tokenizer is opened for it."""
     found = []
     for own in by_source(documents).values():

@@ -147,7 +147,8 @@ class Pretrain:
             raise Refused(said, f"leave `length` out: blocks have {base.context:,} tokens then")
         own = {name: value for name in TAUGHT if (value := getattr(self, name)) != getattr(Pretrain, name)}
         for name, value in own.items() if not self.teacher else ():
-            raise Refused(f"{name} {value:g} is of what a teacher says, and none is named", f"name a `teacher`, or leave `{name}` out")
+            said = f"{name} {value:g} is of what a teacher says, and none is named"
+            raise Refused(said, f"name a `teacher`, or leave `{name}` out")
         self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", HEADLESS)
