@@ -87,6 +87,16 @@ def test_a_conll_file_is_a_sentence_a_paragraph(name: str, tmp_path: Path) -> No
     assert task.labels == ("O", "B-LOC", "I-LOC", "B-ORG", "B-PER", "I-PER")
 
 
+@pytest.mark.parametrize("name", ["train.txt", "train.conll"])
+def test_a_line_without_a_tag_is_told_by_its_number(name: str, tmp_path: Path) -> None:
+    broken = f"\n{CONLL}\n \n\n{CONLL}".replace("Bo NN B-PER\nflew NN O", "Bo NN B-PER\nflew", 1)
+    (tmp_path / name).write_text(broken)
+    line = broken.split("\n").index("flew") + 1
+    said = rf"row 5: the line 'flew' \(line {line} of .*{name}\) is not a word and its tag"
+    with pytest.raises(BadInput, match=said):
+        build(name="t", kind="tag", data={"train": str(tmp_path / name)}, input="text", target="text")
+
+
 def test_prose_and_labels_are_no_tags() -> None:
     prose = [{"text": "It rained all day.\nNobody came to the mill."}, {"text": "A heron waits.\nIt stands in the shallows."}]
     format = recognise(["text"], prose)

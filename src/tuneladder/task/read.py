@@ -82,6 +82,17 @@ def headless(location: str, rows: Sequence[Row]) -> str:
     return ""
 
 
+def line_in(location: str, row: int, line: int) -> str:
+    """` (line 7 of FILE)` for a line of a row that is a paragraph, both counted from 1; "" where rows are none."""
+    path = Path(expand(location))
+    if _FORMATS.get(_suffix(path)) is not _paragraphs:
+        return ""
+    with _open(path) as file:
+        lines = _text(file.read(), str(path)).split("\n")
+    begins = [number for number, own in enumerate(lines, 1) if own.strip() and (number == 1 or not lines[number - 2].strip())]
+    return f" (line {begins[row - 1] + line - 1:,} of {path})"
+
+
 def check_file(location: str) -> None:
     """Raises BadInput where there is no such file: what can be nothing else is not looked for on the hub."""
     if not Path(place := expand(location)).exists():
