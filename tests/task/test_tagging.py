@@ -192,6 +192,20 @@ def test_what_is_no_tag(tmp_path: Path) -> None:
         build(name="t", kind="tag", data=write(tmp_path, [{"messages": talk}] * 20))
 
 
+def test_swapped_columns_are_said(tmp_path: Path) -> None:
+    names = [f"{first}{last}" for first in "BCDFGHKLM" for last in ("en", "ora", "ustav")]
+    swapped = [
+        {"words": ["B-PER", *["O"] * (n % 9 + 2), "B-LOC"], "tags": [names[n % 27], *["lives"] * (n % 9 + 1), "in", names[n // 3]]}
+        for n in range(60)
+    ]
+    data = write(tmp_path, swapped)
+    with pytest.raises(BadInput, match=r"(?s)29 different tags for 3 different words.*swapped"):
+        build(name="t", kind="tag", data=data, input="words", target="tags")
+    named = [*names, "lives", "in"]  # whoever says that these are the tags means it
+    assert build(name="t", kind="tag", data=data, input="words", target="tags", labels=named)[0].labels == tuple(named)
+    build(name="t", kind="tag", data=data, input="tags", target="words")
+
+
 def test_what_is_noteworthy(tmp_path: Path) -> None:
     one = [{"tokens": [f"w{n}", "Ada", "Bo"], "ner_tags": ["O", "I-PER", "I-LOC"]} for n in range(20)]
     task, findings = build(name="t", kind="tag", data=write(tmp_path, one))

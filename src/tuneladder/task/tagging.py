@@ -103,8 +103,8 @@ def tag_words(
     """The examples with the words for their tags, and these words: O first, then type by type, or in the order of `labels`.
 
     `labels` maps tags to words; or lists the words, which the tags are themselves or count from 0; or does so with the types of
-    entities (`PER` for `B-PER` and `I-PER`). Raises BadInput for a tag without a word, for a single tag, and for as good as a
-    tag a word.
+    entities (`PER` for `B-PER` and `I-PER`). Raises BadInput for a tag without a word, for a single tag, for as good as a tag a
+    word, and for more tags than words, unless `labels` names them.
     """
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -116,6 +116,10 @@ def tag_words(
     if len(counts) > 20 and len(counts) > total / 2:
         said = f"the target has {len(counts):,} different values for {total:,} words: these are no tags"
         raise BadInput(said, "name another column with `target`, or say kind: generate")
+    read = {word for part in examples.values() for example in part for word in words_of(example.turns[0].text)}
+    if len(counts) > max(20, len(read)) and labels is None:
+        said = f"the rows have {len(counts):,} different tags for {len(read):,} different words"
+        raise BadInput(said, "are `input` and `target` swapped, or a file's columns? tags that are that many are named by `labels`")
     of = _words(counts, first, labels)
     used = {of[tag] for tag in counts}
     if len(used) < 2:
