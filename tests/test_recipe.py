@@ -1027,10 +1027,14 @@ def test_rungs_are_named_after_what_was_given(folder: Path) -> None:
     ]
 
 
-def test_the_root_is_always_a_rung(folder: Path) -> None:
+def test_the_root_is_always_a_rung_that_can_answer(folder: Path, tiny_encoder: Base) -> None:
     assert [rung.name for rung in read(recipe(rungs=["lora"]), folder).rungs] == ["zero_shot", "lora"]
     named = read(recipe(rungs={"plain": "zero_shot", "small lora": {"lora": {"r": 2}}}), folder)
     assert [rung.name for rung in named.rungs] == ["plain", "small lora"]
+    headless = recipe(base=tiny_encoder.location, task__target="several", task__multi_label=True, rungs=["lora"])
+    assert [rung.name for rung in read(headless, folder).rungs] == ["lora"]
+    asked = {**headless, "rungs": ["lora", "zero_shot"]}
+    assert [rung.name for rung in read(asked, folder).rungs] == ["lora", "zero_shot"]
 
 
 def test_a_step_of_the_users_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
