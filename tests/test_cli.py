@@ -698,6 +698,7 @@ MISTAKEN = [  # in a recipe, or after one, and what is said of it
     (["task: {kind: classify, data: x.csv}", "sed=1"], "no key 'sed': did you mean 'seed'?"),
     (["task: {kind: classify, data: x.csv}", "limit.memory=lots"], "limit: memory is 'lots'"),
     (["task: ["], "is not YAML"),
+    (["task: {kind: classify, data: x.csv}\nbase: ."], "there is no config.json in"),  # where the recipe lies
 ]
 
 

@@ -364,9 +364,18 @@ SOURCES: dict[str, Any] = {
 def test_every_setting_of_a_source_of_text_changes_the_text(key: str, folder: Path) -> None:
     base = {"data": "rows.jsonl", **({"episode": 3} if key == "group" else {})}
     more = [{"data": "more.jsonl", "name": "beside", "held_out": 0.4}]  # so that whatever the key does, something is held out
-    text = (recipe(task={"kind": "text", "data": [each, *more]}) for each in (base, {**base, key: SOURCES[key]}))
+    rungs = [{"pretrain": {"replay": 0.5}}]
+    text = (recipe(task={"kind": "text", "data": [each, *more]}, rungs=rungs) for each in (base, {**base, key: SOURCES[key]}))
     before, after = (facts(read(given, folder))["task"] for given in text)
     assert before != after
+
+
+def test_general_text_that_no_rung_replays_is_said(folder: Path) -> None:
+    text = {"kind": "text", "data": ["rows.jsonl", {"data": "more.jsonl", "replay": True}]}
+    for rungs in (["zero_shot"], ["pretrain", {"pretrain": {"length": 8}}]):
+        with pytest.raises(BadInput, match="the source 'more' is marked `replay`, and no rung replays any"):
+            read(recipe(task=text, rungs=rungs), folder)
+    assert read(recipe(task=text, rungs=["pretrain", {"pretrain": {"replay": 0.25}}]), folder).task.replay
 
 
 SETS: dict[str, Any] = {
@@ -866,7 +875,8 @@ class Bench:
         text = {"kind": "text", "data": [asked, {"data": "more.jsonl", "replay": True}]}
         pairs = {"kind": "prefer", "data": "pairs.jsonl", "rows": {"train": 12, "dev": 6, "test": 6}}
         rows = recipe(task__rows={"train": 12, "dev": 6, "test": 6})
-        given = {"text": recipe(task=text), "comparisons": recipe(task=pairs)}.get(find_step(step).needs, rows)
+        replayed = [{"pretrain": {"replay": 0.5}}]
+        given = {"text": recipe(task=text, rungs=replayed), "comparisons": recipe(task=pairs)}.get(find_step(step).needs, rows)
         found = read(given, self.folder)
         return found.task, found.bases[0]
 
@@ -1018,10 +1028,14 @@ def test_rungs_are_named_after_what_was_given(folder: Path) -> None:
     ]
 
 
-def test_the_root_is_always_a_rung(folder: Path) -> None:
+def test_the_root_is_always_a_rung_that_can_answer(folder: Path, tiny_encoder: Base) -> None:
     assert [rung.name for rung in read(recipe(rungs=["lora"]), folder).rungs] == ["zero_shot", "lora"]
     named = read(recipe(rungs={"plain": "zero_shot", "small lora": {"lora": {"r": 2}}}), folder)
     assert [rung.name for rung in named.rungs] == ["plain", "small lora"]
+    headless = recipe(base=tiny_encoder.location, task__target="several", task__multi_label=True, rungs=["lora"])
+    assert [rung.name for rung in read(headless, folder).rungs] == ["lora"]
+    asked = {**headless, "rungs": ["lora", "zero_shot"]}
+    assert [rung.name for rung in read(asked, folder).rungs] == ["lora", "zero_shot"]
 
 
 def test_a_step_of_the_users_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

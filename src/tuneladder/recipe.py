@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from tuneladder.errors import BadInput, shown, taken, unknown
+from tuneladder.errors import BadInput, Refused, shown, taken, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named, metrics_of
 from tuneladder.evaluate.harmlessness import tempting, warden
 from tuneladder.evaluate.people import read_people
@@ -28,7 +28,7 @@ from tuneladder.evaluate.robustness import PERTURBATIONS
 from tuneladder.evaluate.toxicity import check as check_detector
 from tuneladder.evaluate.toxicity import label_of_toxic
 from tuneladder.evaluate.verdicts import REFERENCE
-from tuneladder.ladder.tree import step_name
+from tuneladder.ladder.tree import root_of, step_name
 from tuneladder.model import budget, pocket
 from tuneladder.model.addressed import is_address, named, remote
 from tuneladder.model.constrained import HINT as NO_GUIDE
@@ -46,7 +46,7 @@ from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
 from tuneladder.train.constitution import read_prompts
 from tuneladder.train.rewarders import model_of
-from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Prompt, Robustness, Rung, Step, Task, Warden
+from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Pace, Prompt, Robustness, Rung, Step, Task, Warden
 from tuneladder.written import RIGHT, Given, Loader, Written, known_key, located, read, room_of
 
 TEXT_KEYS = ("kind", "data", "metric")  # what a task of plain text reads
@@ -146,13 +146,14 @@ def recipe_of(written: Written) -> Recipe:
     """What a recipe means: its steps, its data read, its bases looked at. Raises BadInput for anything a person has to change."""
     given, keys, folder, name, seed = written.given, written.keys, written.folder, written.name, written.keys["seed"]
     specs = {rung: tuple(_step(one) for one in each) for rung, each in written.rungs.items()}
-    if not any(own == (find_step("zero_shot")(),) for own in specs.values()):
+    root: Step = find_step("zero_shot")()
+    if unasked := not any(own == (root,) for own in specs.values()):
         if "zero_shot" in specs:
             raise BadInput(
                 "a rung with other steps is called zero_shot",
                 "that is the base with the task's plain prompt: give yours another name",
             )
-        specs = {"zero_shot": (find_step("zero_shot")(),)} | specs
+        specs = {"zero_shot": (root,)} | specs
     limit = written.limit
     as_meant = {**given, "evaluate": _in_full(keys["evaluate"])}
     beside = _beside(as_meant["evaluate"], keys["task"])
@@ -161,10 +162,13 @@ def recipe_of(written: Written) -> Recipe:
     )
     bar = _bar_of(written.bar, task)
     axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
+    _refuse_unread(task, specs)
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [pocket.DEFAULT if keys["base"] is None else keys["base"]], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
     task = _constrained(task, keys["task"]["constrain"], bases)
+    if unasked and all(_refused(root, base, task) for base in bases):
+        del specs["zero_shot"]
     if bar.metric == "perplexity" and len(bases) > 1:
         said = "the bar is set on perplexity, which is per token of each base's own tokenizer, and several bases are named"
         raise BadInput(said, "bar: {bits_per_byte: ...} compares them")
@@ -644,6 +648,23 @@ def _text_task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int) -
     )
     rows = {split: len(getattr(found.text, split)) for split in ("train", "dev", "test")}
     return task, Findings("text", rows, notes=found.notes), [_plain(source) for source in sources]
+
+
+def _refused(step: Step, base: Base, task: Task) -> bool:
+    """Whether a first step cannot be done on this base."""
+    try:
+        step.plan(root_of(base, task), task, Pace(1.0))
+    except Refused:
+        return True
+    return False
+
+
+def _refuse_unread(task: Task, specs: Mapping[str, Sequence[Step]]) -> None:
+    """Raises BadInput for general text that no step replays; what a step of the user's own reads nobody here knows."""
+    steps = [step for each in specs.values() for step in each]
+    if task.replay and not any(getattr(step, "replay", ":" in step_name(step)) for step in steps):
+        said = f"the source '{task.replay[0].source}' is marked `replay`, and no rung replays any"
+        raise BadInput(said, "pretrain: {replay: 0.25} replays a quarter; without the mark it is the task's own text")
 
 
 def _sources(data: Any) -> list[Any]:

@@ -19,8 +19,10 @@ import yaml
 from tuneladder.errors import BadInput, shown, unknown
 from tuneladder.evaluate.find import Metric, find_metric, metric_named
 from tuneladder.evaluate.find import names as metric_names
+from tuneladder.model.whole import check_whole
 from tuneladder.numbers import MOST, is_number, is_whole
 from tuneladder.task.build import METRICS
+from tuneladder.task.read import expand
 from tuneladder.task.wordings import WORDINGS
 from tuneladder.types import Bar, Cost, Kind
 
@@ -133,6 +135,7 @@ def read(source: Given = None, overrides: Sequence[str] = ()) -> Written:
     if keys["base"] is not None and keys["bases"] is not None:
         raise BadInput("`base` and `bases` are both given", "keep one of them")
     _check_task(keys["task"])
+    _check_bases([keys["base"]] if keys["bases"] is None else keys["bases"], folder)
     rungs = _rungs(keys["rungs"])
     limit = _limit(keys["limit"])
     also = keys["task"]["also"] = _placed_judges(keys["task"]["also"], folder)
@@ -312,6 +315,14 @@ def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, An
 
 def _name(source: str | Path | Mapping[str, Any] | None) -> str:
     return "desks" if source is None else "task" if isinstance(source, Mapping) else Path(source).stem
+
+
+def _check_bases(wanted: Any, folder: Path) -> None:
+    """Raises BadInput for a base whose folder holds no whole model."""
+    for each in wanted if isinstance(wanted, list) else ():
+        name = each.get("id") if isinstance(each, dict) else each
+        if isinstance(name, str) and name and (place := Path(expand(located(name, folder)))).is_dir():
+            check_whole(place)
 
 
 def _check_task(keys: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def test_what_makes_no_sense_for_an_encoder_is_refused_with_the_reason(ladder):
     failures = {result.rung.name: result.failure for result in ladder.results if result.failure}
     assert failures.keys() == {"few_shot(shots=2)", "lora(epochs=1,batch_size=8)+pretrain"}
     assert "makes no sense for a base of the encoder family" in failures["few_shot(shots=2)"]
-    assert "put pretrain first" in failures["lora(epochs=1,batch_size=8)+pretrain"]
+    assert "one of `kind: text` pretrains" in failures["lora(epochs=1,batch_size=8)+pretrain"]
 
 
 def test_forgetting_is_told_of_each(ladder):

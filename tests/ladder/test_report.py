@@ -457,6 +457,28 @@ def test_the_sentence_says_when_nothing_clears_and_when_test_disagrees(ladder: L
     assert sentence(replace(ladder, bar=Bar())).startswith("Take lora(r=8): ")
 
 
+def test_what_gets_nowhere_is_not_recommended(ladder: Ladder, tmp_path: Path) -> None:
+    def with_score(result: Result, value: float) -> Result:
+        score = Score(value, value, value + 0.02, 300)
+        dev, test = (own and replace(own, quality={**own.quality, "macro_f1": score}) for own in (result.dev, result.test))
+        return replace(result, dev=dev, test=test)
+
+    pick = Pick("zero_shot", "the recipe sets no bar; on dev no rung has a better macro_f1", True, None)
+    none = replace(ladder, results=tuple(with_score(each, 0.0) for each in ladder.results), bar=Bar(), pick=pick)
+    assert sentence(none) == (
+        "There is nothing to recommend, no rung gets anywhere: 0.000 (0.000 to 0.020) macro-F1 on 300 test rows."
+    )
+    assert "Its answers show whether it understands what is asked" in " ".join(why(none))
+    write_report(none, tmp_path)
+    assert "nothing to recommend" in read(tmp_path / "report.html").text
+    some = replace(none, results=(none.results[0], *ladder.results[1:]))
+    assert sentence(some).startswith("There is nothing to recommend, zero_shot was picked on dev and gets nowhere: 0.000")
+    barred = replace(none, bar=ladder.bar, pick=replace(pick, cleared=False))
+    assert sentence(barred).startswith("No rung clears the bar of macro-F1 0.85 and 5 % forgetting, and none gets anywhere: 0.000")
+    little = replace(none, results=tuple(with_score(each, 0.001) for each in ladder.results))
+    assert sentence(little).startswith("Take zero_shot: 0.001")
+
+
 def test_why_says_plainly_whether_tfidf_is_enough(ladder: Ladder) -> None:
     said = " ".join(why(ladder))
     assert "TF-IDF with logistic regression, which is no language model, reaches" in said

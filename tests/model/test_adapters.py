@@ -33,6 +33,10 @@ def copy(adapter, tmp_path):
     return Path(shutil.copytree(adapter, tmp_path / "lora"))
 
 
+def test_an_adapter_has_no_card_that_says_nothing(adapter):
+    assert sorted(path.name for path in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
 def opened(folder, base):
     with Shelf("cpu", dtype=torch.float32).live(Variant(inspect(str(base)), Prompt(), adapter=str(folder))) as live:
         return live.model

@@ -9,6 +9,7 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from tuneladder.errors import BadInput
@@ -62,6 +63,18 @@ def test_text_to_replay_stands_apart_and_none_of_it_is_held_out(tmp_path):
     assert list(corpus.text.train) == list(gather([own], seed=0).text.train)
     with pytest.raises(BadInput, match="every source is marked `replay`"):
         gather(general, seed=0)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_an_empty_cell_is_no_text(tmp_path, suffix):
+    path = tmp_path / f"rows.{suffix}"
+    rows = [{"note": note, "year": year} for note, year in (("one", 1.5), ("two", None), (None, 2.5), (None, float("nan")))]
+    if suffix == "jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    text = gather([Source(str(path), text="{{ note }} {{ year }}", held_out=0.0)], seed=0).text
+    assert "\n\n".join(document.text for document in text.train).split("\n\n") == ["one 1.5", "two", "2.5"]
 
 
 # ---- read in passing ----

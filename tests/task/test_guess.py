@@ -128,6 +128,7 @@ def test_a_column_of_tags_may_be_named(tmp_path: Path) -> None:
     for target, metric in ((None, "span_f1"), ("ner_tags", "span_f1"), ("pos_tags", "tag_accuracy")):
         recipe, _ = guess(data, target=target)
         assert (recipe["task"]["kind"], recipe["task"]["metric"], recipe["base"]) == ("tag", metric, "pocket-encoder")
+        assert recipe["rungs"] == [{"lora": {"r": 8}}, "full"]  # the encoder has no head that tags words before
         assert recipe["task"].get("target") == target
         assert build(name="t", **recipe["task"])[0].kind == "tag"
 

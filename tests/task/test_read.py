@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import lzma
+import math
 import os
 import random
 import tracemalloc
@@ -83,6 +84,13 @@ def test_parquet_and_xlsx(tmp_path: Path) -> None:
 
 def test_paragraphs(tmp_path: Path) -> None:
     assert read_rows(put(tmp_path, "a.txt", "One\ntwo.\n \n\nThree.\n")) == [{"text": "One\ntwo."}, {"text": "Three."}]
+
+
+def test_nan_in_json_is_an_empty_cell(tmp_path: Path) -> None:
+    rows = [{"text": None, "spans": [None, 1.5], "far": -math.inf}, {"text": "NaN"}]
+    lines = '{"text": NaN, "spans": [NaN, 1.5], "far": -Infinity}\n{"text": "NaN"}\n'
+    assert read_rows(put(tmp_path, "a.jsonl", lines)) == rows
+    assert read_rows(put(tmp_path, "a.json", f"[{lines.strip().replace(chr(10), ',')}]")) == rows
 
 
 def test_line_separators_inside_json_strings_end_no_row(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_a_conll_file_is_a_sentence_a_paragraph(name: str, tmp_path: Path) -> No
     assert task.labels == ("O", "B-LOC", "I-LOC", "B-ORG", "B-PER", "I-PER")
 
 
+@pytest.mark.parametrize("name", ["train.txt", "train.conll"])
+def test_a_line_without_a_tag_is_told_by_its_number(name: str, tmp_path: Path) -> None:
+    broken = f"\n{CONLL}\n \n\n{CONLL}".replace("Bo NN B-PER\nflew NN O", "Bo NN B-PER\nflew", 1)
+    (tmp_path / name).write_text(broken)
+    line = broken.split("\n").index("flew") + 1
+    said = rf"row 5: the line 'flew' \(line {line} of .*{name}\) is not a word and its tag"
+    with pytest.raises(BadInput, match=said):
+        build(name="t", kind="tag", data={"train": str(tmp_path / name)}, input="text", target="text")
+
+
 def test_prose_and_labels_are_no_tags() -> None:
     prose = [{"text": "It rained all day.\nNobody came to the mill."}, {"text": "A heron waits.\nIt stands in the shallows."}]
     format = recognise(["text"], prose)
@@ -180,6 +190,20 @@ def test_what_is_no_tag(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
     with pytest.raises(BadInput, match="kind tag reads words with their tags"):
         build(name="t", kind="tag", data=write(tmp_path, [{"messages": talk}] * 20))
+
+
+def test_swapped_columns_are_said(tmp_path: Path) -> None:
+    names = [f"{first}{last}" for first in "BCDFGHKLM" for last in ("en", "ora", "ustav")]
+    swapped = [
+        {"words": ["B-PER", *["O"] * (n % 9 + 2), "B-LOC"], "tags": [names[n % 27], *["lives"] * (n % 9 + 1), "in", names[n // 3]]}
+        for n in range(60)
+    ]
+    data = write(tmp_path, swapped)
+    with pytest.raises(BadInput, match=r"(?s)29 different tags for 3 different words.*swapped"):
+        build(name="t", kind="tag", data=data, input="words", target="tags")
+    named = [*names, "lives", "in"]  # whoever says that these are the tags means it
+    assert build(name="t", kind="tag", data=data, input="words", target="tags", labels=named)[0].labels == tuple(named)
+    build(name="t", kind="tag", data=data, input="tags", target="words")
 
 
 def test_what_is_noteworthy(tmp_path: Path) -> None:

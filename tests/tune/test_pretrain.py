@@ -13,7 +13,7 @@ from tests.embeddings import cosines
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
-from tuneladder.model.inspect import from_shape
+from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.model.root import root_base
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
@@ -64,6 +64,29 @@ def test_a_shape_becomes_a_base_once(shape, base, task, tmp_path):
     assert root_base(base, task, store, seed=1) is base
 
 
+def test_text_shorter_than_a_block_is_refused_before_any_work(base, task, replaying):
+    root = root_of(base, task)
+    text = "the heron waits " * 9
+    short = replace(task, text=Text((Document("the heron", "mill"), Document(text, "river"))))
+    most = len(_tokenizer(Variant(base, task.prompt, weights=base.location))(text, add_special_tokens=False)["input_ids"]) + 1
+    with pytest.raises(Refused, match=f"no source of text is longer than the {most} tokens of a block: the longest has {most}"):
+        replace(STEP, length=most).plan(root, short, Pace(1e9))
+    assert replace(STEP, length=most - 1).plan(root, short, Pace(1e9))
+    general = replace(replaying, replay=(Document("the sea", "sea"),))
+    with pytest.raises(Refused, match="no source of text to replay is longer than the 32 tokens of a block"):
+        replace(STEP, replay=0.25).plan(root, general, Pace(1e9))
+
+
+def test_settings_that_would_do_nothing_are_refused(base, task):
+    root = root_of(base, task)
+    with pytest.raises(Refused, match="length 65 is more than the 64 tokens that mill reads at once"):
+        replace(STEP, length=65).plan(root, task, Pace(1e9))
+    assert replace(STEP, length=64).plan(root, task, Pace(1e9))
+    for name, value in {"readings": 2, "sentences": 64, "toward": 0.5}.items():
+        with pytest.raises(Refused, match=f"{name} {value:g} is of what a teacher says, and none is named"):
+            replace(STEP, **{name: value}).plan(root, task, Pace(1e9))
+
+
 def test_exactly_one_bos(base):
     with Shelf("cpu", dtype=torch.float32).live(root_of(base, Task("mill", "text"))) as live:
         coder = Coder(live.tokenizer, base.context)
@@ -82,6 +105,7 @@ def test_the_loss_falls_and_the_text_is_learned(base, task, lend):
     with kit.shelf.engine(root) as engine:
         before = sum(engine.read([document.text for document in task.text.test]))
     made = STEP.apply(root, task, kit)
+    assert inspect(str(kit.folder)).parameters == base.parameters  # what a recipe with rows takes as its base
     log = loop.read_log(kit.folder)
     assert len(log) == 50
     assert log[-1].loss < 0.7 * log[0].loss

@@ -48,7 +48,7 @@ from tuneladder.ladder.results import (
 )
 from tuneladder.ladder.reviewed import disagreed, has_witnesses
 from tuneladder.ladder.templates import template
-from tuneladder.ladder.verdict import bar_words, cleared_by_baseline, headline, plainly, sentence, why
+from tuneladder.ladder.verdict import bar_words, cleared_by_baseline, headline, nowhere, plainly, sentence, why
 from tuneladder.types import Base, Cost, Ladder, Measurement, Result, Score
 
 BYTES = ("memory", "available")  # what an environment's sizes are called
@@ -155,6 +155,8 @@ def _status(ladder: Ladder) -> tuple[str, str]:
     if pick is None:
         return "bad", "✗ nothing to recommend"
     if not bar_words(ladder):
+        if nowhere(ladder):
+            return "bad", "✗ nothing to recommend"
         return "plain", "no bar was set"
     if not pick.cleared:
         return "bad", "✗ no rung clears the bar"

@@ -304,6 +304,12 @@ def score_of(measurement: Measurement | None, ladder: Ladder) -> Score | None:
     return measurement.quality.get(metric_of(ladder)) if measurement else None
 
 
+def nothing(score: Score, ladder: Ladder) -> bool:
+    """Whether a score, as it is shown, is what answers have that are wrong in every row."""
+    metric = find_metric(metric_of(ladder))
+    return abs(score.value - (metric.least if metric.better == "higher" else metric.worst)) < 0.0005
+
+
 def clears(score: Score, ladder: Ladder) -> bool:
     """Whether the doubtful end of the interval clears the bar; a ladder without a bar is never cleared."""
     wanted = ladder.bar.at_least

@@ -19,6 +19,7 @@ from tuneladder.model.memory import inference
 from tuneladder.store import digest, plain
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.made import with_made
+from tuneladder.train.supervised import APART
 from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
 
@@ -183,7 +184,7 @@ def _suits(step: Step, variant: Variant) -> None:
     if variant.head and variant.head.kind == "reward":
         raise Refused(f"nothing goes on from a reward model, and {name} would have to", "put reward last")
     if variant.head and step.needs == "text":
-        raise Refused(f"{name} learns from plain text, and this model has a classification head", f"put {name} first")
+        raise Refused(f"{name} learns from plain text, and this model has a classification head", APART)
     if variant.base.source == "url" and step.changes != "prompt":
         raise Refused(f"{name} changes weights, and {variant.base.name} is a remote model", "prompt steps work there")
 

@@ -10,6 +10,7 @@ from tuneladder.ladder.results import (
     forgetting,
     measured,
     metric_of,
+    nothing,
     per_answer,
     picked_result,
     priced,
@@ -36,6 +37,12 @@ def headline(ladder: Ladder) -> tuple[str, str]:
         return f"No rung was picked, {len(measured(ladder))} of {words.count(len(ladder.results), 'rung')} could be measured", ""
     figures = ", ".join(part for part in (_reached(ladder, result), _forgets(result), _costs(ladder, result)) if part)
     bar = bar_words(ladder)
+    if nowhere(ladder):
+        none = f"No rung clears {bar}" if bar else "There is nothing to recommend"
+        scores = [score_of(each.test or each.dev, ladder) for each in measured(ladder)]
+        if all(score and nothing(score, ladder) for score in scores):
+            return f"{none}, and none gets anywhere" if bar else f"{none}, no rung gets anywhere", _reached(ladder, result)
+        return f"{none}, {pick.rung} {'comes closest' if bar else 'was picked on dev'} and gets nowhere", figures
     if not bar:
         return f"Take {pick.rung}", figures
     if not pick.cleared:
@@ -54,10 +61,20 @@ def headline(ladder: Ladder) -> tuple[str, str]:
     return f"Take {pick.rung}, {cheapest} clears {bar}", figures
 
 
+def nowhere(ladder: Ladder) -> bool:
+    """Whether the pick cleared no bar and has the worst figure that there is: then it is none to recommend."""
+    result = picked_result(ladder)
+    score = score_of((result.test or result.dev) if result else None, ladder)
+    cleared_one = ladder.bar.at_least is not None and ladder.pick is not None and ladder.pick.cleared
+    return score is not None and not cleared_one and nothing(score, ladder)
+
+
 def why(ladder: Ladder) -> tuple[str, ...]:
     """What stands behind the sentence, most important first: the pick's reason, the baselines, what more would buy, failures."""
     reason = ladder.pick.why if ladder.pick else ""
     said = [f"{reason[0].upper()}{reason[1:].rstrip('.')}."] if reason else []
+    if nowhere(ladder):
+        said.append("Its answers show whether it understands what is asked; a larger base, or one tuned to instructions, may.")
     said += plainly(ladder)
     if gain := _dearer(ladder):
         said.append(gain)

@@ -256,6 +256,7 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
         if getattr(config, name, None):
             setattr(config, name, sorted(getattr(config, name)))
     model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's template, of which nothing is filled in
 
 
 def linears_of(model: Any) -> list[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tuneladder.errors import BadInput, shown, told, unknown
 from tuneladder.model import pocket, recurrent
+from tuneladder.model.whole import configuration, files_of, only_safetensors
 from tuneladder.numbers import is_whole
 from tuneladder.store import digest, digest_files
 from tuneladder.task.read import expand
@@ -35,7 +36,6 @@ CONTENT = (
     ),
     *("*.model", "*.jinja", "*.safetensors", "*.safetensors.index.json"),
 )
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
 SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase", "decoder_layers")
@@ -244,12 +244,8 @@ def _possible(name: str, shape: Mapping[str, Any]) -> None:
 
 
 def _from_folder(folder: Path, *, name: str, trust: bool) -> Base:
-    files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    if "config.json" not in files:
-        if "adapter_config.json" in files:
-            raise BadInput(f"{folder} holds an adapter, not a base", "name the base that the adapter lies over")
-        raise BadInput(f"there is no config.json in {folder}", "give a folder that a model was saved to")
-    _only_safetensors(str(folder), files)
+    files = files_of(folder)
+    only_safetensors(str(folder), files)
     names = [file for file in files if any(fnmatch(file, pattern) for pattern in CONTENT)]
     return _describe(folder, name, "folder", str(folder.resolve()), "", digest_files(folder, names), trust)
 
@@ -258,7 +254,7 @@ def _from_hub(name: str, revision: str, *, trust: bool) -> Base:
     folder, commit, files = _fetch(name, revision)
     if not (folder / "config.json").is_file():
         raise BadInput(f"{name} has no config.json on the hub", "it is not a model that transformers can open")
-    _only_safetensors(name, files)
+    only_safetensors(name, files)
     return _describe(folder, name, "hub", name, commit, digest("hub", name, commit), trust)
 
 
@@ -293,16 +289,6 @@ def _fetch(name: str, revision: str) -> tuple[Path, str, list[str]]:
 def _where() -> str:
     known = ", ".join(pocket.names()) or "none is installed"
     return f"give a folder that exists, a pocket base ({known}), or with a network a hub id such as org/name"
-
-
-def _only_safetensors(name: str, files: Iterable[str]) -> None:
-    files = list(files)
-    pickled = sorted(file for file in files if any(fnmatch(file, pattern) for pattern in PICKLED) and file != "training_args.bin")
-    if pickled and not any(file.endswith(".safetensors") for file in files):
-        raise BadInput(
-            f"{name} keeps its weights in {pickled[0]}, and opening such a file can run code hidden in it",
-            "only safetensors are opened: convert it where you trust it, with save_pretrained(..., safe_serialization=True)",
-        )
 
 
 def _describe(folder: Path, name: str, source: Any, location: str, revision: str, content: str, trust: bool) -> Base:
@@ -361,12 +347,7 @@ def _layers(text: Any) -> dict[str, int]:
 def _config(folder: Path, name: str, trust: bool) -> Any:
     from transformers import AutoConfig
 
-    try:
-        written = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"config.json of {name} cannot be read: {error}", "save the model again, or fetch it again") from error
-    if not isinstance(written, dict) or not (written.get("model_type") or written.get("auto_map")):
-        raise BadInput(f"config.json of {name} does not name a model_type", "it is not a model that transformers can open")
+    written = configuration(folder, name)
     if written.get("auto_map") and not trust:
         raise BadInput(
             f"{name} brings its own code (auto_map in config.json), which is not run unasked",

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, get_args
 
 from tuneladder.errors import BadInput, shown, unknown
@@ -28,7 +29,7 @@ from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.multi_label import gathered, hold_lists, joined, labels_of, name_sets, rarest, separator_of, to_labelled
 from tuneladder.task.options import Choosing, choosing, with_options
-from tuneladder.task.read import Row, columns_of, hub_splits, read_rows
+from tuneladder.task.read import Row, columns_of, hub_splits, line_in, read_rows
 from tuneladder.task.record import record_in, record_of, to_record
 from tuneladder.task.schema import compact, guessed, read_schema
 from tuneladder.task.split import make_splits, share_sources
@@ -311,7 +312,7 @@ def read_examples(
         elif kind == "extract" and schema is not None:
             made = [to_record(formats[part], row, id, learned[part], schema) for id, row in numbered]
         else:
-            made = [_example(formats[part], row, id, kind, own_options) for id, row in numbered]
+            made = [_example(formats[part], row, id, kind, own_options, places[part]) for id, row in numbered]
         if group is not None:
             groups |= groups_of(group, numbered)
         if tests is not None:
@@ -577,9 +578,9 @@ def _words(examples: Mapping[str, list[Example]], kind: str, labels: Mapping[Any
     return Words((), {}, ())
 
 
-def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing | None) -> Example | None:
+def _example(format: Format, row: Row, id: str, kind: str, own_options: Choosing | None, place: str) -> Example | None:
     if kind == "tag":
-        return to_tagged(format, row, id)
+        return to_tagged(format, row, id, at=partial(line_in, place, int(id.rpartition(":")[2])))
     example = to_example(format, row, id)
     if example is None or (format.name == "kto" and not example.meta["label"]):  # what people rejected is nothing to learn
         return None

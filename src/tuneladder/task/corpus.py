@@ -209,7 +209,7 @@ class _Row:
 
 def _rows(source: Source) -> Iterator[_Row]:
     """The rows of a source as text, with what groups them and what keeps them together."""
-    env = Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=lambda value: "" if value is None else value)
+    env = Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_filled)
     row: dict[str, Any] = {}
     empty = True
     try:
@@ -230,6 +230,11 @@ def _rows(source: Source) -> Iterator[_Row]:
         raise BadInput(f"the text of source '{source.title}' cannot be made: {error}", f"its columns: {columns}") from error
     if empty:
         raise BadInput(f"source '{source.title}' has no text", f"look at {source.data} and at its `text` and `where`")
+
+
+def _filled(cell: Any) -> Any:
+    """A cell as a template writes it: nothing where it is empty, which Parquet's columns of numbers say by NaN."""
+    return "" if cell is None or cell != cell else cell
 
 
 def _template(text: str) -> str:

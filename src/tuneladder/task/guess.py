@@ -176,6 +176,7 @@ def guess(
     why.append(f"the base is {base}: {because}")
     shots = 8 if length < 200 else 4 if length < 500 else 2
     asked: dict[str, list[Any]] = {"classify": ["linear_probe"], "tag": []}
+    headless = task["kind"] == "tag" or "multi_label" in task  # of which the encoder that is taken knows nothing before it learns
     few = {"few_shot": {"shots": min(shots, max(1, len(rows) // 4))}}
     bar = {task["metric"]: 0.8} if task["kind"] in ("classify", "tag", "choose", "extract") else {}
     if bar:
@@ -185,7 +186,7 @@ def guess(
         "base": base,
         "bar": {**bar, "forgetting": 0.1},
         "limit": {"minutes": 60},
-        "rungs": ["zero_shot", *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
+        "rungs": [*([] if headless else ["zero_shot"]), *asked.get(task["kind"], [few]), {"lora": {"r": 8}}, "full"],
     }, why
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 from tuneladder.errors import BadInput, unknown
 from tuneladder.task.formats import text_of
 from tuneladder.types import Example
+
+FEW = 5  # values that a hint writes out
+_DIGITS = tuple("0123456789")  # what YAML leaves as it is without quotes, among much else
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
     """
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
+    named: object = True
     for example in (example for part in examples.values() for example in part):
         if len(example.references) > 1:
             several = ", ".join(example.references)[:120]
@@ -64,9 +69,15 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
     for value, count in counts.items():
         word = mapping.get(value.strip(), loose.get(value.strip().casefold()))
         if word is None:
-            hint = f"labels has: {', '.join(mapping)[:200]}"
+            values = sorted({value.strip() for value in counts}, key=_order)
+            has = f"the data has: {', '.join(values)[:200]}"
+            hint = f"{has}; labels has: {', '.join(words if not named else mapping)[:200]}"
             if isinstance(labels, Mapping | Sequence) and any(isinstance(label, bool) for label in labels):
                 hint += "; YAML reads a bare yes, no, on, off as true or false: put them in quotes"
+            elif not named:  # the words were counted from 0, which the values do not do
+                keys = [value if value in _DIGITS else json.dumps(value, ensure_ascii=False) for value in values[:FEW]]
+                which = ", ".join(f"{key}: WORD" for key in keys) + (", ..." if len(values) > FEW else "")
+                hint = f"{has}; say which is which of {', '.join(words)[:200]}: labels: {{{which}}}"
             raise BadInput(f"the value {value[:80]!r} (row {first[value]}, {count:,} in all) is none of the labels", hint)
         of[value] = word
     used = dict.fromkeys(of.values())

@@ -30,6 +30,7 @@ _TABLES = (".csv", ".tsv", ".xlsx")
 _NUMBER = re.compile(r"[+-]?[\d.,]*\d")
 UNREADABLE = (OSError, lzma.LZMAError, zlib.error, EOFError, ValueError)
 LONGEST = 1_000_000  # characters of a paragraph: text without a blank line is not one row
+_JSON = json.JSONDecoder(parse_constant=lambda word: None if word == "NaN" else float(word))  # pandas writes empty cells as NaN
 HEADER = "give every column a name of its own; where the first line is a row, put a line with names above it"
 
 
@@ -79,6 +80,17 @@ def headless(location: str, rows: Sequence[Row]) -> str:
     if any(name in again or len(name.split()) > 3 or _NUMBER.fullmatch(name) for name in columns):
         return _clip(", ".join(columns))
     return ""
+
+
+def line_in(location: str, row: int, line: int) -> str:
+    """` (line 7 of FILE)` for a line of a row that is a paragraph, both counted from 1; "" where rows are none."""
+    path = Path(expand(location))
+    if _FORMATS.get(_suffix(path)) is not _paragraphs:
+        return ""
+    with _open(path) as file:
+        lines = _text(file.read(), str(path)).split("\n")
+    begins = [number for number, own in enumerate(lines, 1) if own.strip() and (number == 1 or not lines[number - 2].strip())]
+    return f" (line {begins[row - 1] + line - 1:,} of {path})"
 
 
 def check_file(location: str) -> None:
@@ -362,7 +374,7 @@ def _list_in(value: Any) -> list[Any] | None:
 
 def _parse(text: str, where: str, line: int = 0) -> Any:
     try:
-        return json.loads(text)
+        return _JSON.decode(text)
     except json.JSONDecodeError as error:
         at = f"column {error.colno}" if line else f"line {error.lineno}, column {error.colno}"
         there = _clip(text[max(0, error.pos - 20) : error.pos + 40].strip())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -64,11 +64,12 @@ def metric_of(tags: Sequence[str]) -> str:
     return "span_f1" if any(place_of(tag)[0] not in ("", OUTSIDE) for tag in tags) else "tag_accuracy"
 
 
-def to_tagged(format: Format, row: Row, id: str) -> Example | None:
+def to_tagged(format: Format, row: Row, id: str, *, at: Callable[[int], str] = lambda line: "") -> Example | None:
     """The row as an Example, or None where it has no words or was never tagged. What was mended is counted in `meta`.
 
     It holds a list of words and one of tags, or a text and the spans in it, or the lines of a CoNLL file, of which the first
-    column and the last are taken. Raises BadInput, naming the row, for what cannot be understood.
+    column and the last are taken; `at` says where in the file such a line of the row stands, the first being 1. Raises BadInput,
+    naming the row, for what cannot be understood.
     """
     if not format.input:
         raise BadInput(f"kind tag reads words with their tags, and this data is {format.name}", "set `input` and `target`")
@@ -77,7 +78,7 @@ def to_tagged(format: Format, row: Row, id: str) -> Example | None:
     if marks is None:
         return None
     if format.input == format.target:
-        words, tags = _from_lines(text_of(read, id), id)
+        words, tags = _from_lines(text_of(read, id), id, at)
     elif isinstance(read, str) and not isinstance(marks, int | float) and all(map(is_span, spans := _spans(marks, id))):
         words, tags = _from_spans(text_of(read, id), spans, id, mended)
     else:
@@ -102,8 +103,8 @@ def tag_words(
     """The examples with the words for their tags, and these words: O first, then type by type, or in the order of `labels`.
 
     `labels` maps tags to words; or lists the words, which the tags are themselves or count from 0; or does so with the types of
-    entities (`PER` for `B-PER` and `I-PER`). Raises BadInput for a tag without a word, for a single tag, and for as good as a
-    tag a word.
+    entities (`PER` for `B-PER` and `I-PER`). Raises BadInput for a tag without a word, for a single tag, for as good as a tag a
+    word, and for more tags than words, unless `labels` names them.
     """
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -115,6 +116,10 @@ def tag_words(
     if len(counts) > 20 and len(counts) > total / 2:
         said = f"the target has {len(counts):,} different values for {total:,} words: these are no tags"
         raise BadInput(said, "name another column with `target`, or say kind: generate")
+    read = {word for part in examples.values() for example in part for word in words_of(example.turns[0].text)}
+    if len(counts) > max(20, len(read)) and labels is None:
+        said = f"the rows have {len(counts):,} different tags for {len(read):,} different words"
+        raise BadInput(said, "are `input` and `target` swapped, or a file's columns? tags that are that many are named by `labels`")
     of = _words(counts, first, labels)
     used = {of[tag] for tag in counts}
     if len(used) < 2:
@@ -186,18 +191,20 @@ def _joined(value: Any, by: str, id: str) -> str:
     return by.join(text_of(value, id).split())
 
 
-def _from_lines(text: str, id: str) -> tuple[list[str], list[str]]:
+def _from_lines(text: str, id: str, at: Callable[[int], str]) -> tuple[list[str], list[str]]:
     """A sentence of a CoNLL file: a line a word, its first column the word and its last the tag."""
-    lines = [(line, cells) for line in text.split("\n") if (cells := columns_of_line(line)) and cells[0] != "-DOCSTART-"]
-    width = len(lines[-1][1]) if lines else 0
     lines = [
-        (line, cells) for line, cells in lines if not _COMMENT.match(line) and not (line.startswith("#") and len(cells) != width)
+        (number, line, cells)
+        for number, line in enumerate(text.split("\n"), 1)
+        if (cells := columns_of_line(line)) and cells[0] != "-DOCSTART-"
     ]
-    if alone := next((line for line, cells in lines if len(cells) < 2), None):
-        raise BadInput(
-            f"row {id}: the line {alone[:80]!r} is not a word and its tag", "a word, blanks or tabs, its tag; a line each"
-        )
-    return [cells[0] for _, cells in lines], [cells[-1] for _, cells in lines]
+    width = len(lines[-1][2]) if lines else 0
+    lines = [each for each in lines if not _COMMENT.match(each[1]) and not (each[1].startswith("#") and len(each[2]) != width)]
+    if alone := next((each for each in lines if len(each[2]) < 2), None):
+        number, line, _ = alone
+        said = f"row {id}: the line {line[:80]!r}{at(number)} is not a word and its tag"
+        raise BadInput(said, "a word, blanks or tabs, its tag; a line each")
+    return [cells[0] for *_, cells in lines], [cells[-1] for *_, cells in lines]
 
 
 def _spans(marks: Any, id: str) -> list[Any]:

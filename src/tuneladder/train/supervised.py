@@ -67,6 +67,8 @@ from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Promp
 # below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
 EAGER_BELOW = 256
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+APART = "two recipes: one of `kind: text` pretrains, and the folder that it makes in runs/.store is the `base` of one with rows"
+HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
 T5_TIMES = 5  # the rate of other models: its authors tuned at twenty times what BERT's did (arXiv:1910.10683, section 3.1.2)
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
@@ -124,7 +126,7 @@ def foretell(
     """
     refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
-        raise Refused(f"{step} learns from examples, and this task has none", "use `pretrain` for plain text")
+        raise Refused(f"{step} learns from examples, and this task has none", APART)
     if variant.base.family == "encoder" and not task.labels:
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:

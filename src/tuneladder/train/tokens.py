@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tuneladder.task.encode import reader_of
 from tuneladder.types import Document
 
 BATCH = 500_000  # characters that are encoded at once: what the tokenizer keeps of them is 30 times their size
+CHARACTERS = 16  # text of so many characters for each of some tokens has more tokens than these
 READING = 2  # raise it when a text is cut into other tokens than before
 
 
@@ -39,6 +40,23 @@ class TokenFile:
 def token_files(tokenizer: Any, documents: Sequence[Document], store: Store) -> dict[str, TokenFile]:
     """The tokens of each source, each document closed by the end token. Raises BadInput where a file has changed meanwhile."""
     return {name: _token_file(tokenizer, own, store) for name, own in by_source(documents).items()}
+
+
+def short_of(tokenizer: Callable[[], Any], documents: Sequence[Document], length: int) -> int:
+    """Tokens of the longest source where none has more than `length`, so that no block of so many can be cut; 0 where one has. Of
+    text that is surely long enough only so much is read, and no tokenizer is opened for it."""
+    found = []
+    for own in by_source(documents).values():
+        texts, size = [], 0
+        for document in own:
+            texts.append(document.text)
+            size += len(document.text)
+            if size > CHARACTERS * length:
+                return 0
+        found.append(texts)
+    reader = reader_of(tokenizer())
+    most = max(sum(len(reader.encode(text, add_special_tokens=False).ids) + 1 for text in texts) for texts in found)
+    return most if most <= length else 0
 
 
 def _token_file(tokenizer: Any, documents: Sequence[Document], store: Store) -> TokenFile:

@@ -23,8 +23,9 @@ from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
 from tuneladder.model.rows import bare_head
-from tuneladder.model.shelf import Live
+from tuneladder.model.shelf import Live, open_tokenizer
 from tuneladder.model.trunk import fuse
+from tuneladder.task.corpus import by_source
 from tuneladder.task.encode import reader_of
 from tuneladder.task.spans import MEAN
 from tuneladder.task.template import ASKS
@@ -54,11 +55,12 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weight
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import attention_for, check, packs, pad_attention, refuse_unmerged
-from tuneladder.train.tokens import end_of, spread, token_files
+from tuneladder.train.supervised import APART, HEADLESS, attention_for, check, packs, pad_attention, refuse_unmerged
+from tuneladder.train.tokens import end_of, short_of, spread, token_files
 from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
 MICRO_TOKENS = 8192  # larger passes are no faster on a CPU, only wider
+TAUGHT = ("sentences", "readings", "toward")  # settings of how a teacher is followed
 FUSED_TOKENS = 4096  # of fused layers, which start little that a wide pass would save
 
 
@@ -135,19 +137,27 @@ class Pretrain:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_unmerged(variant, "pretrain")
         if not task.text.train:
-            raise Refused("pretrain needs plain text, and this task has none", "give the task `kind: text`")
+            raise Refused("pretrain needs plain text, and this task has none", APART)
         if self.replay and not task.replay:
             refusal = f"pretrain is to replay {self.replay:.0%} general text, and this task has none"
             raise Refused(refusal, "give it a source such as {data: FILE, replay: true}")
         base = variant.base
+        if self.length > base.context:
+            said = f"length {self.length:,} is more than the {base.context:,} tokens that {base.name} reads at once"
+            raise Refused(said, f"leave `length` out: blocks have {base.context:,} tokens then")
+        own = {name: value for name in TAUGHT if (value := getattr(self, name)) != getattr(Pretrain, name)}
+        for name, value in own.items() if not self.teacher else ():
+            said = f"{name} {value:g} is of what a teacher says, and none is named"
+            raise Refused(said, f"name a `teacher`, or leave `{name}` out")
+        self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
-            raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+            raise Refused(f"{base.name} came without the head of its pretraining", HEADLESS)
         if self.next_sentence and base.family != "encoder":
             raise Refused(f"next_sentence is for an encoder, and {base.name} is a {base.family}", "leave `next_sentence` out")
         if self.answers != 1 and base.family != "decoder":
             raise Refused(f"answers are counted in a decoder's text, and {base.name} is a {base.family}", "leave `answers` out")
         if base.family == "seq2seq" and not base.settings.get("sentinels"):
-            raise Refused(f"{base.name} has no sentinels to put for spans", "full and lora need none")
+            raise Refused(f"{base.name} has no sentinels to put for spans", "a T5 has them; lora and full, of rows, need none")
         if self.teacher and base.family == "encoder":
             raise Refused(
                 f"pretrain has a teacher for a decoder or a seq2seq, and {base.name} is an encoder", "sentence_distil has one"
@@ -181,6 +191,20 @@ class Pretrain:
             flops += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active)
             disk += 2 * teacher.width * different
         return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
+
+    def _refuse_short(self, base: Base, task: Task, length: int) -> None:
+        """Raises Refused where no source makes a block. A shape has no tokenizer to count by yet, and lessons are counted as they
+        are asked."""
+        if base.source == "shape":
+            return
+        asked = base.family == "seq2seq" and any(isinstance(next(iter(own)), Lesson) for own in by_source(task.text.train).values())
+        wanted = {} if asked else {"text": (task.text.train, "set a smaller `length`")}
+        if self.replay:
+            wanted["text to replay"] = (task.replay, "leave `replay` out")
+        for what, (documents, hint) in wanted.items():
+            if most := short_of(partial(open_tokenizer, base), documents, length):
+                said = f"no source of {what} is longer than the {length:,} tokens of a block: the longest has {most:,}"
+                raise Refused(said, f"give more text, or {hint}")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         length = self._length(variant)
@@ -355,7 +379,7 @@ class Pretrain:
         return -(-self.batch_size // (-(-self.batch_size // (most * lanes)) * lanes))
 
     def _length(self, variant: Variant) -> int:
-        return min(self.length or variant.base.context, variant.base.context)
+        return self.length or variant.base.context
 
     @property
     def content(self) -> str:

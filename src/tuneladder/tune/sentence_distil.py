@@ -34,7 +34,7 @@ from tuneladder.train.distilling import (
 )
 from tuneladder.train.loop import Course, learn, save_weights, with_weights
 from tuneladder.train.masking import SHARE
-from tuneladder.train.supervised import check, pad_attention, refuse_unmerged
+from tuneladder.train.supervised import APART, HEADLESS, check, pad_attention, refuse_unmerged
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 
@@ -70,9 +70,9 @@ class SentenceDistil:
         base = variant.base
         refuse_unmerged(variant, "sentence_distil")
         if not task.text.train:
-            raise Refused("sentence_distil needs plain text, and this task has none", "give the task `kind: text`")
+            raise Refused("sentence_distil needs plain text, and this task has none", APART)
         if base.family == "encoder" and not base.settings.get("masked"):
-            raise Refused(f"{base.name} came without the head of its pretraining", "full and linear_probe need none")
+            raise Refused(f"{base.name} came without the head of its pretraining", HEADLESS)
         teacher = teacher_of(self.teacher, "sentence_distil")
         length = min(self.length, base.context)
         lanes = lanes_for(device(), trainable=base.parameters)
