@@ -67,6 +67,7 @@ from tuneladder.model.purse import Purse
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
+from tuneladder.model.whole import check_weighed
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
 from tuneladder.task.comparing import asked, unit_of
 from tuneladder.task.encode import Coder
@@ -126,6 +127,9 @@ def climb(
     folder = _folder(read, out)
     for metric in (read.task.metric, *read.task.also):
         check_gold(metric, read.task)
+    for base in read.bases:
+        if base.source == "folder":
+            check_weighed(Path(base.location))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     climbing = _climb_of(read, folder, now)

@@ -147,7 +147,9 @@ def recipe_of(written: Written) -> Recipe:
     given, keys, folder, name, seed = written.given, written.keys, written.folder, written.name, written.keys["seed"]
     specs = {rung: tuple(_step(one) for one in each) for rung, each in written.rungs.items()}
     root: Step = find_step("zero_shot")()
-    if unasked := not any(own == (root,) for own in specs.values()):
+    rooted = any(own == (root,) for own in specs.values())
+    unasked = not rooted or not given.get("rungs")
+    if not rooted:
         if "zero_shot" in specs:
             raise BadInput(
                 "a rung with other steps is called zero_shot",
@@ -162,11 +164,12 @@ def recipe_of(written: Written) -> Recipe:
     )
     bar = _bar_of(written.bar, task)
     axes = _axes(beside, find_metric(bar.metric), task, folder=folder, seed=seed)
-    _refuse_unread(task, specs)
+    if unread := _unread(task, specs):
+        findings = dataclasses.replace(findings, notes=(*findings.notes, unread))
     several = keys["bases"] is not None
     wanted = _placed_bases(keys["bases"] if several else [pocket.DEFAULT if keys["base"] is None else keys["base"]], folder)
     bases = _bases(wanted, trust=keys["trust_remote_code"])
-    task = _constrained(task, keys["task"]["constrain"], bases)
+    task = _roomy(_constrained(task, keys["task"]["constrain"], bases), keys["task"]["decoding"], bases)
     if unasked and all(_refused(root, base, task) for base in bases):
         del specs["zero_shot"]
     if bar.metric == "perplexity" and len(bases) > 1:
@@ -320,14 +323,16 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
     for name in filter(None, (task.metric, *task.also)):
         _check_tried(find_metric(name), task, keys["tests"])
         _check_counted(find_metric(name), task)
-    return _roomy(task, keys["decoding"]), findings, where
+    return task, findings, where
 
 
-def _roomy(task: Task, given: Mapping[str, Any] | None) -> Task:
-    """The task with room for the answers it learns from, where the `decoding` that is given does not say how much."""
-    if "max_new_tokens" in (given or {"max_new_tokens": None}):
+def _roomy(task: Task, given: Mapping[str, Any] | None, bases: Sequence[Base]) -> Task:
+    """The task with room for the answers it learns from, as far as the bases read, where `decoding` does not say how much."""
+    if task.kind in ("text", "prefer") or "max_new_tokens" in (given or {}):
         return task
-    most = room_for(task.kind, task.examples.train, schema=task.prompt.schema, multi_label=task.multi_label)
+    context = min((base.context for base in bases if base.source != "url"), default=None)
+    rows, schema = task.examples.train, task.prompt.schema
+    most = room_for(task.kind, rows, schema=schema, multi_label=task.multi_label, context=context)
     decoding = dataclasses.replace(task.prompt.decoding, max_new_tokens=most)
     return dataclasses.replace(task, prompt=dataclasses.replace(task.prompt, decoding=decoding))
 
@@ -406,7 +411,7 @@ def _mixed_task(
         decoding=decoding,
         seed=seed,
     )
-    return _roomy(task, keys["decoding"]), findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
+    return task, findings, {"mixture": [_plain(own) for own in sets], **_plain(mixing)}
 
 
 def _decoding(given: Mapping[str, Any], kind: str, seed: int) -> Decoding:
@@ -659,12 +664,12 @@ def _refused(step: Step, base: Base, task: Task) -> bool:
     return False
 
 
-def _refuse_unread(task: Task, specs: Mapping[str, Sequence[Step]]) -> None:
-    """Raises BadInput for general text that no step replays; what a step of the user's own reads nobody here knows."""
+def _unread(task: Task, specs: Mapping[str, Sequence[Step]]) -> str:
+    """What is to be said of general text that no step replays; what a step of the user's own reads nobody here knows."""
     steps = [step for each in specs.values() for step in each]
-    if task.replay and not any(getattr(step, "replay", ":" in step_name(step)) for step in steps):
-        said = f"the source '{task.replay[0].source}' is marked `replay`, and no rung replays any"
-        raise BadInput(said, "pretrain: {replay: 0.25} replays a quarter; without the mark it is the task's own text")
+    if not task.replay or any(":" in step_name(step) or getattr(step, "replay", 0) for step in steps):
+        return ""
+    return f"the source '{task.replay[0].source}' is marked `replay`, and no rung replays any: pretrain: {{replay: 0.25}} does"
 
 
 def _sources(data: Any) -> list[Any]:

@@ -124,6 +124,12 @@ def test_no_bar_takes_the_cheapest_within_the_doubt_of_the_best():
     assert not forgetful.cleared
 
 
+def test_what_gets_nowhere_is_not_within_the_doubt():
+    made = ladder(rung("zero", 0.0, 0.0), rung("lora", 0.04, 0.0, seconds=100), volume=0)
+    assert pick(made).rung == "lora"
+    assert pick(ladder(rung("zero", 0.0, 0.0), rung("lora", 0.0, 0.0, seconds=100), volume=0)).rung == "zero"
+
+
 def test_a_metric_that_should_fall():
     task = replace(TASK, metric="bits_per_byte")
     good = rung("good", 1.5, 1.4, high=1.6, seconds=9, metric="bits_per_byte")

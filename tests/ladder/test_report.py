@@ -469,6 +469,8 @@ def test_what_gets_nowhere_is_not_recommended(ladder: Ladder, tmp_path: Path) ->
         "There is nothing to recommend, no rung gets anywhere: 0.000 (0.000 to 0.020) macro-F1 on 300 test rows."
     )
     assert "Its answers show whether it understands what is asked" in " ".join(why(none))
+    tuned = next(each for each in none.results if any(step.changes != "prompt" for step in each.rung.steps))
+    assert "what is asked" not in " ".join(why(replace(none, pick=replace(pick, rung=tuned.rung.name))))
     write_report(none, tmp_path)
     assert "nothing to recommend" in read(tmp_path / "report.html").text
     some = replace(none, results=(none.results[0], *ladder.results[1:]))

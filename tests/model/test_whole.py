@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.model.whole import check_whole
+from tuneladder.model.whole import check_weighed, check_whole
 
 
 @pytest.fixture
@@ -38,7 +38,12 @@ def test_a_whole_base_passes_in_one_file_and_in_several(copy: Path) -> None:
 
 def test_what_is_missing_is_named(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "gone")
-    refused(copy, r"holds no weights: there is no model\.safetensors")
+    check_whole(copy)  # a plan needs no weights
+    with pytest.raises(BadInput, match=r"holds no weights: there is no model\.safetensors"):
+        check_weighed(copy)
+    (copy / "adapter_config.json").write_text("{}")
+    refused(copy, "holds an adapter, not a base")
+    (copy / "adapter_config.json").unlink()
     (copy / "pytorch_model.bin").write_bytes(b"x")
     refused(copy, r"keeps its weights in pytorch_model\.bin")
     (copy / "gone").rename(copy / "model.safetensors")
@@ -57,7 +62,7 @@ def test_weights_that_were_cut_are_told_by_their_size(copy: Path) -> None:
     path.write_bytes(whole[:-5])
     refused(copy, rf"is broken: it has {len(whole) - 5:,} bytes, and its head says {len(whole):,}")
     path.write_bytes(whole[:100])
-    refused(copy, "is broken: its 100 bytes end before the head of a safetensors file does")
+    refused(copy, "is broken: its 100 bytes hold no whole head of a safetensors file")
     for held in (b"", b"version https://git-lfs.github.com/spec/v1\n"):
         path.write_bytes(held)
         refused(copy, "is broken")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from tuneladder import load
 from tuneladder.errors import BadInput
 from tuneladder.task.build import Findings, build
 from tuneladder.task.encode import Coder
@@ -109,4 +110,8 @@ def test_references_longer_than_an_answer_may_be_are_counted(tmp_path: Path, tok
     [said] = warned(Decoding(max_new_tokens=20))
     longest = max(len(tokenizer(f" {n} " + "and on " * 50, add_special_tokens=False)["input_ids"]) for n in range(80))
     assert said.startswith("100% of the dev and test references are longer than the 20 tokens")
+    pairs = [{"prompt": f"what of {n}?", "chosen": "and on " * 50, "rejected": "and off " * 50} for n in range(80)]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    compared = load({"name": "t", "task": {"kind": "prefer", "data": str(path)}, "base": "pocket-decoder"}).task
+    assert not any("an answer may have" in said for said in lint(compared, Findings("pairs", {}), coder).warnings)
     assert int(said.partition("the longest has ")[2].partition(":")[0]) == pytest.approx(longest, abs=2)

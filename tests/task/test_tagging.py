@@ -97,6 +97,12 @@ def test_a_line_without_a_tag_is_told_by_its_number(name: str, tmp_path: Path) -
         build(name="t", kind="tag", data={"train": str(tmp_path / name)}, input="text", target="text")
 
 
+def test_a_line_without_a_tag_in_a_file_without_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("flew NN O\n" * 110_000 + "flew\n" + "flew NN O\n" * 10)
+    with pytest.raises(BadInput, match=r"row 2: the line 'flew' is not a word and its tag"):
+        build(name="t", kind="tag", data={"train": str(tmp_path / "train.txt")}, input="text", target="text")
+
+
 def test_prose_and_labels_are_no_tags() -> None:
     prose = [{"text": "It rained all day.\nNobody came to the mill."}, {"text": "A heron waits.\nIt stands in the shallows."}]
     format = recognise(["text"], prose)

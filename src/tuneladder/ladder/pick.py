@@ -7,7 +7,7 @@ and what it forgot is within what the bar allows.
 from __future__ import annotations
 
 from tuneladder.ladder import words
-from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, rising, score_of
+from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, nothing, rising, score_of
 from tuneladder.types import Ladder, Pick, Result
 
 _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
@@ -36,7 +36,8 @@ def pick(ladder: Ladder) -> Pick | None:
     if ladder.bar.at_least is None:
         doubt = best_score.low if up > 0 else -best_score.high
         enough = [result for result in within if value(result) >= doubt]
-        chosen = min(enough, key=lambda result: dearness(result, ladder))
+        somewhere = [result for result in enough if (score := score_of(result.dev, ladder)) and not nothing(score, ladder)]
+        chosen = min(somewhere or enough, key=lambda result: dearness(result, ladder))
         if chosen is best:
             return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
         near = f"its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"

@@ -305,7 +305,7 @@ def score_of(measurement: Measurement | None, ladder: Ladder) -> Score | None:
 
 
 def nothing(score: Score, ladder: Ladder) -> bool:
-    """Whether a score, as it is shown, is what answers have that are wrong in every row."""
+    """Whether a score, as it is shown, is the worst that its metric has."""
     metric = find_metric(metric_of(ladder))
     return abs(score.value - (metric.least if metric.better == "higher" else metric.worst)) < 0.0005
 

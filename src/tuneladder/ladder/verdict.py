@@ -73,7 +73,8 @@ def why(ladder: Ladder) -> tuple[str, ...]:
     """What stands behind the sentence, most important first: the pick's reason, the baselines, what more would buy, failures."""
     reason = ladder.pick.why if ladder.pick else ""
     said = [f"{reason[0].upper()}{reason[1:].rstrip('.')}."] if reason else []
-    if nowhere(ladder):
+    result = picked_result(ladder)
+    if result and nowhere(ladder) and all(step.changes == "prompt" for step in result.rung.steps):
         said.append("Its answers show whether it understands what is asked; a larger base, or one tuned to instructions, may.")
     said += plainly(ladder)
     if gain := _dearer(ladder):

@@ -11,13 +11,17 @@ from typing import Any
 from tuneladder.errors import BadInput
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "special_tokens_map.json", "added_tokens.json")
+TOKENIZER = (
+    *("tokenizer*", "tekken.json", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+    *("*.model", "*.tiktoken"),
+)
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 AGAIN = "save or fetch it again"
 
 
 def check_whole(folder: Path) -> None:
-    """Raises BadInput for a folder without a configuration, whole weights in safetensors, or a tokenizer."""
+    """Raises BadInput for a folder without a configuration or a tokenizer, or whose weights are pickled or were cut. One without
+    any can be planned with: `check_weighed` is for what it is to be opened for."""
     files = files_of(folder)
     configuration(folder, str(folder))
     only_safetensors(str(folder), files)
@@ -27,12 +31,18 @@ def check_whole(folder: Path) -> None:
         raise BadInput(f"{folder} holds no tokenizer", "tokenizer.json, or the files it is made of, lie beside config.json")
 
 
+def check_weighed(folder: Path) -> None:
+    """Raises BadInput for a folder without weights."""
+    if not _weights(folder, files_of(folder)):
+        raise BadInput(f"{folder} holds no weights: there is no {WEIGHTS}", AGAIN)
+
+
 def files_of(folder: Path) -> list[str]:
-    """The names of a base's files. Raises BadInput where there is no configuration among them."""
+    """The names of a base's files. Raises BadInput where there is no configuration among them, and for those of an adapter."""
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if "adapter_config.json" in files and not {WEIGHTS, INDEX} & set(files):
+        raise BadInput(f"{folder} holds an adapter, not a base", "name the base that the adapter lies over")
     if "config.json" not in files:
-        if "adapter_config.json" in files:
-            raise BadInput(f"{folder} holds an adapter, not a base", "name the base that the adapter lies over")
         raise BadInput(f"there is no config.json in {folder}", "give a folder that a model was saved to")
     return files
 
@@ -60,11 +70,9 @@ def only_safetensors(name: str, files: Iterable[str]) -> None:
 
 
 def _weights(folder: Path, files: list[str]) -> list[str]:
-    """The files that hold a base's weights: one, or those of its index."""
-    if WEIGHTS in files:
-        return [WEIGHTS]
-    if INDEX not in files:
-        raise BadInput(f"{folder} holds no weights: there is no {WEIGHTS}", AGAIN)
+    """The files that hold a base's weights: one, or those of its index; none where there are none."""
+    if WEIGHTS in files or INDEX not in files:
+        return [WEIGHTS] if WEIGHTS in files else []
     try:
         shards = sorted({str(name) for name in json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -85,6 +93,6 @@ def _check_weights(path: Path) -> None:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path} is no safetensors file: {error}", AGAIN) from error
     if not ends:
-        raise BadInput(f"{path} is broken: its {size:,} bytes end before the head of a safetensors file does", AGAIN)
+        raise BadInput(f"{path} is broken: its {size:,} bytes hold no whole head of a safetensors file, or no weights", AGAIN)
     if (whole := start + max(ends)) != size:
         raise BadInput(f"{path} is broken: it has {size:,} bytes, and its head says {whole:,}", AGAIN)

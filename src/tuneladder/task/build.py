@@ -65,15 +65,18 @@ FEW = 5  # rows or labels that a note names
 _HUB_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
-def room_for(kind: str, rows: Sequence[Example], *, schema: object = "", multi_label: bool = False) -> int:
-    """The most new tokens of an answer where nobody says how many. What learned to write has room for all but the longest
-    hundredth of what it learned from, and what never learned to end does not write on and on."""
+def room_for(
+    kind: str, rows: Sequence[Example], *, schema: object = "", multi_label: bool = False, context: int | None = None
+) -> int:
+    """The most new tokens of an answer where nobody says how many: of labels, tags and objects those of the longest of train; of
+    texts those of all but the longest twentieth, within a quarter of the `context`, which the prompt needs too."""
     if not rows or (kind not in ("tag", "generate", "extract", "chat") and not multi_label):
         return LENGTHS[kind]
     sizes = sorted(len(row.references[0].encode()) for row in rows)
     if kind == "tag" or multi_label or schema:
         return min(LONGEST * (2 if schema else 1), 8 + sizes[-1])
-    return max(LENGTHS[kind], min(2 * LONGEST, 8 + sizes[math.ceil(0.99 * len(sizes)) - 1] // BYTES))
+    most = 2 * LONGEST if context is None else min(2 * LONGEST, context // 4)
+    return max(LENGTHS[kind], min(most, 8 + sizes[math.ceil(0.95 * len(sizes)) - 1] // BYTES))
 
 
 @dataclass(frozen=True)

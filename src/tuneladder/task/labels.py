@@ -74,6 +74,8 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
             hint = f"{has}; labels has: {', '.join(words if not named else mapping)[:200]}"
             if isinstance(labels, Mapping | Sequence) and any(isinstance(label, bool) for label in labels):
                 hint += "; YAML reads a bare yes, no, on, off as true or false: put them in quotes"
+            elif not named and values == [str(n) for n in range(len(values))]:
+                hint = f"{has}, {len(values)} values, and labels lists {len(given)} words: a word for each, in this order"
             elif not named:  # the words were counted from 0, which the values do not do
                 keys = [value if value in _DIGITS else json.dumps(value, ensure_ascii=False) for value in values[:FEW]]
                 which = ", ".join(f"{key}: WORD" for key in keys) + (", ..." if len(values) > FEW else "")

@@ -220,7 +220,8 @@ def _told(task: Task, rows: Sequence[Example]) -> list[str]:
 def _ended(task: Task, coder: AnyCoder | None, rows: Sequence[Example]) -> list[str]:
     """Whether answers as long as the references of `rows` would be cut."""
     most = task.prompt.decoding.max_new_tokens
-    if task.prompt.ask != "generate" or task.prompt.think or not rows or not isinstance(coder, Coder | PairCoder):
+    written = task.kind != "prefer" and task.prompt.ask == "generate" and not task.prompt.think
+    if not (written and rows and isinstance(coder, Coder | PairCoder)):
         return []
     prompts = coder.prompts if isinstance(coder, PairCoder) else coder
     before = len(prompts.encode_whole(""))

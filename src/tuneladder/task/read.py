@@ -88,7 +88,10 @@ def line_in(location: str, row: int, line: int) -> str:
     if _FORMATS.get(_suffix(path)) is not _paragraphs:
         return ""
     with _open(path) as file:
-        lines = _text(file.read(), str(path)).split("\n")
+        text = _text(file.read(), str(path))
+    if any(len(part) >= LONGEST for part in re.split(r"\n\s*\n", text)):  # which was cut into several rows
+        return ""
+    lines = text.split("\n")
     begins = [number for number, own in enumerate(lines, 1) if own.strip() and (number == 1 or not lines[number - 2].strip())]
     return f" (line {begins[row - 1] + line - 1:,} of {path})"
 

@@ -126,7 +126,8 @@ def foretell(
     """
     refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
-        raise Refused(f"{step} learns from examples, and this task has none", APART)
+        hint = APART if task.kind == "text" else "give train rows with an answer to learn"
+        raise Refused(f"{step} learns from examples, and this task has none", hint)
     if variant.base.family == "encoder" and not task.labels:
         raise Refused(f"{step} teaches an encoder to classify, and a task of kind {task.kind} has no labels", "take a decoder")
     if variant.base.family == "encoder" and task.kind == "tag" and variant.prompt.template != Prompt.template:

@@ -149,7 +149,6 @@ class Pretrain:
         for name, value in own.items() if not self.teacher else ():
             said = f"{name} {value:g} is of what a teacher says, and none is named"
             raise Refused(said, f"name a `teacher`, or leave `{name}` out")
-        self._refuse_short(base, task, self._length(variant))
         if base.family == "encoder" and not base.settings.get("masked"):
             raise Refused(f"{base.name} came without the head of its pretraining", HEADLESS)
         if self.next_sentence and base.family != "encoder":
@@ -162,6 +161,7 @@ class Pretrain:
             raise Refused(
                 f"pretrain has a teacher for a decoder or a seq2seq, and {base.name} is an encoder", "sentence_distil has one"
             )
+        self._refuse_short(base, task, self._length(variant))
         teacher = teacher_of(self.teacher, "pretrain") if self.teacher else None
         length = self._length(variant)
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
@@ -197,7 +197,8 @@ class Pretrain:
         are asked."""
         if base.source == "shape":
             return
-        asked = base.family == "seq2seq" and any(isinstance(next(iter(own)), Lesson) for own in by_source(task.text.train).values())
+        firsts = (next(iter(own), None) for own in by_source(task.text.train).values())
+        asked = base.family == "seq2seq" and any(isinstance(first, Lesson) for first in firsts)
         wanted = {} if asked else {"text": (task.text.train, "set a smaller `length`")}
         if self.replay:
             wanted["text to replay"] = (task.replay, "leave `replay` out")
