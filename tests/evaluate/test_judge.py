@@ -269,7 +269,8 @@ def test_what_holds_no_opinions_is_refused(tmp_path: Path) -> None:
     [
         ({"rating": 1, "worker": 1}, "row 2 has no `response`"),
         ({"response": None, "rating": 1, "worker": 1}, "row 2 has no `response`"),
-        ({"response": "a", "rating": math.nan, "worker": 1}, "row 2 is rated nan"),
+        ({"response": "a", "rating": math.inf, "worker": 1}, "row 2 is rated inf"),
+        ({"response": "a", "rating": math.nan, "worker": 1}, "row 2 is rated None"),  # an empty cell
         ({"response": "a", "rating": None, "worker": 1}, "row 2 is rated None"),
         ({"chosen": "a"}, "row 2 has no `rejected`"),
         ({"chosen": None, "rejected": "a"}, "row 2 has no `chosen`"),
