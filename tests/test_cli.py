@@ -268,6 +268,17 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
     assert "the limit is 1.0 MB" in tight["lora"]
 
 
+@pytest.mark.parametrize("verb", ["plan", "climb"])
+def test_a_base_without_weights_is_refused_before_any_work(verb: str, door: Door, here: Path) -> None:
+    shutil.copytree(here / "base", "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    write("rows.jsonl")
+    Path("r.yaml").write_text(yaml.safe_dump({"task": {"kind": "classify", "data": "rows.jsonl"}, "base": "bare"}))
+    said = door(verb, "r.yaml")
+    assert said.code
+    assert "holds no weights: there is no model.safetensors" in said.err.replace("\n", " ")
+    assert not (here / "runs").exists()
+
+
 def test_plan_foretells_what_an_endpoint_is_paid(door: Door, here: Path) -> None:
     write("rows.jsonl")
     prices = {"input": 1.0, "output": 2.0}

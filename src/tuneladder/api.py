@@ -127,9 +127,7 @@ def climb(
     folder = _folder(read, out)
     for metric in (read.task.metric, *read.task.also):
         check_gold(metric, read.task)
-    for base in read.bases:
-        if base.source == "folder":
-            check_weighed(Path(base.location))
+    _check_weights(read)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     climbing = _climb_of(read, folder, now)
@@ -159,6 +157,7 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
     """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
+    _check_weights(read)
     return _climb_of(read, _folder(read, out), None).plan_in_full()
 
 
@@ -553,6 +552,13 @@ def _results(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BadInput(f"{path} is broken: {error}", "climb again: what is in the store is not made anew") from error
     return found
+
+
+def _check_weights(read: recipes.Recipe) -> None:
+    """Raises BadInput for a base whose folder has none, before the machine's pace is measured with them."""
+    for base in read.bases:
+        if base.source == "folder":
+            check_weighed(Path(base.location))
 
 
 def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:

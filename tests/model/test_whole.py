@@ -38,7 +38,7 @@ def test_a_whole_base_passes_in_one_file_and_in_several(copy: Path) -> None:
 
 def test_what_is_missing_is_named(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "gone")
-    check_whole(copy)  # a plan needs no weights
+    check_whole(copy)  # to look at a base takes none
     with pytest.raises(BadInput, match=r"holds no weights: there is no model\.safetensors"):
         check_weighed(copy)
     (copy / "adapter_config.json").write_text("{}")

@@ -21,7 +21,7 @@ AGAIN = "save or fetch it again"
 
 def check_whole(folder: Path) -> None:
     """Raises BadInput for a folder without a configuration or a tokenizer, or whose weights are pickled or were cut. One without
-    any can be planned with: `check_weighed` is for what it is to be opened for."""
+    any can be looked at: `check_weighed` is for what opens it."""
     files = files_of(folder)
     configuration(folder, str(folder))
     only_safetensors(str(folder), files)
