@@ -152,11 +152,10 @@ def _row_counts(ladder: Ladder) -> str:
 def _status(ladder: Ladder) -> tuple[str, str]:
     """A word for the style sheet, and what the badge says."""
     pick = ladder.pick
-    if pick is None:
+    barred = bool(bar_words(ladder))
+    if pick is None or (not barred and nowhere(ladder)):
         return "bad", "✗ nothing to recommend"
-    if not bar_words(ladder):
-        if nowhere(ladder):
-            return "bad", "✗ nothing to recommend"
+    if not barred:
         return "plain", "no bar was set"
     if not pick.cleared:
         return "bad", "✗ no rung clears the bar"

@@ -90,9 +90,8 @@ def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed:
     name = step_name(step)
     code = "" if type(step).__module__.startswith("tuneladder.") else source_of(type(step).__module__)
     settings = {**plain(step), "__type__": name}
-    if isinstance(
-        asked := getattr(step, "asks", ""), dict
-    ):  # how an endpoint is called changes no answer; `content` says which it is
+    asked = getattr(step, "asks", "")
+    if isinstance(asked, dict):  # how an endpoint is called changes no answer; `content` says which it is
         settings |= {key: asked.get("prices") for key, value in settings.items() if value == asked}
     reads = {split: splits[split] for split in step.reads}
     if content := getattr(step, "content", ""):

@@ -16,7 +16,7 @@ from typing import Any
 
 from tuneladder.errors import BadInput, shown, told, unknown
 from tuneladder.model import pocket, recurrent
-from tuneladder.model.whole import configuration, files_of, only_safetensors
+from tuneladder.model.whole import TOKENIZER, configuration, files_of, only_safetensors
 from tuneladder.numbers import is_whole
 from tuneladder.store import digest, digest_files
 from tuneladder.task.read import expand
@@ -24,18 +24,7 @@ from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
 
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "README*", "LICENSE*", "LICENCE*")
-CONTENT = (
-    *(
-        "config.json",
-        "generation_config.json",
-        "tokenizer*",
-        "vocab*",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-    ),
-    *("*.model", "*.jinja", "*.safetensors", "*.safetensors.index.json"),
-)
+CONTENT = ("config.json", "generation_config.json", *TOKENIZER, "*.jinja", "*.safetensors", "*.safetensors.index.json")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")
 SHAPE = (*REQUIRED, "family", "architecture", "kv_heads", "mlp", "context", "tie", "lowercase", "decoder_layers")

@@ -11,10 +11,7 @@ from typing import Any
 from tuneladder.errors import BadInput
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-TOKENIZER = (
-    *("tokenizer*", "tekken.json", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
-    *("*.model", "*.tiktoken"),
-)
+TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 AGAIN = "save or fetch it again"
 
@@ -27,7 +24,7 @@ def check_whole(folder: Path) -> None:
     only_safetensors(str(folder), files)
     for name in _weights(folder, files):
         _check_weights(folder / name)
-    if not any(fnmatch(file, pattern) for file in files for pattern in TOKENIZER):
+    if not any(fnmatch(file, pattern) for file in files for pattern in (*TOKENIZER, "tekken.json", "*.tiktoken")):
         raise BadInput(f"{folder} holds no tokenizer", "tokenizer.json, or the files it is made of, lie beside config.json")
 
 

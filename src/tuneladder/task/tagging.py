@@ -116,11 +116,12 @@ def tag_words(
     if len(counts) > 20 and len(counts) > total / 2:
         said = f"the target has {len(counts):,} different values for {total:,} words: these are no tags"
         raise BadInput(said, "name another column with `target`, or say kind: generate")
-    few = labels is not None or len(counts) <= 20
-    read = {word for part in examples.values() for example in part if not few for word in words_of(example.turns[0].text)}
-    if not few and len(counts) > len(read):
-        said = f"the rows have {len(counts):,} different tags for {len(read):,} different words"
-        raise BadInput(said, "are `input` and `target` swapped, or a file's columns? tags that are that many are named by `labels`")
+    if len(counts) > 20 and labels is None:
+        read = {word for part in examples.values() for example in part for word in words_of(example.turns[0].text)}
+        if len(counts) > len(read):
+            said = f"the rows have {len(counts):,} different tags for {len(read):,} different words"
+            hint = "are `input` and `target` swapped, or a file's columns? tags that are that many are named by `labels`"
+            raise BadInput(said, hint)
     of = _words(counts, first, labels)
     used = {of[tag] for tag in counts}
     if len(used) < 2:

@@ -161,9 +161,9 @@ class Pretrain:
             raise Refused(
                 f"pretrain has a teacher for a decoder or a seq2seq, and {base.name} is an encoder", "sentence_distil has one"
             )
-        self._refuse_short(base, task, self._length(variant))
-        teacher = teacher_of(self.teacher, "pretrain") if self.teacher else None
         length = self._length(variant)
+        self._refuse_short(base, task, length)
+        teacher = teacher_of(self.teacher, "pretrain") if self.teacher else None
         learned = SHARE * (1 + 1 / MEAN) if base.family == "seq2seq" else SHARE  # spans, and a sentinel for each
         lanes = min(lanes_for(device(), trainable=base.parameters), self._most_lanes(length))
         # a decoder's layers are fused on a CPU, if they are of Llama's form, and then nothing is compiled
