@@ -67,7 +67,7 @@ from tuneladder.model.purse import Purse
 from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
-from tuneladder.model.whole import check_weighed
+from tuneladder.model.whole import weighed
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
 from tuneladder.task.comparing import asked, unit_of
 from tuneladder.task.encode import Coder
@@ -555,10 +555,9 @@ def _results(folder: Path) -> dict[str, Any]:
 
 
 def _check_weights(read: recipes.Recipe) -> None:
-    """Raises BadInput for a base whose folder has none, before the machine's pace is measured with them."""
-    for base in read.bases:
-        if base.source == "folder":
-            check_weighed(Path(base.location))
+    """Raises BadInput for a base or a judge whose folder has none, before the machine's pace is measured with them."""
+    for base in (*read.bases, *read.judges.values()):
+        weighed(base)
 
 
 def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
@@ -928,14 +927,14 @@ def _talked_to(variant: str, model: str, key_env: str) -> Variant:
         settings = {"url": variant, "model": model} | ({"key_env": key_env} if key_env else {})
         base = remote(settings)
     else:
-        base = inspect(variant)
+        base = weighed(inspect(variant))
     return Variant(base, Prompt(decoding=Decoding(max_new_tokens=SAID)))
 
 
 def open_variant(variant: str, read: recipes.Recipe) -> Variant:
     """The variant of a run's rung, else the base of that name with the task's plain prompt."""
     named = ":" in variant and not Path(variant).exists()  # as no base is
-    return _rung_of(variant) if named or _is_run(variant) else root_of(inspect(variant), read.task)
+    return _rung_of(variant) if named or _is_run(variant) else root_of(weighed(inspect(variant)), read.task)
 
 
 def _rung_of(variant: str) -> Variant:

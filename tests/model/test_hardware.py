@@ -12,7 +12,7 @@ from tuneladder.ladder.tree import answering
 from tuneladder.model import hardware as room
 from tuneladder.model.hardware import cgroup, hardware, peak_how, peak_read, peak_reset, resident
 from tuneladder.model.inspect import from_shape
-from tuneladder.model.memory import inference
+from tuneladder.model.memory import climbing, inference
 from tuneladder.model.shelf import Shelf
 
 MB = 1 << 20
@@ -50,7 +50,8 @@ def test_what_is_computed_in_is_what_the_shelf_holds_and_plans_reckon_with(able,
     monkeypatch.setattr(room, "has_bf16", lambda device: able)
     assert str(Shelf("cpu").dtype) == f"torch.{dtype}"
     base = from_shape("small", {"layers": 2, "width": 64, "heads": 4, "vocabulary": 256})
-    assert answering(base) == inference(base, rows=64, length=64, dtype=dtype, device=room.device()).peak
+    asked = inference(base, rows=64, length=64, dtype=dtype, device=room.device()).peak
+    assert answering(base) == asked + climbing(room.device())
 
 
 def test_a_peak_is_the_stretch_s_own() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.model.whole import check_weighed, check_whole
+from tuneladder.model.inspect import inspect
+from tuneladder.model.whole import check_whole, weighed
 
 
 @pytest.fixture
@@ -38,9 +39,9 @@ def test_a_whole_base_passes_in_one_file_and_in_several(copy: Path) -> None:
 
 def test_what_is_missing_is_named(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "gone")
-    check_whole(copy)  # to look at a base takes none
+    looked_at = inspect(str(copy))  # takes none
     with pytest.raises(BadInput, match=r"holds no weights: there is no model\.safetensors"):
-        check_weighed(copy)
+        weighed(looked_at)
     (copy / "adapter_config.json").write_text("{}")
     refused(copy, "holds an adapter, not a base")
     (copy / "adapter_config.json").unlink()

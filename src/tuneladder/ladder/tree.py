@@ -15,12 +15,14 @@ from tuneladder.errors import BadInput, Refused, unknown
 from tuneladder.evaluate.find import metric_content
 from tuneladder.ladder import words
 from tuneladder.model.hardware import computed_in, device, hardware
-from tuneladder.model.memory import inference
+from tuneladder.model.memory import climbing, inference
 from tuneladder.store import digest, plain
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.made import with_made
 from tuneladder.train.supervised import APART
 from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
+
+IN_PROCESS = ("prompt", "adapter")  # what a step changes that runs in the climb's own process; weights change in a child's
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         try:
             _suits(step, variant)
             ahead, cost = step.plan(variant, with_made(lent(task, step), variant, step), pace)
+            if cost.memory and step.changes in IN_PROCESS:
+                cost = replace(cost, memory=cost.memory + climbing(device()))
             if limit.memory and cost.memory > limit.memory:
                 need = f"about {words.size(cost.memory)}, and the limit is {words.size(limit.memory)}"
                 raise Refused(f"{step_name(step)} needs {need}", _raise_or_lower("memory", step, "batch_size", "max_length"))
@@ -151,11 +155,11 @@ def _raise_or_lower(limit: str, step: Step, *settings: str) -> str:
 
 
 def answering(base: Base) -> int:
-    """Bytes of the process while it asks the base in batches of 4,096 tokens; nothing for a remote one."""
+    """Bytes of a climb's process while it asks the base in batches of 4,096 tokens; nothing for a remote one."""
     if base.source == "url":
         return 0
     dtype = computed_in(device())
-    return inference(base, rows=64, length=64, dtype=dtype, device=device()).peak
+    return inference(base, rows=64, length=64, dtype=dtype, device=device()).peak + climbing(device())
 
 
 def lent(task: Task, step: Step) -> Task:

@@ -23,7 +23,7 @@ from tuneladder.task.read import expand
 from tuneladder.task.tokenizer import SENTINEL
 from tuneladder.types import Base, Family
 
-SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "README*", "LICENSE*", "LICENCE*")
+SMALL = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py", "README*", "LICENSE*", "LICENCE*")
 CONTENT = ("config.json", "generation_config.json", *TOKENIZER, "*.jinja", "*.safetensors", "*.safetensors.index.json")
 
 REQUIRED = ("layers", "width", "heads", "vocabulary")

@@ -31,6 +31,10 @@ BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 PROCESS = 460_000_000
 FIRST = 75_000_000
 
+# What the process of a climb holds beside that: scikit-learn and what comes with it (110 MB), rows with their answers, and what the
+# heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
+CLIMBING = 200_000_000
+
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
 # ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5, and next to nothing where a
 # layer is one function and makes few of them. CUDA's allocator rounds to blocks.
@@ -340,6 +344,11 @@ def _sizes(base: Base) -> tuple[int, int, int, int]:
         attention = 2 * base.width * head_width * (heads + kv_heads)
         mlp = max(mlp, math.ceil(((base.active - embeddings) / base.layers - attention) / (3 * base.width)))
     return heads, kv_heads, head_width, mlp
+
+
+def climbing(device: str) -> int:
+    """Bytes that the process of a climb holds beside what any process does that trains or answers."""
+    return CLIMBING if device == "cpu" else 0
 
 
 def _process(device: str) -> int:

@@ -9,29 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from tuneladder.errors import BadInput
+from tuneladder.types import Base
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+TOKENIZER = (
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+    *("*.model", "*.tiktoken", "tekken.json"),
+)
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 AGAIN = "save or fetch it again"
 
 
 def check_whole(folder: Path) -> None:
     """Raises BadInput for a folder without a configuration or a tokenizer, or whose weights are pickled or were cut. One without
-    any can be looked at: `check_weighed` is for what opens it."""
+    any can be looked at: `weighed` is for what opens it."""
     files = files_of(folder)
     configuration(folder, str(folder))
     only_safetensors(str(folder), files)
     for name in _weights(folder, files):
         _check_weights(folder / name)
-    if not any(fnmatch(file, pattern) for file in files for pattern in (*TOKENIZER, "tekken.json", "*.tiktoken")):
+    if not any(fnmatch(file, pattern) for file in files for pattern in TOKENIZER):
         raise BadInput(f"{folder} holds no tokenizer", "tokenizer.json, or the files it is made of, lie beside config.json")
 
 
-def check_weighed(folder: Path) -> None:
-    """Raises BadInput for a folder without weights."""
-    if not _weights(folder, files_of(folder)):
-        raise BadInput(f"{folder} holds no weights: there is no {WEIGHTS}", AGAIN)
+def weighed(base: Base) -> Base:
+    """The base. Raises BadInput for one in a folder that is not whole, or holds no weights."""
+    if base.source == "folder":
+        check_whole(folder := Path(base.location))
+        if not _weights(folder, files_of(folder)):
+            raise BadInput(f"{folder} holds no weights: there is no {WEIGHTS}", AGAIN)
+    return base
 
 
 def files_of(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from tuneladder.model.batching import TILE, mean_of, padded, tiled, unit
 from tuneladder.model.inspect import inspect
 from tuneladder.model.rows import keeping, reading
 from tuneladder.model.shelf import Live
+from tuneladder.model.whole import weighed
 from tuneladder.store import digest
 from tuneladder.task.encode import Encoded
 from tuneladder.task.passages import TextCoder
@@ -44,7 +45,7 @@ LONGEST = 128  # tokens of a piece that is read beside running text
 def teacher_of(name: str, step: str) -> Base:
     """The teacher of a step. Raises Refused where there is none of this name, or it is no encoder."""
     try:
-        teacher = inspect(name)
+        teacher = weighed(inspect(name))
     except BadInput as error:
         raise Refused(f"{step} has no teacher: {error.message}", error.hint) from error
     if teacher.family != "encoder":
