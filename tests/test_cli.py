@@ -266,6 +266,8 @@ def test_plan_says_what_each_rung_would_need(door: Door, here: Path) -> None:
     assert "1000 shots asked for" in found["few_shot(shots=1000)"]["refused"]
     tight = {each["rung"]: each["refused"] for each in json.loads(door("plan", path, "limit.memory=1MB", "--json").out)}
     assert "the limit is 1.0 MB" in tight["lora"]
+    picky = door("plan", path, "rungs=[lora: {targets: [q_proj]}]")
+    assert "lora(targets=[q_proj])" in picky.out  # brackets are no markup
 
 
 @pytest.mark.parametrize("verb", ["plan", "climb"])

@@ -233,6 +233,7 @@ def plan(
         return
     written = _written(words)
     from rich.table import Table
+    from rich.text import Text
 
     from tuneladder import api
     from tuneladder.ladder import words as say
@@ -274,7 +275,7 @@ def plan(
             paid = cost.money + each.asking.money + each.judging.money
             asked = cost.tokens + each.asking.tokens + each.judging.tokens
             cells += [say.amount(asked) if asked else say.NONE, say.money(paid) if paid else say.NONE]
-        shown.add_row(each.rung.name, *([say.NONE] * len(cells) if each.refused else cells))
+        shown.add_row(Text(each.rung.name), *([say.NONE] * len(cells) if each.refused else cells))
     page = Console(highlight=False)
     page.print(shown)
     _show_refused(foretold)
@@ -941,6 +942,7 @@ def _watch(now: Now) -> Any:
 def _progress(now: Now) -> Any:
     """The rungs done, the one in hand with its steps and loss, and those that wait."""
     from rich.table import Table
+    from rich.text import Text
 
     from tuneladder.ladder import words as say
     from tuneladder.train.loop import last_tick
@@ -949,7 +951,8 @@ def _progress(now: Now) -> Any:
     for result in now.results:
         score = next(iter(result.dev.quality.values())) if result.dev else None
         said = f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f}) on dev" if score else f"failed: {result.failure}"
-        shown.add_row("[red]x[/]" if result.failure else "[green]v[/]", result.rung.name, said, say.duration(result.alone.seconds))
+        mark = Text("x", style="red") if result.failure else Text("v", style="green")
+        shown.add_row(mark, Text(result.rung.name), Text(said), say.duration(result.alone.seconds))
     tick = last_tick(now.folder) if now.folder else None
     spent = time.monotonic() - now.since if now.since else 0.0
     if tick:
@@ -957,9 +960,9 @@ def _progress(now: Now) -> Any:
         doing = f"{now.phase}: step {tick.step} of {tick.of}, loss {tick.loss:.3f}, {say.duration(left)} left"
     else:
         doing = now.phase
-    shown.add_row(">", f"[bold]{now.rung}[/]", doing, say.duration(spent))
+    shown.add_row(">", Text(now.rung, style="bold"), Text(doing), say.duration(spent))
     for each in now.waiting:
-        shown.add_row("", f"[dim]{each.rung.name}[/]", f"[dim]about {say.duration(each.cost.seconds)}[/]", "")
+        shown.add_row("", Text(each.rung.name, style="dim"), Text(f"about {say.duration(each.cost.seconds)}", style="dim"), "")
     return shown
 
 

@@ -457,7 +457,7 @@ def test_a_script_gets_a_line_for_a_line(monkeypatch: pytest.MonkeyPatch, capsys
     talk, _ = talk_to(lambda turns: turns[-1].text.upper())
     assert held("one\n\n/set seed 4\n//slash\n/quit\nnever\n", talk, monkeypatch) == (0, [])
     out, err = capsys.readouterr()
-    assert out == "ONE\n/SLASH\n"
+    assert out == "ONE\n\n/SLASH\n"  # the empty line's too, or the next would be read as its
     assert "seed" in err
 
 
@@ -465,7 +465,7 @@ def test_json_is_an_object_per_answer_refused_lines_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     talk, _ = talk_to(lambda turns: "fine")
-    code, refused = held("how are you\n/set top_p 7\n/set\nand now\n", talk, monkeypatch, as_json=True)
+    code, refused = held("how are you\n/set top_p 7\n/set\n\nand now\n", talk, monkeypatch, as_json=True)
     assert code == 2
     assert len(refused) == 1
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -473,7 +473,8 @@ def test_json_is_an_object_per_answer_refused_lines_too(
     assert found[1]["error"] == "top_p is '7'"
     assert found[1]["hint"]
     assert found[2]["settings"]["top_p"] == 1.0
-    assert found[3]["answer"] == "fine"
+    assert found[3] == {"input": "", "answer": ""}
+    assert found[4]["answer"] == "fine"
 
 
 def test_reasons_and_votes_that_are_not_taken_are_said_aloud(

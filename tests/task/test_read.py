@@ -141,6 +141,8 @@ NOISE = random.Random(0).randbytes(5_000)
         ("a.jsonl", NOISE, "not UTF-8 text"),
         ("a.jsonl", '{"text": "x"}\n{"text": \n', "line 2: broken JSON at column 10"),
         ("a.jsonl", '{"text": "x"}\n[1]\n', r"line 2: \[1\] is not an object"),
+        ("a.jsonl", "1\n2\n", "line 1: 1 is not an object"),
+        ("a.jsonl", "[1, 2]\n[3]\n", r"line 1: \[1, 2\] is not an object"),
         ("a.json", '[{"text": "x"},', "broken JSON at line 1, column 16"),
         ("a.json", '[{"text": "x"}, 3]', "item 2: 3 is not an object"),
         ("a.json", "[" * 200_000, "cannot be read"),

@@ -40,6 +40,11 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
     code = 0
     for line in _typed(aside) if typed else (line.rstrip("\r\n") for line in sys.stdin):
         if not line.strip():
+            if not typed:  # the next answer would else be read as this line's
+                if as_json:
+                    _print_json({"input": line, "answer": ""})
+                else:
+                    print(flush=True)
             continue
         try:
             if not _one(talk, line.strip(), aside, as_json, typed):

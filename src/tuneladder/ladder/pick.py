@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tuneladder.ladder import words
 from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, nothing, rising, score_of
-from tuneladder.types import Ladder, Pick, Result
+from tuneladder.types import Ladder, Pick, Result, Score
 
 _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
 
@@ -57,6 +57,12 @@ def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:
     score = score_of(result.test, ladder)
     if score is None or ladder.bar.at_least is None or not chosen.cleared:
         return None
+    return reaches(score, ladder)
+
+
+def reaches(score: Score, ladder: Ladder) -> bool:
+    """Whether a score lies on the bar's right side, whatever its doubt."""
+    assert ladder.bar.at_least is not None
     return score.value >= ladder.bar.at_least if rising(metric_of(ladder)) else score.value <= ladder.bar.at_least
 
 
@@ -77,10 +83,9 @@ def _would_help(best: Result, rungs: list[Result], within: list[Result], ladder:
     assert score is not None
     assert wanted is not None
     up = rising(metric_of(ladder))
-    reached = score.value >= wanted if up else score.value <= wanted
     if not within:
         return f"Every rung forgets more than the bar allows: {_GENTLER}"
-    if reached:
+    if reaches(score, ladder):
         gap = abs(score.value - wanted)
         width = abs(score.value - (score.low if up else score.high))
         rows = int(score.count * (width / max(gap, width / 10)) ** 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneladder.ladder import words
-from tuneladder.ladder.pick import cleared
+from tuneladder.ladder.pick import cleared, reaches
 from tuneladder.ladder.results import (
     baseline_split,
     clears,
@@ -97,11 +97,10 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
         aside = "" if said else f", which is no {words.without(ladder.task.kind)},"
         reached = f"{words.baseline_name(name)}{aside} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
-            verdict = f"and does not clear the bar{_just(score, ladder)}"
-            if clears(score, ladder):
-                verdict = "and clears the bar by itself"
-                if ours and picked:
-                    verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
+            alone = clears(score, ladder)
+            verdict = "and clears the bar by itself" if alone else f"and does not clear the bar{_just(score, ladder)}"
+            if ours and picked and (alone or up * (score.value - ours.value) > 0):
+                verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
         elif ours and picked:
             gap = up * (ours.value - score.value)
             verdict = f"{words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
@@ -196,7 +195,8 @@ def _dearer(ladder: Ladder) -> str:
         dear += f", but {words.percent(lost)} is forgotten, more than the bar allows"
     on_dev = score_of(best.dev, ladder)
     if on_dev and ladder.pick and ladder.pick.cleared and ladder.bar.at_least is not None and not cleared(best, ladder):
-        dear += f"; on dev, where rungs are chosen, it does not clear the bar: {words.scored(on_dev)}{_just(on_dev, ladder)}"
+        short = "its value reaches the bar and its interval does not" if reaches(on_dev, ladder) else "it does not clear the bar"
+        dear += f"; on dev, where rungs are chosen, {short}: {words.scored(on_dev)}{_just(on_dev, ladder)}"
     gap = words.figure(abs(theirs.value - ours.value))
     name = picked.rung.name
     figure = f"the best figure on {'test' if best.test else 'dev'}"

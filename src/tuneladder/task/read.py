@@ -361,11 +361,22 @@ def _json(data: bytes, name: str) -> list[Row]:
     text = _text(data, name)
     # not splitlines: JSON strings may hold U+2028 and other line ends
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if len(lines) > 1 and lines[0][1].lstrip().startswith("{") and lines[0][1].rstrip().endswith("}"):
+    if len(lines) > 1 and _whole(lines[0][1].strip()):
         return [_object(_parse(line, f"{name}, line {n}", n), f"{name}, line {n}") for n, line in lines]
     value = _parse(text, name)
     rows = value if isinstance(value, list) else _list_in(value) or [value]
     return [_object(row, f"{name}, item {n}") for n, row in enumerate(rows, 1)]
+
+
+def _whole(line: str) -> bool:
+    """Whether a line is a row by itself, and not how a larger value begins: an object, a broken one too, or any other value."""
+    if line.startswith("{") and line.endswith("}"):
+        return True
+    try:
+        _JSON.decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _list_in(value: Any) -> list[Any] | None:

@@ -120,7 +120,8 @@ def make_splits(
             exact = sum(leak.how == "exact" for leak in leaks if leak.split == split)
             where = "test" if split == "dev" else "test or dev"
             how = f"{exact:,} word for word, {len(gone) - exact:,} nearly"
-            notes.append(f"{len(gone):,} {split} rows were taken out, because they stand in {where} too ({how})")
+            taken = "row was taken out, because it stands" if len(gone) == 1 else "rows were taken out, because they stand"
+            notes.append(f"{len(gone):,} {split} {taken} in {where} too ({how})")
             parts[split] = [example for example in parts[split] if example.id not in gone]
             if not parts[split]:
                 raise BadInput(
