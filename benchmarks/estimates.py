@@ -96,9 +96,9 @@ def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
         build(place, family, shape)
     draw = random.Random(1)
     vocabulary = SHAPES[shape][3]
-    # words as long as text's are, four characters a token, which is what a plan counts on
+    # three characters and a blank, as long as a token of text is taken to be by a plan
     count = batch * (steps + 1)  # a batch of them is looked at
-    texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:4] for _ in range(length - 4)) for _ in range(count)]
+    texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:3] for _ in range(length - 4)) for _ in range(count)]
     examples = tuple(
         Example(f"row {at}", (Turn("user", text),), (LABELS[at % len(LABELS)],), source=f"row {at}")
         for at, text in enumerate(texts)

@@ -135,7 +135,7 @@ def test_the_temperature_is_that_of_the_weights_that_are_kept():
 
 @pytest.mark.parametrize("base", ["tiny_base", "tiny_encoder", "tiny_seq2seq"])
 @pytest.mark.parametrize(
-    "step", [Full(epochs=12, batch_size=8, learning_rate=1e-2), Lora(epochs=12, batch_size=8, learning_rate=5e-2)]
+    "step", [Full(epochs=12, batch_size=8, learning_rate=1e-2), Lora(epochs=12, batch_size=8, learning_rate=2e-2)]
 )
 def test_what_is_tuned_is_as_sure_as_dev_says_that_it_may_be(base, step, request, tiny_task, lend):
     """Dev's rows under drawn labels: the model learns rows by heart that tell it nothing of these."""

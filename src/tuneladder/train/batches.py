@@ -245,12 +245,12 @@ def bundle(rows: Sequence[Row], *, tokens: int, lanes: int = 1, overhead: int = 
     Each pass costs as much as `overhead` tokens more than it holds.
     """
     order = sorted(rows, key=_kin)
-    share = sum(_padded([row]) for row in rows) / lanes
+    share = sum(padded_size([row]) for row in rows) / lanes
     limits = [tokens] if lanes == 1 else [min(tokens, math.ceil(share * part)) for part in PARTS]
     cuts = [_cut(order, tokens=limit, overhead=overhead) for limit in dict.fromkeys(limits)]
 
     def slowest(groups: list[Sequence[Row]]) -> float:
-        costs = [_padded(group) + overhead for group in groups]
+        costs = [padded_size(group) + overhead for group in groups]
         return max((sum(costs[index] for index in lane) for lane in dealt(costs, lanes)), default=0)
 
     return [pad(group) for group in min(cuts, key=slowest)]
@@ -268,7 +268,7 @@ def _kin(row: Row) -> tuple[int, ...]:
     return (last // KIN, *source, last) if source else (last,)
 
 
-def _padded(rows: Sequence[Row]) -> int:
+def padded_size(rows: Sequence[Row]) -> int:
     """How many tokens rows have when they are padded to one another."""
     return len(rows) * sum(tiled(max(sizes)) for sizes in zip(*map(_sizes, rows), strict=True))
 

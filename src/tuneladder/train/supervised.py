@@ -45,6 +45,7 @@ from tuneladder.train.batches import (
     pad,
     pad_labelled,
     pad_pairs,
+    padded_size,
     side_by_side,
     with_states,
 )
@@ -170,11 +171,16 @@ def foretell(
     lanes, rows = in_hand(
         variant.base, most, allowed=max(1, pace.memory - beside) if pace.memory else None, wanted=wanted, learned=learned, **shape
     )
+    lay: Callable[..., list[Any]] = partial(bundle, overhead=WHOLE_OVERHEAD if method == "full" and not top else OVERHEAD)
+    packed_rows = variant.base.family == "decoder" and memory.packs(length=length, device=device())
+    if packed_rows or (variant.base.family == "encoder" and not soft):
+        lay = partial(side_by_side, tight=packed_rows)
+    passes = _passes(lay, wanted, rows, lanes, shape["length"], answer)
+    rows = sum(sorted(passes)[-lanes:])  # at once
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
     # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
-    packed_rows = variant.base.family == "decoder" and not top and memory.packs(length=length, device=device())
-    once = _beginning(variant, epoch) if packed_rows else 0
-    tokens = steps * (wanted * mean - max(0, wanted - lanes * -(-wanted // rows)) * min(once, mean))
+    once = _beginning(variant, epoch) if packed_rows and not top else 0
+    tokens = steps * (wanted * mean - max(0, wanted - len(passes)) * min(once, mean))
     dev = task.examples.dev
     read = len(dev) * lengths_of(variant, dev, limit, soft)[0] if dev else 0.0
     looks, work, kept = min(Course.looks, steps), 6.0 if method == "full" else 4.0, 0.0
@@ -191,6 +197,18 @@ def foretell(
     disk += 4 * base.width * int(once_asked) if kept else 0
     seconds = flops * base.active / pace.flops
     return Cost(seconds, need.peak + beside, disk, len(task.examples.train) + len(dev))
+
+
+def _passes(lay: Callable[..., list[Any]], count: int, rows: int, lanes: int, length: int, answer: int) -> list[int]:
+    """How many rows each pass of a step has, of `count` rows that are all as long: `rows` of them fit into all lanes at once."""
+    row = Paired([0] * length, [0] * answer) if answer else Encoded([0] * length, [], 0)
+    return lay([row] * count, tokens=_room([row], rows, lanes), lanes=lanes, pad=len)
+
+
+def _room(every: Sequence[Any], rows: int, lanes: int) -> int:
+    """Tokens of a pass, padded: what lies in all lanes at once is what the memory estimate allows, so many of the longest rows."""
+    longest = max(padded_size([row]) for row in every)
+    return max(longest, rows * longest // lanes)
 
 
 def _asked_once(base: Base, learns: float) -> float:
@@ -498,8 +516,7 @@ def fit(
         top=top,
         batch=lessons.batch_size,
     )
-    # what lies in all lanes at once is what the memory estimate allows
-    tokens = max(longest, most * longest // lanes)
+    tokens = _room(every, most, lanes)
     with contextlib.ExitStack() as during:
         during.enter_context(few_rows(model))
         own: Pad = packed if side else _padding(family, live)
