@@ -29,19 +29,21 @@ BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 # what its first step makes: kernels, and what the allocator keeps for each lane. On a GPU the allocator's own peak counts, and
 # these are no part of it.
 PROCESS = 460_000_000
-FIRST = 75_000_000
+FIRST = 50_000_000
 
 # What the process of a climb holds beside that: scikit-learn and what comes with it (110 MB), rows with their answers, and what the
 # heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
 CLIMBING = 200_000_000
 
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
-# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5, and next to nothing where a
-# layer is one function and makes few of them. CUDA's allocator rounds to blocks.
+# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5 and a seq2seq 1.4, and less
+# where a layer is one function and makes few of them: next to nothing, but for a seq2seq whose weights learn. CUDA's allocator
+# rounds to blocks.
 HEAP = 1.9
 BLOCKS = 1.1
-HEAPS = {"encoder": 1.5}
+HEAPS = {"encoder": 1.5, "seq2seq": 1.4}
 FUSED = 1.1
+FUSED_SEQ2SEQ = 1.5
 
 # bases of whose layers a CPU's training makes one function each (model/trunk.py, model/sublayers.py)
 WRITTEN = ("llama", "mistral", "qwen2", "t5", "umt5", "mt5")
@@ -164,14 +166,16 @@ def training(
         kept = (top or base.layers) * layer(length, attention=attention)
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
-    # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head
-    table = base.vocabulary * base.width if base.family == "encoder" and method == "full" and not top else 0
-    once = lanes == 1 or (0 < batch <= rows and base.family != "seq2seq")
+    # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head, each of which
+    # makes one of its own
+    table = base.vocabulary * base.width if method == "full" and not top else 0
+    table *= {"encoder": -1, "seq2seq": 2, "decoder": 0}[base.family]
+    once = lanes == 1 or (0 < batch <= rows and (base.family != "seq2seq" or top > 0))
     return Memory(
         weights=weights,
-        gradients=hold(trainable - table) * (lanes if once else 2 * lanes),
+        gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * _holes(base, device, fused)),
+        activations=int(kept * _holes(base, device, method if fused else None)),
         logits=logits,
         process=_process(device),
     )
@@ -195,7 +199,7 @@ def inference(
     one_layer = _layer(base, rows, length, size=size, method="adapter", attention=attention)
     return Memory(
         weights=hold(base.parameters, 8 * size) if held is None else held,
-        activations=int(one_layer * _holes(base, device, False)),  # a layer's are gone before the next begins
+        activations=int(one_layer * _holes(base, device, None)),  # a layer's are gone before the next begins
         logits=read * base.vocabulary * (4 + size),
         cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
         process=_process(device),
@@ -270,11 +274,13 @@ def fuses(base: Base, *, length: int, device: str) -> bool:
     return packs(length=length, device=device) and base.settings.get("architecture") in WRITTEN
 
 
-def _holes(base: Base, device: str, fused: bool) -> float:
-    """What tensors that come and go take, over their bytes."""
+def _holes(base: Base, device: str, fused: Method | None) -> float:
+    """What tensors that come and go take, over their bytes; `fused`: the method by which layers learn that are one function."""
     if device != "cpu":
         return BLOCKS
-    return FUSED if fused else HEAPS.get(base.family, HEAP)
+    if fused:
+        return FUSED_SEQ2SEQ if base.family == "seq2seq" and fused != "adapter" else FUSED
+    return HEAPS.get(base.family, HEAP)
 
 
 def _fused(base: Base, rows: int, length: int, *, size: int, method: Method, attention: Attention) -> int:
