@@ -15,8 +15,7 @@ _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
 
 def pick(ladder: Ladder) -> Pick | None:
     """The pick, frozen on dev; None where no rung could be measured there. `confirmed` is left open."""
-    metric = metric_of(ladder)
-    up = 1 if rising(metric) else -1
+    metric, up = words.metric_name(metric_of(ladder)), 1 if rising(metric_of(ladder)) else -1
     rungs = [result for result in ladder.results if score_of(result.dev, ladder) is not None]
     if not rungs:
         return None

@@ -98,15 +98,15 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
         reached = f"{words.baseline_name(name)}{aside} reaches {words.scored(score)}"
         if ladder.bar.at_least is not None:
             alone = clears(score, ladder)
-            verdict = "and clears the bar by itself" if alone else f"and does not clear the bar{_just(score, ladder)}"
+            verdict = " and clears the bar by itself" if alone else f" and does not clear the bar{_just(score, ladder)}"
             if ours and picked and (alone or up * (score.value - ours.value) > 0):
                 verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
         elif ours and picked:
             gap = up * (ours.value - score.value)
-            verdict = f"{words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
+            verdict = f", {words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
         else:
-            verdict = f"on {split}"
-        said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]} {verdict}.")
+            verdict = f" on {split}"
+        said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]}{verdict}.")
     return tuple(said)
 
 
