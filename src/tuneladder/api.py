@@ -127,7 +127,7 @@ def climb(
     folder = _folder(read, out)
     for metric in (read.task.metric, *read.task.also):
         check_gold(metric, read.task)
-    _check_weights(read)
+    _check_whole(read)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     climbing = _climb_of(read, folder, now)
@@ -157,7 +157,7 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
     """Predicted cost of every rung, of measuring it, or why it is refused, before any work."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
-    _check_weights(read)
+    _check_whole(read)
     return _climb_of(read, _folder(read, out), None).plan_in_full()
 
 
@@ -554,8 +554,8 @@ def _results(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _check_weights(read: recipes.Recipe) -> None:
-    """Raises BadInput for a base or a judge whose folder has none, before the machine's pace is measured with them."""
+def _check_whole(read: recipes.Recipe) -> None:
+    """Raises BadInput for a base or a judge whose folder is not whole, or has no weights, before the machine's pace is measured."""
     for base in (*read.bases, *read.judges.values()):
         weighed(base)
 

@@ -90,6 +90,8 @@ def climb(
     written = _written(words)
     began = time.monotonic()
     with talk.status("reading the recipe and its data"):
+        from rich.text import Text
+
         from tuneladder import api
         from tuneladder.ladder import words as say
         from tuneladder.ladder.climb import Now
@@ -98,7 +100,8 @@ def climb(
 
         read = recipe_of(written)
     folder = out or Path("runs") / read.name
-    talk.print(f"[bold]{read.task.name}[/]: {', '.join(base.name for base in read.bases)}; {say.count(len(read.rungs), 'rung')}")
+    bases = ", ".join(base.name for base in read.bases)
+    talk.print(Text.assemble((read.task.name, "bold"), f": {bases}; {say.count(len(read.rungs), 'rung')}"))
     for note in read.notes:
         talk.print(f"  {note}", markup=False)
     if fewer := api.replaced(folder, [each.name for each in read.rungs], rung or []):

@@ -473,7 +473,7 @@ def test_json_is_an_object_per_answer_refused_lines_too(
     assert found[1]["error"] == "top_p is '7'"
     assert found[1]["hint"]
     assert found[2]["settings"]["top_p"] == 1.0
-    assert found[3] == {"input": "", "answer": ""}
+    assert found[3] == {"input": "", "answer": "", "stopped": "", "tokens": 0, "seconds": 0.0}
     assert found[4]["answer"] == "fine"
 
 

@@ -8,16 +8,21 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
 from transformers import ModernBertConfig
 
-from tuneladder.ladder.tree import root_of
+from tuneladder.ladder import tree
+from tuneladder.ladder.tree import foretell, root_of
+from tuneladder.model import memory
 from tuneladder.model.hardware import peak_how
 from tuneladder.model.inspect import inspect
 from tuneladder.model.memory import skeleton_of
 from tuneladder.train import supervised
+from tuneladder.train.batches import bundle, side_by_side
 from tuneladder.tune.adapter import Adapter
 from tuneladder.tune.full import Full
 from tuneladder.tune.ia3 import Ia3
@@ -25,7 +30,7 @@ from tuneladder.tune.lora import Lora
 from tuneladder.tune.prefix_tuning import PrefixTuning
 from tuneladder.tune.prompt_tuning import PromptTuning
 from tuneladder.tune.selective import Selective
-from tuneladder.types import Pace, Split
+from tuneladder.types import Cost, Pace, Rung, Split
 
 STEP = Lora(epochs=1, batch_size=10)
 TOP = Selective(top=1, batch_size=10)
@@ -171,3 +176,24 @@ def test_a_plan_is_near_what_a_step_takes(tmp_path):
         out, _ = process.communicate(timeout=300)
         found = json.loads(out.splitlines()[-1])
         assert found["foretold"]["memory"] == pytest.approx(found["measured"]["memory"], rel=0.3), step
+
+
+@pytest.mark.parametrize("lay", [bundle, partial(side_by_side, tight=True), partial(side_by_side, tight=False)])
+def test_passes_hold_every_row_and_at_once_no_more_than_is_allowed(lay):
+    packed = isinstance(lay, partial) and lay.keywords["tight"]
+    for length, lanes, rows, count in product((17, 33, 64), (1, 2, 3, 6), (2, 7, 8, 40), (1, 5, 16)):
+        for answer in (0, 20) if lay is bundle else (0,):
+            passes = supervised._passes(lay, count, rows, lanes, length=length, answer=answer, packed=packed)
+            assert sum(passes) == count
+            assert sum(sorted(passes)[-lanes:]) <= max(rows, lanes)
+            assert rows < count or len(passes) == min(lanes, count)
+
+
+def test_a_climb_holds_more_than_a_process_that_answers(tiny_base, tiny_task, monkeypatch):
+    def told():
+        found = foretell(Rung("zero_shot", tiny_base.name, ()), tiny_base, tiny_task, Pace(1e9), Cost(), {}, 0)
+        return found.cost.memory
+
+    before = told()
+    monkeypatch.setattr(memory, "CLIMBING", memory.CLIMBING + 7)
+    assert told() - before == (7 if tree.device() == "cpu" else 0)

@@ -40,11 +40,8 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
     code = 0
     for line in _typed(aside) if typed else (line.rstrip("\r\n") for line in sys.stdin):
         if not line.strip():
-            if not typed:  # the next answer would else be read as this line's
-                if as_json:
-                    _print_json({"input": line, "answer": ""})
-                else:
-                    print(flush=True)
+            if not typed:
+                _print_nothing(as_json)
             continue
         try:
             if not _one(talk, line.strip(), aside, as_json, typed):
@@ -58,6 +55,8 @@ def hold(talk: Talk, *, aside: Console, refuse: Callable[[TuneladderError], None
             code = 0 if typed else error.exit_code
             if as_json:
                 _print_json({"input": line, "error": error.message, "hint": error.hint})
+            elif not typed:
+                _print_nothing(as_json)
     return code
 
 
@@ -209,6 +208,14 @@ def _say(aside: Console, said: str) -> None:
 def _page(aside: Console) -> Page:
     out = Console()
     return Page((out if out.is_terminal else aside).width, (sys.stdout.encoding or "").lower().startswith("utf"))
+
+
+def _print_nothing(as_json: bool) -> None:
+    """The answer to a script's line that has none: the next one would else be read as its."""
+    if as_json:
+        _print_json({"input": "", "answer": "", "stopped": "", "tokens": 0, "seconds": 0.0})
+    else:
+        print(flush=True)
 
 
 def _print_json(found: dict[str, Any]) -> None:

@@ -38,7 +38,6 @@ from tuneladder.ladder.paid import billed_in, paid_once
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import held
 from tuneladder.ladder.tree import (
-    IN_PROCESS,
     Foretold,
     Node,
     compared,
@@ -95,6 +94,7 @@ from tuneladder.types import (
     Warden,
 )
 
+IN_PROCESS = ("prompt", "adapter")
 EXAMINATION = 3  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 

@@ -22,8 +22,6 @@ from tuneladder.train.made import with_made
 from tuneladder.train.supervised import APART
 from tuneladder.types import Base, Cost, Pace, Rung, Split, Step, Task, Text, Variant
 
-IN_PROCESS = ("prompt", "adapter")  # what a step changes that runs in the climb's own process; weights change in a child's
-
 
 @dataclass(frozen=True)
 class Node:
@@ -122,8 +120,6 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         try:
             _suits(step, variant)
             ahead, cost = step.plan(variant, with_made(lent(task, step), variant, step), pace)
-            if cost.memory and step.changes in IN_PROCESS:
-                cost = replace(cost, memory=cost.memory + climbing(device()))
             if limit.memory and cost.memory > limit.memory:
                 need = f"about {words.size(cost.memory)}, and the limit is {words.size(limit.memory)}"
                 raise Refused(f"{step_name(step)} needs {need}", _raise_or_lower("memory", step, "batch_size", "max_length"))

@@ -31,14 +31,14 @@ BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 PROCESS = 460_000_000
 FIRST = 50_000_000
 
-# What the process of a climb holds beside that: scikit-learn and what comes with it (110 MB), rows with their answers, and what the
-# heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
+# What the process of a climb holds beside that when it examines: scikit-learn and what comes with it (110 MB), rows with their
+# answers, and what the heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
 CLIMBING = 200_000_000
 
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
 # ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5 and a seq2seq 1.4, and less
-# where a layer is one function and makes few of them: next to nothing, but for a seq2seq whose weights learn. CUDA's allocator
-# rounds to blocks.
+# where a layer is one function and makes few of them: next to nothing, but for a seq2seq in whose layers something learns. CUDA's
+# allocator rounds to blocks.
 HEAP = 1.9
 BLOCKS = 1.1
 HEAPS = {"encoder": 1.5, "seq2seq": 1.4}
@@ -136,18 +136,21 @@ def training(
     fused: bool = False,
     top: int = 0,
     batch: int = 0,
+    soft: bool = False,
 ) -> Memory:
     """The peak of training on micro-batches of `rows` rows of `length` tokens, of which `learned_rows` reach the head; a
     seq2seq's rows have `answer` tokens besides, which its decoder reads.
 
     With several `lanes`, `rows` are those of all together. Each has its own sums of the gradients, and those of its last pass,
-    unless it has but one: a step of `batch` rows, where they are no more.
+    unless it has but one: a step of `batch` rows, where they are no more. A seq2seq whose every layer learns was measured to hold
+    both all the same; one whose last layers do was not.
 
     `method` is full where every weight learns, part where some of the base's do, adapter where the base is frozen; by default full
     or adapter, as `trainable` says. Weights that learn, their gradients and AdamW's two moments are fp32; frozen weights are
     `dtype`, or take `held` bytes where they are quantised and `dtype` is what is computed in. With bfloat16, weights that learn
     within the base run under autocast, which keeps a bfloat16 copy of them besides; `fused` layers make theirs as they need them.
-    `top`: only so many of the last layers learn, and nothing is kept of those below.
+    `top`: only so many of the last layers learn, and nothing is kept of those below. `soft`: what learns stands before the rows,
+    not in the layers.
     """
     method = method or ("full" if trainable >= base.parameters else "adapter")
     size = BYTES[dtype]
@@ -175,7 +178,7 @@ def training(
         weights=weights,
         gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * _holes(base, device, method if fused else None)),
+        activations=int(kept * _holes(base, device, fused, soft)),
         logits=logits,
         process=_process(device),
     )
@@ -199,7 +202,7 @@ def inference(
     one_layer = _layer(base, rows, length, size=size, method="adapter", attention=attention)
     return Memory(
         weights=hold(base.parameters, 8 * size) if held is None else held,
-        activations=int(one_layer * _holes(base, device, None)),  # a layer's are gone before the next begins
+        activations=int(one_layer * _holes(base, device)),  # a layer's are gone before the next begins
         logits=read * base.vocabulary * (4 + size),
         cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
         process=_process(device),
@@ -235,6 +238,7 @@ def micro_batch(
     fused: bool = False,
     top: int = 0,
     batch: int = 0,
+    soft: bool = False,
 ) -> int:
     """The most rows, up to `wanted`, whose peak stays within `allowed` bytes; at least 1, for whether one row fits is the plan's
     to say. `learned` positions of a row reach the head, by default all."""
@@ -258,6 +262,7 @@ def micro_batch(
             fused=fused,
             top=top,
             batch=batch,
+            soft=soft,
         )
         if need.peak <= allowed:
             return rows
@@ -274,12 +279,12 @@ def fuses(base: Base, *, length: int, device: str) -> bool:
     return packs(length=length, device=device) and base.settings.get("architecture") in WRITTEN
 
 
-def _holes(base: Base, device: str, fused: Method | None) -> float:
-    """What tensors that come and go take, over their bytes; `fused`: the method by which layers learn that are one function."""
+def _holes(base: Base, device: str, fused: bool = False, soft: bool = False) -> float:
+    """What tensors that come and go take, over their bytes."""
     if device != "cpu":
         return BLOCKS
     if fused:
-        return FUSED_SEQ2SEQ if base.family == "seq2seq" and fused != "adapter" else FUSED
+        return 1.0 if soft else FUSED_SEQ2SEQ if base.family == "seq2seq" else FUSED
     return HEAPS.get(base.family, HEAP)
 
 

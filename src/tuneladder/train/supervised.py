@@ -17,7 +17,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import masked, memory, precision, recurrent, routing, sublayers
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
-from tuneladder.model.batching import TILE
+from tuneladder.model.batching import TILE, tiled
 from tuneladder.model.frozen import States, divisible, going_on, stack_of, watched
 from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import draws, lanes_for
@@ -152,8 +152,8 @@ def foretell(
     dtype = computed_in(device())
     shape: dict[str, Any] = {
         "trainable": trainable,
-        "length": max(TILE, length - answer),
-        "answer": answer,
+        "length": tiled(max(TILE, length - answer)) if answer else max(TILE, length),
+        "answer": tiled(answer) if answer else 0,
         "dtype": dtype,
         "method": method,
         "attention": attention,
@@ -161,6 +161,7 @@ def foretell(
         "held": held_in(variant, dtype),
         "fused": fusible and fuses(variant, length),
         "top": top,
+        "soft": soft > 0,
     }
     wanted = shape["batch"] = min(lessons.batch_size, len(epoch))
     if lessons.learning_rate == PROBE:
@@ -175,7 +176,7 @@ def foretell(
     packed_rows = variant.base.family == "decoder" and memory.packs(length=length, device=device())
     if packed_rows or (variant.base.family == "encoder" and not soft):
         lay = partial(side_by_side, tight=packed_rows)
-    passes = _passes(lay, wanted, rows, lanes, shape["length"], answer)
+    passes = _passes(lay, wanted, rows, lanes, length=shape["length"], answer=answer, packed=packed_rows)
     rows = sum(sorted(passes)[-lanes:])  # at once
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
     # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
@@ -199,15 +200,20 @@ def foretell(
     return Cost(seconds, need.peak + beside, disk, len(task.examples.train) + len(dev))
 
 
-def _passes(lay: Callable[..., list[Any]], count: int, rows: int, lanes: int, length: int, answer: int) -> list[int]:
+def _passes(
+    lay: Callable[..., list[Any]], count: int, rows: int, lanes: int, *, length: int, answer: int, packed: bool
+) -> list[int]:
     """How many rows each pass of a step has, of `count` rows that are all as long: `rows` of them fit into all lanes at once."""
+    if rows >= count:
+        return [(count + lane) // lanes for lane in range(lanes) if count + lane >= lanes]
     row = Paired([0] * length, [0] * answer) if answer else Encoded([0] * length, [], 0)
-    return lay([row] * count, tokens=_room([row], rows, lanes), lanes=lanes, pad=len)
+    return lay([row] * count, tokens=_room([row], rows, lanes, packed=packed), lanes=lanes, pad=len)
 
 
-def _room(every: Sequence[Any], rows: int, lanes: int) -> int:
-    """Tokens of a pass, padded: what lies in all lanes at once is what the memory estimate allows, so many of the longest rows."""
-    longest = max(padded_size([row]) for row in every)
+def _room(every: Sequence[Any], rows: int, lanes: int, *, packed: bool) -> int:
+    """Tokens of a pass: so many of the longest rows, padded unless they are packed, lie in all lanes at once as the memory estimate
+    allows."""
+    longest = max(len(row.ids) if packed else padded_size([row]) for row in every)
     return max(longest, rows * longest // lanes)
 
 
@@ -482,9 +488,12 @@ def fit(
     (kit.folder / "rows.json").write_text(json.dumps(kept))
     every = (*rows, *dev)
     longest = max(len(row.ids) for row in every)
-    read, answer = longest, 0
+    read, answer, learned = longest, 0, 1
+    if family == "decoder":
+        learned = max(sum(row.learn) for row in rows)
     if family == "seq2seq":
-        read, answer = max(len(row.source) for row in every), max(len(row.target) for row in every)
+        learned = max(len(row.target) for row in every)
+        read, answer = tiled(max(len(row.source) for row in every)), tiled(learned)
     attention = attention_for(longest, kit.device, family=family)
     core = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     fused = pad_attention(core, longest, kit.device, family=family)
@@ -506,7 +515,7 @@ def fit(
         answer=answer,
         allowed=kit.memory,
         wanted=lessons.batch_size,
-        learned=answer or (1 if family == "encoder" else max(sum(row.learn) for row in rows)),
+        learned=learned,
         dtype=dtype,
         method=method,
         attention=attention,
@@ -516,7 +525,7 @@ def fit(
         top=top,
         batch=lessons.batch_size,
     )
-    tokens = _room(every, most, lanes)
+    tokens = _room(every, most, lanes, packed=side)
     with contextlib.ExitStack() as during:
         during.enter_context(few_rows(model))
         own: Pad = packed if side else _padding(family, live)
