@@ -84,9 +84,12 @@ def test_layers_that_are_one_function_keep_less(base: Base) -> None:
     assert fused.activations < plain.activations / 2
     assert plain.weights - fused.weights == 2 * base.parameters  # autocast's copy
     # x and what stands between the halves, the MLP's three, q, k, v and the weights of attention in stretches of 64 queries
+    soft = memory.training(base, trainable=65536, fused=True, soft=True, **given)
     adapter = memory.training(base, trainable=65536, fused=True, **given)
     layer = 8 * 128 * 2 * (2 * 256 + 3 * 1024 + 3 * 256) + 2 * 8 * 8 * 128 * (64 + 128) // 2
-    assert adapter.activations == int(8 * layer * memory.FUSED)
+    assert soft.activations == 8 * layer
+    merged = 4 * (base.active - base.vocabulary * base.width * (1 if base.settings["tie"] else 2))
+    assert adapter.activations == int(8 * layer * memory.FUSED) + merged
 
 
 def test_of_the_last_layers_nothing_below_is_kept(base: Base) -> None:

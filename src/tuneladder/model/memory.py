@@ -167,6 +167,13 @@ def training(
         kept = below + (top or _decoder_layers(base)) * decoder
     else:
         kept = (top or base.layers) * layer(length, attention=attention)
+    if method == "adapter" and not soft and base.family != "seq2seq":
+        # what learns within the layers keeps what it reads; where they are one function each, the sum of its matrices and theirs
+        tables = base.vocabulary * base.width * (1 if base.settings.get("tie", True) else 2)
+        inside = hold(max(0, base.active - tables)) * lanes if fused else 0
+        kept += 0 if fused else base.layers * rows * length * size * (2 * base.width + _sizes(base)[3])
+    else:
+        inside = 0
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
     # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head, each of which
@@ -178,7 +185,7 @@ def training(
         weights=weights,
         gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * _holes(base, device, fused, soft)),
+        activations=int(kept * _holes(base, device, fused, soft)) + inside,
         logits=logits,
         process=_process(device),
     )
