@@ -31,6 +31,7 @@ Way = Literal[
 ]
 WAYS: tuple[Way, ...] = get_args(Way)
 OF_THE_BASE: tuple[Way, ...] = ("full", "selective")  # where weights of the base itself learn
+OF_SOFT: tuple[Way, ...] = ("prefix_tuning", "prompt_tuning")
 
 # what the steps take where a recipe says nothing; a test holds them to it
 R, BOTTLENECK, SOFT, TOP = 8, 16, 20, 1
@@ -162,7 +163,7 @@ def need_of(
         base,
         trainable=parts.added[way],
         rows=rows,
-        length=length + (SOFT if way in ("prefix_tuning", "prompt_tuning") else 0),
+        length=length + (SOFT if way in OF_SOFT else 0),
         learned_rows=rows * (usual if learned is None else learned),
         dtype=dtype,
         method="full" if way in OF_THE_BASE else "adapter",
@@ -170,6 +171,7 @@ def need_of(
         answer=answer,
         held=kept,
         top=TOP if way == "selective" else 0,
+        soft=way in OF_SOFT,
     )
     # PEFT adds a LoRA on experts to a copy of all of them in every pass
     copies = hold(parts.experts, 8 * BYTES[dtype]) if way in ("lora", "qlora") else 0

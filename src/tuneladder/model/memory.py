@@ -168,10 +168,12 @@ def training(
     else:
         kept = (top or base.layers) * layer(length, attention=attention)
     if method == "adapter" and not soft and base.family != "seq2seq":
-        # what learns within the layers keeps what it reads; where they are one function each, the sum of its matrices and theirs
+        # what learns within the layers keeps what it reads, of an encoder as much again as its width; where they are one function
+        # each, the sum of its matrices and theirs
         tables = base.vocabulary * base.width * (1 if base.settings.get("tie", True) else 2)
         inside = hold(max(0, base.active - tables)) * lanes if fused else 0
-        kept += 0 if fused else base.layers * rows * length * size * (2 * base.width + _sizes(base)[3])
+        read = (2 if base.family == "encoder" else 1) * base.width + _sizes(base)[3]
+        kept += 0 if fused else base.layers * rows * length * size * read
     else:
         inside = 0
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
