@@ -279,6 +279,7 @@ def test_a_base_without_weights_is_refused_before_any_work(verb: str, door: Door
     assert said.code
     assert "holds no weights: there is no model.safetensors" in said.err.replace("\n", " ")
     assert not (here / "runs").exists()
+    refused(door("chat", "bare"), "holds no weights")
 
 
 def test_plan_foretells_what_an_endpoint_is_paid(door: Door, here: Path) -> None:
