@@ -4,9 +4,9 @@
 
 A configuration is a family, a step (full, lora, qlora, selective, prompt_tuning), a length, a batch size and a shape of 10M to
 135M parameters with random weights; each is drawn once. A process of its own plans the step as a ladder does, pace and all, runs
-it on rows of random words, and says what both came to. The *increment* is the peak less what the process holds before it loads
+it on rows of random words, so many that ten seconds are foretold or more (but at most 100 steps), and says what both came to. The *increment* is the peak less what the process holds before it loads
 anything and less the base's weights as a step borrows them (quantised, or in fp32): in it are gradients, optimizer,
-activations, and all that is kept beside them. Seconds are those of the whole run, looks at dev rows included. Raw figures go to
+activations, and all that is kept beside them. Seconds are those of the whole step, looks at dev rows and saving included, less those of loading the base. Raw figures go to
 benchmarks/results/estimates.json.
 """
 
@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,7 @@ HEAD = 64
 LABELS = ("w1", "w2", "w3", "w4")
 WITHIN = {"memory": 0.15, "seconds": 0.30}
 WANTED = 20  # of 24
+LEAST_SECONDS, MOST_STEPS = 10.0, 100
 
 Configuration = tuple[str, str, int, int, str]
 
@@ -94,41 +97,54 @@ def one(folder: Path, configuration: Sequence[Any], steps: int) -> Figures:
     place = folder / f"{family}-{shape}"
     if not place.exists():
         build(place, family, shape)
-    draw = random.Random(1)
     vocabulary = SHAPES[shape][3]
-    # three characters and a blank, as long as a token of text is taken to be by a plan
-    count = batch * (steps + 1)  # a batch of them is looked at
-    texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:3] for _ in range(length - 4)) for _ in range(count)]
-    examples = tuple(
-        Example(f"row {at}", (Turn("user", text),), (LABELS[at % len(LABELS)],), source=f"row {at}")
-        for at, text in enumerate(texts)
-    )
-    task = Task("words", "classify", examples=Split(examples[batch:], examples[:batch]), labels=LABELS)
+
+    def words(steps: int) -> Task:
+        draw = random.Random(1)
+        # three characters and a blank, as long as a token of text is taken to be by a plan
+        count = batch * (steps + 1)  # a batch of them is looked at
+        texts = [" ".join(f"w{draw.randrange(100, vocabulary - 3)}"[:3] for _ in range(length - 4)) for _ in range(count)]
+        examples = tuple(
+            Example(f"row {at}", (Turn("user", text),), (LABELS[at % len(LABELS)],), source=f"row {at}")
+            for at, text in enumerate(texts)
+        )
+        return Task("words", "classify", examples=Split(examples[batch:], examples[:batch]), labels=LABELS)
+
+    task = words(steps)
     shelf = Shelf(device())
     base = inspect(str(place))
     step = find_step(name)(epochs=1, batch_size=batch, **STEPS[name])
     pace = measured_pace(base, shelf)  # and with it all is imported that a step needs
     shelf.close()
     _, cost = step.plan(Variant(base, task.prompt), task, pace)
+    if cost.seconds < LEAST_SECONDS:  # what begins a run, kernels and all, would else be most of it
+        task = words(min(MOST_STEPS, math.ceil(steps * LEAST_SECONDS / cost.seconds)))
+        _, cost = step.plan(Variant(base, task.prompt), task, pace)
     variant, dtype = borrowed(step, Variant(base, task.prompt), shelf.dtype)
     empty = peak_reset(shelf.device)
-    # a file that is read counts while it is mapped, which is no part of training
+    # a file that is read counts while it is mapped, which is no part of training, and takes its time
+    began = time.monotonic()
     with shelf.live(lent_head(variant, task), dtype=dtype if step.changes == "weights" else None):
         pass
+    loading = time.monotonic() - began
     peak_reset(shelf.device)
     with tempfile.TemporaryDirectory(dir=folder) as own:
         kit = Kit(Path(own), Store(Path(own) / "store"), 0, device(), None, None, shelf)
+        began = time.monotonic()
         step.apply(Variant(base, task.prompt), task, kit)
+        taken = time.monotonic() - began - loading
         peak, ticks = peak_read(shelf.device), read_log(kit.folder)
     held = bytes_of(variant, dtype)
     assert peak > empty + held, "what a process took beside the base is more than nothing"
     return {
         "parameters": base.parameters,
-        "foretold": {"memory": cost.memory - memory.PROCESS - held, "seconds": cost.seconds},
-        "measured": {"memory": peak - empty - held, "seconds": ticks[-1].seconds},
+        # of a run that ends early, as many of the seconds as it did steps
+        "foretold": {"memory": cost.memory - memory.PROCESS - held, "seconds": cost.seconds * ticks[-1].step / ticks[-1].of},
+        "measured": {"memory": peak - empty - held, "seconds": taken},
         "base_bytes": held,
         "empty_bytes": empty,
         "steps": ticks[-1].step,
+        "of": ticks[-1].of,
         "tokens": ticks[-1].tokens,
     }
 

@@ -37,13 +37,13 @@ CLIMBING = 200_000_000
 
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
 # ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5 and a seq2seq 1.4, and less
-# where a layer is one function and makes few of them: next to nothing, but for a seq2seq in whose layers something learns. CUDA's
-# allocator rounds to blocks.
+# where a layer is one function and makes few of them: next to nothing, but where an adapter learns within the layers, or all of a
+# seq2seq does. CUDA's allocator rounds to blocks.
 HEAP = 1.9
 BLOCKS = 1.1
 HEAPS = {"encoder": 1.5, "seq2seq": 1.4}
 FUSED = 1.1
-FUSED_SEQ2SEQ = 1.5
+FUSED_LOOSE = 1.5
 
 # bases of whose layers a CPU's training makes one function each (model/trunk.py, model/sublayers.py)
 WRITTEN = ("llama", "mistral", "qwen2", "t5", "umt5", "mt5")
@@ -167,15 +167,11 @@ def training(
         kept = below + (top or _decoder_layers(base)) * decoder
     else:
         kept = (top or base.layers) * layer(length, attention=attention)
-    if method == "adapter" and not soft and base.family != "seq2seq":
-        # what learns within the layers keeps what it reads, of an encoder as much again as its width; where they are one function
-        # each, the sum of its matrices and theirs
-        tables = base.vocabulary * base.width * (1 if base.settings.get("tie", True) else 2)
-        inside = hold(max(0, base.active - tables)) * lanes if fused else 0
+    inside = method == "adapter" and not soft
+    loose = inside or (method == "full" and base.family == "seq2seq")
+    if inside and not fused:  # what learns within the layers keeps what it reads, of an encoder as much again as its width
         read = (2 if base.family == "encoder" else 1) * base.width + _sizes(base)[3]
-        kept += 0 if fused else base.layers * rows * length * size * read
-    else:
-        inside = 0
+        kept += base.layers * rows * length * size * read
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
     # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head, each of which
@@ -187,7 +183,7 @@ def training(
         weights=weights,
         gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * _holes(base, device, fused, soft)) + inside,
+        activations=int(kept * _holes(base, device, fused, loose)),
         logits=logits,
         process=_process(device),
     )
@@ -288,12 +284,12 @@ def fuses(base: Base, *, length: int, device: str) -> bool:
     return packs(length=length, device=device) and base.settings.get("architecture") in WRITTEN
 
 
-def _holes(base: Base, device: str, fused: bool = False, soft: bool = False) -> float:
-    """What tensors that come and go take, over their bytes."""
+def _holes(base: Base, device: str, fused: bool = False, loose: bool = False) -> float:
+    """What tensors that come and go take, over their bytes; `loose`: gradients of what learns lie between them."""
     if device != "cpu":
         return BLOCKS
     if fused:
-        return 1.0 if soft else FUSED_SEQ2SEQ if base.family == "seq2seq" else FUSED
+        return FUSED_LOOSE if loose else FUSED
     return HEAPS.get(base.family, HEAP)
 
 
