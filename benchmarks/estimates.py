@@ -4,9 +4,10 @@
 
 A configuration is a family, a step (full, lora, qlora, selective, prompt_tuning), a length, a batch size and a shape of 10M to
 135M parameters with random weights; each is drawn once. A process of its own plans the step as a ladder does, pace and all, runs
-it on rows of random words, so many that ten seconds are foretold or more (but at most 100 steps), and says what both came to. The *increment* is the peak less what the process holds before it loads
-anything and less the base's weights as a step borrows them (quantised, or in fp32): in it are gradients, optimizer,
-activations, and all that is kept beside them. Seconds are those of the whole step, looks at dev rows and saving included, less those of loading the base. Raw figures go to
+it on rows of random words, so many that ten seconds are foretold or more (but at most 100 steps), and says what both came to. The
+*increment* is the peak less what the process holds before it loads anything and less the base's weights as a step borrows them
+(quantised, or in fp32): in it are gradients, optimizer, activations, and all that is kept beside them. Seconds are those of the
+whole step, looks at dev rows and saving included, less those of loading the base. Raw figures go to
 benchmarks/results/estimates.json.
 """
 
