@@ -142,8 +142,7 @@ def training(
     seq2seq's rows have `answer` tokens besides, which its decoder reads.
 
     With several `lanes`, `rows` are those of all together. Each has its own sums of the gradients, and those of its last pass,
-    unless it has but one: a step of `batch` rows, where they are no more. A seq2seq whose every layer learns was measured to hold
-    both all the same; one whose last layers do was not.
+    unless it has but one: a step of `batch` rows, where they are no more.
 
     `method` is full where every weight learns, part where some of the base's do, adapter where the base is frozen; by default full
     or adapter, as `trainable` says. Weights that learn, their gradients and AdamW's two moments are fp32; frozen weights are
@@ -178,7 +177,7 @@ def training(
     # makes one of its own
     table = base.vocabulary * base.width if method == "full" and not top else 0
     table *= {"encoder": -1, "seq2seq": 2, "decoder": 0}[base.family]
-    once = lanes == 1 or (0 < batch <= rows and (base.family != "seq2seq" or top > 0))
+    once = lanes == 1 or 0 < batch <= rows
     return Memory(
         weights=weights,
         gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
