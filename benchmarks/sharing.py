@@ -128,7 +128,7 @@ SHARE = 0.8  # of what is allowed
 
 def measure(name: str, folder: Path, pairs: int) -> Figures:
     def child(what: str) -> Figures:
-        figures = contestant(HERE, what, what=name, folder=folder)
+        figures = contestant(HERE, what, shared=name, folder=str(folder))
         print(f"{name}  {what}  {figures}", file=sys.stderr, flush=True)
         return figures
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
     if run.child:
-        print(json.dumps(SHARED[run.settings["what"]](Path(run.settings["folder"]), kept=run.child == "kept")))
+        print(json.dumps(SHARED[run.settings["shared"]](Path(run.settings["folder"]), kept=run.child == "kept")))
         return
     if strange := [name for name in run.what if name not in SHARED]:
         parser.error(f"no '{strange[0]}'; there are {', '.join(SHARED)}")
