@@ -204,7 +204,7 @@ def named(folder: Path) -> dict[str, Any]:
 
 
 def forgetting(seed: int, rows: int) -> Climbed:
-    from tuneladder import evaluate
+    from tuneladder.api import evaluate
 
     cats = named(RUNS / "cats")
     data = {part: f"{DATA}/classification/sst2/{part}.jsonl" for part in ("train", "dev", "test")}
@@ -294,11 +294,12 @@ def main() -> None:
     options = parser.parse_args()
     if strange := [name for name in options.claims if name not in CLAIMS]:
         parser.error(f"no claim '{strange[0]}'; there are {', '.join(CLAIMS)}")
-    kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     for claim in options.claims or CLAIMS:
-        own = kept.setdefault(claim, {"rows": options.rows, "seeds": {}})
         for seed in options.seeds.split(","):
-            own["seeds"][seed] = CLAIMS[claim](int(seed), options.rows)
+            found = CLAIMS[claim](int(seed), options.rows)
+            kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}  # others write there too
+            own = kept.setdefault(claim, {"rows": options.rows, "seeds": {}})
+            own["seeds"][seed] = found
             own["together"] = together(list(own["seeds"].values()))
             write(RESULTS, kept)
         print(claim, json.dumps(own["together"], indent=1), flush=True)

@@ -298,11 +298,19 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a machine does with a base: useful flops per second in training; `memory` the bytes that a step may plan with, 0 for
-    any."""
+    """What a machine does with a base: useful flops per second of its own layers; `memory` the bytes that a step may plan with, 0
+    for any. `learning` are those of its layers as they are trained, 0 where that was not measured, and `each` the seconds that a
+    pass of them takes beside, however few tokens it has."""
 
     flops: float
     memory: int = 0
+    learning: float = 0.0
+    each: float = 0.0
+
+    @property
+    def trained(self) -> float:
+        """Flops per second in training."""
+        return self.learning or self.flops
 
 
 @dataclass(frozen=True)

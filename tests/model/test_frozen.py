@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.shapes import BART
-from transformers import ModernBertConfig, T5Config
+from transformers import AutoModelForCausalLM, LlamaConfig, ModernBertConfig, T5Config
 
-from tuneladder.model.frozen import States, divisible, stack_of
+from tuneladder.model.frozen import States, divisible, rounded, stack_of
 from tuneladder.model.inspect import skeleton
 
 T5 = T5Config(vocab_size=50, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=3, num_decoder_layers=2)
@@ -46,3 +46,27 @@ def test_layers_of_two_kinds_are_not_parted(every, whole):
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 50}
     marks = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id"))
     assert divisible(skeleton(ModernBertConfig(**sizes, **marks, global_attn_every_n_layers=every), "encoder")) == whole
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_does_not_learn_is_rounded_once_and_comes_back(tied):
+    config = LlamaConfig(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+    config.tie_word_embeddings = tied
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).requires_grad_(False)
+    learns = model.model.layers[1].requires_grad_(True)
+    before = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = model(input_ids=ids).logits
+        with rounded(model, torch.bfloat16):
+            assert model.lm_head.weight.dtype == model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+            assert model.model.embed_tokens.weight.dtype == torch.float32
+            assert all(weight.dtype == torch.float32 for weight in learns.parameters())
+            assert torch.equal(model(input_ids=ids).logits, plain)
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(after[name] is own and torch.equal(own, value) for name, (own, value) in before.items())
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+    with rounded(model, None):
+        assert all(weight.dtype == torch.float32 for weight in model.parameters())

@@ -10,13 +10,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory, recurrent
 from tuneladder.model.attach import expert_targets, linear_targets
+from tuneladder.model.attention import packs
 from tuneladder.model.bill import bill
 from tuneladder.model.inspect import inspect
 from tuneladder.model.local import LocalEngine
 from tuneladder.model.memory import skeleton_of
 from tuneladder.model.packed import pack
 from tuneladder.task.encode import Coder
-from tuneladder.train.supervised import packs
 from tuneladder.types import Decoding, Turn
 
 NAMES = ("mixtral", "qwen2_moe", "mamba", "mamba2", "gpt2", "neox", "phi3")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tuneladder.model.attention import packs
 from tuneladder.model.shelf import Shelf
 from tuneladder.train.batches import Micro
 from tuneladder.train.distilling import (
@@ -26,7 +27,6 @@ from tuneladder.train.distilling import (
     reading_of,
 )
 from tuneladder.train.losses import next_token
-from tuneladder.train.supervised import packs
 from tuneladder.types import Document, Prompt, Turn, Variant
 
 TEXT = " ".join(f"Sentence {n} of the story is here." for n in range(200))

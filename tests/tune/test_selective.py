@@ -78,7 +78,7 @@ def test_the_frozen_part_is_asked_once_and_nothing_else_changes(family, bases, t
     for name, weight in weights.items():
         assert torch.allclose(weight.float(), others[name].float(), atol=2e-3), name
     # another rung that asks the same is told at once
-    monkeypatch.setattr(supervised, "watched", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(supervised, "reached", lambda *_, **__: pytest.fail("asked again"))
     replace(TOP, learning_rate=1e-3).apply(root, tiny_task, replace(lend("again"), store=kit.store))
 
 

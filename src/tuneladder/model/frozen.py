@@ -1,5 +1,5 @@
 """What lies below the lowest layer that learns says the same of a row in every epoch. It is asked once, and what it said is kept on
-disk; then the layers above go on from there, as a model of their own.
+disk; then the layers above go on from there, as a model of their own. And of all that does not learn a half precision is made once.
 
 Shapes: B rows, T tokens, S tokens of all rows, D the model's width.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from tuneladder.errors import Refused
+from tuneladder.model.rows import ending
 from tuneladder.types import Family
 
 
@@ -35,7 +37,7 @@ class States:
         return torch.from_numpy(np.fromfile(self.path, np.float32, end - start, offset=4 * start)).view(-1, self.width)
 
     def put(self, row: int, states_TD: torch.Tensor) -> None:
-        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+        with open(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:  # what others put there stays
             file.seek(4 * self.starts[row] * self.width)
             file.write(states_TD.numpy().tobytes())
 
@@ -92,22 +94,29 @@ def divisible(model: Any) -> bool:
 
 
 @contextlib.contextmanager
-def watched(module: Any, *, behind: bool) -> Iterator[list[torch.Tensor]]:
-    """While open, the list holds the hidden states of the last pass: those that the module was given, or with `behind` those that
-    it made."""
-    seen: list[torch.Tensor] = []
+def reached(module: Any, *, behind: bool) -> Iterator[list[torch.Tensor]]:
+    """For one pass of this thread: the hidden states that the module is given, or with `behind` those that it makes, are in the
+    list, and there the pass ends, and with it what is inside the `with`."""
+    found: list[torch.Tensor] = []
+    reader = threading.get_ident()
 
-    def given(own: Any, args: Any, named: dict[str, Any]) -> None:
-        seen[:] = [args[0] if args else named["hidden_states"]]
+    with ending() as end:
 
-    def made(own: Any, args: Any, out: Any) -> None:
-        seen[:] = [out[0] if isinstance(out, tuple) else out.last_hidden_state]
+        def given(own: Any, args: Any, named: dict[str, Any]) -> None:
+            if threading.get_ident() == reader:
+                found.append(args[0] if args else named["hidden_states"])
+                end()
 
-    hook = module.register_forward_hook(made) if behind else module.register_forward_pre_hook(given, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        hook.remove()
+        def made(own: Any, args: Any, out: Any) -> None:
+            if threading.get_ident() == reader:
+                found.append(out[0] if isinstance(out, tuple) else out.last_hidden_state)
+                end()
+
+        hook = module.register_forward_hook(made) if behind else module.register_forward_pre_hook(given, with_kwargs=True)
+        try:
+            yield found
+        finally:
+            hook.remove()
 
 
 @contextlib.contextmanager
@@ -140,3 +149,24 @@ def going_on(model: Any, top: int) -> Iterator[Any]:
         hook.remove()
         setattr(owner, name, layers)
         config.num_hidden_layers = count
+
+
+@contextlib.contextmanager
+def rounded(model: Any, half: torch.dtype | None) -> Iterator[None]:
+    """While open, matrices that do not learn are in `half`, as autocast would round them in every pass anew, and afterwards again
+    what they were. Tables of embeddings stay as they are, and a head that shares one is rounded beside it. None changes nothing."""
+    from transformers.pytorch_utils import Conv1D
+
+    every = model.modules() if half else ()
+    before = [
+        (module, module.weight)
+        for module in every
+        if isinstance(module, torch.nn.Linear | Conv1D) and module.weight.dtype == torch.float32 and not module.weight.requires_grad
+    ]
+    try:
+        for module, weight in before:
+            module.weight = torch.nn.Parameter(weight.to(half), requires_grad=False)
+        yield
+    finally:
+        for module, weight in before:
+            module.weight = weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -25,25 +25,26 @@ STRETCH = 64  # queries that packed attention looks at together
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 
-# What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT (440 to 520 MB measured), and
-# what its first step makes: kernels, and what the allocator keeps for each lane. On a GPU the allocator's own peak counts, and
-# these are no part of it.
-PROCESS = 460_000_000
-FIRST = 50_000_000
+# What a process that trains on a CPU holds beside tensors: interpreter, torch, transformers and PEFT, and the kernels with which a
+# base's pace was measured (490 to 530 MB); and what its first step makes: kernels, and what the allocator keeps for each lane. On a
+# GPU the allocator's own peak counts, and these are no part of it.
+PROCESS = 500_000_000
+FIRST = 35_000_000
 
 # What the process of a climb holds beside that when it examines: scikit-learn and what comes with it (110 MB), rows with their
 # answers, and what the heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
 CLIMBING = 200_000_000
 
 # What tensors that come and go with every step take of the machine, over their bytes alive at once. The C allocator keeps freed
-# ones in a heap whose holes the next do not fit: measured 1.5-2.4 times on Linux, for an encoder 1.5 and a seq2seq 1.4, and less
-# where a layer is one function and makes few of them: next to nothing, but where an adapter learns within the layers, or all of a
-# seq2seq does. CUDA's allocator rounds to blocks.
-HEAP = 1.9
+# ones in a heap whose holes the next do not fit: on Linux half as much again where a base is frozen, a fifth to a third where all
+# of it learns, for gradients fit into holes of weights' shapes; and nearly as much again where the layers are transformers' own and
+# make many small ones. Fitted to 54 measured peaks. CUDA's allocator rounds to blocks.
+HOLES = 1.5
+LEARNING = 1.3
+OWN = 1.9
 BLOCKS = 1.1
-HEAPS = {"encoder": 1.5, "seq2seq": 1.4}
-FUSED = 1.1
-FUSED_LOOSE = 1.5
+
+FREED = 0.4  # of what a process took in training beside the weights, what it has to give when it saves
 
 # bases of whose layers a CPU's training makes one function each (model/trunk.py, model/sublayers.py)
 WRITTEN = ("llama", "mistral", "qwen2", "t5", "umt5", "mt5")
@@ -154,8 +155,9 @@ def training(
     method = method or ("full" if trainable >= base.parameters else "adapter")
     size = BYTES[dtype]
     if method != "adapter":
-        copied = size == 2 and (top or method == "part" or not fused)
-        weights = hold(base.parameters) + (hold(base.parameters, 16) if copied else 0)
+        head = base.vocabulary * base.width if top and base.family != "encoder" else 0
+        copied = head if top else base.parameters if method == "part" or not fused else 0
+        weights = hold(base.parameters) + (hold(copied, 16) if size == 2 else 0)
     else:
         weights = (hold(base.parameters, 8 * size) if held is None else held) + hold(trainable)
     layer = partial(_fused if fused else _layer, base, rows, size=size, method=method)
@@ -166,26 +168,29 @@ def training(
         kept = below + (top or _decoder_layers(base)) * decoder
     else:
         kept = (top or base.layers) * layer(length, attention=attention)
-    inside = method == "adapter" and not soft
-    loose = inside or (method == "full" and base.family == "seq2seq")
-    if inside and not fused:  # what learns within the layers keeps what it reads, of an encoder as much again as its width
+    if method == "adapter" and not soft and not fused:
+        # what learns within the layers keeps what it reads, of an encoder as much again as its width
         read = (2 if base.family == "encoder" else 1) * base.width + _sizes(base)[3]
         kept += base.layers * rows * length * size * read
     # logits in dtype and fp32, their log-softmax and its gradient in fp32
     logits = learned_rows * base.vocabulary * (12 if size == 4 else 14)
-    # of an encoder's table a gradient has the rows that were read; a seq2seq's is read by both stacks and the head, each of which
-    # makes one of its own
+    # a table that is only looked up has a gradient of the rows that were read; of one that the head reads too each makes its own
     table = base.vocabulary * base.width if method == "full" and not top else 0
-    table *= {"encoder": -1, "seq2seq": 2, "decoder": 0}[base.family]
+    table *= 1 if base.family != "encoder" and base.settings.get("tie", True) else -1
     once = lanes == 1 or 0 < batch <= rows
-    return Memory(
+    made = Memory(
         weights=weights,
         gradients=hold(trainable + min(0, table)) * (lanes if once else 2 * lanes) + hold(max(0, table)) * lanes,
         optimizer=2 * hold(trainable) if optimizer == "adamw" else 0,
-        activations=int(kept * _holes(base, device, fused, loose)),
+        activations=int(kept * _holes(device, base, method, fused)),
         logits=logits,
         process=_process(device),
     )
+    if not top or size != 2:
+        return made
+    # the whole is saved from a copy in sixteen bits, for which a part of what training took is free again
+    learning = made.total - hold(base.parameters)
+    return replace(made, weights=weights + max(0, hold(base.parameters, 16) - int(FREED * learning)))
 
 
 def inference(
@@ -206,7 +211,7 @@ def inference(
     one_layer = _layer(base, rows, length, size=size, method="adapter", attention=attention)
     return Memory(
         weights=hold(base.parameters, 8 * size) if held is None else held,
-        activations=int(one_layer * _holes(base, device)),  # a layer's are gone before the next begins
+        activations=int(one_layer * _holes(device, base, "adapter")),  # a layer's are gone before the next begins
         logits=read * base.vocabulary * (4 + size),
         cache=kv_cache(base, rows=rows, length=length, dtype=dtype),
         process=_process(device),
@@ -283,13 +288,13 @@ def fuses(base: Base, *, length: int, device: str) -> bool:
     return packs(length=length, device=device) and base.settings.get("architecture") in WRITTEN
 
 
-def _holes(base: Base, device: str, fused: bool = False, loose: bool = False) -> float:
-    """What tensors that come and go take, over their bytes; `loose`: gradients of what learns lie between them."""
+def _holes(device: str, base: Base, method: Method, fused: bool = False) -> float:
+    """What tensors that come and go take, over their bytes."""
     if device != "cpu":
         return BLOCKS
-    if fused:
-        return FUSED_LOOSE if loose else FUSED
-    return HEAPS.get(base.family, HEAP)
+    if method == "adapter":
+        return HOLES
+    return LEARNING if fused or base.family == "encoder" else OWN
 
 
 def _fused(base: Base, rows: int, length: int, *, size: int, method: Method, attention: Attention) -> int:
@@ -323,7 +328,8 @@ def _layer(base: Base, rows: int, length: int, *, size: int, method: Method, att
     d, q, kv, m = (tokens * width for width in (base.width, heads * head_width, kv_heads * head_width, mlp))
     full = method == "full"
     copies = (6 if size == 2 else 2) if full else 1
-    kept = 4 * d * (4 if full else 2) + size * d * copies + size * m * (4 if full else 3)
+    gated = 6 if base.family == "seq2seq" else 3  # T5's activation is put together of four operations
+    kept = 4 * d * (4 if full else 2) + size * d * copies + size * m * (gated + full)
     if attention == "sdpa":
         return kept + 2 * size * (q + kv) + 4 * tokens * heads
     scores = tokens * heads * length

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuneladder.model.attention import packs, pad_attention
 from tuneladder.model.lanes import Lanes, lanes_for
+from tuneladder.model.packed import grid_of
+from tuneladder.model.trunk import fuse
 from tuneladder.types import Base, Family, Pace, Prompt, Variant
 
 if TYPE_CHECKING:
@@ -17,13 +21,26 @@ if TYPE_CHECKING:
 # flops per parameter and token, forward and backward through activations; weights that learn cost 2 more
 FROZEN = 4
 LENGTH = 64
+TRIED = 500_000_000  # parameters of a base; whether a larger one's layers can be one function is tried for longer than it saves
+BESIDE = 1.45  # what a step takes (loss, adapters, sums of gradients, optimizer) over what its passes through the trunk do
+ROWS = 16  # of a pass, which is as wide as training makes them
 ANSWER = 16  # tokens that a seq2seq's decoder reads of a row; plans count tokens of both stacks alike, as this does
 
 
 def measured_pace(base: Base, shelf: Shelf) -> Pace:
-    """The pace of a base borrowed from the shelf, at the precision that the shelf trains in."""
+    """The pace of a base borrowed from the shelf, at the precision that the shelf trains in: of its own layers, and of what stands
+    in for them in training."""
     with shelf.live(Variant(base, Prompt())) as live:
-        return pace(live.model, active=base.active, vocabulary=base.vocabulary, family=base.family, autocast=shelf.autocast)
+        own: dict[str, Any] = {"active": base.active, "vocabulary": base.vocabulary, "family": base.family}
+        found = pace(live.model, autocast=shelf.autocast, **own)
+        if base.active > TRIED:
+            return found
+        pad_attention(live.model, LENGTH, shelf.device, family=base.family)
+        packed = base.family == "decoder" and packs(live.model, LENGTH, shelf.device)
+        if packed:
+            fuse(live.model)
+        trained = pace(live.model, autocast=shelf.autocast, packed=packed, **own)
+        return replace(found, learning=trained.learning, each=trained.each)
 
 
 def pace(
@@ -34,13 +51,16 @@ def pace(
     family: Family = "decoder",
     autocast: torch.dtype | None = None,
     seconds: float = 1.0,
+    packed: bool = False,
 ) -> Pace:
     """Time a model's body on random rows of 64 tokens, of a seq2seq with 16 more for its decoder, in lanes, within about
-    `seconds`; a large model is run at least twice.
+    `seconds`; a large model is run at least twice. With `packed` rows lie side by side, as its attention is set to take them.
 
-    Flops are counted as plans count them: 4 a token and active parameter, there and back through a frozen base; the head, which
-    training runs on learned rows only, is left out. Weights, gradients, flags and mode stay as they are: the gradient
-    is taken with respect to the embedded input alone.
+    `flops` are those of passes of several rows; `learning` and `each` are what these say beside passes of one row, of a pass as a
+    part of a step: how many flops a second a wider one makes, and what it takes before it makes any. Flops are counted as plans
+    count them: 4 a token and active parameter, there and back through a frozen base; the head, which training runs on learned rows
+    only, is left out. Weights, gradients, flags and mode stay as they are: the gradient is taken with respect to the embedded input
+    alone.
     """
     core = model.base_model
     table = model.get_input_embeddings()
@@ -49,7 +69,7 @@ def pace(
     uncached = {} if family == "encoder" else {"use_cache": False}  # an encoder has no cache to leave out
     length = LENGTH + (ANSWER if family == "seq2seq" else 0)
 
-    def embedded(rows: int, length: int) -> torch.Tensor:
+    def embedded(rows: int) -> torch.Tensor:
         ids = torch.randint(0, vocabulary, (rows, length), generator=draw).to(device)
         with torch.no_grad():
             return table(ids).detach()  # type: ignore[no-any-return]
@@ -61,6 +81,10 @@ def pace(
                 read = model.get_encoder()(inputs_embeds=x[:, :LENGTH]).last_hidden_state
                 own = {"inputs_embeds": x[:, LENGTH:], "encoder_hidden_states": read}
                 hidden = model.get_decoder()(**own, **uncached).last_hidden_state
+            elif packed:
+                grid = grid_of([length] * len(x))
+                told = {"grid": grid, "position_ids": grid.positions}
+                hidden = core(inputs_embeds=x.flatten(0, 1)[None], **told, **uncached).last_hidden_state
             else:
                 hidden = core(inputs_embeds=x, **uncached).last_hidden_state
         torch.autograd.grad(hidden.float().square().mean(), x)
@@ -68,17 +92,27 @@ def pace(
     training = model.training
     lanes = Lanes(lanes_for(device.type))
     model.eval()
+
+    def timed(rows: int) -> float:
+        """Seconds of a pass of so many rows in every lane."""
+        parts = embedded(rows * lanes.count).chunk(lanes.count)
+        return _seconds(lambda: lanes.map(learning, parts), device, seconds / 2)
+
     try:
-        row = embedded(1, length)
-        once = _seconds(lambda: learning(row), device, seconds * 0.3)
-        rows = max(1, min(16, int(seconds * 0.1 / once)))
-        rows = -(-rows // lanes.count) * lanes.count
-        parts = embedded(rows, length).chunk(lanes.count)
-        both = _seconds(lambda: lanes.map(learning, parts), device, seconds * 0.7)
+        one = timed(1)
+        rows = max(4 if one < seconds else 2, min(ROWS, int(seconds / 4 / one)))
+        several = timed(rows)
     finally:
         lanes.close()
         model.train(training)
-    return Pace(flops=FROZEN * active * rows * length / both)
+    work = FROZEN * active * lanes.count * length  # of a row in every lane
+    # what more rows take is at least half of their share, whatever a busy machine makes of one of the two
+    more = max(several - one, 0.5 * several * (rows - 1) / rows)
+    return Pace(
+        flops=work * rows / several,
+        learning=work * (rows - 1) / more / BESIDE,
+        each=max(0.0, several - more * rows / (rows - 1)) * BESIDE,
+    )
 
 
 def _seconds(run: Callable[[], object], device: torch.device, budget: float) -> float:

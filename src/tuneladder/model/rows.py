@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -31,18 +31,41 @@ def reading(model: Any, index: torch.Tensor) -> Iterator[None]:
         yield
 
 
+class _Reached(Exception):
+    """A pass is where it was to go."""
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[Callable[[], NoReturn]]:
+    """What is given ends, from however deep, what is inside the `with`; where one is within another, each ends its own."""
+    here = _Reached()
+
+    def end() -> NoReturn:
+        raise here
+
+    try:
+        yield end
+    except _Reached as reached:
+        if reached is not here:
+            raise
+        here.__traceback__ = None  # whose frames hold all that the pass had in hand, in a ring with this one
+
+
 @contextlib.contextmanager
 def bypassing(model: Any) -> Iterator[list[torch.Tensor]]:
-    """While open, what would reach the head, (B * T, D), is kept in the list instead; the logits are those of one row, and mean
-    nothing. For a model whose head is bare."""
+    """For one pass of a model whose head is bare: what would reach the head, (B * T, D), is in the list, and there the pass ends,
+    and with it what is inside the `with`. A single row's logits would be dear already: under autocast the head's matrix, which may
+    be half the model, is copied for them."""
     kept: list[torch.Tensor] = []
 
-    def keep(hidden_ND: torch.Tensor) -> torch.Tensor:
-        kept.append(hidden_ND)
-        return hidden_ND[:1].detach()
+    with ending() as end:
 
-    with _before_head(model, keep):
-        yield kept
+        def keep(hidden_ND: torch.Tensor) -> NoReturn:
+            kept.append(hidden_ND)
+            end()
+
+        with _before_head(model, keep):
+            yield kept
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from tuneladder.model import memory
 from tuneladder.model.adapters import kind_in
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, attach_lora, expert_targets, learning, linear_targets, saved_by_peft
+from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.batching import TILE
 from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
@@ -39,14 +40,11 @@ from tuneladder.train.supervised import (
     DEV_TOKENS,
     UNMERGED,
     Lessons,
-    attention_for,
     check,
     fuses,
     held_in,
     in_hand,
     lengths_of,
-    packs,
-    pad_attention,
     refuse_asking,
 )
 from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, Variant
@@ -237,7 +235,7 @@ def cost_of_answers(
     # an encoder reads the answers too
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
-    seconds = passes * len(rows) * mean * base.active / pace.flops
+    seconds = passes * len(rows) * mean * base.active / pace.trained
     shape = shape_of(variant, trainable=trainable, length=length, batch=wanted, dtype=computed_in(device()), device=device())
     read = answer if learned else 0
     most = lanes_for(device(), trainable=trainable)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model import masked, memory, precision, recurrent, routing, sublayers
+from tuneladder.model import masked, memory, precision, routing
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.attach import Attached, draw_head, head_modules, merged
+from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.batching import TILE, tiled
-from tuneladder.model.frozen import States, divisible, going_on, stack_of, watched
+from tuneladder.model.frozen import States, divisible, going_on, reached, rounded, stack_of
 from tuneladder.model.hardware import computed_in, device
-from tuneladder.model.lanes import draws, lanes_for
-from tuneladder.model.packed import pack
+from tuneladder.model.lanes import Lanes, dealt, lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
@@ -65,8 +66,6 @@ from tuneladder.train.probing import POINTS, PROBE, Rate, probe_steps, probed
 from tuneladder.train.refining import Branches, heat_of, refined
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
-# below this length eager attention is the faster on a CPU, whose sdpa backward is slow with grouped queries
-EAGER_BELOW = 256
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
 APART = "two recipes: one of `kind: text` pretrains, and the folder that it makes in runs/.store is the `base` of one with rows"
 HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
@@ -123,7 +122,8 @@ def foretell(
     keeps layers from being one function; `beside` are bytes that it takes however few rows a pass has.
 
     A frozen base costs 4 flops per parameter and token (forward, and backward through the activations), one that learns 6, one that
-    is looked at 2. Where only the `top` layers learn, those below cost 2, once where they can be asked once.
+    is looked at 2, and every pass what it takes however narrow it is. Where only the `top` layers learn, those below cost 2, once
+    where they can be asked once.
     """
     refuse_asking(variant, step)
     if task.kind == "text" or not task.examples.train:
@@ -181,22 +181,27 @@ def foretell(
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
     # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
     once = _beginning(variant, epoch) if packed_rows and not top else 0
-    tokens = steps * (wanted * mean - max(0, wanted - len(passes)) * min(once, mean))
+    tokens = wanted * mean - max(0, wanted - len(passes)) * min(once, mean)  # of a step
     dev = task.examples.dev
     read = len(dev) * lengths_of(variant, dev, limit, soft)[0] if dev else 0.0
     looks, work, kept = min(Course.looks, steps), 6.0 if method == "full" else 4.0, 0.0
+    if method == "adapter" and not soft:  # what learns within the layers is read by every token
+        work += 6 * trainable / base.active
     if lessons.learning_rate == PROBE:
-        tokens, looks = tokens * (1 + len(POINTS) * probe_steps(steps) / steps), looks + len(POINTS)
+        steps, looks = steps + len(POINTS) * probe_steps(steps), looks + len(POINTS)
     if top:
         learns = min(1.0, trainable / base.active)
         kept = _asked_once(base, learns)
         work = 6 * learns + 2 * (1 - learns - kept)
+    # lanes take the first step one after another, and the first look
+    steps, looks = steps + lanes - 1, looks + lanes - 1
     once_asked = len(epoch) * mean + read
-    flops = work * tokens + 2 * (1 - kept) * looks * read + 2 * kept * once_asked
+    flops = work * steps * tokens + 2 * (1 - kept) * looks * read + 2 * kept * once_asked
+    waits = work / 4 * steps * math.ceil(len(passes) / lanes) + (1 - kept) / 2 * looks * math.ceil(read / (lanes * DEV_TOKENS))
+    seconds = flops * base.active / pace.trained + waits * pace.each
     need = memory.training(base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     disk = 4 * trainable if method == "adapter" else memory.hold(base.parameters, 8 * memory.BYTES[dtype])
     disk += 4 * base.width * int(once_asked) if kept else 0
-    seconds = flops * base.active / pace.flops
     return Cost(seconds, need.peak + beside, disk, len(task.examples.train) + len(dev))
 
 
@@ -271,27 +276,6 @@ def held_in(variant: Variant, dtype: str) -> int | None:
     if not found:
         return None
     return precision.held(variant.base, found[0], precision.linears(memory.skeleton_of(variant.base)), dtype=dtype)
-
-
-def attention_for(length: int, device: str, *, family: Family = "decoder") -> Literal["eager", "sdpa"]:
-    """The faster attention for rows of this length: on a CPU sdpa's backward is slow with grouped queries and short rows, and with
-    a seq2seq's bias, which it is handed as a mask of every head, at any length."""
-    return "eager" if device == "cpu" and (length <= EAGER_BELOW or family == "seq2seq") else "sdpa"
-
-
-def pad_attention(model: Any, length: int, device: str, *, family: Family = "encoder") -> bool:
-    """Set the model, one of transformers, to the fastest attention for padded rows of this length, and the sublayers of a seq2seq
-    to the fastest way through them: whether each is one function then."""
-    attention = attention_for(length, device, family=family)
-    model.set_attn_implementation(attention)
-    if attention == "eager" and family != "decoder" and masked.try_on(model) and family == "seq2seq":
-        return sublayers.fuse(model)
-    return False
-
-
-def packs(model: Any, length: int, device: str) -> bool:
-    """Whether the model now takes rows of this length side by side."""
-    return memory.packs(length=length, device=device) and not recurrent.carries(model) and not draws(model) and pack(model)
 
 
 def lengths_of(variant: Variant, examples: Sequence[Example], limit: int, soft: int) -> tuple[float, int, int]:
@@ -534,11 +518,14 @@ def fit(
             # what the frozen layers said is kept by the row, and a mixture's routers are made even over all that they are sent
             lay = partial(side_by_side, once=not top and not (mixes and whole))
         if top:
-            told = partial(lay, tokens=min(tokens, DEV_TOKENS), lanes=1)
-            own, fed = during.enter_context(_from_states(core, variant, kit, every, own, told, loss, family=family, top=top))
+            told = partial(lay, tokens=min(tokens, DEV_TOKENS), lanes=lanes)
+            own, fed = during.enter_context(
+                _from_states(core, variant, kit, every, own, told, loss, family=family, top=top, lanes=lanes)
+            )
             loss, logits = fed(loss), fed(logits)
         if family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
             lay = partial(side_by_side, tight=False)
+        during.enter_context(rounded(core, kit.shelf.autocast))
         cut: Cut = partial(lay, pad=own)
         batches = Rows(
             rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut, sets=sets
@@ -568,6 +555,7 @@ def _from_states(
     *,
     family: Family,
     top: int,
+    lanes: int,
 ) -> Iterator[tuple[Pad, Callable[[Loss], Loss]]]:
     """While open, the model goes on from what the layers below its last `top` (of a seq2seq its encoder) said of the rows, which
     they are asked once for all rungs that ask the same. How rows are padded then, and what a loss becomes."""
@@ -588,16 +576,25 @@ def _from_states(
             return pad(own)
 
         layer = core.get_encoder() if family == "seq2seq" else getattr(*stack_of(core))[-top]
-        with watched(layer, behind=family == "seq2seq") as seen, torch.no_grad():
-            for micro, own in zip(lay(rows, pad=noting), laid, strict=True):
-                with torch.autocast(kit.device, kit.shelf.autocast or torch.bfloat16, enabled=kit.shelf.autocast is not None):
+        micros = lay(rows, pad=noting)
+
+        def ask(share: Sequence[int]) -> None:
+            for micro, own in ((micros[index], laid[index]) for index in share):
+                with (
+                    torch.no_grad(),
+                    torch.autocast(kit.device, kit.shelf.autocast or torch.bfloat16, enabled=kit.shelf.autocast is not None),
+                    reached(layer, behind=family == "seq2seq") as found,
+                ):
                     loss(core, micro.to(core.device))
-                states = seen[0].float().cpu()
+                states = found[0].float().cpu()
                 lengths = [len(row.ids) for row in own]
                 apart = states if micro.grid is None else torch.split(states[0, : sum(lengths)], lengths)
                 for row, said_TD in zip(own, apart, strict=True):
                     at = number[id(row)]
                     held.put(at, said_TD[: sizes[at]])
+
+        with contextlib.closing(Lanes(lanes)) as side:
+            side.map(ask, dealt([micro.size for micro in micros], lanes))
         return {"rows": len(rows), "tokens": sum(sizes)}
 
     held = States(kit.store.once(f"states-{key}", make), sizes, width)

@@ -19,6 +19,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.addressed import content_of
 from tuneladder.model.attach import merged, pair_head, with_pair_head
+from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.model.packed import NAME as PACKED
@@ -55,7 +56,7 @@ from tuneladder.train.loop import Course, Loss, learn, save_weights, with_weight
 from tuneladder.train.losses import answer_token, hidden_token, next_token
 from tuneladder.train.masking import SHARE, Masked, held_out
 from tuneladder.train.pairing import HiddenAndNext, Paired, Pairs, held_out_pairs, marks
-from tuneladder.train.supervised import APART, HEADLESS, attention_for, check, packs, pad_attention, refuse_unmerged
+from tuneladder.train.supervised import APART, HEADLESS, check, refuse_unmerged
 from tuneladder.train.tokens import end_of, short_of, spread, token_files
 from tuneladder.types import Base, Cost, Document, Family, Kit, Lesson, Pace, Task, Variant
 
@@ -190,7 +191,7 @@ class Pretrain:
             student = base.parameters / (2 if base.family == "seq2seq" else 1)
             flops += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active)
             disk += 2 * teacher.width * different
-        return with_weights(variant, "pretrain", None), Cost(flops / pace.flops + 90 * compiled, need.peak, disk)
+        return with_weights(variant, "pretrain", None), Cost(flops / pace.trained + 90 * compiled, need.peak, disk)
 
     def _refuse_short(self, base: Base, task: Task, length: int) -> None:
         """Raises Refused where no source makes a block. A shape has no tokenizer to count by yet, and lessons are counted as they

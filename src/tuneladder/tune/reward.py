@@ -12,6 +12,7 @@ import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.attach import attach_lora, body_targets, draw_head, expert_targets, head_modules, saved_by_peft
+from tuneladder.model.attention import pad_attention
 from tuneladder.model.memory import lora_parameters
 from tuneladder.model.rewarding import HEAD, encode_answers
 from tuneladder.model.shelf import Live
@@ -29,7 +30,7 @@ from tuneladder.train.preference import (
     room_for,
 )
 from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression
-from tuneladder.train.supervised import DEV_TOKENS, check, pad_attention, refuse_over
+from tuneladder.train.supervised import DEV_TOKENS, check, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
 

@@ -15,6 +15,7 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
 from tuneladder.model.addressed import content_of
 from tuneladder.model.attach import merged
+from tuneladder.model.attention import pad_attention
 from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.lanes import lanes_for
 from tuneladder.train.distilling import (
@@ -34,7 +35,7 @@ from tuneladder.train.distilling import (
 )
 from tuneladder.train.loop import Course, learn, save_weights, with_weights
 from tuneladder.train.masking import SHARE
-from tuneladder.train.supervised import APART, HEADLESS, check, pad_attention, refuse_unmerged
+from tuneladder.train.supervised import APART, HEADLESS, check, refuse_unmerged
 from tuneladder.types import Cost, Document, Family, Kit, Pace, Task, Variant
 
 
@@ -90,7 +91,7 @@ class SentenceDistil:
             lanes=lanes,
         )
         # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
-        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / self.readings / pace.flops
+        seconds = 6 * base.parameters * self.tokens / pace.trained + 2 * teacher.active * self.tokens / self.readings / pace.flops
         disk = 2 * base.parameters + 2 * teacher.width * self.tokens // self.readings // ROWS_TOKENS
         return with_weights(variant, "sentence_distil", None), Cost(seconds, need.peak, disk)
 
