@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralC
 
 from tuneladder.model.batching import tiled
 from tuneladder.model.packed import NAME, attend, grid_of, pack
+from tuneladder.model.rows import bare_head
 from tuneladder.model.trunk import fuse
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import beginning, pad, side_by_side
@@ -33,6 +34,17 @@ def same_with_gradients(found, expected, given):
     theirs = torch.autograd.grad(expected, given, towards)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.double(), other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_what_learns_in_float32_over_sixteen_bits_is_tried_as_it_is_trained(attention):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL), dtype=torch.bfloat16)
+    model.model.embed_tokens.float()  # as a soft prompt does, it comes first among the weights
+    model.set_attn_implementation(attention)
+    assert bare_head(model)
+    assert pack(model)
+    assert model.config._attn_implementation == NAME
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -122,7 +122,8 @@ def modern(tmp_path_factory):
     return make
 
 
-def test_what_cannot_be_asked_once_is_counted_in_each_epoch(modern, tiny_task):
+def test_what_cannot_be_asked_once_is_counted_in_each_epoch(modern, tiny_task, monkeypatch):
+    monkeypatch.setattr(supervised, "MOVED", 0.0)
     task = alone(tiny_task)
 
     def epochs(base):
@@ -134,13 +135,22 @@ def test_what_cannot_be_asked_once_is_counted_in_each_epoch(modern, tiny_task):
     assert (epochs(anew) - epochs(once)) / epochs(once) == pytest.approx(2 * (1 - learns) / (6 * learns))
 
 
-def test_of_a_seq2seq_the_encoder_alone_is_asked_once(tiny_seq2seq, tiny_task):
+def test_of_a_seq2seq_the_encoder_alone_is_asked_once(tiny_seq2seq, tiny_task, monkeypatch):
+    monkeypatch.setattr(supervised, "MOVED", 0.0)
     task, base, model = alone(tiny_task), tiny_seq2seq, skeleton_of(tiny_seq2seq)
     learns = sum(count for _, count in TOP._chosen(model, "seq2seq"))
     kept = sum(weight.numel() for weight in model.get_encoder().parameters()) - model.get_input_embeddings().weight.numel()
     mean, *_ = supervised.lengths_of(root_of(base, task), task.examples.train, base.context, 0)
     epochs = seconds(replace(TOP, epochs=11), base, task) - seconds(replace(TOP, epochs=1), base, task)
     assert epochs == pytest.approx(10 * 30 * mean * (6 * learns + 2 * (base.active - learns - kept)) / 1e9)
+
+
+def test_weights_that_learn_are_moved_in_every_step(tiny_base, tiny_task, two_lanes, monkeypatch):
+    task = alone(tiny_task)
+    step = Full(epochs=1, batch_size=10)
+    moved = seconds(step, tiny_base, task)
+    monkeypatch.setattr(supervised, "MOVED", 0.0)
+    assert moved - seconds(step, tiny_base, task) == pytest.approx((3 + 1) * tiny_base.parameters * 5e-9)
 
 
 def test_what_is_kept_of_the_frozen_part_lies_on_disk(tiny_base, tiny_task):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -37,22 +37,30 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
     return min(MOST, torch.get_num_threads())
 
 
+@contextlib.contextmanager
+def trying(model: Any) -> Iterator[None]:
+    """For a pass that tries a model: no gradients, and one of weights in several precisions, as what learns is held in float32 over
+    a frozen bfloat16, under autocast, as it is trained."""
+    device = next(model.parameters()).device.type
+    mixed = len({weight.dtype for weight in model.parameters() if weight.is_floating_point()}) > 1
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=mixed):
+        yield
+
+
+def slack(model: Any) -> float:
+    """How far, of the largest number, two ways through a model may be apart that say the same: rounding makes no more of it."""
+    return 1e-3 if all(weight.dtype == torch.float32 for weight in model.parameters() if weight.is_floating_point()) else 0.05
+
+
 def draws(model: Any, *, beside_dropout: bool = False) -> bool:
     """Whether a pass in training draws random numbers (dropout, noise), which come from one generator in the order of asking; or,
     `beside_dropout`, draws any that `chance.Dropout` does not draw for it. Tried on a few tokens; a model that cannot be tried so
-    counts as one that does. One of weights in several precisions, as what learns is held in float32 over a frozen bfloat16, is
-    tried under autocast, as it is trained."""
+    counts as one that does."""
     before, learning = torch.get_rng_state(), model.training
-    device = next(model.parameters()).device
-    mixed = len({weight.dtype for weight in model.parameters() if weight.is_floating_point()}) > 1
     model.train()
     try:
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=mixed),
-            Dropout(0) if beside_dropout else contextlib.nullcontext(),
-        ):
-            ids_BT = torch.tensor([[1, 2, 3, 4]], device=device)
+        with trying(model), Dropout(0) if beside_dropout else contextlib.nullcontext():
+            ids_BT = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
             model(input_ids=ids_BT, **({"decoder_input_ids": ids_BT} if model.config.is_encoder_decoder else {}))
         return not torch.equal(before, torch.get_rng_state())
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):

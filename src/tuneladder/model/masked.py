@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 
 from tuneladder.model.batching import TILE
+from tuneladder.model.lanes import slack, trying
 
 NAME = "masked"
 
@@ -202,10 +203,9 @@ def _said(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tens
     """What the model says of them, padding left out, in float32 and without dropout."""
     learning = model.training
     more: dict[str, Any] = {"decoder_input_ids": ids_BT.flip(1)[:, :5]} if model.config.is_encoder_decoder else {}
-    mixed = len({weight.dtype for weight in model.parameters()}) > 1  # a new head in float32 over a base in sixteen bits
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=mixed):
+        with trying(model):
             out = model(input_ids=ids_BT, attention_mask=mask_BT, **more)
     finally:
         model.train(learning)
@@ -214,9 +214,9 @@ def _said(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tens
 
 
 def _same(model: Any, asked: tuple[torch.Tensor, torch.Tensor], expected: torch.Tensor) -> bool:
-    slack = 1e-3 if model.dtype == torch.float32 else 0.05
+    most = slack(model)
     try:
-        return torch.allclose(_said(model, *asked), expected, rtol=slack, atol=slack * float(expected.abs().max()))
+        return torch.allclose(_said(model, *asked), expected, rtol=most, atol=most * float(expected.abs().max()))
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError):
         return False
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from tuneladder.model.lanes import slack, trying
+
 NAME = "packed"
 TILE = 64  # queries of a stretch, at least: shorter ones make products that no core is busy with
 
@@ -254,7 +256,7 @@ def pack(model: Any) -> bool:
 
     model.eval()
     try:
-        with torch.no_grad():
+        with trying(model):
             padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
             expected = model(input_ids=padded, use_cache=False).logits.float()
             model.set_attn_implementation(NAME)
@@ -262,10 +264,10 @@ def pack(model: Any) -> bool:
             beside = said([rows[0].flip(0), *rows[1:]], grid_of(lengths))
             own = [length - common for length in lengths]
             behind = said([ids[:common], *(row[common:] for row in rows)], grid_of(own, before=common))
-        slack = 1e-3 if model.dtype == torch.float32 else 0.05
+        most = slack(model)
 
         def near(part: torch.Tensor, whole: torch.Tensor) -> bool:
-            return torch.allclose(part, whole, rtol=slack, atol=slack * float(whole.abs().max()))
+            return torch.allclose(part, whole, rtol=most, atol=most * float(whole.abs().max()))
 
         same = model.config._attn_implementation == NAME and torch.equal(packed[lengths[0] :], beside[lengths[0] :])
         parts = zip(torch.split(packed, lengths), torch.split(behind[common:], own), expected, lengths, strict=True)

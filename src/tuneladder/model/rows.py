@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from tuneladder.model.lanes import trying
+
 
 @contextlib.contextmanager
 def reading(model: Any, index: torch.Tensor) -> Iterator[None]:
@@ -125,7 +127,7 @@ def bare_head(model: Any) -> bool:
     learning = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with trying(model):
             with bypassing(model) as kept:
                 model(input_ids=ids)
             return torch.equal(head(kept[0]), model(input_ids=ids).logits[0])

@@ -71,6 +71,7 @@ APART = "two recipes: one of `kind: text` pretrains, and the folder that it make
 HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
 T5_TIMES = 5  # the rate of other models: its authors tuned at twenty times what BERT's did (arXiv:1910.10683, section 3.1.2)
+MOVED = 5e-9  # seconds that a CPU takes in a step for each weight that learns: gradients are summed, moments and weights moved
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
@@ -197,8 +198,11 @@ def foretell(
     steps, looks = steps + lanes - 1, looks + lanes - 1
     once_asked = len(epoch) * mean + read
     flops = work * steps * tokens + 2 * (1 - kept) * looks * read + 2 * kept * once_asked
-    waits = work / 4 * steps * math.ceil(len(passes) / lanes) + (1 - kept) / 2 * looks * math.ceil(read / (lanes * DEV_TOKENS))
+    waits = max(work, 2) / 4 * steps * math.ceil(len(passes) / lanes)
+    waits += (1 - kept) / 2 * looks * math.ceil(read / (lanes * DEV_TOKENS))
     seconds = flops * base.active / pace.trained + waits * pace.each
+    if method != "adapter" and shape["device"] == "cpu":
+        seconds += steps * trainable * MOVED
     need = memory.training(base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     disk = 4 * trainable if method == "adapter" else memory.hold(base.parameters, 8 * memory.BYTES[dtype])
     disk += 4 * base.width * int(once_asked) if kept else 0
