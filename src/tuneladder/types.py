@@ -299,18 +299,17 @@ class Cost:
 @dataclass(frozen=True)
 class Pace:
     """What a machine does with a base: useful flops per second of its own layers; `memory` the bytes that a step may plan with, 0
-    for any. `learning` are those of its layers as they are trained, 0 where that was not measured, and `each` the seconds that a
-    pass of them takes beside, however few tokens it has."""
+    for any. `learning` are those of a step that trains, through its layers as they are trained where these were tried, 0 where it
+    was not measured; `each` are the seconds that a pass there and back takes beside, however few tokens it has."""
 
     flops: float
     memory: int = 0
     learning: float = 0.0
     each: float = 0.0
 
-    @property
-    def trained(self) -> float:
-        """Flops per second in training."""
-        return self.learning or self.flops
+    def seconds(self, flops: float, passes: float) -> float:
+        """Of so much training in so many passes, one after another, there and back."""
+        return flops / (self.learning or self.flops) + passes * self.each
 
 
 @dataclass(frozen=True)

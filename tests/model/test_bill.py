@@ -241,7 +241,7 @@ def test_suggestions_fit_and_stand_in_order() -> None:
     by_name = {each.entry.base.name: each for each in found}
     assert by_name["bert-base"].cheapest.method == "linear_probe"
     assert by_name["bert-base"].strongest.method == "full"
-    assert by_name["qwen2.5-14b"].cheapest.method == by_name["qwen2.5-14b"].strongest.method == "qlora"
+    assert by_name["llama-2-13b"].cheapest.method == by_name["llama-2-13b"].strongest.method == "qlora"
     assert "gpt-3-175b" not in by_name
     assert "llama-2-70b" not in by_name
     assert {each.entry.base.name for each in suggest("classify", 64 * GB, rows=1, device="cuda")} >= {*by_name, "llama-2-70b"}

@@ -59,7 +59,7 @@ def test_what_does_not_learn_is_rounded_once_and_comes_back(tied):
     ids = torch.tensor([[1, 2, 3]])
     with torch.autocast("cpu", torch.bfloat16):
         plain = model(input_ids=ids).logits
-        with rounded(model, torch.bfloat16):
+        with rounded(model.modules(), torch.bfloat16):
             assert model.lm_head.weight.dtype == model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
             assert model.model.embed_tokens.weight.dtype == torch.float32
             assert all(weight.dtype == torch.float32 for weight in learns.parameters())
@@ -68,5 +68,5 @@ def test_what_does_not_learn_is_rounded_once_and_comes_back(tied):
     assert after.keys() == before.keys()
     assert all(after[name] is own and torch.equal(own, value) for name, (own, value) in before.items())
     assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
-    with rounded(model, None):
+    with rounded(model.modules(), None):
         assert all(weight.dtype == torch.float32 for weight in model.parameters())

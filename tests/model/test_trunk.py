@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GraniteConfig, LlamaConfig, Qwen2Config
 
+from tuneladder.model import written
 from tuneladder.model.attach import attach_lora
 from tuneladder.model.packed import pack
 from tuneladder.model.trunk import fuse
@@ -119,6 +120,35 @@ def test_rows_that_are_not_packed_take_the_layers_own_way():
         cached = core(input_ids=ids, use_cache=True)
         after = core(input_ids=ids[:, -1:], past_key_values=core(input_ids=ids[:, :-1], use_cache=True).past_key_values)
     torch.testing.assert_close(cached.logits[:, -1], after.logits[:, -1])
+
+
+def test_of_layers_that_differ_in_numbers_alone_one_is_tried(monkeypatch):
+    tried, own = [], written._both
+    monkeypatch.setattr(written, "_both", lambda layer, *given: tried.append(layer) or own(layer, *given))
+    _, core = made(LlamaConfig(**SMALL | {"num_hidden_layers": 4}))
+    assert fuse(core)
+    assert tried == [core.model.layers[0]]
+    tried.clear()
+    _, core = made(LlamaConfig(**SMALL | {"num_hidden_layers": 4}))
+    core.model.layers[2].self_attn.reach = 3  # a setting that the others have not
+    core.model.layers[3].mlp.up_proj.requires_grad_(False)
+    assert fuse(core)
+    assert tried == [core.model.layers[at] for at in (3, 2, 0)]
+
+
+def test_one_layer_that_says_other_things_leaves_all_as_they_were():
+    _, core = made(LlamaConfig(**SMALL | {"num_hidden_layers": 3}))
+    odd = core.model.layers[1].self_attn
+    odd.times = 2.0
+    plain = type(odd).forward
+
+    def twice(hidden_states, **named):
+        out, weights = plain(odd, hidden_states, **named)
+        return odd.times * out, weights
+
+    odd.forward = twice
+    assert not fuse(core)
+    assert not any("forward" in vars(layer) for layer in core.model.layers)
 
 
 def test_what_is_of_another_form_is_left_as_it_was():

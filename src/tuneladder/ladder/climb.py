@@ -638,7 +638,7 @@ class Climb:
             return Pace(1e12)
         machine = hardware()
         shape = (base.content, base.parameters, base.layers, base.width)
-        key = f"pace-{digest(*shape, *self._engine, platform.node(), machine.cores, machine.gpu)}"
+        key = f"pace-{digest('passes', *shape, *self._engine, platform.node(), machine.cores, machine.gpu)}"
 
         return self.store.noun(key, Pace, lambda: measured_pace(base, self.shelf))
 

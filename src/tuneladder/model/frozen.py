@@ -10,8 +10,9 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,8 @@ def reached(module: Any, *, behind: bool) -> Iterator[list[torch.Tensor]]:
     reader = threading.get_ident()
 
     with ending() as end:
-
-        def given(own: Any, args: Any, named: dict[str, Any]) -> None:
+        # another thread that is on its way through may be told of this hook and not that it takes what has names
+        def given(own: Any, args: Any, named: Mapping[str, Any] = MappingProxyType({})) -> None:
             if threading.get_ident() == reader:
                 found.append(args[0] if args else named["hidden_states"])
                 end()
@@ -152,12 +153,13 @@ def going_on(model: Any, top: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def rounded(model: Any, half: torch.dtype | None) -> Iterator[None]:
-    """While open, matrices that do not learn are in `half`, as autocast would round them in every pass anew, and afterwards again
-    what they were. Tables of embeddings stay as they are, and a head that shares one is rounded beside it. None changes nothing."""
+def rounded(modules: Iterable[Any], half: torch.dtype | None) -> Iterator[None]:
+    """While open, the matrices of these modules that do not learn are in `half`, as autocast would round them in every pass anew,
+    and afterwards again what they were. Tables of embeddings stay as they are, and a head that shares one is rounded beside it.
+    None changes nothing."""
     from transformers.pytorch_utils import Conv1D
 
-    every = model.modules() if half else ()
+    every = modules if half else ()
     before = [
         (module, module.weight)
         for module in every

@@ -47,8 +47,8 @@ def ending() -> Iterator[Callable[[], NoReturn]]:
 
     try:
         yield end
-    except _Reached as reached:
-        if reached is not here:
+    except _Reached as found:
+        if found is not here:
             raise
         here.__traceback__ = None  # whose frames hold all that the pass had in hand, in a ring with this one
 

@@ -9,7 +9,7 @@ Shapes: S tokens, D the width of a model, r a rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -163,6 +163,8 @@ def precision(x: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+PLAIN = (bool, int, float, str, tuple, list, dict, type(None))  # what a module keeps of its settings
+
 _Given = tuple[Any, torch.Tensor, dict[str, Any]]  # a layer, its first argument, and the others by name
 
 
@@ -206,8 +208,24 @@ def _wide(value: Any) -> Any:
 
 
 def _like_own(given: Sequence[_Given], stand_in: Callable[[Any], Any]) -> bool:
-    """Whether what stands in for each layer gives what the layer gave, gradients included."""
-    return all(_near(mine, own) for layer, x, named in given for mine, own in _both(layer, stand_in(layer), x, named))
+    """Whether what stands in for each layer gives what the layer gave, gradients included; of layers that differ in their numbers
+    alone the first is tried for all."""
+    kinds = {_kind(layer, named): (layer, x, named) for layer, x, named in reversed(given)}
+    return all(_near(mine, own) for layer, x, named in kinds.values() for mine, own in _both(layer, stand_in(layer), x, named))
+
+
+def _kind(layer: Any, named: Mapping[str, Any]) -> str:
+    """All that a layer is and is given, but for numbers in tensors and its place among the others."""
+    said = []
+    for name, module in layer.named_modules():
+        plain = {
+            key: value
+            for key, value in vars(module).items()
+            if not key.startswith("_") and key != "layer_idx" and isinstance(value, PLAIN)
+        }
+        weights = [(key, own.shape, own.dtype, own.requires_grad) for key, own in module.named_parameters(recurse=False)]
+        said.append((name, type(module), sorted(plain.items()), weights))
+    return repr((said, sorted((key, str(type(value))) for key, value in named.items())))
 
 
 def _both(layer: Any, instead: Any, x: torch.Tensor, named: dict[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -235,12 +235,13 @@ def cost_of_answers(
     # an encoder reads the answers too
     whole = replace(variant, base=replace(base, family="decoder"))
     mean, length, answer = lengths_of(whole, rows, lessons.max_length or base.context, 0)
-    seconds = passes * len(rows) * mean * base.active / pace.trained
     shape = shape_of(variant, trainable=trainable, length=length, batch=wanted, dtype=computed_in(device()), device=device())
     read = answer if learned else 0
     most = lanes_for(device(), trainable=trainable)
     lanes, at_once = in_hand(base, most, allowed=pace.memory or None, wanted=wanted, learned=read, **shape)
     need = memory.training(base, rows=at_once, learned_rows=at_once * read, lanes=lanes, **shape)
+    # passes there and back are worth 4
+    seconds = pace.seconds(passes * len(rows) * mean * base.active, passes / 4 * len(rows) / at_once)
     return Cost(seconds, need.peak, 4 * trainable)
 
 

@@ -71,7 +71,7 @@ APART = "two recipes: one of `kind: text` pretrains, and the folder that it make
 HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
 T5_TIMES = 5  # the rate of other models: its authors tuned at twenty times what BERT's did (arXiv:1910.10683, section 3.1.2)
-MOVED = 5e-9  # seconds that a CPU takes in a step for each weight that learns: gradients are summed, moments and weights moved
+MOVED = 5e-9  # seconds that a CPU takes in a step for each weight of the base that learns: gradients, moments and weights moved
 PASS_TOKENS = 1024  # of a lane's pass on a CPU; wider ones are no faster, and keep more
 
 
@@ -178,6 +178,7 @@ def foretell(
     if packed_rows or (variant.base.family == "encoder" and not soft):
         lay = partial(side_by_side, tight=packed_rows)
     passes = _passes(lay, wanted, rows, lanes, length=shape["length"], answer=answer, packed=packed_rows)
+    wide = lanes * min(DEV_TOKENS, max(1, rows // lanes) * (shape["length"] + shape["answer"]))  # tokens of a look's passes at once
     rows = sum(sorted(passes)[-lanes:])  # at once
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
     # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
@@ -187,22 +188,24 @@ def foretell(
     read = len(dev) * lengths_of(variant, dev, limit, soft)[0] if dev else 0.0
     looks, work, kept = min(Course.looks, steps), 6.0 if method == "full" else 4.0, 0.0
     if method == "adapter" and not soft:  # what learns within the layers is read by every token
-        work += 6 * trainable / base.active
+        work += 6 * trainable / base.parameters
+    runs = 1
     if lessons.learning_rate == PROBE:
+        runs += len(POINTS)
         steps, looks = steps + len(POINTS) * probe_steps(steps), looks + len(POINTS)
     if top:
         learns = min(1.0, trainable / base.active)
         kept = _asked_once(base, learns)
         work = 6 * learns + 2 * (1 - learns - kept)
-    # lanes take the first step one after another, and the first look
-    steps, looks = steps + lanes - 1, looks + lanes - 1
+    moved = steps * trainable * MOVED if method != "adapter" and shape["device"] == "cpu" else 0.0
+    # lanes take the first step of a run one after another, and the first look
+    in_turn = runs * (min(lanes, len(passes)) - 1)
+    steps, looks = steps + in_turn, looks + in_turn
     once_asked = len(epoch) * mean + read
     flops = work * steps * tokens + 2 * (1 - kept) * looks * read + 2 * kept * once_asked
     waits = max(work, 2) / 4 * steps * math.ceil(len(passes) / lanes)
-    waits += (1 - kept) / 2 * looks * math.ceil(read / (lanes * DEV_TOKENS))
-    seconds = flops * base.active / pace.trained + waits * pace.each
-    if method != "adapter" and shape["device"] == "cpu":
-        seconds += steps * trainable * MOVED
+    waits += (1 - kept) / 2 * looks * math.ceil(read / wide) + kept / 2 * once_asked / wide
+    seconds = pace.seconds(flops * base.active, waits) + moved
     need = memory.training(base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     disk = 4 * trainable if method == "adapter" else memory.hold(base.parameters, 8 * memory.BYTES[dtype])
     disk += 4 * base.width * int(once_asked) if kept else 0
@@ -529,7 +532,8 @@ def fit(
             loss, logits = fed(loss), fed(logits)
         if family == "encoder" and not live.soft and during.enter_context(masked.unpadded(core)):
             lay = partial(side_by_side, tight=False)
-        during.enter_context(rounded(core, kit.shelf.autocast))
+        # where only top layers learn, the head: what else is frozen was asked before, or is too much to hold twice
+        during.enter_context(rounded([core.get_output_embeddings()] if top else core.modules(), kit.shelf.autocast))
         cut: Cut = partial(lay, pad=own)
         batches = Rows(
             rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut, sets=sets
@@ -586,7 +590,12 @@ def _from_states(
             for micro, own in ((micros[index], laid[index]) for index in share):
                 with (
                     torch.no_grad(),
-                    torch.autocast(kit.device, kit.shelf.autocast or torch.bfloat16, enabled=kit.shelf.autocast is not None),
+                    torch.autocast(
+                        kit.device,
+                        kit.shelf.autocast or torch.bfloat16,
+                        enabled=kit.shelf.autocast is not None,
+                        cache_enabled=lanes == 1,
+                    ),
                     reached(layer, behind=family == "seq2seq") as found,
                 ):
                     loss(core, micro.to(core.device))

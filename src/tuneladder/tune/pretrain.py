@@ -184,14 +184,15 @@ class Pretrain:
             fused=memory.fuses(base, length=length, device=device()) and (fused or base.family == "seq2seq"),
         )
         compiled = self._compiled and not fused and (base.family != "seq2seq" or self.compile == "on")
-        flops, disk = 6.0 * base.parameters * self.tokens, memory.hold(base.parameters, 8 * memory.BYTES[dtype])
+        disk = memory.hold(base.parameters, 8 * memory.BYTES[dtype])
+        seconds = pace.seconds(6.0 * base.parameters * self.tokens, 1.5 * self.tokens / (rows * length))
         if teacher:
             pieces, different = self._steps(length) * self.sentences, self._different(length)
             # of a seq2seq the encoder reads them, which is less than half of it
             student = base.parameters / (2 if base.family == "seq2seq" else 1)
-            flops += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active)
+            seconds += ROWS_TOKENS * (pieces * 6 * student + different * 2 * teacher.active) / pace.flops
             disk += 2 * teacher.width * different
-        return with_weights(variant, "pretrain", None), Cost(flops / pace.trained + 90 * compiled, need.peak, disk)
+        return with_weights(variant, "pretrain", None), Cost(seconds + 90 * compiled, need.peak, disk)
 
     def _refuse_short(self, base: Base, task: Task, length: int) -> None:
         """Raises Refused where no source makes a block. A shape has no tokenizer to count by yet, and lessons are counted as they

@@ -91,7 +91,7 @@ class SentenceDistil:
             lanes=lanes,
         )
         # the teacher's pace is taken for the student's: flops a second differ less between them than their sizes do
-        seconds = 6 * base.parameters * self.tokens / pace.trained + 2 * teacher.active * self.tokens / self.readings / pace.flops
+        seconds = 6 * base.parameters * self.tokens / pace.flops + 2 * teacher.active * self.tokens / self.readings / pace.flops
         disk = 2 * base.parameters + 2 * teacher.width * self.tokens // self.readings // ROWS_TOKENS
         return with_weights(variant, "sentence_distil", None), Cost(seconds, need.peak, disk)
 
