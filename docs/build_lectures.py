@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +33,8 @@ FIGURES: dict[str, tuple[str, str]] = {
 STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #1c1c1a; } text.tick, text.title { fill: #5d5d58; }
 .grid { stroke: #dddcd6; } .axis { stroke: #8d8c86; } .whisker { stroke: #5d5d58; stroke-width: 1.4; fill: none; }
-.mark { fill: #fff; stroke: #1c1c1a; stroke-width: 1.9; } .level { stroke: #8d8c86; stroke-dasharray: 2 4; } .leader { stroke: #8d8c86; }
+.mark { fill: #fff; stroke: #1c1c1a; stroke-width: 1.9; } .level { stroke: #8d8c86; stroke-dasharray: 2 4; }
+.leader { stroke: #8d8c86; fill: none; }
 .front { stroke: #b9b8b1; fill: none; }
 </style><rect width="100%" height="100%" fill="#fff"/>"""
 
@@ -49,7 +49,9 @@ def written(figure: Mapping[str, Any] | None, form: str) -> str:
     return mean if figure["low"] is None else f"{mean} ({figure['low']:{form}} to {figure['high']:{form}})"
 
 
-def table(rungs: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]) -> Iterator[str]:
+def table(
+    rungs: Mapping[str, Mapping[str, Any]], columns: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
+) -> Iterator[str]:
     yield "| | " + " | ".join(name for name, _ in columns) + " |"
     yield "| --- |" + " ---: |" * len(columns)
     for name, own in rungs.items():
@@ -139,7 +141,8 @@ def main() -> int:
         begin, end = f"<!-- {claim} -->\n", f"<!-- end of {claim} -->"
         if begin not in page:
             raise SystemExit(f"docs/lectures.md has no mark {begin.strip()}")
-        page = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + "\n".join(tables(claim, found)) + end, page, flags=re.S)  # noqa: B023
+        before, rest = page.split(begin, 1)
+        page = before + begin + "\n".join(tables(claim, found)) + end + rest.split(end, 1)[1]
     made = {PAGE: page} | {IMAGES / f"lectures-{name}.svg": text for name, text in images(claims)}
     if "--check" in sys.argv[1:]:
         if stale := [file for file, text in made.items() if not file.is_file() or file.read_text("utf-8") != text]:
