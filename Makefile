@@ -31,6 +31,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/build_cli.py --check
+	$(BIN)/python docs/build_lectures.py --check
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/train_step.py
@@ -42,6 +43,7 @@ bench: $(VENV)/bench.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/build_cli.py
+	$(BIN)/python docs/build_lectures.py
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
