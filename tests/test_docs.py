@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +27,11 @@ def build_cli() -> ModuleType:
 
 def test_the_reference_of_the_commands_is_fresh() -> None:
     assert (DOCS / "reference" / "cli.md").read_text("utf-8") == build_cli().render(), "run `make docs`"
+
+
+def test_the_tables_of_the_lectures_are_what_was_measured() -> None:
+    done = subprocess.run([sys.executable, str(DOCS / "build_lectures.py"), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_room_has_its_page_and_no_page_a_room_that_is_not_there() -> None:
