@@ -37,13 +37,19 @@ def lanes_for(device: str, *, trainable: int = 0, model: Any = None) -> int:
     return min(MOST, torch.get_num_threads())
 
 
+def in_half(device: str, half: torch.dtype | None, *, alone: bool = True) -> torch.autocast:
+    """Autocast to `half`, where that is one. Its copies of weights are all threads', and go when any leaves: they are kept where a
+    pass is `alone`."""
+    return torch.autocast(device, half or torch.bfloat16, enabled=half is not None, cache_enabled=alone)
+
+
 @contextlib.contextmanager
 def trying(model: Any) -> Iterator[None]:
     """For a pass that tries a model: no gradients, and one of weights in several precisions, as what learns is held in float32 over
     a frozen bfloat16, under autocast, as it is trained."""
     device = next(model.parameters()).device.type
     mixed = len({weight.dtype for weight in model.parameters() if weight.is_floating_point()}) > 1
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=mixed):
+    with torch.no_grad(), in_half(device, torch.bfloat16 if mixed else None):
         yield
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuneladder.model.attention import packs, pad_attention
-from tuneladder.model.lanes import Lanes, lanes_for
+from tuneladder.model.lanes import Lanes, in_half, lanes_for
 from tuneladder.model.packed import grid_of
 from tuneladder.model.trunk import fuse
 from tuneladder.types import Base, Family, Pace, Prompt, Variant
@@ -79,7 +79,7 @@ def pace(
 
     def learning(x: torch.Tensor) -> None:
         x.requires_grad_(True)
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        with in_half(device.type, autocast):
             if family == "seq2seq":
                 read = model.get_encoder()(inputs_embeds=x[:, :LENGTH]).last_hidden_state
                 own = {"inputs_embeds": x[:, LENGTH:], "encoder_hidden_states": read}

@@ -28,7 +28,7 @@ import torch
 from tuneladder.errors import Failed
 from tuneladder.model.chance import Dropout
 from tuneladder.model.hardware import peak_read
-from tuneladder.model.lanes import Lanes, dealt
+from tuneladder.model.lanes import Lanes, dealt, in_half
 from tuneladder.model.quantized import WHOLE
 from tuneladder.store import resident, whole, write_lines
 from tuneladder.train.batches import Batches, Micro
@@ -348,9 +348,7 @@ class Passes:
         return dealt([micro.size for micro in micros], self.lanes.count)
 
     def _loss(self, loss: Loss, micro: Micro, learned: float) -> torch.Tensor:
-        device, alone = micro.ids.device.type, self.lanes.count == 1
-        # autocast keeps its copies of weights for all threads, and drops them when any leaves
-        with torch.autocast(device, self.autocast or torch.bfloat16, enabled=self.autocast is not None, cache_enabled=alone):
+        with in_half(micro.ids.device.type, self.autocast, alone=self.lanes.count == 1):
             return loss(self.model, micro) / learned
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from tuneladder.model.attach import Attached, attach_lora, expert_targets, learn
 from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.batching import TILE
 from tuneladder.model.hardware import computed_in, device
-from tuneladder.model.lanes import lanes_for
+from tuneladder.model.lanes import in_half, lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
@@ -419,12 +419,12 @@ class Desk:
             return self.told(own)
 
         said: list[list[float]] = [[] for _ in rows]
-        half, training = kit.shelf.autocast, self.model.training
+        training = self.model.training
         self.model.eval()
         for micro, own in zip(self.lay(rows, tokens=DEV_TOKENS, lanes=1, pad=noting), laid, strict=True):
             there = micro.to(self.core.device)
             assert isinstance(there, Referrals)
-            with torch.no_grad(), torch.autocast(kit.device, half or torch.bfloat16, enabled=half is not None):
+            with torch.no_grad(), in_half(kit.device, kit.shelf.autocast):
                 values = iter(self.logs(self.model, there).tolist())
             for at in own:
                 said[at] = [next(values) for _ in rows[at].sides]

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tuneladder.model.lanes import in_half
 from tuneladder.model.local import LocalEngine
 from tuneladder.store import digest, thaw, write_lines
 from tuneladder.task.encode import Encoded
@@ -174,7 +175,7 @@ class Policy:
 
     def _say(self, micro: Micro) -> tuple[list[float], list[float]]:
         model, bare = self.desk.model, self.desk.bare
-        with torch.no_grad(), torch.autocast(self.device, self.half or torch.bfloat16, enabled=self.half is not None):
+        with torch.no_grad(), in_half(self.device, self.half):
             if not self.critic:
                 return token_logs(model, micro, bare=bare).tolist(), []
             logs_N, values_N = logs_and_values(model, micro, bare=bare)

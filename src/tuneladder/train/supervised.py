@@ -22,7 +22,7 @@ from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.batching import TILE, tiled
 from tuneladder.model.frozen import States, divisible, going_on, reached, rounded, stack_of
 from tuneladder.model.hardware import computed_in, device
-from tuneladder.model.lanes import Lanes, dealt, lanes_for
+from tuneladder.model.lanes import Lanes, dealt, in_half, lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
@@ -590,12 +590,7 @@ def _from_states(
             for micro, own in ((micros[index], laid[index]) for index in share):
                 with (
                     torch.no_grad(),
-                    torch.autocast(
-                        kit.device,
-                        kit.shelf.autocast or torch.bfloat16,
-                        enabled=kit.shelf.autocast is not None,
-                        cache_enabled=lanes == 1,
-                    ),
+                    in_half(kit.device, kit.shelf.autocast, alone=lanes == 1),
                     reached(layer, behind=family == "seq2seq") as found,
                 ):
                     loss(core, micro.to(core.device))
