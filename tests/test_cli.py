@@ -459,6 +459,15 @@ def test_a_mixture_is_shown_as_it_will_be_drawn_and_measured_by_set(door: Door, 
     assert "ROUGE-L [few]" in Path("runs/mixed/report.html").read_text("utf-8")
 
 
+def test_a_metric_that_doubts_some_of_the_gold_is_said_beside_the_tasks_own_and_climbed(door: Door, here: Path) -> None:
+    write("said.jsonl", [{"text": f"item {n * 37 % 101} of {n}", "label": "say so" if n % 3 else f"no{n}"} for n in range(24)])
+    recipe("said.jsonl", task={"kind": "generate", "metric": "rouge_1", "also": ["rouge_2"], "decoding": {"max_new_tokens": 2}})
+    assert re.search(r"rouge_2 scores the gold answers of r\s0\.\d+, not 1", said := door("check", "r.yaml").out), said
+    assert door("climb", "r.yaml").code == 0
+    assert "rouge_2 scores the gold answers of r 0." in Path("runs/r/report.html").read_text("utf-8")
+    refused(door("climb", "r.yaml", "task.metric=rouge_2", "task.also=[rouge_1]"), "rouge_2 scores the gold answers")
+
+
 # ---- a run, and what is asked of it ----
 
 

@@ -24,7 +24,7 @@ from tuneladder.evaluate.disagreements import View
 from tuneladder.evaluate.disagreements import disagreements as doubted
 from tuneladder.evaluate.examine import Examined, average, examined
 from tuneladder.evaluate.find import Metric, find_metric, metrics_of
-from tuneladder.evaluate.gold import check_gold
+from tuneladder.evaluate.gold import doubts
 from tuneladder.evaluate.intervals import holm
 from tuneladder.evaluate.measure import measure, told_again
 from tuneladder.evaluate.people import drawn, read_people
@@ -125,8 +125,7 @@ def climb(
     """Climb a recipe and write its folder, `runs/<name>` unless `out` says otherwise; `each` sees the Results as they come."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = _folder(read, out)
-    for metric in (read.task.metric, *read.task.also):
-        check_gold(metric, read.task)
+    read = replace(read, notes=(*read.notes, *doubts(read.task)))
     _check_whole(read)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,8 +171,7 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     if read.task.kind == "text":
         return Report(read.notes, ())
-    for metric in (read.task.metric, *read.task.also):
-        check_gold(metric, read.task)
+    doubted = doubts(read.task)
     local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
     # the token that a seq2seq's decoder begins with stands in no row
     kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
@@ -182,7 +180,8 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     if task.kind == "prefer":  # every answer is looked at, whatever learns from it
         rows = Split(*(tuple(map(asked, getattr(task.comparisons, split))) for split in ("train", "dev", "test")))
         task = replace(task, examples=rows)
-    return lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
+    report = lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
+    return replace(report, warnings=(*report.warnings, *doubted))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.compare import compare
 from tuneladder.evaluate.find import find_metric
-from tuneladder.evaluate.gold import check_gold
+from tuneladder.evaluate.gold import check_gold, doubts
 from tuneladder.evaluate.measure import confusion, mark, measure, rate
 from tuneladder.types import Answer, Decoding, Example, Marked, Prompt, Split, Task, Turn, Turns
 
@@ -146,6 +146,25 @@ def test_a_metric_that_doubts_the_gold_is_refused(
     with pytest.raises(BadInput, match=says) as error:
         check_gold(metric, Task("say", "generate", Split(dev=rows(*(("x", answer) for answer in answers)))))
     assert error.value.hint
+
+
+def beside(metric: str, *answers: str) -> Task:
+    return Task("say", "generate", Split(dev=rows(*(("x", answer) for answer in answers))), metric="rouge_1", also=(metric,))
+
+
+def test_a_metric_beside_the_tasks_own_may_doubt_some_of_the_gold_and_not_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_lengths.py").write_text("def words(answer, reference):\n    return len(answer.split())\n")
+    assert doubts(beside("rouge_l", "good", "good day")) == ()
+    (said,) = doubts(beside("rouge_2", "good", "good day"))
+    assert said == "rouge_2 scores the gold answers of say 0.5, not 1; row r0 ('good') is off by 1: no rung can do better there"
+    for metric, answers in (("rouge_2", ("good", "day")), ("my_lengths:words", ("a b", "c"))):
+        with pytest.raises(BadInput, match="scores the gold answers"):
+            doubts(beside(metric, *answers))
+    with pytest.raises(BadInput, match="rouge_2 scores the gold answers"):
+        doubts(replace(beside("rouge_1", "good", "good day"), metric="rouge_2"))
 
 
 def test_a_task_names_metrics_beside_its_own() -> None:

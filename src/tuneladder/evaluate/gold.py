@@ -17,29 +17,51 @@ def check_gold(metric: str, task: Task) -> None:
     Raises BadInput unless that is the metric's best or, where the metric is relative, above 0 (below the worst where less is
     better). Tasks of kind `text` have no answers and are let through; a judge is not asked about them.
     """
+    short, _ = _short(metric, task)
+    if short:
+        raise BadInput(short, _hint(metric))
+
+
+def doubts(task: Task) -> tuple[str, ...]:
+    """What is to be said of the metrics beside the task's own that score some of its references below their best, as ROUGE-2 does
+    a single word: such a row no rung can win. Raises BadInput as `check_gold` does for the task's own metric, which decides, and
+    for one beside it that sees nothing in any reference, or more than its best."""
+    check_gold(task.metric, task)
+    said = []
+    for metric in task.also:
+        short, some = _short(metric, task)
+        if short and not some:
+            raise BadInput(short, _hint(metric))
+        if short:
+            said.append(f"{short}: no rung can do better there")
+    return tuple(said)
+
+
+def _short(metric: str, task: Task) -> tuple[str, bool]:
+    """How the references fall short of the metric's best, "" where they do not, and whether it still sees something in some."""
     rows = (*task.examples.dev, *task.examples.test) or task.examples.train
     rows = rows[:_ROWS]
-    if not rows:
-        return
-    found = find_metric(metric)
-    if found.judge:
-        return
+    found = find_metric(metric) if rows else None
+    if found is None or found.judge:
+        return "", True
     answers: Sequence[str] = [example.references[0] for example in rows]
     if found.outcomes:
         answers = found.outcomes(rows, [Answer(answer) for answer in answers])
     references = [example.references for example in rows]
     value = found.score(answers, references, task.labels)
-    enough = value > 0 if found.better == "higher" else value < found.worst
-    if enough if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
-        return
+    higher = found.better == "higher"
+    seen = value > 0 if higher else value < found.worst
+    if seen if found.relative else abs(value - found.best) <= 1e-6 * max(1.0, abs(found.best)):
+        return "", True
     where = ""
     if found.items is not None and not found.relative:
         off = [abs(item - found.best) for item in found.items(answers, references, task.labels)]
         worst = off.index(max(off))
         where = f"; row {rows[worst].id} ({answers[worst][:60]!r}) is off by {off[worst]:.4g}"
-    better = "more" if found.better == "higher" else "less"
+    some = seen and (value < found.best if higher else value > found.best)
+    better = "more" if higher else "less"
     wanted = better if found.relative else f"{found.best:g}"
-    raise BadInput(f"{metric} scores the gold answers of {task.name} {value:.4g}, not {wanted}{where}", _hint(metric))
+    return f"{metric} scores the gold answers of {task.name} {value:.4g}, not {wanted}{where}", some
 
 
 def _hint(metric: str) -> str:
