@@ -89,7 +89,7 @@ Climbed = dict[str, Any]  # of each task and rung by its name what `figures` say
 
 
 def climbed(name: str, task: dict[str, Any], base: str, rungs: Sequence[Any], seed: int, rows: int) -> Climbed:
-    """Climb, and what came of each rung, and of what. What has the same name shares a store: a rung of two claims is made once."""
+    """Climb, and what came of each rung, and of what."""
     from tuneladder import climb
 
     own = {**task, "rows": {"train": rows, **task.get("rows", {})}}
@@ -133,13 +133,13 @@ def ranks(seed: int, rows: int) -> Climbed:
 
 def methods(seed: int, rows: int) -> Climbed:
     return {
-        "sst2": climbed("glue-sst2", SST2, "minilm", [*METHODS, BIASES], seed, rows),
+        "sst2": climbed("methods-sst2", SST2, "minilm", [*METHODS, BIASES], seed, rows),
         "clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", METHODS, seed, rows),
     }
 
 
 def clinic(seed: int, rows: int) -> Climbed:
-    return {"clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", ["full", {"lora": {"r": 8}}], seed, rows)}
+    return {"clinic": climbed("clinic", CLINIC, "pocket-seq2seq", ["full", {"lora": {"r": 8}}], seed, rows)}
 
 
 def prompts(seed: int, rows: int) -> Climbed:
