@@ -1,20 +1,20 @@
 """What lectures on adapting language models claim, at the scale of the pocket bases: each claim a few climbs over three seeds.
 
-    TUNELADDER_SHARED=/data/root python benchmarks/lectures.py [CLAIM ...] [--seeds 0,1,2] [--rows 2000]
+    TUNELADDER_SHARED=/data/root python benchmarks/lectures.py [CLAIM ...] [--seeds 0,1,2]
 
     ranks       LoRA of rank 1 to 64 on E2E (arXiv:2106.09685, table 18): where does it flatten?
-    methods     full, biases, prompt, prefix, adapters, LoRAs (table 4 there) on a classification (MiniLM) and a summary, whose
-                base has no biases
-    clinic      full against LoRA on MTS-Dialog
+    methods     full, biases, prompt, prefix, adapters, LoRAs (table 4 there) on a classification (MiniLM) and a summary of what
+                doctor and patient said, whose base has no biases; full against LoRA on dialogue summarization is told by the latter
     forgetting  what is lost of a task learned before: tuned whole, by LoRA, on both tasks, with a tenth of the earlier one replayed
     prompts     prompt tuning against full over two sizes of one base (arXiv:2104.08691, figure 1)
-    glue        MiniLM frozen under a linear head, and tuned whole, on SST-2, CoLA and RTE
+    features    MiniLM frozen under a linear head, and tuned whole, on SST-2, CoLA and RTE (arXiv:1810.04805, section 5.3)
 
-Every step runs at its own defaults but for what a rung names, rates and epochs among them. Of each rung: its metrics on test, the
-lowest dev loss, seconds, bytes in memory and on disk, and where ranks are compared the weights that learn: the mean over the seeds
-with its 95 % interval (Student's t), the least and the most. Beside them stands the base, and whether it read the task's training
-rows in its pretraining, as the pocket bases did those of E2E and MTS-Dialog. Raw figures go to benchmarks/results/lectures.json, a
-claim at a time; what was climbed stays in runs/lectures, so that a second run makes only what is missing.
+All but forgetting, whose climbs stand on one another, climb the recipes in examples/lectures. Every step runs at its own defaults
+but for what a rung names, rates and epochs among them. Of each rung: its metrics on test, the lowest dev loss, seconds, bytes in
+memory and on disk, and where ranks are compared the weights that learn: the mean over the seeds with its 95 % interval (Student's
+t), the least and the most. Beside them stands the base, and whether it read the task's training rows in its pretraining, as the
+pocket bases did those of E2E and MTS-Dialog. Raw figures go to benchmarks/results/lectures.json, a claim at a time; what was
+climbed stays in runs/lectures, so that a second run makes only what is missing.
 """
 
 from __future__ import annotations
@@ -23,86 +23,43 @@ import argparse
 import json
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from learning import interval
 from pairs import write
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "lectures.json"
-RUNS = HERE.parents[1] / "runs" / "lectures"
-DATA = "${TUNELADDER_SHARED}/data"
-MODELS = "${TUNELADDER_SHARED}/models"
-RANKS = (1, 2, 4, 8, 16, 32, 64)
+ROOT = HERE.parents[1]
+RUNS = ROOT / "runs" / "lectures"
+RECIPES = ROOT / "examples" / "lectures"
+
+Climbed = dict[str, Any]  # of each task or base, and rung by its name, what `figures` says
 
 
-def parts(place: str, *, dev: str = "dev", test: str = "test") -> dict[str, str]:
-    return {part: f"{DATA}/{place}/{file}.jsonl" for part, file in (("train", "train"), ("dev", dev), ("test", test))}
+def climbed(seed: int, **recipes: str) -> Climbed:
+    """Climb recipes, and what came of each rung, and of what; by task, and where a recipe has several bases by base."""
+    from tuneladder import climb, load
+
+    found: Climbed = {}
+    for task, name in recipes.items():
+        ladder = climb(load(RECIPES / f"{name}.yaml", f"seed={seed}"), out=RUNS / f"{name}-{seed}")
+        for each in ladder.results:
+            base = each.rung.base
+            of = {"base": base, "read_before": read_before(base, name)}
+            own = found.setdefault(task if len(ladder.bases) == 1 else base, {})
+            own[each.rung.name.removeprefix(f"{base}/")] = {**of, **figures(each)}
+    return found
 
 
-E2E: dict[str, Any] = {
-    "kind": "generate",
-    "data": parts("generation/e2e_nlg", dev="val"),
-    "input": "mr",
-    "target": {"train": "ref", "dev": "ref", "test": "refs"},
-    "references": "together",
-    "instruction": "Describe the restaurant.",
-    "metric": "bleu",
-    "also": ["nist", "meteor", "rouge_l", "cider"],
-    "decoding": {"max_new_tokens": 64},
-}
-CLINIC: dict[str, Any] = {
-    "kind": "generate",
-    "data": parts("generation/mts_dialog", dev="val", test="test1"),
-    "input": "dialogue",
-    "target": "summary",
-    "instruction": "Summarize the conversation.",
-    "metric": "rouge_l",
-    "also": ["rouge_1", "rouge_2"],
-    "decoding": {"max_new_tokens": 96, "repetition": 1.2},
-}
-
-
-def glue(name: str, labels: dict[Any, str], metric: str, also: str, text: str = "text") -> dict[str, Any]:
-    """A copy of one of GLUE's classifications."""
-    data = parts(f"classification/{name}", dev="dev" if name == "sst2" else "val")
-    return {"kind": "classify", "data": data, "input": text, "target": "label", "labels": labels, "metric": metric, "also": [also]}
-
-
-SST2 = glue("sst2", {0: "negative", 1: "positive"}, "accuracy", "macro_f1")
-COLA = glue("cola", {0: "wrong", 1: "right"}, "matthews", "accuracy")
-RTE = glue("rte", {"entailment": "yes", "not_entailment": "no"}, "accuracy", "macro_f1", "{{ premise }}\n\n{{ hypothesis }}")
-
-BIASES = {"selective": {"train": "biases"}}
-METHODS: list[Any] = [
-    "full",
-    {"prompt_tuning": {"tokens": 20}},
-    {"prefix_tuning": {"tokens": 20}},
-    {"adapter": {"r": 8}},
-    {"adapter": {"r": 64}},
-    {"lora": {"r": 4}},
-    {"lora": {"r": 32}},
-]
-
-Climbed = dict[str, Any]  # of each task and rung by its name what `figures` says
-
-
-def climbed(name: str, task: dict[str, Any], base: str, rungs: Sequence[Any], seed: int, rows: int) -> Climbed:
-    """Climb, and what came of each rung, and of what."""
-    from tuneladder import climb
-
-    own = {**task, "rows": {"train": rows, **task.get("rows", {})}}
-    recipe = {"name": name, "task": own, "base": base, "rungs": ["zero_shot", *rungs], "seed": seed}
-    ladder = climb(recipe, out=RUNS / f"{name}-{seed}")
-    of = {"base": Path(base).name, "read_before": read_before(base, task)}
-    return {each.rung.name: {**of, **figures(each)} for each in ladder.results}
-
-
-def read_before(base: str, task: dict[str, Any]) -> bool:
-    """Whether a base that ships with the package read the task's training rows in its pretraining, as its recipe has it."""
-    recipe = HERE.parents[1] / "recipes" / f"{base}.yaml"
-    return recipe.exists() and task["data"]["train"] in recipe.read_text("utf-8")
+def read_before(base: str, recipe: str) -> bool:
+    """Whether a base that ships with the package read the task's training rows in its pretraining, as its own recipe has it."""
+    pretrained = ROOT / "recipes" / f"{base}.yaml"
+    rows = yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text("utf-8"))["task"]["data"]["train"]
+    return pretrained.exists() and rows in pretrained.read_text("utf-8")
 
 
 def figures(result: Any) -> dict[str, Any]:
@@ -120,38 +77,15 @@ def figures(result: Any) -> dict[str, Any]:
     }
 
 
-def ranks(seed: int, rows: int) -> Climbed:
+def ranks(seed: int) -> Climbed:
     from tuneladder.model.inspect import inspect
     from tuneladder.model.memory import lora_parameters
 
-    base = inspect("pocket-decoder")
-    found = climbed("ranks", E2E, base.name, [{"lora": {"r": r}} for r in RANKS], seed, rows)
-    for r, rung in zip(RANKS, list(found)[1:], strict=True):
-        found[rung]["parameters"] = lora_parameters(base, r=r)
-    return {"e2e": found}
-
-
-def methods(seed: int, rows: int) -> Climbed:
-    return {
-        "sst2": climbed("methods-sst2", SST2, "minilm", [*METHODS, BIASES], seed, rows),
-        "clinic": climbed("methods-clinic", CLINIC, "pocket-seq2seq", METHODS, seed, rows),
-    }
-
-
-def clinic(seed: int, rows: int) -> Climbed:
-    return {"clinic": climbed("clinic", CLINIC, "pocket-seq2seq", ["full", {"lora": {"r": 8}}], seed, rows)}
-
-
-def prompts(seed: int, rows: int) -> Climbed:
-    """Two decoders of one kind, 260 thousand and 15 million parameters."""
-    rungs = [{"prompt_tuning": {"tokens": 20}}, "full"]
-    sizes = {"260K": f"{MODELS}/stories260K", "15M": f"{MODELS}/stories15M_relearned"}
-    return {size: climbed(f"prompts-{size}", SST2, base, rungs, seed, rows) for size, base in sizes.items()}
-
-
-def glued(seed: int, rows: int) -> Climbed:
-    tasks = {"sst2": SST2, "cola": COLA, "rte": RTE}
-    return {name: climbed(f"glue-{name}", task, "minilm", ["linear_probe", "full"], seed, rows) for name, task in tasks.items()}
+    found = climbed(seed, e2e="ranks")
+    for name, rung in found["e2e"].items():
+        if name.startswith("lora"):
+            rung["parameters"] = lora_parameters(inspect(rung["base"]), r=int(name.removeprefix("lora(r=").removesuffix(")")))
+    return found
 
 
 # ---- forgetting: a seq2seq that can name the cat learns what people thought of a film ----
@@ -203,16 +137,16 @@ def named(folder: Path) -> dict[str, Any]:
     }
 
 
-def forgetting(seed: int, rows: int) -> Climbed:
+def forgetting(seed: int) -> Climbed:
     from tuneladder.api import evaluate
 
     cats = named(RUNS / "cats")
-    data = {part: f"{DATA}/classification/sst2/{part}.jsonl" for part in ("train", "dev", "test")}
+    data = {part: f"${{TUNELADDER_SHARED}}/data/classification/sst2/{part}.jsonl" for part in ("train", "dev", "test")}
     films = {
         "data": data,
         "input": f"{{{{ text }}}}\n\n{FEELING}",
         "target": "{{ ['negative', 'positive'][label | int] }}",
-        "rows": {"train": rows, "dev": 200, "test": 500},
+        "rows": {"train": 1000, "dev": 200, "test": 500},
     }
     common: dict[str, Any] = {"kind": "generate", "metric": "exact_match", "decoding": {"max_new_tokens": 8}}
 
@@ -252,13 +186,12 @@ def forgetting(seed: int, rows: int) -> Climbed:
     return {"cats and films": found}
 
 
-CLAIMS: dict[str, Callable[[int, int], Climbed]] = {
+CLAIMS: dict[str, Callable[[int], Climbed]] = {
     "ranks": ranks,
-    "methods": methods,
-    "clinic": clinic,
+    "methods": partial(climbed, sst2="methods_sst2", clinic="methods_clinic"),
     "forgetting": forgetting,
-    "prompts": prompts,
-    "glue": glued,
+    "prompts": partial(climbed, sst2="prompts"),
+    "features": partial(climbed, sst2="features_sst2", cola="features_cola", rte="features_rte"),
 }
 
 
@@ -290,15 +223,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"{', '.join(CLAIMS)}; all of them if none is named")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--rows", type=int, default=2000, help="rows of a task to learn from, where it has so many")
     options = parser.parse_args()
     if strange := [name for name in options.claims if name not in CLAIMS]:
         parser.error(f"no claim '{strange[0]}'; there are {', '.join(CLAIMS)}")
     for claim in options.claims or CLAIMS:
         for seed in options.seeds.split(","):
-            found = CLAIMS[claim](int(seed), options.rows)
+            found = CLAIMS[claim](int(seed))
             kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}  # others write there too
-            own = kept.setdefault(claim, {"rows": options.rows, "seeds": {}})
+            own = kept.setdefault(claim, {"seeds": {}})
             own["seeds"][seed] = found
             own["together"] = together(list(own["seeds"].values()))
             write(RESULTS, kept)

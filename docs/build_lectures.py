@@ -136,6 +136,9 @@ def images(claims: Mapping[str, Claim]) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     claims = {name: own["together"] for name, own in json.loads(RESULTS.read_text("utf-8")).items()}
+    if methods := claims.get("methods"):
+        wanted = (UNTOUCHED, "full", "lora")
+        claims["clinic"] = {"clinic": {rung: own for rung, own in methods["clinic"].items() if rung.startswith(wanted)}}
     page = PAGE.read_text("utf-8")
     for claim, found in claims.items():
         begin, end = f"<!-- {claim} -->\n", f"<!-- end of {claim} -->"

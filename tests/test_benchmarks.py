@@ -29,7 +29,7 @@ import ladder
 from tuneladder.feedback.table import table_of
 from tuneladder.recipe import find_step
 from tuneladder.train import supervised
-from tuneladder.types import Judgement, Prompt, Tick, Variant
+from tuneladder.types import Answer, Judgement, Marked, Prompt, Tick, Variant
 
 
 def test_pairs_alternate_and_their_ratio_has_an_interval():
@@ -210,12 +210,19 @@ def test_a_default_rate_is_good_where_the_grids_best_is_hardly_better(monkeypatc
         return defaults.tried("sst2", "pocket-encoder", "lora", 600)
 
     def result(score):
-        measured = SimpleNamespace(quality={"macro_f1": SimpleNamespace(value=score, low=score, high=score, count=9)})
+        quality = {"macro_f1": SimpleNamespace(value=score, low=score, high=score, count=200)}
+        words = ("negative", "positive")
+        told = [Answer(words[(row + (row >= 200 * score)) % 2]) for row in range(200)]  # wrong as often in either class
+        answers = tuple(Marked(str(row), "", words[row % 2], own, None) for row, own in enumerate(told))
+        measured = SimpleNamespace(quality=quality, answers=answers)
         curve = [SimpleNamespace(learning_rate=rate, dev=2.0) for rate in (5e-4, 1e-3)]
         return SimpleNamespace(test=measured, dev=measured, curve=curve, alone=SimpleNamespace(seconds=1.0))
 
     found = rungs_of(0.815)
     assert (found["summary"]["best_times"], found["summary"]["good"]) == (2.0, True)
+    behind = found["summary"]["behind"]
+    assert behind["value"] == pytest.approx(0.015, abs=1e-3)
+    assert behind["low"] <= behind["value"] <= behind["high"]
     assert list(found["rates"]) == ["0.25", "0.5", "1.0", "2.0", "4.0"]
     assert not rungs_of(0.83)["summary"]["good"]
 
@@ -240,10 +247,10 @@ def test_lectures_are_told_over_seeds_and_of_which_base():
     assert lora["seconds"]["most"] == 4.0
     assert lora["disk_bytes"]["mean"] == 7
     assert lectures.together(seeds[:1])["e2e"]["lora"]["bleu"]["low"] is None
-    for task in (lectures.E2E, lectures.CLINIC):
-        assert all(lectures.read_before(base, task) for base in ("pocket-decoder", "pocket-seq2seq"))
-        assert not lectures.read_before("minilm", task)
-    assert not lectures.read_before("pocket-encoder", lectures.SST2)
+    for recipe in ("ranks", "methods_clinic"):
+        assert all(lectures.read_before(base, recipe) for base in ("pocket-decoder", "pocket-seq2seq"))
+        assert not lectures.read_before("minilm", recipe)
+    assert not lectures.read_before("pocket-encoder", "methods_sst2")
 
 
 def test_a_task_of_another_size_has_a_name_of_its_own():

@@ -80,12 +80,14 @@ def _small(given: Any) -> Any:
 
 
 @pytest.mark.usefixtures("paced")
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml") if path.stem != "arithmetic"))
+@pytest.mark.parametrize(
+    "name", sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml") if path.stem != "arithmetic")
+)
 def test_the_examples_on_shared_data_can_be_planned(
     name: str, shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TUNELADDER_SHARED", str(shared))
-    found = api.plan(EXAMPLES / f"{name}.yaml", out=tmp_path / "run")
+    found = api.plan(EXAMPLES / name, out=tmp_path / "run")
     refused = [each for each in found if each.refused]
     assert all(each.refused.endswith("(it is for: decoder, seq2seq)") for each in refused)  # an encoder reads no prompt
     assert any(each.cost.seconds > 0 for each in found)
