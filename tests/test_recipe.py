@@ -471,18 +471,19 @@ def test_labels_are_weighed_by_their_words(folder: Path) -> None:
 
 
 def made_bar(bar: Given, folder: Path) -> Ladder:
-    """A ladder of a cheap, weak rung and a dear, strong and forgetful one, under a recipe's bar."""
+    """A ladder of a cheap, weak rung, whose teacher was paid, and a dear, strong and forgetful one, under a recipe's bar."""
     found = read(recipe(bar=bar), folder)
 
-    def result(name: str, score: float, accuracy: float, forgets: float, seconds: float, answer: float) -> Result:
+    def result(name: str, score: float, accuracy: float, forgets: float, alone: Cost, answer: float) -> Result:
         scores = {
             "macro_f1": Score(score, score - 0.02, score + 0.02, 100),
             "accuracy": Score(accuracy, accuracy - 0.02, accuracy + 0.02, 100),
         }
         measured = Measurement(scores, {}, forgets, Cost(), Cost(seconds=answer), "fake")
-        return Result(Rung(name, "base", ()), None, Cost(), alone=Cost(seconds=seconds), dev=measured)
+        return Result(Rung(name, "base", ()), None, Cost(), alone=alone, dev=measured)
 
-    weak, strong = result("weak", 0.6, 0.9, 0.0, 10, 0.01), result("strong", 0.8, 0.7, 0.2, 100, 0.001)
+    weak = result("weak", 0.6, 0.9, 0.0, Cost(seconds=10, money=0.05), 0.01)
+    strong = result("strong", 0.8, 0.7, 0.2, Cost(seconds=100), 0.001)
     return Ladder(found.task, found.bases, found.bar, (weak, strong))
 
 
@@ -494,6 +495,7 @@ def made_bar(bar: Given, folder: Path) -> Ladder:
         ({"accuracy": 0.8}, "weak"),
         ({"macro_f1": 0.7, "forgetting": 0.1}, "weak"),  # none clears it: the best that remembers
         ({"macro_f1": 0.5, "volume": 1_000_000}, "strong"),  # its answers are cheap
+        ({"macro_f1": 0.5, "hour": 0.001}, "strong"),  # what it takes costs less than a teacher
     ],
 )
 def test_every_key_of_the_bar_changes_the_pick(bar: Given, picked: str, folder: Path) -> None:
@@ -503,7 +505,7 @@ def test_every_key_of_the_bar_changes_the_pick(bar: Given, picked: str, folder: 
 
 
 def test_no_key_of_the_bar_is_forgotten_here() -> None:
-    assert {field.name for field in dataclasses.fields(Bar)} == {"metric", "at_least", "forget_at_most", "volume"}
+    assert {field.name for field in dataclasses.fields(Bar)} == {"metric", "at_least", "forget_at_most", "volume", "hour"}
 
 
 # ---- what is measured beside quality ----
@@ -1214,6 +1216,7 @@ NO_NUMBERS: dict[str, tuple[Any, ...]] = {
     "bar__macro_f1": (HUGE, float("inf"), "high", True),
     "bar__forgetting": (HUGE, 1e30, -0.1),
     "bar__volume": (HUGE, 1e30, 1.5, -3),
+    "bar__hour": (HUGE, 1e30, -0.1, "ten"),
     "task__rows": ({"train": HUGE}, {"train": 10**23}, {"train": 0}, {"train": 1.5}),
     "task__decoding": (
         {"max_new_tokens": HUGE},

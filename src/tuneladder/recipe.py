@@ -804,5 +804,5 @@ def _bar_of(bar: Bar, task: Task) -> Bar:
 
 
 def _resolved_bar(bar: Bar) -> dict[str, Any]:
-    made = {bar.metric: bar.at_least, "forgetting": bar.forget_at_most, "volume": bar.volume}
+    made = {bar.metric: bar.at_least, "forgetting": bar.forget_at_most, "volume": bar.volume, "hour": bar.hour or None}
     return {key: value for key, value in made.items() if value is not None}

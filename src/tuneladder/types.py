@@ -605,12 +605,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Bar:
-    """What must be cleared; `forget_at_most` is a share (0.05 is 5 %), `volume` how many answers will be served."""
+    """What must be cleared; `forget_at_most` is a share (0.05 is 5 %), `volume` how many answers will be served, `hour` what an
+    hour of this machine costs, in the money of the bases' prices."""
 
     metric: str = ""
     at_least: float | None = None
     forget_at_most: float | None = None
     volume: int = 10_000
+    hour: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ HINTS = {  # what people call the steps elsewhere
     "finetune": "lora and full train on examples",
     "icl": "few_shot shows examples in the prompt",
 }
-BAR_KEYS = ("forgetting", "volume")
+BAR_KEYS = ("forgetting", "volume", "hour")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
         ("input", "references", "separator", "normalise", "tests", "instruction", "system", "template"),
@@ -439,7 +439,9 @@ def _bar(wanted: Any) -> Bar:
     volume = wanted.get("volume", Bar().volume)
     if volume < 0 or volume != int(volume):
         raise BadInput(f"bar: volume is {volume}", "how many answers will be served: a whole number, 0 or more")
-    return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume))
+    if (hour := wanted.get("hour", 0.0)) < 0:
+        raise BadInput(f"bar: hour is {hour}", "what an hour of this machine costs: 0 or more")
+    return Bar(found.name if found else "", wanted[metric] if metric else None, wanted.get("forgetting"), int(volume), float(hour))
 
 
 def _check_within(metric: Metric, value: float, said: str) -> None:

@@ -71,6 +71,7 @@ def test_the_card_says_how_plain_transformers_answers_the_same(ladder, name, tmp
     card = write_card(replace(ladder, pick=Pick(name, "", True, True)), tmp_path).read_text("utf-8")
     assert "pipeline_tag: text-classification" in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    assert ("dtype=torch.float32" in code) == (bool(result.variant.adapter) and "qlora" not in name)  # a base may be in bfloat16
     monkeypatch.chdir(tmp_path)
     right = 0
     for marked in result.test.answers[:4]:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tuneladder.ladder.pick import confirmed, pick
-from tuneladder.types import Bar, Base, Cost, Ladder, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
+from tuneladder.ladder.results import money, priced, unpriced
+from tuneladder.ladder.verdict import why
+from tuneladder.types import Answer, Bar, Base, Cost, Ladder, Marked, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
 
 BASE = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
 TASK = Task("t", "classify", metric="accuracy")
@@ -56,18 +58,41 @@ def test_alone_counts_and_not_what_sharing_saved():
     assert pick(ladder(shared, rung("lora", 0.95, 0.9, seconds=99.0), at_least=0.85)).rung == "lora"
 
 
-def test_money_decides_where_prices_are_known():
-    dear = rung("remote", 0.95, 0.9, seconds=1.0)
-    dear = replace(dear, dev=replace(dear.dev, per_answer=Cost(seconds=0.001, money=0.01)))
-    assert pick(ladder(dear, rung("lora", 0.95, 0.9, seconds=99.0), at_least=0.85, volume=1000)).rung == "lora"
+def remote(name, money, *, seconds=0.0):
+    """A rung on a priced endpoint that answers in a millisecond."""
+    made = rung(name, 0.95, 0.9, seconds=seconds)
+    there = replace(made.variant, base=replace(BASE, source="url"))
+    return replace(made, variant=there, dev=replace(made.dev, per_answer=Cost(seconds=0.001, money=money)))
 
 
-def test_seconds_decide_between_rungs_that_cost_no_money():
-    dear = rung("remote", 0.95, 0.9)
-    dear = replace(dear, dev=replace(dear.dev, per_answer=Cost(money=0.01)))
-    slow, fast = rung("full", 0.95, 0.9, seconds=99.0), rung("lora", 0.95, 0.9, seconds=9.0)
-    assert pick(ladder(dear, slow, fast, at_least=0.85)).rung == "lora"
-    assert pick(ladder(dear, slow, fast)).rung == "lora"
+def test_money_decides_where_all_is_paid():
+    made = ladder(remote("votes", 0.03), remote("one", 0.01, seconds=99.0), at_least=0.85, volume=1000)
+    assert priced(made)
+    assert pick(made).rung == "one"
+    assert pick(replace(made, bar=replace(made.bar, at_least=None))).rung == "one"
+
+
+def test_what_has_no_price_is_not_free_beside_an_endpoint():
+    slow = rung("full", 0.95, 0.9, seconds=200_000.0, answer=2.0)
+    both = ladder(remote("remote", 0.00001), slow, at_least=0.85)
+    assert unpriced(both)
+    assert pick(both).rung == "remote"
+    assert "`bar: {hour: ...}`" in " ".join(why(replace(both, pick=pick(both))))
+    by_the_hour = replace(both, bar=replace(both.bar, hour=0.36))  # 22 of money for the slow one's 220,000 s
+    assert priced(by_the_hour)
+    assert money(slow, by_the_hour) == pytest.approx((20.0, 0.0002))
+    assert pick(by_the_hour).rung == "remote"
+    assert pick(replace(by_the_hour, results=(remote("remote", 0.01), slow))).rung == "full"
+    assert not unpriced(by_the_hour)
+
+
+def test_what_timing_cannot_tell_is_decided_by_what_it_takes_to_climb():
+    prompt, full = rung("few_shot", 0.9, 0.86, seconds=0.0, answer=0.057), rung("full", 0.9, 0.86, seconds=12, answer=0.035)
+    assert pick(ladder(prompt, full, at_least=0.85)).rung == "few_shot"
+    assert "takes" not in pick(ladder(full, at_least=0.85)).why
+    assert "timing cannot tell" in pick(ladder(prompt, full, at_least=0.85)).why
+    dear = replace(prompt, dev=replace(prompt.dev, per_answer=Cost(seconds=0.2)))
+    assert pick(ladder(dear, full, at_least=0.85)).rung == "full"
 
 
 def test_forgetting_must_stay_within_the_bar():
@@ -94,24 +119,24 @@ def test_none_clears_says_what_came_closest_and_what_would_help():
     falling = tuple(Tick(n, 3, 1.0, 1.0, 1, 0.1, dev=1.0 / n) for n in (1, 2, 3))
     risen = (*falling[:2], replace(falling[2], dev=2.0))
 
-    def why(*results, **bar):
+    def reason(*results, **bar):
         made = ladder(*results, **{"at_least": 0.9, **bar})
         chosen = pick(made)
         assert not chosen.cleared
         assert confirmed(chosen, made) is None
         return chosen.rung, chosen.why
 
-    name, said = why(rung("zero", 0.5, 0.4), rung("lora", 0.8, 0.7, curve=falling))
+    name, said = reason(rung("zero", 0.5, 0.4), rung("lora", 0.8, 0.7, curve=falling))
     assert name == "lora"
     assert "more epochs would help" in said
-    assert "More rows or a larger base" in why(rung("zero", 0.5, 0.4), rung("lora", 0.8, 0.7, curve=risen))[1]
-    near = why(rung("lora", 0.95, 0.85, test=0.8))[1]  # what it has on test is no reason
+    assert "More rows or a larger base" in reason(rung("zero", 0.5, 0.4), rung("lora", 0.8, 0.7, curve=risen))[1]
+    near = reason(rung("lora", 0.95, 0.85, test=0.8))[1]  # what it has on test is no reason
     assert "Its dev value of 0.950 reaches the bar, the interval (0.850 to 1.000) does not: about 400 dev rows" in near
     assert "where there are 100" in near
-    name, said = why(rung("zero", 0.5, 0.4), rung("full", 0.97, 0.93, forgot=0.3), forget_at_most=0.05)
+    name, said = reason(rung("zero", 0.5, 0.4), rung("full", 0.97, 0.93, forgot=0.3), forget_at_most=0.05)
     assert name == "zero"
     assert "forgets more than the bar allows" in said
-    assert "Every rung forgets more" in why(rung("full", 1.0, 1.0, high=1.0, forgot=0.3), at_least=1.0, forget_at_most=0.05)[1]
+    assert "Every rung forgets more" in reason(rung("full", 1.0, 1.0, high=1.0, forgot=0.3), at_least=1.0, forget_at_most=0.05)[1]
 
 
 def test_no_bar_takes_the_cheapest_within_the_doubt_of_the_best():
@@ -122,6 +147,26 @@ def test_no_bar_takes_the_cheapest_within_the_doubt_of_the_best():
     assert confirmed(pick(made), made) is None
     forgetful = pick(ladder(rung("full", 0.9, 0.86, forgot=0.3), forget_at_most=0.05))
     assert not forgetful.cleared
+
+
+def answered(made, right):
+    """The rung with a hundred dev answers, of which these are right."""
+    rows = tuple(Marked(str(at), "", "yes", Answer("yes" if at in right else "no"), at in right) for at in range(100))
+    return replace(made, dev=replace(made.dev, answers=rows))
+
+
+def test_the_doubt_of_the_best_is_that_of_the_rows_both_answered():
+    best = answered(rung("full", 0.8, 0.71, seconds=50.0), set(range(80)))
+    same_errors = answered(rung("lora", 0.72, 0.63, seconds=1.0), set(range(72)))  # all that it has right the best has too
+    others = answered(rung("lora", 0.75, 0.66, seconds=1.0), set(range(25, 100)))
+    task = replace(TASK, labels=("yes", "no"))
+
+    def chosen(other):
+        return pick(Ladder(task, (BASE,), Bar("accuracy"), (best, other)))
+
+    assert chosen(same_errors).rung == "full"
+    assert chosen(others).rung == "lora"
+    assert "within the doubt of the best accuracy on dev, that of full" in chosen(others).why
 
 
 def test_what_gets_nowhere_is_not_within_the_doubt():

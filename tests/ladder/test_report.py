@@ -507,7 +507,8 @@ def test_why_says_what_is_better_on_test_and_cheaper_and_was_not_chosen(ladder: 
     two = (with_dev("lora(r=8)", 0.87, 0.90, 9000.0), with_dev("full", 0.84996, 0.93, 9.0))
     chosen = Pick("lora(r=8)", "it clears the bar on dev", True, True)
     said = " ".join(why(replace(ladder, bar=replace(ladder.bar, forget_at_most=None), results=two, pick=chosen)))
-    assert "full has the best figure on test: 0.930, 0.030 better than lora(r=8) (the intervals overlap), for less; " in said
+    best = r"full has the best figure on test: 0\.930, 0\.030 better than lora\(r=8\) \(paired, p = [\d.e-]+\), for less; "
+    assert re.search(best, said), said
     reaches = "its value reaches the bar and its interval does not"
     assert f"on dev, where rungs are chosen, {reaches}: 0.910 (0.850 to 0.950), 0.84996 being short of 0.85." in said
 
@@ -659,6 +660,16 @@ def test_the_card_has_front_matter_and_loads_with_peft_alone(ladder: Ladder, tmp
     full = write_card(replace(ladder, pick=Pick("full", "", True, True)), tmp_path).read_text("utf-8")
     assert "library_name: transformers" in full
     assert "PeftModel" not in full
+
+
+def test_the_card_asks_as_a_data_set_is_asked_and_says_how_the_others_are(ladder: Ladder, tmp_path: Path) -> None:
+    ways = (("calls", "The caller: {{ input }}"), ("mails", 'A "mail": {{ input }}'))
+    rows = tuple(replace(row, set=ways[at % 2][0], template=ways[at % 2][1]) for at, row in enumerate(ladder.task.examples.test))
+    task = replace(ladder.task, examples=replace(ladder.task.examples, dev=(), test=rows), mixture={"calls": 1.0, "mails": 2.0})
+    text = write_card(replace(ladder, task=task), tmp_path).read_text("utf-8")
+    assert '"The caller: YOUR TEXT"' in text
+    assert 'asked in its own way, as here `calls`; `mails` by "A \\"mail\\": {{ input }}".' in text
+    assert "Data sets: `calls`, `mails`." in text
 
 
 def test_the_card_leaves_out_worked_examples_that_are_too_long(ladder: Ladder, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from tuneladder.errors import BadInput
 from tuneladder.ladder import words
-from tuneladder.ladder.results import forgetting, held, metric_of, picked_result, settings
+from tuneladder.ladder.results import forgetting, held, metric_of, per_answer, picked_result, settings
 from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.adapters import opened_by_peft
@@ -22,7 +22,7 @@ from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.model.quantized import WHOLE, settings_of
 from tuneladder.model.shelf import MULTI_LABEL
 from tuneladder.store import writing
-from tuneladder.types import Example, Ladder, Measurement, Prompt, Result, Tick, Turn, Turns, Variant
+from tuneladder.types import Example, Ladder, Measurement, Prompt, Result, Task, Tick, Turn, Turns, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
 TASKS = {"classify": "text-classification", "tag": "token-classification"}  # as the hub calls them; else text-generation
@@ -92,18 +92,19 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
     made = (
         "a linear head over the embeddings"
         if variant.probe
-        else "an adapter in PEFT's format"
+        else ("an adapter in PEFT's format" if opened_by_peft(variant.adapter) else "an adapter, of a form that PEFT does not have")
         if variant.adapter
         else "a model in transformers' format"
         if variant.weights
         else "the base, asked with a prompt"
     )
     several = ", of which a row has any number" if task.multi_label else ""
+    sets = f"Data sets: {', '.join(f'`{name}`' for name in task.mixture)}.\n\n" if task.mixture else ""
     labels = f"Labels{several}: {', '.join(f'`{label}`' for label in task.labels)}.\n\n" if task.labels else ""
     lost = forgetting(pick)
     examined = pick.test or pick.dev
-    money = examined.per_answer.money if examined else 0.0
-    price = f" and {words.money(money)} of money" if money else ""
+    one = per_answer(pick)
+    price = f" and {words.money(one.money)} of money" if one.money else ""
     size = f"{base.parameters / 1e6:,.1f} M parameters, {base.family}"
     size = "of a size that nobody here knows" if base.source == "url" else size
     parts = [
@@ -111,7 +112,7 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         f"{sentence(ladder)}\n",
         f"This is {made}, on `{base.name}` ({size}), made with Tuneladder{' by ' + ' then '.join(steps) if steps else ''}.\n",
         "## Data\n",
-        f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{labels}".rstrip() + "\n",
+        f"Task `{task.name}`, kind {task.kind}: {rows}. No row is in two splits.\n\n{sets}{labels}".rstrip() + "\n",
         "## Figures\n",
         _figures(ladder, pick, examined),
         f"\nForgetting, the relative rise of the base's loss on held-out plain text: {words.percent(lost)}."
@@ -120,9 +121,9 @@ def _body(ladder: Ladder, pick: Result, variant: Variant, folder: Path) -> str:
         "".join(f"\n{said}" for said in plainly(ladder)),
         f"\nClimbed in {words.duration(pick.alone.seconds)}, peak memory {words.size(pick.alone.memory)}, "
         f"{words.size(pick.alone.disk)} on disk; "
-        f"{words.duration(examined.per_answer.seconds) if examined else words.NONE}{price} an answer.\n",
+        f"{words.duration(one.seconds) if examined else words.NONE}{price} an answer.\n",
         "## Use it\n",
-        _use(ladder, variant, folder),
+        _use(ladder.task, variant, folder),
         "## Limits\n",
         _limits(ladder, pick),
     ]
@@ -156,17 +157,17 @@ def _seen(path: str, folder: Path) -> str:
     return json.dumps(Path(os.path.relpath(path, folder)).as_posix())
 
 
-def _use(ladder: Ladder, variant: Variant, folder: Path) -> str:
+def _use(task: Task, variant: Variant, folder: Path) -> str:
     """How to load and ask it with PEFT and transformers alone. Paths are written as seen from the card's folder."""
     if variant.base.source == "url":
-        return _use_endpoint(variant)
+        return _use_endpoint(task, variant)
     if variant.base.family == "encoder" or variant.probe or variant.head:
-        return _use_encoder(variant, folder)
+        return _use_encoder(task, variant, folder)
     lines, opened, ahead = _over(variant, folder)
     seq2seq = variant.base.family == "seq2seq"
     kind = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
     lines += [*_read(variant, kind, folder), *opened]
-    turns, note = _asked(variant.prompt)
+    turns, note = _asked(variant.prompt, task)
     tokens = variant.prompt.think.tokens if variant.prompt.think else variant.prompt.decoding.max_new_tokens
     lines += ["", "messages = [", *_messages(turns)]
     written = "" if seq2seq else ', inputs["input_ids"].shape[1]:'  # a decoder's output begins with what it read
@@ -192,9 +193,9 @@ def _messages(turns: Turns) -> list[str]:
     return [f"    {json.dumps({'role': turn.role, 'content': turn.text}, ensure_ascii=False)}," for turn in turns]
 
 
-def _use_endpoint(variant: Variant) -> str:
+def _use_endpoint(task: Task, variant: Variant) -> str:
     """As `_use`, for a model whose weights lie elsewhere."""
-    base, (turns, note) = variant.base, _asked(variant.prompt)
+    base, (turns, note) = variant.base, _asked(variant.prompt, task)
     key, model = (json.dumps(name) for name in (base.settings.get("key_env", "OPENAI_API_KEY"), base.settings["model"]))
     tokens = variant.prompt.decoding.max_new_tokens
     lines = [
@@ -212,17 +213,23 @@ def _use_endpoint(variant: Variant) -> str:
     return "```python\n" + "\n".join(lines) + "\n```\n" + (f"\n{note}" if note else "")
 
 
-def _asked(prompt: Prompt) -> tuple[Turns, str]:
-    """What is asked of a text, and what that does not show."""
-    example, shots, note = Example("", (Turn("user", "YOUR TEXT"),), ("",)), prompt.shots, ""
+def _asked(prompt: Prompt, task: Task) -> tuple[Turns, str]:
+    """What is asked of a text, as a row of the task's first data set, and what that does not show."""
+    rows = (*task.examples.test, *task.examples.dev)
+    ways = {row.set: row.template or prompt.template for row in reversed(rows)}  # of each data set its first row's
+    own = rows[0].set if rows else ""
+    example = Example("", (Turn("user", "YOUR TEXT"),), ("",), set=own, template=ways.get(own, ""))
+    shots, note = prompt.shots, ""
+    if others := [f"`{name}` by {json.dumps(way, ensure_ascii=False)}" for name, way in sorted(ways.items()) if way != ways[own]]:
+        note = f"Each data set is asked in its own way, as here `{own}`; {', '.join(others)}.\n"
     near = shots is not None and shots.choose == "nearest"
     turns = turns_of(replace(prompt, shots=None), example) if near else turns_of(prompt, example)
     if shots and near:
-        note = f"Before each text stand the {shots.count} most like it of {len(shots.pool):,} labelled rows ({shots.similarity}), "
+        note += f"Before each text stand the {shots.count} most like it of {len(shots.pool):,} labelled rows ({shots.similarity}), "
         note += "which are not shown here; climbing recipe.yaml finds them again.\n"
     elif sum(len(turn.text) for turn in turns) > LONGEST_PROMPT:
         turns = turns_of(replace(prompt, shots=None), example)
-        note = "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
+        note += "The prompt's worked examples are too long to show here; climbing recipe.yaml makes them again.\n"
     if prompt.think:
         note += "This writes the reasoning. The answer is asked for with the reasoning at the end of the same message, and then "
         note += f"`{prompt.think.conclusion}`.\n"
@@ -242,6 +249,8 @@ def _read(variant: Variant, kind: str, folder: Path) -> list[str]:
     if variant.head and not variant.weights:
         told += f", num_labels={len(variant.head.labels)}"
         told += f", problem_type={json.dumps(MULTI_LABEL)}" if variant.head.kind == "multi_label" else ""
+        # PEFT keeps a head in float32, and beside a soft prompt nothing casts what it reads
+        told += ", dtype=torch.float32" if variant.adapter and variant.format == WHOLE else ""
     if variant.format != WHOLE:
         bits = settings_of(variant.format, getattr(transformers, kind), variant.weights or variant.base.location)
         told += f", quantization_config=BitsAndBytesConfig({', '.join(f'{name}={value!r}' for name, value in bits.items())})"
@@ -271,7 +280,7 @@ def _over(variant: Variant, folder: Path) -> tuple[list[str], list[str], list[st
     )
 
 
-def _use_encoder(variant: Variant, folder: Path) -> str:
+def _use_encoder(task: Task, variant: Variant, folder: Path) -> str:
     """As `_use`, for what embeds a text or labels it with a head of its own."""
     encoder, head = variant.base.family == "encoder", variant.head
     tags = head is not None and head.kind == "tags"
@@ -282,7 +291,7 @@ def _use_encoder(variant: Variant, folder: Path) -> str:
     lines = [*dict.fromkeys(["import torch", *imports])]
     lines += ["from safetensors.torch import load_file"] if variant.probe else []
     lines += [*_read(variant, kind, folder), *opened]
-    asked, unshown = _asked(variant.prompt)
+    asked, unshown = _asked(variant.prompt, task)
     text = "YOUR TEXT" if encoder else "".join(PLAIN[turn.role].format(turn.text) for turn in asked)
     labels: list[str] = list(head.labels) if head else []
     lines.append("model.eval()")

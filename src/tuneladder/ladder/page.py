@@ -39,6 +39,7 @@ from tuneladder.ladder.results import (
     held,
     measured,
     metric_of,
+    money,
     per_answer,
     picked_result,
     priced,
@@ -186,8 +187,9 @@ def _tiles(ladder: Ladder, pick: Result) -> list[dict[str, str]]:
         paid += f"; all of it was billed {words.money(whole)}"
     tiles.append(_tile("To climb", words.duration(pick.alone.seconds), paid))
     if priced(ladder):
-        served = f"{words.money(ladder.bar.volume * one.money)} for {words.count(ladder.bar.volume, 'answer')}"
-        tiles.append(_tile("Money for an answer", words.money(one.money), served))
+        _, answer = money(pick, ladder)
+        served = f"{words.money(ladder.bar.volume * answer)} for {words.count(ladder.bar.volume, 'answer')}"
+        tiles.append(_tile("Money for an answer", words.money(answer), served))
     served = f"{words.duration(ladder.bar.volume * one.seconds)} for {words.count(ladder.bar.volume, 'answer')}"
     tiles.append(_tile("An answer", words.duration(one.seconds), served))
     tiles.append(
@@ -255,7 +257,7 @@ def _table(ladder: Ladder) -> dict[str, Any]:
                 "memory": words.size(result.alone.memory),
                 "disk": words.size(result.alone.disk) if result.alone.disk else "",
                 "answer": words.duration(per_answer(result).seconds),
-                "billed": _billed(per_answer(result)) if priced(ladder) else "",
+                "billed": _billed(per_answer(result)) if priced(ladder) or per_answer(result).money else "",
                 "extra": [_extra(name, result.alone) for name in extra],
             }
         )

@@ -1,13 +1,14 @@
 """The cheapest rung that clears the bar: chosen on dev, confirmed once on test.
 
-Cheapest is climbed alone plus the bar's volume of answers. A rung clears the bar when the doubtful end of its dev interval does,
-and what it forgot is within what the bar allows.
+Cheapest is climbed alone plus the bar's volume of answers, as far as timing can tell. A rung clears the bar when the doubtful end
+of its dev interval does, and what it forgot is within what the bar allows. Without a bar a rung is good enough that cannot be told
+from the best on the rows that both answered.
 """
 
 from __future__ import annotations
 
 from tuneladder.ladder import words
-from tuneladder.ladder.results import clears, dearness, forgetting, metric_of, nothing, rising, score_of
+from tuneladder.ladder.results import cheapest, clears, forgetting, metric_of, nothing, paired, rising, score_of, total
 from tuneladder.types import Ladder, Pick, Result, Score
 
 _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
@@ -34,20 +35,37 @@ def pick(ladder: Ladder) -> Pick | None:
         return Pick(best.rung.name, said, False, None)
     if ladder.bar.at_least is None:
         doubt = best_score.low if up > 0 else -best_score.high
-        enough = [result for result in within if value(result) >= doubt]
+
+        def near(result: Result) -> bool:
+            apart = paired(ladder, result.dev, best.dev)
+            if apart is None:
+                return value(result) >= doubt
+            return result is best or (apart.low <= 0 if up > 0 else apart.high >= 0)
+
+        enough = [result for result in within if near(result)]
         somewhere = [result for result in enough if (score := score_of(result.dev, ladder)) and not nothing(score, ladder)]
-        chosen = min(somewhere or enough, key=lambda result: dearness(result, ladder))
+        chosen = cheapest(somewhere or enough, ladder)
         if chosen is best:
             return Pick(best.rung.name, f"the recipe sets no bar; on dev no rung has a better {metric}", True, None)
-        near = f"its {metric} lies within the doubt of the best, {best.rung.name}, and it is the cheapest that does"
-        return Pick(chosen.rung.name, f"the recipe sets no bar; {near}", True, None)
+        said = f"it lies within the doubt of the best {metric} on dev, that of {best.rung.name}"
+        return Pick(chosen.rung.name, f"the recipe sets no bar; {said}, {_cheap(chosen, somewhere or enough, ladder)}", True, None)
     clearing = [result for result in within if cleared(result, ladder)]
     if clearing:
-        chosen = min(clearing, key=lambda result: dearness(result, ladder))
-        others = f"the cheapest of {len(clearing)} that do" if len(clearing) > 1 else "the only one that does"
+        chosen = cheapest(clearing, ladder)
+        others = _cheap(chosen, clearing, ladder)
         return Pick(chosen.rung.name, f"it clears the bar on dev, {others}", True, None)
     advice = _would_help(best, rungs, within, ladder)
     return Pick(best.rung.name, f"no rung clears the bar on dev; it came closest. {advice}", False, None)
+
+
+def _cheap(chosen: Result, rungs: list[Result], ladder: Ladder) -> str:
+    """What sets it apart from the others that would do."""
+    if len(rungs) == 1:
+        return "the only one that does"
+    served = words.count(ladder.bar.volume, "answer")
+    if total(chosen, ladder) <= min(total(each, ladder) for each in rungs):
+        return f"the cheapest of {len(rungs)} that do, with {served} to give"
+    return f"of {len(rungs)} that do the least to climb, where timing cannot tell what is cheapest with {served} to give"
 
 
 def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:

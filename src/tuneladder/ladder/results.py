@@ -6,12 +6,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from tuneladder.evaluate.calibration import Calibration, calibration
+from tuneladder.evaluate.compare import Difference, difference
 from tuneladder.evaluate.explanations import Explanations, explanations
 from tuneladder.evaluate.fairness import Fairness, fairness
 from tuneladder.evaluate.find import find_metric
@@ -37,6 +38,8 @@ from tuneladder.types import (
     Text,
     Toxicity,
 )
+
+TIMING = 2.0  # times that an answer's seconds, taken from some hundred answers on a machine that does other things, may be off
 
 
 def results(ladder: Ladder) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def _rung(result: Result, ladder: Ladder) -> dict[str, Any]:
         "cost_alone": asdict(result.alone),
         "cost_here": asdict(result.here),
         "predicted": asdict(result.predicted),
-        "per_answer": asdict(examined.per_answer) if examined else None,
+        "per_answer": asdict(per_answer(result)) if examined else None,
         "cut": cut_short(result),
         "routing": {"shares": result.routing, "variation": variations(result.routing)} if result.routing else None,
         "failure": result.failure,
@@ -385,8 +388,27 @@ def per_answer(result: Result) -> Cost:
 
 
 def priced(ladder: Ladder) -> bool:
-    """Whether prices are known, so that cost is money rather than seconds."""
-    return any(result.alone.money > 0 or per_answer(result).money > 0 for result in ladder.results)
+    """Whether what rungs cost is counted in money: one has a price, and so has whatever the others take, for they are paid too or
+    the bar says what an hour of this machine costs. Where a part has no price, seconds are what all have in common."""
+    rungs = measured(ladder)
+    paid = [result.alone.money > 0 or per_answer(result).money > 0 for result in rungs]
+    return any(paid) and (ladder.bar.hour > 0 or all(_elsewhere(result) for result in rungs))
+
+
+def unpriced(ladder: Ladder) -> bool:
+    """Whether some rungs cost money and others time that has no price."""
+    return not priced(ladder) and any(result.alone.money > 0 or per_answer(result).money > 0 for result in measured(ladder))
+
+
+def _elsewhere(result: Result) -> bool:
+    return result.variant is not None and result.variant.base.source == "url"
+
+
+def money(result: Result, ladder: Ladder) -> tuple[float, float]:
+    """What climbing a rung costs, and an answer of it, with the hours of this machine where the bar says what one costs."""
+    a_second = 0.0 if _elsewhere(result) else ladder.bar.hour / 3600
+    parts = (result.alone, per_answer(result))
+    return parts[0].money + a_second * parts[0].seconds, parts[1].money + a_second * parts[1].seconds
 
 
 def billed(ladder: Ladder) -> Cost:
@@ -402,17 +424,37 @@ def took(ladder: Ladder) -> float:
     return math.fsum([*(result.here.seconds for result in ladder.results), *(own.spent.seconds for own in examined), *heard])
 
 
-def total(result: Result, ladder: Ladder) -> float:
-    """Climbed alone plus the bar's volume of answers: what `cheapest` means. Seconds, or money where prices are known."""
-    one = per_answer(result)
+def total(result: Result, ladder: Ladder, *, answers: float | None = None) -> float:
+    """Climbed alone plus so many answers, the bar's volume of them: what `cheapest` means. Seconds, or money (see `priced`)."""
+    volume = ladder.bar.volume if answers is None else answers
     if priced(ladder):
-        return result.alone.money + ladder.bar.volume * one.money
-    return result.alone.seconds + ladder.bar.volume * one.seconds
+        climb, one = money(result, ladder)
+        return climb + volume * one
+    return result.alone.seconds + volume * per_answer(result).seconds
 
 
 def dearness(result: Result, ladder: Ladder) -> tuple[float, float]:
     """What rungs are ordered by: `total`, and between those that cost no money their seconds."""
     return total(result, ladder), result.alone.seconds + ladder.bar.volume * per_answer(result).seconds
+
+
+def cheapest(rungs: Sequence[Result], ladder: Ladder) -> Result:
+    """The rung of the least `total`, or one that may be as cheap for all that timing tells, and takes less to climb."""
+    least = min(rungs, key=lambda result: dearness(result, ladder))
+    if priced(ladder) and not ladder.bar.hour:
+        return least
+    most = total(least, ladder)
+    alike = [each for each in rungs if total(each, ladder, answers=ladder.bar.volume / TIMING) <= most]
+    return min(alike, key=lambda result: (total(result, ladder, answers=0), dearness(result, ladder)))
+
+
+def paired(ladder: Ladder, a: Measurement | None, b: Measurement | None) -> Difference | None:
+    """How much higher the bar's metric is in b than in a on the rows that both answered, None where kept answers cannot say."""
+    metric = find_metric(metric_of(ladder))
+    told = metric.name == ladder.task.metric or metric.outcomes is None  # of another metric's outcomes none are kept
+    if metric.judge or not told or ladder.task.kind in ("text", "prefer") or not (a and b and a.answers and b.answers):
+        return None
+    return difference(metric, a.answers, b.answers, ladder.task.labels, seed=0)
 
 
 def below(ladder: Ladder, result: Result) -> Result | None:

@@ -10,13 +10,16 @@ from tuneladder.ladder.results import (
     forgetting,
     measured,
     metric_of,
+    money,
     nothing,
+    paired,
     per_answer,
     picked_result,
     priced,
     rising,
     score_of,
     total,
+    unpriced,
 )
 from tuneladder.types import Ladder, Result, Score
 
@@ -76,13 +79,18 @@ def why(ladder: Ladder) -> tuple[str, ...]:
     result = picked_result(ladder)
     if result and nowhere(ladder) and all(step.changes == "prompt" for step in result.rung.steps):
         said.append("Its answers show whether it understands what is asked; a larger base, or one tuned to instructions, may.")
+    if unpriced(ladder):
+        said.append(
+            "Some rungs cost money and others this machine's time, so seconds are compared: `bar: {hour: ...}`, what an hour of "
+            "this machine costs, sets one against the other."
+        )
     said += plainly(ladder)
     if gain := _dearer(ladder):
         said.append(gain)
     failed = [each for each in ladder.results if each.failure]
     if failed and len(failed) < len(ladder.results):
         said.append(
-            f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand in the table."
+            f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand with the table."
         )
     return tuple(said)
 
@@ -166,7 +174,8 @@ def _forgets(result: Result) -> str:
 def _costs(ladder: Ladder, result: Result) -> str:
     one = per_answer(result)
     if priced(ladder):
-        return f"{words.money(result.alone.money)} to climb and {words.money(one.money)} an answer"
+        climbing, answer = money(result, ladder)
+        return f"{words.money(climbing)} to climb and {words.money(answer)} an answer"
     climb = f"{words.duration(result.alone.seconds)} to climb" if result.alone.seconds >= 0.5 else "nothing to train"
     return f"{climb} and {words.duration(one.seconds)} an answer"
 
@@ -187,7 +196,9 @@ def _dearer(ladder: Ladder) -> str:
     theirs = score_of(best.test or best.dev, ladder)
     if best is picked or theirs is None or value(best) <= up * ours.value:
         return ""
-    doubt = " (the intervals overlap)" if _overlap(ours, theirs) else ""
+    both_on_test = picked.test is not None and best.test is not None
+    apart = paired(ladder, picked.test if both_on_test else picked.dev, best.test if both_on_test else best.dev)
+    doubt = f" (paired, p = {apart.p:.2g})" if apart else " (the intervals overlap)" if _overlap(ours, theirs) else ""
     times = total(best, ladder) / total(picked, ladder) if total(picked, ladder) else 0
     dear = f", at {times:.1f} times the cost" if times > 1.05 else ", for less" if 0 < times < 0.95 else ""
     lost, allowed = forgetting(best), ladder.bar.forget_at_most
