@@ -229,6 +229,17 @@ def test_files_that_are_no_recipe(door: Door, here: Path) -> None:
     refused(door("climb", "rows.jsonl"), "rows.jsonl")
 
 
+def test_a_ladder_whose_own_rungs_are_all_refused_is_not_climbed_for_the_base_it_did_not_name(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    refused(door("climb", recipe(rungs=[{"lora": {"r": 9999}}])), "no rung can be climbed; lora(r=9999): ")
+    assert not Path("runs/r/results.json").exists()
+    assert door("climb", recipe(rungs=["zero_shot", {"lora": {"r": 9999}}])).code == 0
+    recipe(name="two.yaml", rungs=["zero_shot", {"few_shot": {"shots": 1}}, {"few_shot": {"shots": 2}}])
+    assert door("climb", "two.yaml").code == 0
+    several = "rung in two 'few_shot' could be any of 2"
+    refused(door("eval", "two:few_shot"), several, "name it in full: few_shot(shots=1), few_shot(shots=2)")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -29,6 +29,17 @@ def test_the_reference_of_the_commands_is_fresh() -> None:
     assert (DOCS / "reference" / "cli.md").read_text("utf-8") == build_cli().render(), "run `make docs`"
 
 
+def test_the_bill_of_a_model_in_the_docs_is_what_the_command_says() -> None:
+    command = [sys.executable, "-m", "tuneladder", "plan", "--base", "llama-2-7b"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (DOCS / "concepts" / "model.md").read_text().splitlines()]
+    told = {cells[0]: cells[1:] for cells in rows if len(cells) == 5 and any("GB" in cell for cell in cells)}
+    assert {"to hold", "full", "lora", "qlora"} <= set(told)
+    for name, cells in told.items():
+        (line,) = [line for line in said if re.match(rf"{name}  +[\d–]", line)]
+        assert re.findall(r"[\d.]+(?= GB)", line) == re.findall(r"[\d.]+(?= GB)|(?<=\()[\d.]+", " ".join(cells)), name
+
+
 def test_the_tables_of_the_lectures_are_what_was_measured() -> None:
     done = subprocess.run([sys.executable, str(DOCS / "build_lectures.py"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

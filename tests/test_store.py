@@ -35,7 +35,27 @@ def test_made_once(store):
     folder = store.once("key", make)
     assert store.once("key", make) == folder == store.find("key")
     assert calls == ["key.part"]
-    assert json.loads((folder / "done.json").read_text()) == {"seconds": 1.0, "budget": None}
+    assert json.loads((folder / "done.json").read_text()) == {"seconds": 1.0, "budget": None, "files": {"thing": 4}}
+    assert made(store) == ["key"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "done"])
+def test_what_was_damaged_is_made_again(store, harm):
+    def make(part):
+        (part / "deep").mkdir(exist_ok=True)
+        (part / "deep" / "weights").write_text("made")
+        return {}
+
+    folder = store.once("key", make)
+    if harm == "cut":
+        (folder / "deep" / "weights").write_text("ma")
+    elif harm == "gone":
+        (folder / "deep" / "weights").unlink()
+    else:
+        (folder / "done.json").write_text('{"budget": ')
+    assert store.find("key") is None
+    assert (store.once("key", make) / "deep" / "weights").read_text() == "made"
+    assert store.find("key") == folder
     assert made(store) == ["key"]
 
 

@@ -125,7 +125,7 @@ def climb(
     """Climb a recipe and write its folder, `runs/<name>` unless `out` says otherwise; `each` sees the Results as they come."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     folder = _folder(read, out)
-    read = replace(read, notes=(*read.notes, *doubts(read.task)))
+    read = replace(read, notes=(*read.notes, *doubts(read.task, read.bar)))
     _check_whole(read)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     if read.task.kind == "text":
         return Report(read.notes, ())
-    doubted = doubts(read.task)
+    doubted = doubts(read.task, read.bar)
     local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
     # the token that a seq2seq's decoder begins with stands in no row
     kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
@@ -573,6 +573,7 @@ def _climb_of(read: recipes.Recipe, folder: Path, now: Now | None) -> Climb:
         now=now,
         judges=read.judges,
         axes=read.axes,
+        rooted=read.rooted,
     )
 
 

@@ -117,7 +117,7 @@ class Recipe:
     """What to climb. `notes` are the sentences that reading the data gave; `resolved` is the recipe with every default filled
     in and files by their whole path, so that it can be climbed from anywhere; `origins` says where each of its values came from
     (`task.metric`, `rungs.lora.0.lora.r`): recipe, command line or default. `judges` are the bases that judge, by the name of the
-    metric that asks them."""
+    metric that asks them. `rooted`: the recipe names the untouched base itself, which is climbed either way."""
 
     name: str
     task: Task
@@ -132,6 +132,7 @@ class Recipe:
     origins: Mapping[str, str]
     judges: Mapping[str, Base]
     axes: Axes
+    rooted: bool
 
 
 def load(source: Given = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -207,7 +208,9 @@ def recipe_of(written: Written) -> Recipe:
         ]
         as_given["task"] = {**given["task"], "data": {**own, "mixture": sets}}
     origins = _origins(resolved, as_given, set(written.overridden))
-    return Recipe(name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges, axes)
+    return Recipe(
+        name, task, bases, tuple(rungs), bar, limit, seed, findings.notes, findings, resolved, origins, judges, axes, rooted
+    )
 
 
 def resolved_yaml(recipe: Recipe) -> str:

@@ -163,13 +163,23 @@ def _within(error: OSError, folder: Path) -> bool:
 
 
 def is_node(folder: Path) -> bool:
-    """Whether a folder is a finished node of a store: what it holds was made for exactly what its key says."""
-    return (folder / "done.json").is_file()
+    """Whether a folder is a finished node of a store: what it holds was made for exactly what its key says, and is still whole by
+    its files' sizes. What was damaged is no node any more, and is made again."""
+    try:
+        done = json.loads((folder / "done.json").read_text("utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in done.get("files", {}).items())
+    except (OSError, ValueError):
+        return False
 
 
 def resident(folder: Path) -> int:
     """Bytes of the files under a folder, the checkpoints of a training that may go on left out."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
+    return sum(_sizes(folder).values())
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt")
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
 
 
 class Store:
@@ -216,7 +226,9 @@ class Store:
                     self._reopen(earlier, part)
             with writing(part):
                 part.mkdir(parents=True, exist_ok=True)
-                write_json(part / "done.json", {**make(part), "budget": budget})
+                done = {**make(part), "budget": budget}
+                files = {name: size for name, size in _sizes(part).items() if name != "done.json"}
+                write_json(part / "done.json", {**done, "files": files})
                 return self._settle(key, part)
 
     def noun(self, key: str, kind: type[T], find: Callable[[], T]) -> T:

@@ -394,7 +394,9 @@ def _one(wanted: Any) -> tuple[str, dict[str, Any]]:
         raise BadInput(f"{wanted!r} is no step", "write a name, or name: {setting: value}")
     name, given = next(iter(wanted.items()))
     if given is not None and not isinstance(given, dict):
-        raise BadInput(f"the settings of {name} are {given!r}", f"write {name}: {{setting: value}}")
+        raise BadInput(
+            f"the settings of {name} are {given!r}", f"write {name}: {{setting: value}}, and every rung with a dash before it"
+        )
     return str(name), given or {}
 
 

@@ -11,7 +11,7 @@ from tuneladder.evaluate.compare import compare
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.gold import check_gold, doubts
 from tuneladder.evaluate.measure import confusion, mark, measure, rate
-from tuneladder.types import Answer, Decoding, Example, Marked, Prompt, Split, Task, Turn, Turns
+from tuneladder.types import Answer, Bar, Decoding, Example, Marked, Prompt, Split, Task, Turn, Turns
 
 LABELS = ("sport", "money", "weather")
 
@@ -157,14 +157,16 @@ def test_a_metric_beside_the_tasks_own_may_doubt_some_of_the_gold_and_not_all_of
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_lengths.py").write_text("def words(answer, reference):\n    return len(answer.split())\n")
-    assert doubts(beside("rouge_l", "good", "good day")) == ()
-    (said,) = doubts(beside("rouge_2", "good", "good day"))
+    assert doubts(beside("rouge_l", "good", "good day"), Bar()) == ()
+    (said,) = doubts(beside("rouge_2", "good", "good day"), Bar("rouge_2", 0.5))
     assert said == "rouge_2 scores the gold answers of say 0.5, not 1; row r0 ('good') is off by 1: no rung can do better there"
+    with pytest.raises(BadInput, match=r"nothing can clear the bar of rouge_2 0\.6: rouge_2 scores the gold answers of say 0\.5"):
+        doubts(beside("rouge_2", "good", "good day"), Bar("rouge_2", 0.6))
     for metric, answers in (("rouge_2", ("good", "day")), ("my_lengths:words", ("a b", "c"))):
         with pytest.raises(BadInput, match="scores the gold answers"):
-            doubts(beside(metric, *answers))
+            doubts(beside(metric, *answers), Bar())
     with pytest.raises(BadInput, match="rouge_2 scores the gold answers"):
-        doubts(replace(beside("rouge_1", "good", "good day"), metric="rouge_2"))
+        doubts(replace(beside("rouge_1", "good", "good day"), metric="rouge_2"), Bar())
 
 
 def test_a_task_names_metrics_beside_its_own() -> None:

@@ -132,9 +132,11 @@ class Climb:
         now: Now | None = None,
         judges: Mapping[str, Base] | None = None,
         axes: Axes | None = None,
+        rooted: bool = True,
     ) -> None:
         self.axes = axes or Axes()
         self.task, self.rungs, self.bar, self.limit, self.seed, self.folder = task, tuple(rungs), bar, limit, seed, folder
+        self._rooted = rooted
         self.store = Store(folder.parent / ".store")
         purse = Purse(limit.money)
         self.shelf = Shelf(device, dtype=dtype, memory=limit.memory or None, store=self.store, purse=purse)
@@ -197,8 +199,10 @@ class Climb:
         """Climb, yielding each rung's Result as it has been measured on dev. `finish` then picks and measures on test."""
         wanted = self._chosen(only)
         waiting = [each for each in self.plan() if each.rung.name in wanted]
-        if all(each.refused for each in waiting):
-            first = waiting[0]
+        # an untouched base that nobody asked for is no result
+        asked = [each for each in waiting if self._rooted or not self._is_root(each.rung)] or waiting
+        if all(each.refused for each in asked):
+            first = asked[0]
             hint = "`tuneladder plan` shows what each would need"
             raise BadInput(f"no rung can be climbed; {first.rung.name}: {first.refused}", hint)
         results = self.now.results

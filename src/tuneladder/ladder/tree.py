@@ -51,7 +51,9 @@ def in_full(name: str, names: Sequence[str], what: str) -> str:
     """The rung of that name, or the one that has settings too: `lora` is `lora(r=8)` where no other `lora` is there. Raises
     BadInput for none and for several."""
     found = [own for own in names if own == name] or [own for own in names if own.startswith(f"{name}(")]
-    if len(found) != 1:
+    if len(found) > 1:
+        raise BadInput(f"{what} '{name}' could be any of {len(found)}", f"name it in full: {', '.join(found)}")
+    if not found:
         raise unknown(what, name, {*names, *(own.partition("(")[0] for own in names)})
     return found[0]
 

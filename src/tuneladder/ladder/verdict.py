@@ -89,9 +89,7 @@ def why(ladder: Ladder) -> tuple[str, ...]:
         said.append(gain)
     failed = [each for each in ladder.results if each.failure]
     if failed and len(failed) < len(ladder.results):
-        said.append(
-            f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the reasons stand with the table."
-        )
+        said.append(f"{words.count(len(failed), 'rung')} of {len(ladder.results)} could not be climbed; the report says why.")
     return tuple(said)
 
 

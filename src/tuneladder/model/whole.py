@@ -45,7 +45,10 @@ def files_of(folder: Path) -> list[str]:
     """The names of a base's files. Raises BadInput where there is no configuration among them, and for those of an adapter."""
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     if "adapter_config.json" in files and not {WEIGHTS, INDEX} & set(files):
-        raise BadInput(f"{folder} holds an adapter, not a base", "name the base that the adapter lies over")
+        raise BadInput(
+            f"{folder} holds an adapter, not a base",
+            "name the run that made it, as RUN:RUNG, or merge it into its base: merge_and_unload(), then save_pretrained(...)",
+        )
     if "config.json" not in files:
         raise BadInput(f"there is no config.json in {folder}", "give a folder that a model was saved to")
     return files

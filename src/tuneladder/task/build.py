@@ -195,7 +195,8 @@ def build(
     if (words.of or several) and len({example.references[0] for example in split.train}) < 2:
         if several:
             raise BadInput("after the split, train has one set of labels only", "add rows with others")
-        raise BadInput("after the split, train has one label only", "add rows of the other labels")
+        few = "raise `rows: {train: ...}`, or " if (rows or {}).get("train") else ""
+        raise BadInput("after the split, train has one label only", f"{few}add rows of the other labels")
     asked = () if templates is None else templates_of(templates, words.words)
     if asked and all(map(names_labels, asked)):
         instruction = instruction or ""  # they ask for a label themselves

@@ -40,7 +40,8 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
         if len(example.references) > 1:
             several = ", ".join(example.references)[:120]
             raise BadInput(
-                f"row {example.id} has {len(example.references)} labels: {several}", "kind classify takes one label a row"
+                f"row {example.id} has {len(example.references)} labels: {several}",
+                "either every row's labels are a list, and a row may have several, or none is",
             )
         first.setdefault(example.references[0], example.id)
         counts[example.references[0]] += 1

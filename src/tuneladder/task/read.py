@@ -55,7 +55,9 @@ def stream_rows(location: str, *, subset: str = "", revision: str = "", split: s
             raise BadInput(f"there is no file {place}", f"paths are looked up from {Path.cwd()}")
         if path.is_dir():
             inside = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-            raise BadInput(f"{place} is a folder (it holds {inside})", "name one file, or {train: FILE, test: FILE}")
+            raise BadInput(
+                f"{place or repr(location)} is a folder (it holds {inside})", "name one file, or {train: FILE, test: FILE}"
+            )
         found = _file(path)
     empty = True
     for row in found:
