@@ -30,4 +30,4 @@ def templates(room: str) -> Environment:
 
 def _breaks(name: str) -> Markup:
     """A rung's name, with leave to break the line where a setting begins."""
-    return Markup(re.sub(r"(?<=[+(,/_])(?=.)", "<wbr>", str(escape(name))))
+    return Markup(re.sub(r"(?<=[+(,/_=])(?=.)", "<wbr>", str(escape(name))))

@@ -67,6 +67,7 @@ from tuneladder.train.refining import Branches, heat_of, refined
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+MOST_RATE = 10.0  # a rate above it is a slip of the pen: soft prompts learn at up to 0.3 (arXiv:2104.08691)
 APART = "two recipes: one of `kind: text` pretrains, and the folder that it makes in runs/.store is the `base` of one with rows"
 HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
 UNMERGED = ("prompt_tuning", "prefix_tuning", "adapter")  # what no sum of weights can say
@@ -103,6 +104,8 @@ def check(settings: Any, step: str, *, above: Sequence[str], at_least: Sequence[
             continue
         if value < 0 or (value == 0 and name in above) or (value > 1 and name in shares) or value != value:
             raise BadInput(f"{step} cannot use {name} {value}", f"{name} is {wanted}")
+        if name == "learning_rate" and value > MOST_RATE:
+            raise BadInput(f"{step} cannot use {name} {value}", f"rates are of 1e-5 to 0.3, and none is above {MOST_RATE:g}")
 
 
 def foretell(
