@@ -9,7 +9,7 @@ from typing import ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.measure import has_rights, rights
 from tuneladder.model.ask import ask, turns_of_all
-from tuneladder.model.fees import fee, tokens_of
+from tuneladder.model.fees import fee, tokens_of, written_by
 from tuneladder.store import write_json
 from tuneladder.task.shots import choose, different
 from tuneladder.types import Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
@@ -42,7 +42,7 @@ class ChainOfThought:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train",)
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     examples: tuple[Worked, ...] = ()
     shots: int = 0
@@ -87,9 +87,10 @@ class ChainOfThought:
             return found, Cost(annotations=len(self.examples))
         tried = min(TRIES * self.shots, different(task.examples.train))
         rows = task.examples.train[:tried]
-        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, rows) for turn in turns) / 4
+        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, rows, task.labels) for turn in turns) / 4
         seconds = 2 * variant.base.active * (2 * read + 2 * tried * self.tokens) / pace.flops
-        asked = fee(variant.base, tokens_of(found.prompt, rows), tried)
+        prompt = written_by(variant.base, found.prompt)
+        asked = fee(variant.base, tokens_of(prompt, rows, task.labels), tried)
         return found, replace(asked, seconds=seconds, annotations=len(self.examples) + tried)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
