@@ -166,6 +166,20 @@ def test_proposals_come_from_train_and_scores_from_dev_alone(tiny_base, task, le
     assert len({turns[0].text for turns in proposed(engine)}) > 1
 
 
+def test_rows_with_sets_of_labels_are_proposed_from(tiny_base, tiny_task, lend_fake):
+    """Not only those whose set is one label."""
+    rows = tuple(
+        replace(row, references=(row.references[0] if at < 6 else "parcels, money",))
+        for at, row in enumerate(tiny_task.examples.train)
+    )
+    prompt = replace(tiny_task.prompt, ask="generate", parse="labels")
+    task = replace(tiny_task, multi_label=True, prompt=prompt, examples=replace(tiny_task.examples, train=rows), metric="micro_f1")
+    engine = Author(["Sing."], task)
+    Search(candidates=6, shown=4, rows=2).apply(root_of(tiny_base, task), task, lend_fake(engine))
+    shown = Counter(line for turns in proposed(engine) for line in turns[0].text.splitlines() if line.startswith("Output: "))
+    assert shown["Output: parcels, money"] > 12
+
+
 def test_the_seed_decides(tiny_base, tiny_task, lend):
     root, step = root_of(tiny_base, tiny_task), Search(candidates=3, shown=2, rows=3, tokens=6)
     logs = []

@@ -11,6 +11,7 @@ from tuneladder.evaluate.measure import has_rights, rights
 from tuneladder.model.ask import ask, turns_of_all
 from tuneladder.model.fees import fee, tokens_of, written_by
 from tuneladder.store import write_json
+from tuneladder.task.multi_label import joined, labels_of
 from tuneladder.task.shots import choose, different
 from tuneladder.types import Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
 
@@ -34,8 +35,8 @@ class ChainOfThought:
     ranked or read as the task's answers are. Each row is asked about twice, and an answer costs so much more.
 
     `examples` are worked out by a person. `shots` more the model works out itself, on rows of the train split, balanced over the
-    labels: shown are those whose reasoning came to the right answer (arXiv:2203.14465). Shots without reasoning, of a few_shot
-    before it, show the answer alone; with worked examples of its own the step leaves them out.
+    labels where a row has one: shown are those whose reasoning came to the right answer (arXiv:2203.14465). Shots without
+    reasoning, of a few_shot before it, show the answer alone; with worked examples of its own the step leaves them out.
     """
 
     changes: ClassVar = "prompt"
@@ -69,11 +70,12 @@ class ChainOfThought:
             said = f"chain_of_thought comes to one answer for each row, and {samples} samples are asked for"
             raise Refused(said, "leave `decoding: samples` out, or the step")
         for example in self.examples:
-            if task.kind == "classify" and example.answer not in task.labels:
-                raise Refused(
-                    f"the worked example {example.input[:60]!r} is answered {example.answer!r}, which is no label",
-                    f"the labels: {', '.join(task.labels)}",
-                )
+            said = f"the worked example {example.input[:60]!r} is answered {example.answer!r}, which is no"
+            if task.multi_label and joined(labels_of(example.answer, task.labels), task.labels) != example.answer:
+                order = f"they are written in this order: {joined(task.labels, task.labels)}; of none: {joined((), task.labels)}"
+                raise Refused(f"{said} set of labels", order)
+            if task.kind == "classify" and not task.multi_label and example.answer not in task.labels:
+                raise Refused(f"{said} label", f"the labels: {', '.join(task.labels)}")
         if self.shots and not has_rights(task):
             raise Refused(
                 f"chain_of_thought keeps the reasoning that comes to the right answer, and {task.metric or task.kind} knows none",
@@ -130,7 +132,8 @@ class ChainOfThought:
 
     def _rows(self, task: Task, seed: int) -> Iterator[tuple[Example, ...]]:
         """Rows to reason about, as many at a time as are wanted."""
-        labels = task.labels if task.kind == "classify" else ()
+        # a set of labels is no one label to be balanced by
+        labels = task.labels if task.kind == "classify" and not task.multi_label else ()
         count = min(TRIES * self.shots, different(task.examples.train))
         drawn = choose(task.examples.train, count=count, seed=seed, labels=labels)
         return (drawn[start : start + self.shots] for start in range(0, count, self.shots))

@@ -128,7 +128,8 @@ class Search:
     def _drawn(self, task: Task, seed: int) -> list[tuple[Example, ...]]:
         """The rows that each proposal is made from."""
         train, count = task.examples.train, min(self.shown, different(task.examples.train))
-        labels = task.labels if task.kind == "classify" else ()
+        # a set of labels is no one label to be balanced by
+        labels = task.labels if task.kind == "classify" and not task.multi_label else ()
         every = random.Random(f"{seed} proposals").sample(range(2**31), self.candidates)
         return [choose(train, count=count, seed=own, labels=labels) for own in every]
 
