@@ -64,6 +64,9 @@ class ChainOfThought:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if task.kind == "text":
             raise Refused("chain_of_thought reasons toward an answer, and plain text has none", "take a task with answers")
+        if variant.prompt.why:
+            said = "the prompt asks for a reason after the answer, and what reasons before it is not asked again"
+            raise Refused(said, "leave `explain` out: the reasoning is kept with each answer")
         if variant.prompt.calibrate:
             raise Refused("chain_of_thought cannot be calibrated: an empty input is nothing to think of", "leave `calibrate` out")
         if (samples := variant.prompt.decoding.samples) > 1:
