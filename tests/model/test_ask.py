@@ -165,6 +165,9 @@ def test_votes_are_counted() -> None:
     engine = Many("It is 4.", "so 5", "no idea", "4")
     [answer] = ask(engine, Prompt(parse="number", vote=4), [example("2 + 2?")])
     assert answer == Answer("4", 0.5, "It is 4.")
+    said = ("18.", "18", "$18", "The answer is 18", "7")
+    [answer] = ask(Many(*said), Prompt(parse="number", vote=5), [example("9 + 9?")])
+    assert answer == Answer("18", 0.8, "18.")
     [answer] = ask(Many("x", "y"), Prompt(parse="number", vote=2), [example("2 + 2?")])
     assert answer == Answer("", 0.0, "x")
 
@@ -174,7 +177,9 @@ def test_votes_are_counted() -> None:
     [
         ("  whole text \n", "text", "whole text"),
         ("#### 1,234", "number", "1234"),
-        ("from -3 to 2.50.", "number", "2.50"),
+        ("from -3 to 2.50.", "number", "2.5"),
+        ("$18.00", "number", "18"),
+        ("3-5", "number", "5"),
         ("none", "number", ""),
         ("SPORTS", "label", "sports"),
         ("transports", "label", ""),

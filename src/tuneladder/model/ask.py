@@ -18,6 +18,7 @@ from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
 from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
+from tuneladder.task.numerals import as_number
 from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns, Why
@@ -107,11 +108,11 @@ def ask(
 def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, schema: str = "") -> str:
     """The answer in a text, "" where there is none.
 
-    text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
-    and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the empty one, as
-    task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks
-    between; what is none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where
-    it has to be (task/record.py).
+    text: all of it. number: what it comes to, as task/numerals.py writes it. label: the option that it is, or else the option named
+    first, as whole words and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the
+    empty one, as task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks between; what is
+    none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where it has to be
+    (task/record.py).
     """
     text = text.strip()
     if rule == "tags":
@@ -125,8 +126,7 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, 
     if rule == "text":
         return text
     if rule == "number":
-        found = _NUMBER.findall(text)
-        return str(found[-1]).replace(",", "") if found else ""
+        return as_number(text)
     folded = text.casefold()
     for option in options:
         if folded == option.casefold():
@@ -137,7 +137,6 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, 
 
 _SHOWN = "\n\nOne of these:{% for option in options %}\n- {{ option }}{% endfor %}"
 _MARKS = ",.;:'\"`()[]{}"  # that a list is written with
-_NUMBER = re.compile(r"-?\d[\d,]*\.?\d+|-?\d+")
 
 
 def _asks(prompt: Prompt, examples: Sequence[Example], shots: Sequence[Sequence[Example]], labels: Sequence[str]) -> list[Turns]:
