@@ -157,6 +157,9 @@ CHOSEN = {"task__kind": "choose", "task__target": "{{ text }}", "task__options":
 # text that is written freely
 WRITTEN = {"task__kind": "generate", "task__target": "other"}
 
+# numbers that are written
+COUNTED = {"task__kind": "generate", "task__target": "number"}
+
 # answers that are compared
 COMPARED: Given = {"task": {"kind": "prefer", "data": "pairs.jsonl"}, "base": "base"}
 
@@ -175,6 +178,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
     "task.normalise": ({**CHOSEN, "task__normalise": "tokens"}, "task"),
     "task.schema": ({**OBJECTS, "task__schema": {**WIDE, "required": ["text"]}}, "task"),
     "task.constrain": ({**OBJECTS, "base": REMOTE, "task__constrain": False}, "task"),
+    "task.answer": ({**COUNTED, "task__answer": "number"}, "task"),
     "task.tests": ({"task__kind": "generate", "task__tests": "other"}, "task"),
     "task.metric": ({"task__metric": "accuracy"}, "task"),
     "task.also": ({"task__also": ["pearson"]}, "task"),
@@ -206,6 +210,7 @@ CHANGES: dict[str, tuple[Given, str]] = {
 BEFORE: dict[str, Given] = {
     "task.schema": {**OBJECTS, "task__schema": WIDE},
     "task.constrain": {**OBJECTS, "base": REMOTE, "task__constrain": True},
+    "task.answer": COUNTED,
     "task.tests": {"task__kind": "generate"},
     "task.options": CHOSEN,
     "task.normalise": CHOSEN,
@@ -1371,6 +1376,13 @@ def test_a_setting_of_another_type_says_in_our_words_what_it_takes(step: Given, 
         (sub("task__class_weights", {"sport": 0}), "class_weights: sport is 0"),
         (sub("task__class_weights", {"sport": float("nan")}), "class_weights: sport is nan"),
         (recipe(task__kind="generate", task__class_weights="balanced"), "this task is of kind generate"),
+        (recipe(**COUNTED, task__answer="numbr"), "no way to read an answer 'numbr': did you mean 'number'?"),
+        (recipe(**COUNTED, task__answer=7), "answer is 7"),
+        (sub("task__answer", "number"), "answer: number reads a text that is written, and this task is of kind classify"),
+        (recipe(**COUNTED, task__answer="number", task__tests="other"), "answer: number, and tests is given"),
+        (recipe(task__kind="generate", task__answer="number"), "holds none: 'sport'"),
+        (recipe(**OBJECTS, task__answer="number"), "answer: number, and the target holds objects"),
+        ({**mixed(), "task": {**mixed()["task"], "answer": "number"}}, "'answer' is said of the whole mixture"),
         (sub("task__multi_label", "yes"), "multi_label is 'yes'"),
         (recipe(task__kind="generate", task__multi_label=True), "this task is of kind generate"),
         (recipe(task__kind="generate", task__separator=";"), "this task is of kind generate"),

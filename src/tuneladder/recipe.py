@@ -310,6 +310,7 @@ def _task(keys: Mapping[str, Any], *, name: str, folder: Path, seed: int, group:
         options=keys["options"],
         normalise=keys["normalise"],
         schema=located(keys["schema"], folder) if isinstance(keys["schema"], str) else keys["schema"],
+        answer=keys["answer"],
         tests=keys["tests"],
         metric=keys["metric"] and _metric(keys["metric"]),
         also=[_metric(each) for each in keys["also"] or ()],

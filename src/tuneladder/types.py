@@ -171,11 +171,12 @@ class Prompt:
     `template` is Jinja over `input` (the text of the row's last user turn) and makes the user turn; `instruction` stands first,
     with what the system says; `ask` says whether answers are generated or the options are ranked; `calibrate` takes the ranking on
     an empty input away (arXiv:2102.09690); `parse` names the rule that reads an answer out of generated text, `tags` one tag for
-    each word of the row, `labels` a set of labels, `json` an object of the `schema`, which the system's turn shows; with `think`
-    the model reasons before it answers, with `why` it says after it what for; of `vote` samples the answer that most give counts.
-    Options that each row brings are ranked by their log-probability for each character, byte or token of theirs, as `normalise`
-    says, and are shown where an answer is written or thought about: a template may use `options` too. `heat` divides what options
-    are ranked by before it becomes probabilities: tuned on few rows a model is surer than it is right (arXiv:1706.04599).
+    each word of the row, `labels` a set of labels, `number` the number that it comes to, `json` an object of the `schema`, which
+    the system's turn shows; with `think` the model reasons before it answers, with `why` it says after it what for; of `vote`
+    samples the answer that most give counts. Options that each row brings are ranked by their log-probability for each character,
+    byte or token of theirs, as `normalise` says, and are shown where an answer is written or thought about: a template may use
+    `options` too. `heat` divides what options are ranked by before it becomes probabilities: tuned on few rows a model is surer
+    than it is right (arXiv:1706.04599).
     """
 
     template: str = "{{ input }}"

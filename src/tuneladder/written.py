@@ -44,6 +44,7 @@ DEFAULTS: dict[str, Any] = {
         "normalise": None,
         "schema": None,
         "constrain": None,
+        "answer": None,
         "tests": None,
         "metric": None,
         "also": None,
@@ -73,7 +74,7 @@ HINTS = {  # what people call the steps elsewhere
 BAR_KEYS = ("forgetting", "volume", "hour")
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ("input", "references", "separator", "normalise", "tests", "instruction", "system", "template"),
+        ("input", "references", "separator", "normalise", "answer", "tests", "instruction", "system", "template"),
         (str, "it is a text; numbers and yes or no stand in quotes"),
     ),
     **dict.fromkeys(("rows", "decoding"), (dict, "it takes keys")),

@@ -18,7 +18,7 @@ from tuneladder.train.loop import read_log
 # step: (version, mean negative log-probability of the right answers on dev, losses of the first, fourth and last step)
 GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (4, 29.00134, (6.52733, 6.77376, 6.52976)),
-    "chain_of_thought": (1, 30.19209, ()),
+    "chain_of_thought": (2, 30.19209, ()),
     "constitution": (3, 30.72444, (6.16161, 4.99313, 4.99313)),
     "explain": (1, 31.00617, ()),
     "dpo": (3, 30.66706, (0.69315, 0.70902, 0.5818)),
@@ -36,7 +36,7 @@ GOLDEN: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "qlora": (4, 20.45522, (6.52519, 5.34432, 4.43109)),
     "rest": (1, 31.41825, (5.43389, 3.95417, 3.68485)),
     "reward": (4, 0.35632, (1.50325, 0.60018, 0.52307)),
-    "search": (2, 31.00617, ()),
+    "search": (3, 31.00617, ()),
     "selective": (5, 27.63165, (6.52733, 6.50756, 6.10657)),
     "self_consistency": (2, 30.19209, ()),
     "zero_shot": (1, 31.00617, ()),
@@ -61,7 +61,7 @@ ENCODER: dict[str, tuple[int, float, tuple[float, ...]]] = {
 
 SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "adapter": (4, 26.44561, (6.79793, 6.1081, 5.72247)),
-    "chain_of_thought": (1, 31.52187, ()),
+    "chain_of_thought": (2, 31.52187, ()),
     "explain": (1, 31.06663, ()),
     "few_shot": (1, 30.8764, ()),
     "full": (9, 24.99611, (6.79793, 4.31389, 3.62052)),
@@ -72,7 +72,7 @@ SEQ2SEQ: dict[str, tuple[int, float, tuple[float, ...]]] = {
     "pretrain": (6, 28.46053, (6.57677, 5.68471, 5.49605)),
     "prompt_tuning": (4, 29.12931, (6.75698, 6.06083, 6.01743)),
     "qlora": (4, 24.29587, (6.79969, 4.29583, 3.30868)),
-    "search": (2, 31.06663, ()),
+    "search": (3, 31.06663, ()),
     "selective": (5, 25.22422, (6.79793, 5.82125, 5.42118)),
     "self_consistency": (2, 31.52187, ()),
     "zero_shot": (1, 31.06663, ()),

@@ -15,6 +15,7 @@ from tuneladder.model.fake import FakeEngine
 from tuneladder.types import Answer, Decoding, Example, Prompt, Shots, Thought, Turn, Turns
 
 LABELS = ("sports", "politics")
+WHICH = "Sports or politics?"
 
 
 def example(text: str, reference: str = "sports", options: tuple[str, ...] = ()) -> Example:
@@ -155,7 +156,8 @@ def test_calibration_takes_the_empty_input_away() -> None:
 
 
 def test_an_engine_that_cannot_rank_is_asked_to_write() -> None:
-    answers = ask(Mute({"a vote": "I think: Politics."}), Prompt(ask="score"), [example("a vote"), example("?")], LABELS)
+    prompt = Prompt(ask="score", instruction=WHICH)
+    answers = ask(Mute({"a vote": "I think: Politics."}), prompt, [example("a vote"), example("?")], LABELS)
     assert answers == [Answer("politics", None, "I think: Politics."), Answer("", None, "")]
 
 
@@ -163,6 +165,9 @@ def test_votes_are_counted() -> None:
     engine = Many("It is 4.", "so 5", "no idea", "4")
     [answer] = ask(engine, Prompt(parse="number", vote=4), [example("2 + 2?")])
     assert answer == Answer("4", 0.5, "It is 4.")
+    said = ("18.", "18", "$18", "The answer is 18", "7")
+    [answer] = ask(Many(*said), Prompt(parse="number", vote=5), [example("9 + 9?")])
+    assert answer == Answer("18", 0.8, "18.")
     [answer] = ask(Many("x", "y"), Prompt(parse="number", vote=2), [example("2 + 2?")])
     assert answer == Answer("", 0.0, "x")
 
@@ -172,7 +177,9 @@ def test_votes_are_counted() -> None:
     [
         ("  whole text \n", "text", "whole text"),
         ("#### 1,234", "number", "1234"),
-        ("from -3 to 2.50.", "number", "2.50"),
+        ("from -3 to 2.50.", "number", "2.5"),
+        ("$18.00", "number", "18"),
+        ("3-5", "number", "5"),
         ("none", "number", ""),
         ("SPORTS", "label", "sports"),
         ("transports", "label", ""),
@@ -216,15 +223,15 @@ def reasoning(turns: Turns) -> str:
 
 def test_a_prompt_that_thinks_asks_twice() -> None:
     engine = FakeEngine(reasoning)
-    answers = ask(engine, Prompt(ask="score", instruction="Which?", think=THINK), [example("a goal"), example("a vote")], LABELS)
+    answers = ask(engine, Prompt(ask="score", instruction=WHICH, think=THINK), [example("a goal"), example("a vote")], LABELS)
     assert [(answer.text, answer.confidence) for answer in answers] == [
         ("sports", pytest.approx(0.9)),
         ("politics", pytest.approx(0.9)),
     ]
     assert answers[0].raw == "a ball is kicked\nSo it is sports"
     first, second = engine.asked[0], engine.asked[2]
-    assert first == (Turn("system", "Which?"), Turn("user", "a goal\n\nThink."))
-    assert second == (Turn("system", "Which?"), Turn("user", "a goal\n\nThink.\na ball is kicked\n\nSo it is"))
+    assert first == (Turn("system", WHICH), Turn("user", "a goal\n\nThink."))
+    assert second == (Turn("system", WHICH), Turn("user", "a goal\n\nThink.\na ball is kicked\n\nSo it is"))
 
 
 def test_the_answer_after_a_thought_is_read_by_the_tasks_own_rule() -> None:
@@ -324,3 +331,37 @@ def test_options_are_shown_where_an_answer_is_written() -> None:
     assert turns_of(replace(own, ask="generate"), row)[-1].text == "which? sports or ballet?"
     thought = turns_of(Prompt(ask="score", think=Thought()), row)[-1].text
     assert listed in thought
+
+
+def test_labels_are_shown_where_one_is_written_and_the_prompt_names_not_all() -> None:
+    """What cannot rank is never told them else: by an instruction of the user's own, or one that `search` found."""
+    listed = "\n\nOne of these:\n- sports\n- politics"
+    shot = example("a goal")
+    for prompt in (
+        Prompt(ask="score", parse="label"),
+        Prompt(ask="score", parse="label", instruction="Is it sports?"),
+        Prompt(parse="label", vote=2, decoding=Decoding(temperature=1.0)),  # self_consistency that does not think
+        Prompt(ask="score", parse="label", shots=Shots(1, "fixed", (shot,))),
+    ):
+        engine = Mute({f"a vote{listed}": "Politics."})
+        assert ask(engine, prompt, [example("a vote")], LABELS)[0].text == "politics"
+        asked = [turn.text for turn in engine.asked[-1] if turn.role == "user"]
+        assert asked == [f"{text}{listed}" for text in (["a goal"] if prompt.shots else []) + ["a vote"]]
+    named = Mute({"a vote": "Politics."})
+    told = Prompt(ask="score", parse="label", instruction=WHICH)
+    assert ask(named, told, [example("a vote")], LABELS)[0].text == "politics"
+    assert ask(Mute({"a vote": "x"}), Prompt(), [example("a vote")], LABELS)[0].text == "x"  # a text is no label
+    ranking = FakeEngine({"a vote": "politics"})
+    assert ask(ranking, Prompt(ask="score", parse="label"), [example("a vote")], LABELS)[0].text == "politics"
+    own = Mute({f"a vote{listed.replace('politics', 'ballet')}": "ballet", f"a ball{listed}": "sports"})
+    rows = [example("a vote", options=("sports", "ballet")), example("a ball")]
+    assert [answer.text for answer in ask(own, Prompt(ask="score", parse="label"), rows, LABELS)] == ["ballet", "sports"]
+
+
+def test_labels_are_shown_to_what_reasons_about_them() -> None:
+    engine = Mute(lambda turns: "politics" if turns[-1].text.endswith("answer is") else "a parliament")
+    prompt = Prompt(ask="score", think=Thought(), shots=Shots(1, "fixed", (example("a goal"),), reasons=("a ball",)))
+    assert ask(engine, prompt, [example("a vote")], LABELS)[0].text == "politics"
+    assert len(engine.asked) == 2
+    for turns in engine.asked:
+        assert all("\n- sports\n- politics" in turn.text for turn in turns if turn.role == "user")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tuneladder.model.addressed import remote
-from tuneladder.model.fees import AROUND, LOOK, Tokens, fee, tokens_of
+from tuneladder.model.fees import AROUND, LOOK, Tokens, fee, tokens_of, written_by
 from tuneladder.types import Base, Decoding, Example, Prompt, Shots, Thought, Turn, Why
 
 PRICED = remote({"url": "http://localhost/v1", "model": "m", "prices": {"input": 2, "output": 10}})
@@ -46,3 +46,13 @@ def test_money_is_tokens_by_their_prices() -> None:
     assert (fee(unpriced, Tokens(100, 10), 1000).money, fee(unpriced, Tokens(100, 10), 1000).tokens) == (0, 110_000)
     here = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
     assert fee(here, Tokens(100, 10), 1000).tokens == 0
+
+
+def test_labels_that_an_endpoint_is_shown_are_read() -> None:
+    labels, ranked = ("a" * 18, "b" * 18), Prompt(ask="score", parse="label")
+    shown = (len("\n\nOne of these:") + 2 * (3 + 18)) / 4
+    assert tokens_of(written_by(PRICED, ranked), ROWS, labels).read == PLAIN.read + shown
+    named = replace(ranked, instruction=" ".join(labels))
+    assert tokens_of(written_by(PRICED, named), ROWS, labels) == tokens_of(named, ROWS)
+    here = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
+    assert tokens_of(written_by(here, ranked), ROWS, labels) == PLAIN

@@ -62,6 +62,30 @@ def test_worked_examples_are_shown(tiny_base, tiny_task, lend):
         ChainOfThought(examples=(replace(WORKED, answer="post"),)).plan(root, tiny_task, PACE)
 
 
+def in_sets(task):
+    """Every row of the task has two labels, or none."""
+    sets = ("parcels, money", "none", "money, account")
+    rows = tuple(replace(row, references=(sets[at % 3],)) for at, row in enumerate(task.examples.train))
+    prompt = replace(task.prompt, ask="generate", parse="labels")
+    return replace(task, multi_label=True, metric="micro_f1", prompt=prompt, examples=replace(task.examples, train=rows))
+
+
+def test_sets_of_labels_are_worked_out_too(tiny_base, tiny_task, lend_fake):
+    task = in_sets(tiny_task)
+    root = root_of(tiny_base, task)
+    for answer in ("parcels, money", "account", "none"):
+        ChainOfThought(examples=(replace(WORKED, answer=answer),)).plan(root, task, PACE)
+    for wrong in ("money, parcels", "parcels, post", "post"):
+        with pytest.raises(Refused, match=f"is answered '{wrong}', which is no set of labels") as error:
+            ChainOfThought(examples=(replace(WORKED, answer=wrong),)).plan(root, task, PACE)
+        assert error.value.hint == "they are written in this order: parcels, money, account; of none: none"
+    right = {row.turns[-1].text: row.references[0] for row in task.examples.train}
+    engine = FakeEngine(lambda turns: right[turns[-1].text.partition("\n")[0]])
+    shots = ChainOfThought(shots=6).apply(root, task, lend_fake(engine)).prompt.shots
+    assert len(shots.chosen) == 6
+    assert {shot.references[0] for shot in shots.chosen} > {"none"}
+
+
 def test_the_models_own_reasoning_is_shown_where_it_was_right(tiny_base, tiny_task, lend_fake):
     kit = lend_fake(FakeEngine(reasoner))
     made = ChainOfThought(shots=4, examples=(WORKED,)).apply(root_of(tiny_base, tiny_task), tiny_task, kit)

@@ -66,6 +66,14 @@ def test_what_reasons_first_has_its_reason(tiny_base, tiny_task, lend):
     assert (answer.reason, answer.confidence) == ("A parcel is late.", 1.0)
     with pytest.raises(Refused, match="that is its reason"):
         Explain().plan(thinking, tiny_task, PACE)
+    explaining = Explain().plan(root, tiny_task, PACE)[0]
+    for step in (ChainOfThought(), SelfConsistency(samples=3)):
+        with pytest.raises(Refused, match="asks for a reason after the answer") as error:
+            step.plan(explaining, tiny_task, PACE)
+        assert "leave `explain` out" in error.value.hint
+    voting, _ = SelfConsistency(samples=3, think=False).plan(explaining, tiny_task, PACE)
+    (answer,) = ask(FakeEngine({}, default="parcels"), voting.prompt, tiny_task.examples.dev[:1], tiny_task.labels)
+    assert (answer.text, answer.confidence, answer.reason) == ("parcels", 1.0, "parcels")  # which is asked why
 
 
 def test_what_cannot_explain_is_refused(tiny_base, tiny_task):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from tests.endpoint import serving
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import BadInput, CannotScore, Refused
 from tuneladder.ladder.tree import key_of, lent, root_of, splits_digest
 from tuneladder.model.fake import FakeEngine
 from tuneladder.prompt.few_shot import FewShot
@@ -94,6 +94,37 @@ def test_the_tasks_own_instruction_stays_where_none_is_better(tiny_base, task, l
     assert Search(candidates=2).apply(root_of(tiny_base, task), task, lend_fake(silent)).prompt == task.prompt
 
 
+def test_labels_stay_named_under_an_instruction_that_was_found(tiny_base, tiny_task, lend_fake):
+    """By an endpoint that cannot rank they are written: it has to know them, and so has whoever writes several."""
+
+    class Mute(Author):
+        def score(self, asks, endings):
+            raise CannotScore("no log-probabilities here")
+
+        def _say(self, turns):
+            if "- parcels\n- money\n- account" not in turns[-1].text and "?" not in turns[0].text:
+                return super()._say(turns) if turns[0].text.startswith("Someone was given") else "who knows"
+            return super()._say((*turns[:-1], Turn("user", turns[-1].text.partition("\n\nOne of these:")[0])))
+
+    engine = Mute(["Name the desk.", "Sort it."], tiny_task)
+    task = replace(tiny_task, metric="accuracy")
+    kit = lend_fake(engine)
+    made = Search(candidates=2, rows=4).apply(root_of(tiny_base, task), task, kit)
+    assert made.prompt.instruction == "Name the desk."
+    assert "accuracy 1.000" in (kit.folder / "notes.json").read_text()
+    for parse, naming in (
+        ("labels", "All that fit of these, or none"),
+        ("tags", "One of these for each word, with blanks between"),
+    ):
+        several = replace(task, prompt=replace(task.prompt, ask="generate", parse=parse), multi_label=parse == "labels")
+        author = Author(["Name the desk.", "Say account, money, parcels."], task)
+        kit = lend_fake(author, parse)
+        Search(candidates=2, rows=15).apply(root_of(tiny_base, several), several, kit)
+        found = set(json.loads((kit.folder / "search.json").read_text())["rounds"][0]["scores"])
+        named = f"Name the desk.\n\n{naming}: {', '.join(task.labels)}."
+        assert found == {task.prompt.instruction, named, "Say account, money, parcels."}
+
+
 def test_a_metric_that_falls_is_sought_low(tiny_base, task, lend_fake, monkeypatch):
     from tuneladder.evaluate.metrics import accuracy
 
@@ -133,6 +164,20 @@ def test_proposals_come_from_train_and_scores_from_dev_alone(tiny_base, task, le
     assert set(shown) <= train
     assert {turns[-1].text for turns in engine.asked if turns not in proposed(engine)} == dev
     assert len({turns[0].text for turns in proposed(engine)}) > 1
+
+
+def test_rows_with_sets_of_labels_are_proposed_from(tiny_base, tiny_task, lend_fake):
+    """Not only those whose set is one label."""
+    rows = tuple(
+        replace(row, references=(row.references[0] if at < 6 else "parcels, money",))
+        for at, row in enumerate(tiny_task.examples.train)
+    )
+    prompt = replace(tiny_task.prompt, ask="generate", parse="labels")
+    task = replace(tiny_task, multi_label=True, prompt=prompt, examples=replace(tiny_task.examples, train=rows), metric="micro_f1")
+    engine = Author(["Sing."], task)
+    Search(candidates=6, shown=4, rows=2).apply(root_of(tiny_base, task), task, lend_fake(engine))
+    shown = Counter(line for turns in proposed(engine) for line in turns[0].text.splitlines() if line.startswith("Output: "))
+    assert shown["Output: parcels, money"] > 12
 
 
 def test_the_seed_decides(tiny_base, tiny_task, lend):

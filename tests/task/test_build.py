@@ -3,16 +3,20 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuneladder.errors import BadInput
+from tuneladder.evaluate.measure import has_rights, measure
+from tuneladder.model.fake import FakeEngine
 from tuneladder.store import freeze, thaw
 from tuneladder.task import build as module
 from tuneladder.task.build import build
-from tuneladder.types import Decoding, Task
+from tuneladder.types import Decoding, Task, Turns
 
 WORDS = ("river", "heron", "mill", "bridge", "stone", "market", "phone", "parcel", "refund", "goal", "vote", "minister", "chip")
 
@@ -388,3 +392,43 @@ def test_each_split_may_keep_its_answers_in_a_column_of_its_own(tmp_path: Path) 
         make(data, kind="generate", input="q", target={"train": "a", "test": "al"})
     with pytest.raises(BadInput, match="target names train, and the data has train, test"):
         make(data, kind="generate", input="q", target={"train": "a"})
+
+
+def test_answers_that_are_numbers_are_read_and_marked_as_numbers(tmp_path: Path) -> None:
+    """18, $18, 18.00 and a sentence that ends in it are one answer, for the vote and for the mark."""
+    said = [("$1,800.00", "1800"), ("18.00", "18"), ("so 3 and 4 make 7", "7"), ("5", "5")]
+    data = table(tmp_path, [{"question": sentence(n), "answer": said[n % 4][0]} for n in range(80)])
+    options = {"kind": "generate", "input": "question", "target": "answer"}
+    task, findings = make(data, **options, answer="number")
+    assert (task.prompt.parse, task.metric) == ("number", "exact_match")
+    assert {row.references for row in task.examples.train} == {(number,) for _, number in said}
+    (note,) = [note for note in findings.notes if "numbers" in note]
+    assert note.startswith("answers are learned as the numbers that they come to: '")
+    assert has_rights(replace(task, metric="rouge_l"))
+
+    class Many(FakeEngine):
+        def generate(self, asks: Sequence[Turns], decoding: Decoding) -> list[list[str]]:
+            return [["18.", "18", "$18", "The answer is 18", "7"][: decoding.samples] for _ in asks]
+
+    rows = [row for row in task.examples.test if row.references == ("18",)]
+    measured = measure(Many({}), replace(task.prompt, vote=5), task, rows, seed=0)
+    assert measured.quality["exact_match"].value == 1
+    assert {marked.answer.confidence for marked in measured.answers} == {0.8}
+    plain, unread = make(data, **options)
+    assert (plain.prompt.parse, plain.metric) == ("text", "rouge_l")
+    assert not any("`answer: number`" in note for note in unread.notes)
+    numbers = table(tmp_path, [{"question": sentence(n), "answer": said[n % 2][n % 2]} for n in range(80)], "numbers.jsonl")
+    plain, hinted = make(numbers, **options)
+    assert plain.prompt.parse == "text"
+    assert any("with `answer: number`, 18.00 or $18" in note for note in hinted.notes)
+
+
+def test_answers_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    rows = [{"question": sentence(n), "answer": str(n) if n != 6 else "plenty"} for n in range(40)]
+    with pytest.raises(BadInput, match="the answer of row 7 holds none: 'plenty'"):
+        make(table(tmp_path, rows), kind="generate", input="question", target="answer", answer="number")
+    for kind in ("classify", "tag", "choose"):
+        with pytest.raises(BadInput, match=f"answer: number reads a text that is written, and this task is of kind {kind}"):
+            make(table(tmp_path, rows), kind=kind, answer="number")
+    with pytest.raises(BadInput, match="answer: number, and schema is given"):
+        make(table(tmp_path, rows), kind="extract", schema={"type": "object"}, answer="number")

@@ -128,7 +128,8 @@ def rights(task: Task, answers: Sequence[str], references: Sequence[Sequence[str
 
 def has_rights(task: Task) -> bool:
     """Whether an answer to this task is simply right or wrong: two that say the same agree to the letter."""
-    return task.kind in ("classify", "choose", "extract", "tag") or task.metric in ("exact_match", "accuracy")
+    told_apart = task.kind in ("classify", "choose", "extract", "tag") or task.prompt.parse == "number"
+    return told_apart or task.metric in ("exact_match", "accuracy")
 
 
 def _shown(example: Example) -> str:

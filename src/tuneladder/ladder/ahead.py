@@ -13,7 +13,7 @@ from tuneladder.evaluate.people import Opinion
 from tuneladder.evaluate.robustness import asked_with, chosen
 from tuneladder.evaluate.verdicts import Case, Judge, asks_of
 from tuneladder.ladder.hearing import cases_of
-from tuneladder.model.fees import AROUND, CHARACTERS, LOOK, Tokens, fee, tokens_of
+from tuneladder.model.fees import AROUND, CHARACTERS, LOOK, Tokens, fee, tokens_of, written_by
 from tuneladder.types import Answer, Axes, Base, Cost, Example, Marked, Pace, Prompt, Task, Variant
 
 
@@ -27,7 +27,8 @@ def asking(variant: Variant, task: Task, pace: Pace, axes: Axes, *, seed: int) -
     if wanted := axes.robustness:
         ways = [way for way in wanted.perturb if way != "instruction" or asked_with(task, variant, wanted)]
         count += len(ways) * len(chosen(task.examples.test, wanted, seed=seed))
-    return _work(variant.base, tokens_of(variant.prompt, rows), count, pace)
+    prompt = written_by(variant.base, variant.prompt)
+    return _work(variant.base, tokens_of(prompt, rows, task.labels), count, pace)
 
 
 def judging(rules: Judge, judge: Base, rows: Sequence[Example], prompt: Prompt, pace: Pace) -> Cost:

@@ -18,6 +18,7 @@ from tuneladder.model.batching import regroup
 from tuneladder.model.likeness import Pick, choosing
 from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
+from tuneladder.task.numerals import as_number
 from tuneladder.task.record import read_record
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns, Why
@@ -63,10 +64,10 @@ def schema_of(prompt: Prompt, example: Example) -> str:
     return str(example.meta.get("schema", prompt.schema))
 
 
-def turns_of_all(prompt: Prompt, examples: Sequence[Example]) -> list[Turns]:
-    """As `turns_of`, for many at once: what chooses their shots is opened once."""
+def turns_of_all(prompt: Prompt, examples: Sequence[Example], labels: Sequence[str] = ()) -> list[Turns]:
+    """As `turns_of`, for many at once: what chooses their shots is opened once. `labels` are shown where `ask` shows them."""
     with choosing(prompt.shots) as pick:
-        return [turns_of(prompt, example, shots=own) for example, own in zip(examples, pick(examples), strict=True)]
+        return _asks(prompt, examples, pick(examples), labels)
 
 
 def ask(
@@ -75,7 +76,8 @@ def ask(
     """One answer per example, in order.
 
     The options of an example are its own or, where it has none, `labels`. A prompt that ranks them is asked by generating
-    where the engine cannot score. An answer that names no option, or no number, has an empty text; `raw` keeps what was written.
+    where the engine cannot score. Where one of them is to be written or thought about they are shown, labels only if the prompt
+    does not name them all. An answer that names no option, or no number, has an empty text; `raw` keeps what was written.
     `pick` is what `choosing` gave for the prompt's shots, where whoever asks more than once keeps it open. A prompt that thinks, or
     asks `why`, has the answers' reasons too.
     """
@@ -87,8 +89,8 @@ def ask(
         raise BadInput(f"example {empty.id} has no options to rank", "give the task labels, or `ask: generate`")
     shots = pick(examples)
     if prompt.think:
-        return _thought(engine, prompt, examples, options, shots)
-    asks = [turns_of(prompt, example, shots=own) for example, own in zip(examples, shots, strict=True)]
+        return _thought(engine, prompt, examples, options, shots, labels)
+    asks = _asks(prompt, examples, shots, labels)
     if prompt.ask == "score":
         blank: list[Turns] | None = None
         if prompt.calibrate:  # arXiv:2102.09690: divide by what the model says of an empty input
@@ -98,8 +100,7 @@ def ask(
             return _explained(engine, prompt.why, asks, answers) if prompt.why else answers
         except CannotScore:
             prompt = replace(prompt, ask="generate", parse="label")
-            if any(example.options for example in examples):  # which are now to be shown
-                asks = [turns_of(prompt, example, shots=own) for example, own in zip(examples, shots, strict=True)]
+            asks = _asks(prompt, examples, shots, labels)  # options and labels are now to be shown
     answers = _written(engine, prompt, examples, asks, options)
     return _explained(engine, prompt.why, asks, answers) if prompt.why else answers
 
@@ -107,11 +108,11 @@ def ask(
 def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, schema: str = "") -> str:
     """The answer in a text, "" where there is none.
 
-    text: all of it. number: the last number. label: the option that it is, or else the option named first, as whole words
-    and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the empty one, as
-    task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks
-    between; what is none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where
-    it has to be (task/record.py).
+    text: all of it. number: what it comes to, as task/numerals.py writes it. label: the option that it is, or else the option named
+    first, as whole words and in any case; of two that begin at one place the longer. labels: a set of the options, perhaps the
+    empty one, as task/multi_label.py writes it. tags: exactly `words` of the options, in any case, with blanks between; what is
+    none of them, or was not written, is outside. json: the object, its fields as in `schema`, repaired once where it has to be
+    (task/record.py).
     """
     text = text.strip()
     if rule == "tags":
@@ -125,23 +126,45 @@ def parse(text: str, rule: str, options: Sequence[str] = (), *, words: int = 0, 
     if rule == "text":
         return text
     if rule == "number":
-        found = _NUMBER.findall(text)
-        return str(found[-1]).replace(",", "") if found else ""
+        return as_number(text)
     folded = text.casefold()
     for option in options:
         if folded == option.casefold():
             return option
-    places = [
-        (match.start(), -len(option), option)
-        for option in options
-        if (match := re.search(rf"(?<!\w){re.escape(option.casefold().strip())}(?!\w)", folded))
-    ]
+    places = [(match.start(), -len(option), option) for option in options if (match := _named(option, folded))]
     return min(places)[2] if places else ""
 
 
 _SHOWN = "\n\nOne of these:{% for option in options %}\n- {{ option }}{% endfor %}"
 _MARKS = ",.;:'\"`()[]{}"  # that a list is written with
-_NUMBER = re.compile(r"-?\d[\d,]*\.?\d+|-?\d+")
+
+
+def _asks(prompt: Prompt, examples: Sequence[Example], shots: Sequence[Sequence[Example]], labels: Sequence[str]) -> list[Turns]:
+    return [
+        turns_of(prompt, _told(prompt, example, labels), shots=[_told(prompt, shot, labels) for shot in own])
+        for example, own in zip(examples, shots, strict=True)
+    ]
+
+
+def _told(prompt: Prompt, example: Example, labels: Sequence[str]) -> Example:
+    """The example with the labels as its options, where it has none, one is to be written or thought about, and not every one
+    is named in what all rows are told."""
+    chosen, ranked = prompt.ask == "score" or prompt.parse == "label", prompt.ask == "score" and not prompt.think
+    if example.options or not chosen or ranked:
+        return example
+    said = "\n".join((prompt.system, prompt.instruction, example.template or prompt.template))
+    return example if names_all(said, tuple(labels)) else replace(example, options=tuple(labels))
+
+
+@lru_cache(maxsize=64)
+def names_all(text: str, labels: tuple[str, ...]) -> bool:
+    """Whether each of the labels stands in the text, as whole words and in any case."""
+    folded = text.casefold()
+    return all(_named(label, folded) for label in labels)
+
+
+def _named(option: str, folded: str) -> re.Match[str] | None:
+    return re.search(rf"(?<!\w){re.escape(option.casefold().strip())}(?!\w)", folded)
 
 
 def _thought(
@@ -150,11 +173,15 @@ def _thought(
     examples: Sequence[Example],
     options: Sequence[tuple[str, ...]],
     shots: Sequence[Sequence[Example]],
+    labels: Sequence[str],
 ) -> list[Answer]:
     """Zero-shot chain of thought (arXiv:2205.11916): the reasoning is written, `vote` times (arXiv:2203.11171), and the answer to
     each is then asked and read as the task's answers are. `raw` keeps the reasoning of the answer that is taken."""
     assert prompt.think
-    rows = list(zip(examples, options, shots, strict=True))
+    rows = [
+        (_told(prompt, example, labels), own_options, [_told(prompt, shot, labels) for shot in own])
+        for example, own_options, own in zip(examples, options, shots, strict=True)
+    ]
     # what would end an answer does not end the reasoning
     decoding = replace(prompt.decoding, max_new_tokens=prompt.think.tokens, samples=prompt.vote, stop=(), schema="")
     asks = [turns_of(prompt, example, shots=own) for example, _, own in rows]

@@ -1,13 +1,13 @@
 """What an endpoint will be asked and paid, foretold: nobody here knows how it cuts a text into tokens, so all of it is about.
 
-An answer is taken to be as long as the row's reference, reasoning as long as it may be, and labels are taken to be written: an
-endpoint that ranks them reads each prompt once for every label instead.
+An answer is taken to be as long as the row's reference, reasoning as long as it may be, and labels are taken to be written, and
+shown where they then are: an endpoint that ranks them reads each prompt once for every label instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.purse import Prices
@@ -26,10 +26,15 @@ class Tokens:
     written: float
 
 
-def tokens_of(prompt: Prompt, examples: Sequence[Example]) -> Tokens:
+def written_by(base: Base, prompt: Prompt) -> Prompt:
+    """The prompt as an endpoint that does not rank is asked by it."""
+    return replace(prompt, ask="generate", parse="label") if base.source == "url" and prompt.ask == "score" else prompt
+
+
+def tokens_of(prompt: Prompt, examples: Sequence[Example], labels: Sequence[str] = ()) -> Tokens:
     """The mean over the examples; several samples of one ask read it once, and what follows from each reasoning is asked apart."""
     rows = examples[:: -(-len(examples) // LOOK)]
-    asked = [sum(len(turn.text) / CHARACTERS + AROUND for turn in turns) for turns in turns_of_all(prompt, rows)]
+    asked = [sum(len(turn.text) / CHARACTERS + AROUND for turn in turns) for turns in turns_of_all(prompt, rows, labels)]
     read = sum(asked) / len(rows)
     longest = prompt.decoding.max_new_tokens
     answer = sum(min(longest, len(row.references[0]) / CHARACTERS + 1) for row in rows) / len(rows)

@@ -9,8 +9,9 @@ from typing import ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.measure import has_rights, rights
 from tuneladder.model.ask import ask, turns_of_all
-from tuneladder.model.fees import fee, tokens_of
+from tuneladder.model.fees import fee, tokens_of, written_by
 from tuneladder.store import write_json
+from tuneladder.task.multi_label import joined, labels_of
 from tuneladder.task.shots import choose, different
 from tuneladder.types import Cost, Example, Family, Kit, Pace, Shots, Task, Thought, Turn, Variant
 
@@ -34,15 +35,15 @@ class ChainOfThought:
     ranked or read as the task's answers are. Each row is asked about twice, and an answer costs so much more.
 
     `examples` are worked out by a person. `shots` more the model works out itself, on rows of the train split, balanced over the
-    labels: shown are those whose reasoning came to the right answer (arXiv:2203.14465). Shots without reasoning, of a few_shot
-    before it, show the answer alone; with worked examples of its own the step leaves them out.
+    labels where a row has one: shown are those whose reasoning came to the right answer (arXiv:2203.14465). Shots without
+    reasoning, of a few_shot before it, show the answer alone; with worked examples of its own the step leaves them out.
     """
 
     changes: ClassVar = "prompt"
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train",)
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     examples: tuple[Worked, ...] = ()
     shots: int = 0
@@ -63,17 +64,21 @@ class ChainOfThought:
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         if task.kind == "text":
             raise Refused("chain_of_thought reasons toward an answer, and plain text has none", "take a task with answers")
+        if variant.prompt.why:
+            said = "the prompt asks for a reason after the answer, and what reasons before it is not asked again"
+            raise Refused(said, "leave `explain` out: the reasoning is kept with each answer")
         if variant.prompt.calibrate:
             raise Refused("chain_of_thought cannot be calibrated: an empty input is nothing to think of", "leave `calibrate` out")
         if (samples := variant.prompt.decoding.samples) > 1:
             said = f"chain_of_thought comes to one answer for each row, and {samples} samples are asked for"
             raise Refused(said, "leave `decoding: samples` out, or the step")
         for example in self.examples:
-            if task.kind == "classify" and example.answer not in task.labels:
-                raise Refused(
-                    f"the worked example {example.input[:60]!r} is answered {example.answer!r}, which is no label",
-                    f"the labels: {', '.join(task.labels)}",
-                )
+            said = f"the worked example {example.input[:60]!r} is answered {example.answer!r}, which is no"
+            if task.multi_label and joined(labels_of(example.answer, task.labels), task.labels) != example.answer:
+                order = f"they are written in this order: {joined(task.labels, task.labels)}; of none: {joined((), task.labels)}"
+                raise Refused(f"{said} set of labels", order)
+            if task.kind == "classify" and not task.multi_label and example.answer not in task.labels:
+                raise Refused(f"{said} label", f"the labels: {', '.join(task.labels)}")
         if self.shots and not has_rights(task):
             raise Refused(
                 f"chain_of_thought keeps the reasoning that comes to the right answer, and {task.metric or task.kind} knows none",
@@ -87,9 +92,10 @@ class ChainOfThought:
             return found, Cost(annotations=len(self.examples))
         tried = min(TRIES * self.shots, different(task.examples.train))
         rows = task.examples.train[:tried]
-        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, rows) for turn in turns) / 4
+        read = sum(len(turn.text) for turns in turns_of_all(found.prompt, rows, task.labels) for turn in turns) / 4
         seconds = 2 * variant.base.active * (2 * read + 2 * tried * self.tokens) / pace.flops
-        asked = fee(variant.base, tokens_of(found.prompt, rows), tried)
+        prompt = written_by(variant.base, found.prompt)
+        asked = fee(variant.base, tokens_of(prompt, rows, task.labels), tried)
         return found, replace(asked, seconds=seconds, annotations=len(self.examples) + tried)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
@@ -129,7 +135,8 @@ class ChainOfThought:
 
     def _rows(self, task: Task, seed: int) -> Iterator[tuple[Example, ...]]:
         """Rows to reason about, as many at a time as are wanted."""
-        labels = task.labels if task.kind == "classify" else ()
+        # a set of labels is no one label to be balanced by
+        labels = task.labels if task.kind == "classify" and not task.multi_label else ()
         count = min(TRIES * self.shots, different(task.examples.train))
         drawn = choose(task.examples.train, count=count, seed=seed, labels=labels)
         return (drawn[start : start + self.shots] for start in range(0, count, self.shots))

@@ -12,10 +12,11 @@ from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import told_by
 from tuneladder.model.addressed import Named, content_of, named
-from tuneladder.model.ask import ask, turns_of_all
-from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of
+from tuneladder.model.ask import ask, names_all, turns_of_all
+from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of, written_by
 from tuneladder.model.likeness import text_of
 from tuneladder.store import write_json
+from tuneladder.task.multi_label import joined
 from tuneladder.task.shots import choose, different
 from tuneladder.types import Base, Cost, Decoding, Engine, Example, Family, Kit, Pace, Prompt, Task, Turn, Turns, Variant
 
@@ -30,7 +31,8 @@ class Search:
     """`candidates` instructions of at most `tokens` tokens are proposed at `temperature`, each from `shown` other rows of train, by
     the model itself or by `proposer`: another base by the name that a recipe gives it, or an endpoint and its model, as
     "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}). They and the task's own are
-    scored by the task's metric on `rows` rows of dev; the better half goes on to twice as many, until one is left or dev is at its
+    scored by the task's metric on `rows` rows of dev, those of a task with sets of labels or tags with the labels named after them
+    where they name them not; the better half goes on to twice as many, until one is left or dev is at its
     end (successive halving, arXiv:1502.07943). Of equals the task's own is kept, then the earlier.
 
     What wins was chosen on dev among many, and its score there flatters it: test confirms it.
@@ -40,7 +42,7 @@ class Search:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     candidates: int = 16
     shown: int = 5
@@ -77,13 +79,14 @@ class Search:
         proposal = Tokens(shown * sum(map(len, texts)) / len(texts) / CHARACTERS, self.tokens)
         proposing = self.candidates * (proposal.read + proposal.written)
         some = task.examples.dev[:200]
-        read = sum(len(turn.text) for turns in turns_of_all(variant.prompt, some) for turn in turns) / len(some) / 4
+        read = sum(len(turn.text) for turns in turns_of_all(variant.prompt, some, task.labels) for turn in turns) / len(some) / 4
         thinking = 2 * variant.prompt.think.tokens + read if variant.prompt.think else 0
         asked = _asked(self.candidates + 1, self.rows, len(task.examples.dev))
         scoring = asked * variant.prompt.vote * (read + thinking)
         seconds = 2 * (proposer.active * proposing + variant.base.active * scoring) / pace.flops
         annotations = min(len(task.examples.train), self.candidates * shown) + len(task.examples.dev)
-        fees = (fee(proposer, proposal, self.candidates), fee(variant.base, tokens_of(variant.prompt, task.examples.dev), asked))
+        answer = tokens_of(written_by(variant.base, variant.prompt), task.examples.dev, task.labels)
+        fees = (fee(proposer, proposal, self.candidates), fee(variant.base, answer, asked))
         money, tokens = sum(each.money for each in fees), sum(each.tokens for each in fees)
         cost = Cost(seconds, annotations=annotations, money=money, tokens=tokens)
         return self._with(variant, task.prompt.instruction), cost
@@ -95,7 +98,8 @@ class Search:
         with kit.shelf.engine(Variant(proposer, Prompt()) if proposer else variant) as engine:
             written = engine.generate(asks, decoding)
         own = variant.prompt.instruction
-        found = list(dict.fromkeys([own, *filter(None, (_instruction(text) for texts in written for text in texts))]))
+        proposed = filter(None, (_instruction(text) for texts in written for text in texts))
+        found = list(dict.fromkeys([own, *(_naming(text, task) for text in proposed)]))
         with kit.shelf.engine(variant) as engine:
             rounds = self._halved(engine, variant.prompt, task, found, kit.seed)
         last = rounds[-1]
@@ -124,7 +128,8 @@ class Search:
     def _drawn(self, task: Task, seed: int) -> list[tuple[Example, ...]]:
         """The rows that each proposal is made from."""
         train, count = task.examples.train, min(self.shown, different(task.examples.train))
-        labels = task.labels if task.kind == "classify" else ()
+        # a set of labels is no one label to be balanced by
+        labels = task.labels if task.kind == "classify" and not task.multi_label else ()
         every = random.Random(f"{seed} proposals").sample(range(2**31), self.candidates)
         return [choose(train, count=count, seed=own, labels=labels) for own in every]
 
@@ -167,6 +172,16 @@ def _asked(left: int, size: int, rows: int) -> int:
 def _proposal(rows: Sequence[Example]) -> Turns:
     pairs = [f"Input: {text_of(row)}\nOutput: {row.references[0]}" for row in rows]
     return (Turn("user", "\n\n".join([ASKED[0], *pairs, ASKED[1]])),)
+
+
+def _naming(instruction: str, task: Task) -> str:
+    """The instruction with the labels after it, where it does not name them all and several are to be written: else nobody tells
+    a model what they are. One label alone is ranked, or shown with the row."""
+    if not task.labels or task.prompt.parse not in ("labels", "tags") or names_all(instruction, task.labels):
+        return instruction
+    if task.prompt.parse == "tags":
+        return f"{instruction}\n\nOne of these for each word, with blanks between: {', '.join(task.labels)}."
+    return f"{instruction}\n\nAll that fit of these, or {joined((), task.labels)}: {', '.join(task.labels)}."
 
 
 def _instruction(text: str) -> str:

@@ -48,6 +48,9 @@ class SelfConsistency:
         if variant.prompt.parse == "text" and not has_rights(task):
             said = f"self_consistency counts answers that are the same, and those of {task.metric or task.kind} seldom are"
             raise Refused(said, "it is for labels, numbers and what is right to the letter")
+        if variant.prompt.why and self.think:
+            said = "the prompt asks for a reason after the answer, and what reasons before it is not asked again"
+            raise Refused(said, "leave `explain` out: the reasoning is kept with each answer; or say `think: false`")
         if variant.prompt.calibrate:
             raise Refused("self_consistency samples answers, and what is calibrated is ranked", "leave `calibrate` out")
         if (samples := variant.prompt.decoding.samples) > 1:

@@ -28,6 +28,7 @@ from tuneladder.task.groups import asked_about, groups_of
 from tuneladder.task.labels import Words, label_weights, label_words
 from tuneladder.task.leaks import Leak
 from tuneladder.task.multi_label import gathered, hold_lists, joined, labels_of, name_sets, rarest, separator_of, to_labelled
+from tuneladder.task.numerals import as_number, is_numeral
 from tuneladder.task.options import Choosing, choosing, with_options
 from tuneladder.task.read import Row, columns_of, hub_splits, line_in, read_rows
 from tuneladder.task.record import record_in, record_of, to_record
@@ -46,6 +47,8 @@ METRICS = {
     "chat": "rouge_l",
 }
 RECORD_METRIC = "entity_f1"
+EXACT = "exact_match"  # of numbers
+NUMBERED = ("generate", "extract", "chat")  # whose answers may be numbers
 SETS_METRIC = "micro_f1"  # of rows with several labels: a macro-F1 of rare ones jumps with a row
 SPLITS = ("train", "dev", "test")
 LENGTHS = {
@@ -112,6 +115,7 @@ def build(
     options: str | Sequence[str] | None = None,
     normalise: str | None = None,
     schema: Mapping[str, Any] | str | None = None,
+    answer: str | None = None,
     tests: str | None = None,
     metric: str | None = None,
     also: Sequence[str] = (),
@@ -134,7 +138,8 @@ def build(
     those that are called so (task/options.py), and ranks them by their log-probability for each of what `normalise` names:
     `characters`, unless it says `bytes`, `tokens` or `none`. `extract` learns JSON objects of a `schema` (task/schema.py), or the
     path of one, where the target is a column of objects or a list of columns: left out, it is made from the rows; a target of texts
-    is extracted as it is. `tests`, a column or Jinja, is the code that tries a row's answers (evaluate/metrics/pass_at_k.py).
+    is extracted as it is. `answer: number` takes references, and what is written, for the number that they come to
+    (task/numerals.py). `tests`, a column or Jinja, is the code that tries a row's answers (evaluate/metrics/pass_at_k.py).
     `target` may differ by split: {train, dev, test}. `multi_label`: a row of a classification has several labels or none, parted by
     `separator` where they are one text; left out, it is so where the target holds lists, a separator is given, or `target` names a
     column of yes or no for each label. `references: together` makes one row of the dev or test rows that read the same, with all
@@ -150,6 +155,7 @@ def build(
     _check_choice(kind, options, normalise, labels)
     if schema is not None and kind != "extract":
         raise BadInput(f"schema is of objects that are extracted, and this task is of kind {kind}", "kind: extract")
+    _check_numbers(answer, kind, schema, tests)
     if tests is not None and kind != "generate":
         raise BadInput(f"tests try code that is generated, and this task is of kind {kind}", "kind: generate")
     if class_weights is not None and kind != "classify":
@@ -168,6 +174,13 @@ def build(
         group=group,
     )
     examples, notes, several = read.examples, list(read.notes), read.multi_label
+    if answer and read.schema:
+        raise BadInput("answer: number, and the target holds objects", "leave `answer` out, or name the column of the numbers")
+    if answer:
+        examples, said = _numbered(examples)
+        notes += said
+    elif kind in NUMBERED and _all_numerals(examples):
+        notes.append("every answer is a number: with `answer: number`, 18.00 or $18 in what is written is right where 18 is")
     if kind == "tag":
         examples, words = tag_words(examples, labels)
     elif several:
@@ -219,7 +232,10 @@ def build(
         prompt = replace(
             prompt, parse="json", schema=compact(read.schema), instruction=RECORD if instruction is None else instruction
         )
-    own_metric = metric_of(words.words) if kind == "tag" else SETS_METRIC if several else METRICS[kind]
+    if answer:
+        prompt = replace(prompt, parse="number")
+    told = EXACT if answer else METRICS[kind]
+    own_metric = metric_of(words.words) if kind == "tag" else SETS_METRIC if several else told
     task = Task(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # one of METRICS
@@ -465,6 +481,42 @@ def _check_answers(
         raise unknown("way to take references", references, ("apart", "together"))
     if references == "together" and kind in ("classify", "tag", "choose"):
         raise BadInput(f"references: together, but a row of kind {kind} has one right answer", "leave `references` out")
+
+
+def _check_numbers(answer: str | None, kind: str, schema: object, tests: str | None) -> None:
+    """Raises BadInput for answers that are no numbers, before any data is read."""
+    if answer is None:
+        return
+    if answer != "number":
+        raise unknown("way to read an answer", answer, ("number",))
+    if kind not in NUMBERED:
+        raise BadInput(f"answer: number reads a text that is written, and this task is of kind {kind}", "kind: generate")
+    for name, given in {"schema": schema, "tests": tests}.items():
+        if given is not None:
+            raise BadInput(f"answer: number, and {name} is given: one answer cannot be read both ways", "leave one of them out")
+
+
+def _numbered(examples: Mapping[str, Sequence[Example]]) -> tuple[dict[str, list[Example]], list[str]]:
+    """The examples with each reference as the number that it comes to, and what to say of that."""
+    changed: dict[str, str] = {}
+    found: dict[str, list[Example]] = {}
+    for split, part in examples.items():
+        found[split] = []
+        for example in part:
+            numbers = tuple(as_number(reference, lowest=False) for reference in example.references)
+            if "" in numbers:
+                said = (
+                    f"answer: number, but the answer of row {example.id} holds none: {example.references[numbers.index('')][:80]!r}"
+                )
+                raise BadInput(said, "leave `answer` out, or name the column that has the numbers as `target`")
+            changed |= {old: new for old, new in zip(example.references, numbers, strict=True) if old != new}
+            found[split].append(replace(example, references=numbers))
+    some = ", ".join(f"{old[:40]!r} as {new}" for old, new in list(changed.items())[:2])
+    return found, [f"answers are learned as the numbers that they come to: {some}"] if changed else []
+
+
+def _all_numerals(examples: Mapping[str, Sequence[Example]]) -> bool:
+    return all(is_numeral(reference) for part in examples.values() for example in part for reference in example.references)
 
 
 def _check_choice(kind: str, options: Any, normalise: str | None, labels: Any) -> None:

@@ -24,7 +24,8 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.own import own_code, own_content
 from tuneladder.store import digest
 from tuneladder.task.comparing import asked
-from tuneladder.train.checks import is_json, number_in, schema_given
+from tuneladder.task.numerals import number_in
+from tuneladder.train.checks import is_json, schema_given
 from tuneladder.train.reward_model import opened
 from tuneladder.types import Answer, Comparison, Example, Prompt, Task, Turns, Variant
 
