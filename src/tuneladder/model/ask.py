@@ -140,10 +140,8 @@ _MARKS = ",.;:'\"`()[]{}"  # that a list is written with
 
 
 def _asks(prompt: Prompt, examples: Sequence[Example], shots: Sequence[Sequence[Example]], labels: Sequence[str]) -> list[Turns]:
-    return [
-        turns_of(prompt, _told(prompt, example, labels), shots=[_told(prompt, shot, labels) for shot in own])
-        for example, own in zip(examples, shots, strict=True)
-    ]
+    """The turns of each example; its shots, whose answers are labels, do not list them once more."""
+    return [turns_of(prompt, _told(prompt, example, labels), shots=own) for example, own in zip(examples, shots, strict=True)]
 
 
 def _told(prompt: Prompt, example: Example, labels: Sequence[str]) -> Example:
@@ -179,7 +177,7 @@ def _thought(
     each is then asked and read as the task's answers are. `raw` keeps the reasoning of the answer that is taken."""
     assert prompt.think
     rows = [
-        (_told(prompt, example, labels), own_options, [_told(prompt, shot, labels) for shot in own])
+        (_told(prompt, example, labels), own_options, own)
         for example, own_options, own in zip(examples, options, shots, strict=True)
     ]
     # what would end an answer does not end the reasoning
