@@ -45,8 +45,11 @@ class Exported:
 
 
 def to_pairs(items: Sequence[Item], judgements: Sequence[Judgement], *, at_least: float = 0.0) -> Exported:
-    """Of scores `from_scores`, of all else `from_rankings`, which has no margins to be `at_least`."""
-    if all(is_number(each.value) for each in judgements):
+    """Of scores `from_scores`, of all else `from_rankings`, which has no margins to be `at_least`. Numbers that all name answers of
+    their items are choices."""
+    known = {item.id: item for item in items}
+    chosen = all(each.item in known and text_of(each.value) in known[each.item].answers for each in judgements)
+    if not chosen and all(is_number(each.value) for each in judgements):
         return from_scores(items, judgements, at_least=at_least)
     if at_least:
         raise BadInput(f"pairs are to be {at_least:g} apart, and these judgements are no scores", "leave at_least out")
