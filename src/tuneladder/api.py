@@ -449,7 +449,7 @@ def agreement(
     for each in under:
         ruled = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}
         right = rankings_right(answers, dict(read.gold.get(each.rubric, {})) | ruled)
-        found.append(agreement_of(each, right, seed=seed))
+        found.append(agreement_of(each, right, unnamed=read.unnamed, seed=seed))
     if disputes is not None:
         write_disputes(Path(disputes), {each.rubric: each.disputes for each in found})
     return Agreed(tuple(found), changes(under, seed=seed), read)

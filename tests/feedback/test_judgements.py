@@ -112,7 +112,7 @@ def test_argillas_first_edition_and_its_flat_rows(read: Read) -> None:
     assert brief(found) == [("e1", "ann", "tone", "warm"), ("e1", "ann", "stars", 3.0)]
     flat = {"id": "f1", "tone.responses": ["warm", "cold", "cold"], "tone.responses.users": ["ann", "ben", None]}
     found = read(flat | {"tone.responses.status": ["submitted", "draft", "submitted"]})
-    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed 3", "tone", "cold")])
+    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed 1.3", "tone", "cold")])
 
 
 def test_label_studios_tasks(read: Read) -> None:
@@ -136,6 +136,33 @@ def test_label_studios_tasks(read: Read) -> None:
         ("5", "ann@x", "better", "left"),
         ("5", "ann@x", "order", ["b", "a"]),
     ]
+
+
+def test_whom_an_export_does_not_name_is_somebody_of_their_own(read: Read) -> None:
+    tone = [{"type": "choices", "from_name": "tone", "value": {"choices": ["warm"]}}]
+    tasks = [{"id": id, "data": {}, "annotations": [{"result": tone}, {"result": tone}]} for id in (0, 1)]
+    found = read(*tasks)
+    named = {each.labeler for each in found.judgements}
+    assert len(named) == 4
+    assert found.unnamed == named
+    assert {each.item for each in found.judgements} == {"0", "1"}  # an id of 0 is one
+    answers = [{"value": "warm"}, {"value": "cold", "user_id": "ann"}]
+    for records in (
+        [{"id": n, "fields": {}, "responses": {"tone": answers}} for n in (0, 1)],
+        [
+            {"id": n, "fields": {}, "responses": [{"values": {"tone": "warm"}}, {"values": {"tone": "cold"}, "user_id": "ann"}]}
+            for n in (0, 1)
+        ],
+        [{"id": n, "tone.responses": ["warm", "cold"], "tone.responses.users": [None, "ann"]} for n in (0, 1)],
+    ):
+        found = read(*records)
+        assert brief(found) == [
+            ("0", "unnamed 1.1", "tone", "warm"),
+            ("0", "ann", "tone", "cold"),
+            ("1", "unnamed 2.1", "tone", "warm"),
+            ("1", "ann", "tone", "cold"),
+        ]
+        assert (found.unnamed, found.unread) == ({"unnamed 1.1", "unnamed 2.1"}, ())
 
 
 @pytest.mark.parametrize(

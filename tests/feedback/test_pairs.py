@@ -135,7 +135,9 @@ def test_numbers_are_scores_and_all_else_ranks() -> None:
 
 def test_numbers_that_name_answers_of_their_items_are_choices() -> None:
     item = Item("q1", ASK, {"1": "On its way.", "2": "No idea.", "3": "Ask them."})
-    assert to_pairs([item], said({"ann": 2.0, "ben": 2.0, "cho": 1.0})) == to_pairs([item], said({"ann": "2", "ben": "2", "cho": "1"}))
+    assert to_pairs([item], said({"ann": 2.0, "ben": 2.0, "cho": 1.0})) == to_pairs(
+        [item], said({"ann": "2", "ben": "2", "cho": "1"})
+    )
     with pytest.raises(BadInput, match="ann scores 'q1', which is no answer of a known item"):  # nothing is called 4
         to_pairs([item], said({"ann": 4.0, "ben": 2.0}))
 

@@ -43,15 +43,16 @@ def majority(table: Table) -> Majority:
 
 
 def means(table: Table) -> Means:
-    """Of a score: number = item + labeler, by least squares, each fitted in turn to what the other leaves."""
+    """Of a score: number = item + labeler, by least squares, each fitted in turn to what the other leaves. Who judged one item tells
+    nothing of how severe they are, and counts as like the others: else items that such people judged would have no mean."""
     said, item, labeler = table.said, table.item, table.labeler
     by_item, by_labeler = np.bincount(item), np.bincount(labeler)
-    mean = np.bincount(item, said) / by_item
+    mean, several = np.bincount(item, said) / by_item, by_labeler > 1
     adjusted, severity = mean, np.zeros(len(by_labeler))
     for _ in range(ROUNDS):
         before = severity
         severity = np.bincount(labeler, said - adjusted[item]) / by_labeler
-        severity = severity - np.average(severity, weights=by_labeler)
+        severity = np.where(several, severity - np.average(severity, weights=by_labeler * several + 1e-12), 0.0)
         adjusted = np.bincount(item, said - severity[labeler]) / by_item
         if np.abs(severity - before).max() < 1e-10:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,8 @@ class Strength:
 class Agreement:
     """What was judged under one rubric. `unit` says what agreement is measured on, `level` how values differ; `alphas` by level;
     `values` are the items' by the best aggregation there is, `tied` the items that a majority leaves so; `gold` is the share of
-    items that each aggregation has right. Kappas are None where they are not defined."""
+    items that each aggregation has right. Kappas are None where they are not defined. `unnamed` counts the labelers of whom nothing
+    is known but one judgement, who are not among `labelers`."""
 
     rubric: str
     unit: str
@@ -58,17 +59,26 @@ class Agreement:
     tied: tuple[str, ...]
     gold: Mapping[str, Score]
     strengths: tuple[Strength, ...] = ()
+    unnamed: int = 0
 
 
-def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, First] | None = None, seed: int = 0) -> Agreement:
-    """`gold` are the right values, by item, `firsts` what labelers took of what they were shown first, by name; alpha's intervals
-    are drawn by `seed`. Raises BadInput where none was judged twice."""
+def agreement(
+    under: Under,
+    gold: Mapping[str, Any],
+    *,
+    firsts: Mapping[str, First] | None = None,
+    unnamed: Collection[str] = (),
+    seed: int = 0,
+) -> Agreement:
+    """`gold` are the right values, by item, `firsts` what labelers took of what they were shown first, by name; labelers who are
+    `unnamed` are heard, and nothing is said of them; alpha's intervals are drawn by `seed`. Raises BadInput where none was judged
+    twice."""
     table, level = under.table, under.level
     if under.pairs:
         gold = _paired(gold, under.pairs)
     scored = level != "nominal"
     heard = others(table, scored=scored)
-    found = labelers(table, heard, gold, firsts or {})
+    found = labelers(table, heard, gold, firsts or {}, unnamed)
     out = standing_out(found)
     equal = table.counts.sum(1)
     return Agreement(
@@ -87,6 +97,7 @@ def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, Fir
         tied=() if scored else majority(table).tied,
         gold={} if scored else _by_gold(table, heard, gold),
         strengths=_strengths(under) if under.pairs else (),
+        unnamed=len(table.labelers) - len(found),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -81,25 +81,27 @@ class _Suspect:
     said: str
 
 
-def labelers(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First]) -> tuple[Labeler, ...]:
-    """All labelers in the order in which they appear. `gold` are the right values of items that have one, `firsts` by name."""
-    facts = [_facts(table, heard, gold, firsts, own) for own in range(len(table.labelers))]
-    named: dict[int, list[Finding]] = {own: [] for own in range(len(facts))}
-    for own, fact in enumerate(facts):
-        named[own] += _plain(fact)
+def labelers(
+    table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], unnamed: Collection[str] = ()
+) -> tuple[Labeler, ...]:
+    """All labelers but the `unnamed` in the order in which they appear. `gold` are the right values of items that have one, `firsts`
+    by name."""
+    known = [own for own, name in enumerate(table.labelers) if name not in unnamed]
+    facts = {own: _facts(table, heard, gold, firsts, own) for own in known}
+    named = {own: list(_plain(fact)) for own, fact in facts.items()}
     looked = (
-        _severe(table, heard),
-        _biased(table, heard),
+        _severe(table, heard, facts),
+        _biased(table, heard, facts),
         _taking_the_first(facts),
         _wavering(table, heard, facts),
-        _drifting(table, heard),
+        _drifting(table, heard, facts),
     )
     for suspects in looked:
         for each, p in zip(suspects, holm([suspect.p for suspect in suspects])):
             # whoever always says one thing is named for that, and not for all that follows from it
             if p < DOUBT and each.said and not facts[each.labeler].always:
                 named[each.labeler].append(Finding(each.kind, each.said, p))
-    return tuple(replace(fact, findings=tuple(named[own])) for own, fact in enumerate(facts))
+    return tuple(replace(fact, findings=tuple(named[own])) for own, fact in facts.items())
 
 
 def _facts(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], own: int) -> Labeler:
@@ -155,14 +157,14 @@ def _plain(fact: Labeler) -> Iterable[Finding]:
         yield Finding("repeats", f"judged {fact.repeats - fact.same} of {fact.repeats} items otherwise when asked again")
 
 
-def _severe(table: Table, heard: Others) -> list[_Suspect]:
+def _severe(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]:
     if heard.means is None:
         return []
     from scipy import stats
 
     found, spread = [], float(table.said.std())
-    for own, (value, doubt) in enumerate(zip(heard.means.severity, heard.means.doubt)):
-        count = len(table.by(own))
+    for own in facts:
+        value, doubt, count = float(heard.means.severity[own]), float(heard.means.doubt[own]), len(table.by(own))
         p = float(2 * stats.t.sf(abs(value) / max(doubt, 1e-12), max(1, count - 1)))
         way = "above" if value > 0 else "below"
         said = f"scores {abs(value):.2f} {way} the others on the same items ({count:,} judgements)"
@@ -170,12 +172,12 @@ def _severe(table: Table, heard: Others) -> list[_Suspect]:
     return found
 
 
-def _biased(table: Table, heard: Others) -> list[_Suspect]:
+def _biased(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]:
     """Values that a labeler says where the others do not more often than the other way round, by McNemar's test."""
     if heard.right is None:
         return []
     found = []
-    for own in range(len(table.labelers)):
+    for own in facts:
         at = table.by(own)
         for k, value in enumerate(table.values):
             mine, theirs = table.value[at] == k, heard.right[at, k]
@@ -185,12 +187,12 @@ def _biased(table: Table, heard: Others) -> list[_Suspect]:
     return found
 
 
-def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
+def _taking_the_first(facts: Mapping[int, Labeler]) -> list[_Suspect]:
     """The answer that is shown first, taken more often than an order at random gives it."""
     from scipy import stats
 
     found = []
-    for own, fact in enumerate(facts):
+    for own, fact in facts.items():
         if fact.first is not None:
             taken, count, expected = fact.first.taken, fact.first.count, fact.first.expected
             p = float(stats.binomtest(taken, count, expected / count, alternative="greater").pvalue)
@@ -199,14 +201,14 @@ def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
     return found
 
 
-def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Suspect]:
+def _wavering(table: Table, heard: Others, facts: Mapping[int, Labeler]) -> list[_Suspect]:
     """Scores that move far more than the others' when an item is judged again: some moving is what scores do."""
     if heard.means is None:
         return []
     from scipy import stats
 
     found = []
-    for own, fact in enumerate(facts):
+    for own, fact in facts.items():
         mine = _moves(_again(table, fact.name))
         theirs = _moves(each for each in table.repeats if each.labeler != fact.name)
         if len(mine) < AGAIN or len(theirs) < AGAIN:
@@ -220,10 +222,10 @@ def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Su
     return found
 
 
-def _drifting(table: Table, heard: Others) -> list[_Suspect]:
+def _drifting(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]:
     """Agreement that falls, and scores that rise or fall, with the order in time."""
     found = []
-    for own in range(len(table.labelers)):
+    for own in facts:
         at = table.by(own)
         if len(at) < LONG or np.isnan(table.at[at]).any():
             continue
