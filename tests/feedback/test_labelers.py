@@ -105,9 +105,12 @@ def test_severity_is_how_far_scores_lie_off_those_of_the_same_items() -> None:
     odd = by_name["odd"]
     assert kinds(odd) == {"severity"}
     assert odd.severity is not None
-    # severities are beside their mean: the other four lie so much above it as the fifth below
-    mild = np.mean([by_name[who].severity.value for who in HONEST if by_name[who].severity])
-    assert odd.severity.value - mild == pytest.approx(-1.75, abs=0.15)
+    assert odd.severity.value == pytest.approx(-1.75, abs=0.15)
+    two = [Judgement(f"i{n}", who, "", float(n % 5 + (who == "a")), "") for n in range(40) for who in ("a", "b")]
+    severe = found(two)["a"]
+    assert severe.severity is not None
+    assert severe.severity.value == pytest.approx(1.0)
+    assert severe.findings[0].said == "scores 1.00 above the others on the same items (40 judgements)"
     assert odd.severity.low < odd.severity.value < odd.severity.high < 0
     assert "below the others on the same items (60 judgements)" in odd.findings[0].said
     # certain, and too small to matter

@@ -84,8 +84,8 @@ class _Suspect:
 def labelers(
     table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], unnamed: Collection[str] = ()
 ) -> tuple[Labeler, ...]:
-    """All labelers but the `unnamed` in the order in which they appear. `gold` are the right values of items that have one, `firsts`
-    by name."""
+    """All labelers but the `unnamed` in the order in which they appear. `gold` are the right values of items that have one,
+    `firsts` by name."""
     known = [own for own, name in enumerate(table.labelers) if name not in unnamed]
     facts = {own: _facts(table, heard, gold, firsts, own) for own in known}
     named = {own: list(_plain(fact)) for own, fact in facts.items()}
@@ -115,7 +115,7 @@ def _facts(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping
     severity: Score | None = None
     moved: float | None = None
     if heard.means is not None:
-        value, half = float(heard.means.severity[own]), Z * float(heard.means.doubt[own])
+        value, half = float(heard.means.above[own]), Z * float(heard.means.doubt[own])
         severity = Score(value, value - half, value + half, len(at), "normal")
         moved = float(np.mean(_moves(again))) if again else None
     theirs = _theirs(table, at) if len(set(table.value[at])) == 1 else 1.0
@@ -164,7 +164,7 @@ def _severe(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]
 
     found, spread = [], float(table.said.std())
     for own in facts:
-        value, doubt, count = float(heard.means.severity[own]), float(heard.means.doubt[own]), len(table.by(own))
+        value, doubt, count = float(heard.means.above[own]), float(heard.means.doubt[own]), len(table.by(own))
         p = float(2 * stats.t.sf(abs(value) / max(doubt, 1e-12), max(1, count - 1)))
         way = "above" if value > 0 else "below"
         said = f"scores {abs(value):.2f} {way} the others on the same items ({count:,} judgements)"
