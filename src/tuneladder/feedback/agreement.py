@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import wilson
-from tuneladder.feedback.accord import Others, others
+from tuneladder.feedback.accord import Others, others, share
 from tuneladder.feedback.aggregate import majority
 from tuneladder.feedback.alpha import Level, alpha
 from tuneladder.feedback.bradley_terry import bradley_terry, in_groups
@@ -87,7 +86,7 @@ def agreement(
         level=level,
         judgements=len(under.given),
         items=len({each.item for each in under.given}),
-        alphas={each: alpha(table.counts, each, table.number, group=under.group, seed=seed) for each in under.levels},
+        alphas={each: alpha(table.counts, each, table.number, group=table.source, seed=seed) for each in under.levels},
         fleiss=_finite(fleiss(table.counts)) if not scored and equal.min() == equal.max() >= 2 else None,
         cohen=None if scored else pairwise(table),
         labelers=found,
@@ -119,12 +118,13 @@ def _by_gold(table: Table, heard: Others, gold: Mapping[str, Any]) -> dict[str, 
     known = [n for n, item in enumerate(table.items) if item in gold]
     if not known:
         return {}
+    source = table.source[known]
     assert heard.fit is not None
     ways = {"majority": majority(table).value, "Dawid-Skene": [table.values[k] for k in heard.fit.value]}
     found = {}
     for way, said in ways.items():
-        hits = sum(share_right(said[n], gold[table.items[n]]) for n in known)
-        found[way] = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
+        hits = np.array([share_right(said[n], gold[table.items[n]]) for n in known])
+        found[way] = replace(share(hits, source), count=len(known))
     return found
 
 
@@ -147,8 +147,7 @@ def _strengths(under: Under) -> tuple[Strength, ...]:
     np.add.at(wins, (other, one), better == 0)
     np.add.at(ties, (one, other), better == 0.5)
     np.add.at(ties, (other, one), better == 0.5)
-    assert under.group is not None
-    fit = in_groups(bradley_terry(wins, ties, names=names), better, one, other, under.group[table.item])
+    fit = in_groups(bradley_terry(wins, ties, names=names), better, one, other, table.source[table.item])
     found = [Strength(name, float(fit.log[m]), float(fit.low[m]), float(fit.high[m])) for m, name in enumerate(names)]
     return tuple(sorted(found, key=lambda each: -each.value))
 
