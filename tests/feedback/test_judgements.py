@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
+from tuneladder.feedback.judgements import JudgementFile, last_versions, one_criterion, read_judgements
 from tuneladder.types import Judgement
 
 Read = Callable[..., JudgementFile]
@@ -178,6 +179,14 @@ def test_whom_an_export_does_not_name_is_somebody_of_their_own(read: Read) -> No
 def test_an_export_in_which_nobody_judged_is_refused(read: Read, row: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=r"nobody judged anything in this export from (Argilla|Label Studio)"):
         read(row)
+
+
+def test_what_was_judged_anew_under_a_new_version_counts() -> None:
+    old = [Judgement(item, "ann", "tone@1", "x", at) for item, at in (("1", "3"), ("2", "1"))]
+    new = [Judgement("1", "ann", "tone@2", value, at) for value, at in (("y", "5"), ("z", "6"))]
+    ben = Judgement("1", "ben", "tone@1", "x", "2")
+    assert last_versions([*new, *old, ben]) == [*new, old[1], ben]  # by time; a repeat under one version stays one
+    assert last_versions([replace(each, at="") for each in (*old, *new)])[0].item == "2"
 
 
 def test_the_judgements_under_one_criterion() -> None:

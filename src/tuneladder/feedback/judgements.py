@@ -13,7 +13,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.foreign import foreign_rows
 from tuneladder.feedback.rankings import is_ranking
 from tuneladder.feedback.rubric import unstamped
-from tuneladder.feedback.table import is_number, seconds_of
+from tuneladder.feedback.table import in_time, is_number, seconds_of
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import columns_of, read_rows
 from tuneladder.types import Judgement
@@ -89,6 +89,13 @@ def one_criterion(judgements: Sequence[Judgement], criterion: str = "", leave_ou
     if not kept:
         raise BadInput("all judgements are by labelers who are left out", "leave out fewer")
     return kept
+
+
+def last_versions(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Of what a labeler said of an item under several versions of a guideline that under the last: it was judged anew because the
+    one before misled."""
+    rubric = {(each.item, each.labeler): each.rubric for each in in_time(judgements)}
+    return [each for each in judgements if each.rubric == rubric[each.item, each.labeler]]
 
 
 def _called(has: Sequence[str], columns: Mapping[str, str], location: str) -> dict[str, str]:

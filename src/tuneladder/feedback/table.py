@@ -102,14 +102,18 @@ def table_of(judgements: Sequence[Judgement], sources: Mapping[str, str] | None 
 
 def firsts(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[Repeat]]:
     """What each labeler said first of each item, by time where all judgements say when, and what of it they said again."""
-    ordered = sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
     found: dict[tuple[str, str], Judgement] = {}
     repeats = []
-    for each in ordered:
+    for each in in_time(judgements):
         first = found.setdefault((each.item, each.labeler), each)
         if first is not each:
             repeats.append(Repeat(each.item, each.labeler, text_of(first.value), text_of(each.value)))
     return list(found.values()), repeats
+
+
+def in_time(judgements: Sequence[Judgement]) -> Sequence[Judgement]:
+    """By time where all say when, and else as they stand."""
+    return sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
 
 
 def seconds_of(moment: str) -> float:
