@@ -801,6 +801,17 @@ def test_agreement(here: Path, door: Door) -> None:
     assert "48 judgements" in said.out
 
 
+def test_labelers_whom_an_export_does_not_name_are_counted_and_not_judged(here: Path, door: Door) -> None:
+    said = [
+        [{"result": [{"type": "rating", "from_name": "stars", "value": {"rating": n % 5 + k}}]} for k in (0, 1)] for n in range(12)
+    ]
+    write("tasks.jsonl", [{"id": n, "data": {}, "annotations": own} for n, own in enumerate(said)])
+    found = door("agreement", "tasks.jsonl")
+    assert "24 judgements of 12 items by 24 labelers under stars" in found.out
+    assert "24 labelers not named: each counts as another person, and nothing is said of them" in found.out
+    assert "who stands out" not in found.out
+
+
 def test_choices_of_items_and_labels_of_a_guideline(here: Path, door: Door) -> None:
     write("said.jsonl", JUDGED)
     write("items.jsonl", ITEMS)

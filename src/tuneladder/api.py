@@ -40,7 +40,7 @@ from tuneladder.feedback.agreement import agreement as agreement_of
 from tuneladder.feedback.changes import Change, changes
 from tuneladder.feedback.disputes import read_settled, refuse_to_lose_settled, write_disputes
 from tuneladder.feedback.items import Item, as_rankings, gathered, rankings_right, read_items, read_prompts, write_items
-from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
+from tuneladder.feedback.judgements import JudgementFile, last_versions, one_criterion, read_judgements
 from tuneladder.feedback.pairs import Exported, Rated, rated, to_pairs, write_comparisons, write_rated
 from tuneladder.feedback.rubric import as_asked, check_judgement, of_version, read_rubric, unstamped
 from tuneladder.feedback.under import by_rubric
@@ -449,7 +449,7 @@ def agreement(
     for each in under:
         ruled = {item: own.value for item, own in known.get(unstamped(each.rubric)[0], {}).items()}
         right = rankings_right(answers, dict(read.gold.get(each.rubric, {})) | ruled)
-        found.append(agreement_of(each, right, seed=seed))
+        found.append(agreement_of(each, right, unnamed=read.unnamed, seed=seed))
     if disputes is not None:
         write_disputes(Path(disputes), {each.rubric: each.disputes for each in found})
     return Agreed(tuple(found), changes(under, seed=seed), read)
@@ -468,7 +468,8 @@ def pairs(
 ) -> Exported:
     """Write the comparisons that judgements of `items` come to.
 
-    Rankings and choices are of an item, scores of `ITEM/ANSWER`; pairs of scores no further than `at_least` apart are tied. Of
+    Rankings and choices are of an item, scores of `ITEM/ANSWER`; of several versions of a guideline the last counts that a labeler
+    judged an item under; pairs of scores no further than `at_least` apart are tied. Of
     several criteria one is named; the judgements of labelers in `leave_out` do not count. The `rubrics` say which numbers are
     labels, of which no pairs are made."""
     check_file(str(items))
@@ -502,7 +503,8 @@ def _judged(
     leave_out: Sequence[str],
 ) -> Sequence[Judgement]:
     check_file(str(file))
-    return _as_defined(one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out), rubrics)
+    said = one_criterion(read_judgements(str(file), columns=columns).judgements, criterion, leave_out)
+    return _as_defined(last_versions(said), rubrics)
 
 
 def _as_defined(judgements: Sequence[Judgement], rubrics: Sequence[str | Path]) -> Sequence[Judgement]:

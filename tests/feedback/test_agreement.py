@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,20 @@ def test_words_are_measured_as_words() -> None:
     assert found(WORDS).gold == {}
     assert found([*WORDS, *said({"dee": "yx"})]).fleiss is None  # not as many judgements on every item
     assert [each.item for each in found([*WORDS, *said({"dee": "xyxyxyyy"})]).disputes] == ["i7"]
+
+
+def test_of_labelers_whom_nobody_names_all_is_heard_and_nothing_said() -> None:
+    for values in ("xyxyxyxyzzxy", [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 5]):
+        plain = said({who: list(values) for who in ("ann", "ben", "cho")})
+        plain[0] = replace(plain[0], value=values[1])
+        alone = [replace(each, labeler=f"unnamed {n}") for n, each in enumerate(plain)]
+        (under,) = by_rubric(alone)
+        own = agreement(under, {}, unnamed={each.labeler for each in alone})
+        assert (own.labelers, own.unnamed, own.alphas) == ((), 36, found(plain).alphas)
+        assert own.values == pytest.approx(found(plain).values, abs=0.05)
+        (under,) = by_rubric([*alone, *said({"dee": list(values)})])
+        own = agreement(under, {}, unnamed={each.labeler for each in alone})
+        assert ([each.name for each in own.labelers], own.unnamed) == (["dee"], 36)
 
 
 def test_scores_are_measured_at_every_level_and_their_means_are_fair() -> None:

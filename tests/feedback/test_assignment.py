@@ -167,3 +167,12 @@ def test_where_nothing_can_be_handed_over_it_is_said() -> None:
     for name, said in (("ann", "a labeler ann already"), (" ", "cannot be called"), ("a\nb", "cannot be called")):
         with pytest.raises(BadInput, match=said):
             join(working({}), name, seed=0)
+
+
+@pytest.mark.parametrize("name", ["", "\x7f", "\u200b", "a\u202eb", "a\u2028b", "\u3000\u00a0", "ann\u200b"])
+def test_a_name_that_does_not_show_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="a labeler cannot be called"):
+        join(working({}), name, seed=0)
+    with pytest.raises(BadInput, match="a labeler cannot be called"):
+        assigned(labelers=[*PEOPLE, name])
+    assert "André Østby-李" in assigned(labelers=[*PEOPLE, "André Østby-李"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.feedback.judgements import JudgementFile, one_criterion, read_judgements
+from tuneladder.feedback.judgements import JudgementFile, last_versions, one_criterion, read_judgements
 from tuneladder.types import Judgement
 
 Read = Callable[..., JudgementFile]
@@ -112,7 +113,7 @@ def test_argillas_first_edition_and_its_flat_rows(read: Read) -> None:
     assert brief(found) == [("e1", "ann", "tone", "warm"), ("e1", "ann", "stars", 3.0)]
     flat = {"id": "f1", "tone.responses": ["warm", "cold", "cold"], "tone.responses.users": ["ann", "ben", None]}
     found = read(flat | {"tone.responses.status": ["submitted", "draft", "submitted"]})
-    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed 3", "tone", "cold")])
+    assert (found.tool, brief(found)) == ("Argilla", [("f1", "ann", "tone", "warm"), ("f1", "unnamed 1.3", "tone", "cold")])
 
 
 def test_label_studios_tasks(read: Read) -> None:
@@ -138,6 +139,33 @@ def test_label_studios_tasks(read: Read) -> None:
     ]
 
 
+def test_whom_an_export_does_not_name_is_somebody_of_their_own(read: Read) -> None:
+    tone = [{"type": "choices", "from_name": "tone", "value": {"choices": ["warm"]}}]
+    tasks = [{"id": id, "data": {}, "annotations": [{"result": tone}, {"result": tone}]} for id in (0, 1)]
+    found = read(*tasks)
+    named = {each.labeler for each in found.judgements}
+    assert len(named) == 4
+    assert found.unnamed == named
+    assert {each.item for each in found.judgements} == {"0", "1"}  # an id of 0 is one
+    answers = [{"value": "warm"}, {"value": "cold", "user_id": "ann"}]
+    for records in (
+        [{"id": n, "fields": {}, "responses": {"tone": answers}} for n in (0, 1)],
+        [
+            {"id": n, "fields": {}, "responses": [{"values": {"tone": "warm"}}, {"values": {"tone": "cold"}, "user_id": "ann"}]}
+            for n in (0, 1)
+        ],
+        [{"id": n, "tone.responses": ["warm", "cold"], "tone.responses.users": [None, "ann"]} for n in (0, 1)],
+    ):
+        found = read(*records)
+        assert brief(found) == [
+            ("0", "unnamed 1.1", "tone", "warm"),
+            ("0", "ann", "tone", "cold"),
+            ("1", "unnamed 2.1", "tone", "warm"),
+            ("1", "ann", "tone", "cold"),
+        ]
+        assert (found.unnamed, found.unread) == ({"unnamed 1.1", "unnamed 2.1"}, ())
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -151,6 +179,14 @@ def test_label_studios_tasks(read: Read) -> None:
 def test_an_export_in_which_nobody_judged_is_refused(read: Read, row: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=r"nobody judged anything in this export from (Argilla|Label Studio)"):
         read(row)
+
+
+def test_what_was_judged_anew_under_a_new_version_counts() -> None:
+    old = [Judgement(item, "ann", "tone@1", "x", at) for item, at in (("1", "3"), ("2", "1"))]
+    new = [Judgement("1", "ann", "tone@2", value, at) for value, at in (("y", "5"), ("z", "6"))]
+    ben = Judgement("1", "ben", "tone@1", "x", "2")
+    assert last_versions([*new, *old, ben]) == [*new, old[1], ben]  # by time; a repeat under one version stays one
+    assert last_versions([replace(each, at="") for each in (*old, *new)])[0].item == "2"
 
 
 def test_the_judgements_under_one_criterion() -> None:

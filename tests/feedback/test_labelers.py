@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tuneladder.feedback.accord import others
+from tuneladder.evaluate.intervals import wilson
+from tuneladder.feedback.accord import others, share
 from tuneladder.feedback.labelers import First, Labeler, labelers, standing_out
 from tuneladder.feedback.slips import slips
 from tuneladder.feedback.table import seconds_of, table_of
+from tuneladder.feedback.under import by_rubric
 from tuneladder.types import Judgement
 
 HONEST = ("ann", "ben", "cho", "dee")
@@ -100,14 +102,82 @@ def test_a_bias_is_named_with_its_counts_and_is_no_reason_to_drop_the_labeler() 
     assert odd.findings[0].p < 0.05
 
 
+def ranked(items: int, answers: str, *, seed: int, noise: float = 0.7, odd: str = "") -> list[Judgement]:
+    """Rankings by three who see the same worth with noise of their own, and by one who ranks all alike or by chance."""
+    draw = np.random.default_rng(seed)
+    said = []
+    for n in range(items):
+        worth = draw.normal(size=len(answers))
+        for who in ("ann", "ben", "cho"):
+            own = np.argsort(-(worth + noise * draw.normal(size=len(answers))))
+            said.append(Judgement(f"i{n}", who, "", [answers[k] for k in own], str(60 * n)))
+        if odd:
+            value = [list(answers)] if odd == "ties" else list(draw.permutation(list(answers)))
+            said.append(Judgement(f"i{n}", "odd", "", value, str(60 * n)))
+    return said
+
+
+def of_rankings(said: list[Judgement], gold: dict[str, str] | None = None) -> dict[str, Labeler]:
+    (under,) = by_rubric(said)
+    return {each.name: each for each in labelers(under.table, others(under.table, scored=False), gold or {}, {})}
+
+
+def test_pairs_of_one_ranking_are_no_judgements_of_their_own() -> None:
+    # ten pairs each, of a single item, by which nobody is called anything
+    by_name = of_rankings(
+        [Judgement("i0", who, "", list(order), "") for who, order in (("a", "pqrst"), ("b", "pqrst"), ("c", "tsrqp"))]
+    )
+    assert all((each.count, each.findings) == (1, ()) for each in by_name.values())
+    # 40 pairs each of four items, by honest labelers who differ as such do
+    for seed in range(10):
+        assert not any(each.findings for each in of_rankings(ranked(4, "pqrst", seed=seed, noise=1.2)).values())
+    many = of_rankings(ranked(40, "pqrst", seed=0))["ann"].accord
+    assert many is not None
+    assert many.count == 40
+
+
+def test_who_ranks_by_chance_or_ties_all_is_still_named() -> None:
+    assert {"chance"} <= kinds(of_rankings(ranked(60, "pqr", seed=0, odd="chance"))["odd"])
+    assert {"always"} == kinds(of_rankings(ranked(12, "pqr", seed=0, odd="ties"))["odd"])
+    assert of_rankings(ranked(3, "pqr", seed=0, odd="ties"))["odd"].findings == ()
+
+
+def test_a_ranking_asked_again_is_one_repeat() -> None:
+    said = ranked(20, "pqr", seed=0)
+    own = {each.item: each.value for each in said if each.labeler == "ann"}
+    turned = [Judgement(f"i{n}", "ann", "", own[f"i{n}"][::-1], "99999") for n in range(4)]
+    ann = of_rankings([*said, *turned[:1]])["ann"]
+    assert (ann.repeats, ann.same, ann.findings) == (1, 0, ())
+    ann = of_rankings([*said, *turned])["ann"]
+    assert (ann.repeats, ann.same) == (4, 0)
+    assert [each.said for each in ann.findings] == ["judged 4 of 4 items otherwise when asked again"]
+    first, second, third = own["i0"]
+    near = Judgement("i0", "ann", "", [second, first, third], "99999")  # two of three pairs as before
+    assert of_rankings([*said, near])["ann"].same == 1
+
+
+def test_hits_of_one_source_count_as_their_sums_vary() -> None:
+    hits = np.tile([1.0, 0.0], 20)
+    plain = share(hits, np.arange(40))
+    assert (plain.value, plain.low, plain.high, plain.count) == (0.5, *wilson(20, 40), 40)
+    alike = share(np.repeat(hits, 5), np.repeat(np.arange(40), 5))  # five times the same is said once
+    assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high), abs=0.01)
+    apart = share(np.random.default_rng(0).permutation(np.repeat(hits, 5)), np.repeat(np.arange(40), 5))
+    assert apart.high - apart.low == pytest.approx(np.subtract(*wilson(100, 200)[::-1]), abs=0.03)
+    assert share(np.ones(30), np.repeat([0, 1, 2], 10)).low == wilson(3, 3)[0]
+
+
 def test_severity_is_how_far_scores_lie_off_those_of_the_same_items() -> None:
     by_name = found(scores(lambda n, worth: worth - 2 + n % 2 * 0.5))
     odd = by_name["odd"]
     assert kinds(odd) == {"severity"}
     assert odd.severity is not None
-    # severities are beside their mean: the other four lie so much above it as the fifth below
-    mild = np.mean([by_name[who].severity.value for who in HONEST if by_name[who].severity])
-    assert odd.severity.value - mild == pytest.approx(-1.75, abs=0.15)
+    assert odd.severity.value == pytest.approx(-1.75, abs=0.15)
+    two = [Judgement(f"i{n}", who, "", float(n % 5 + (who == "a")), "") for n in range(40) for who in ("a", "b")]
+    severe = found(two)["a"]
+    assert severe.severity is not None
+    assert severe.severity.value == pytest.approx(1.0)
+    assert severe.findings[0].said == "scores 1.00 above the others on the same items (40 judgements)"
     assert odd.severity.low < odd.severity.value < odd.severity.high < 0
     assert "below the others on the same items (60 judgements)" in odd.findings[0].said
     # certain, and too small to matter

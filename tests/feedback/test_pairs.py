@@ -49,6 +49,13 @@ def test_the_weight_is_the_agreement_and_what_is_even_is_left_out() -> None:
     assert found(from_rankings([ITEM], again)) == {"q1: a over b": (1 / 3, 0.0)}
 
 
+def test_who_fails_both_answers_was_asked_too() -> None:
+    votes = {"ann": "a"} | dict.fromkeys(("ben", "cho", "dee", "eve"), "fail")
+    assert found(from_rankings([ITEM], said(votes))) == {"q1: a over b": (0.2, 0.0), "q1: a over org/c": (0.2, 0.0)}
+    half = {"ann": ["a", "b"], "ben": {"ranked": [], "failed": ["a", "b"]}}
+    assert found(from_rankings([ITEM], said(half))) == {"q1: a over b": (0.5, 0.0)}
+
+
 def test_a_choice_beats_all_others_and_a_tie_or_a_failure_is_of_all() -> None:
     assert set(found(from_rankings([ITEM], said({"ann": "b"})))) == {"q1: b over a", "q1: b over org/c"}
     exported = from_rankings([ITEM], said({"ann": "b", "ben": "tie"}))
@@ -131,6 +138,15 @@ def test_numbers_are_scores_and_all_else_ranks() -> None:
     assert to_pairs([ITEM], said({"ann": "b"})) == from_rankings([ITEM], said({"ann": "b"}))
     with pytest.raises(BadInput, match="these judgements are no scores"):
         to_pairs([ITEM], said({"ann": "b"}), at_least=1)
+
+
+def test_numbers_that_name_answers_of_their_items_are_choices() -> None:
+    item = Item("q1", ASK, {"1": "On its way.", "2": "No idea.", "3": "Ask them."})
+    assert to_pairs([item], said({"ann": 2.0, "ben": 2.0, "cho": 1.0})) == to_pairs(
+        [item], said({"ann": "2", "ben": "2", "cho": "1"})
+    )
+    with pytest.raises(BadInput, match="ann scores 'q1', which is no answer of a known item"):  # nothing is called 4
+        to_pairs([item], said({"ann": 4.0, "ben": 2.0}))
 
 
 def test_what_is_written_is_read_back_as_comparisons(tmp_path: Path) -> None:

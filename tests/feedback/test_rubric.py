@@ -148,4 +148,7 @@ def test_a_file_that_is_no_rubric_is_refused(tmp_path: Path, text: str | None, w
 def test_a_label_is_a_word_though_it_be_called_1() -> None:
     rubric = rubric_of({"criteria": [{"name": "topic", "asks": "label", "values": {1: "sports", 2: "politics"}}, CORRECT]})
     assert as_asked(rubric, said(1.0, "topic")).value == "1"
+    chosen = rubric_of({"criteria": [BETTER]})
+    assert as_asked(chosen, said(1.0, "better")).value == "1"
+    assert as_asked(chosen, said(["1", "2"], "better")).value == ["1", "2"]  # a ranking says more than a choice
     assert as_asked(rubric, said(1, "correct")).value == 1

@@ -255,10 +255,25 @@ def test_the_calibration_tells_and_is_passed_or_taken_again(house: Build) -> Non
     page = visitor.page()
     assert "100 % of the warm-up was right" in page
     assert "Not one differed" in page
-    assert visitor.web.get("/work").url.path == "/work/5"
+    assert visitor.page() == page  # what was taught is still there when the page is loaded again
+    assert 'href="/work/5"' in page
+    assert visitor.web.get("/work/4").url.path == "/work"
     assert values(found) == []  # of the calibration nothing counts
+    assert 'href="/work/warm-up"' in visitor.page("/work/5")
     visitor.answer("/work/5")
     assert len(values(found)) == 3
+    assert visitor.web.get("/work").url.path == "/work/6"
+    assert "100 % of the warm-up was right" in visitor.page("/work/warm-up")
+
+
+def test_the_result_of_a_warm_up_that_is_not_over_is_not_shown(house: Build) -> None:
+    visitor = house(known=KNOWN).visitor("ana")
+    visitor.answer("/work/1", good=False)
+    assert visitor.web.get("/work/warm-up").url.path == "/work/2"
+    assert "warm-up</a>" not in visitor.page("/work/2")
+    visitor.answer("/work/2", good=False)
+    assert "You said" in visitor.page("/work/warm-up")
+    assert visitor.web.get("/work/1").url.path == "/work"  # and it is closed with that
 
 
 def test_a_settled_pair_of_a_choice_calibrates(house: Build) -> None:

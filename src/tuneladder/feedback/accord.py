@@ -49,15 +49,29 @@ def accord(table: Table, heard: Others, labeler: int) -> Score | None:
     return _concordance(table.said[at] - heard.means.severity[labeler], heard.mean[at])
 
 
+def share(hits: Array, source: Whole) -> Score:
+    """The share of hits (n,), with Wilson's interval. `source` (n,): hits of one number, pairs of one ranking, were not judged each
+    for itself: they count as so many as have the variance that their sums by number have, and `count` is of numbers."""
+    _, at = np.unique(source, return_inverse=True)
+    own = np.bincount(at)
+    value, many, count = float(hits.mean()), len(hits), len(own)
+    worth, plain = count, value * (1 - value)
+    if 1 < count < many and plain > 1e-12:
+        off = np.bincount(at, hits) - value * own
+        spread = count / (count - 1) * float((off**2).sum()) / many**2
+        # and beside them one more that is worth one hit each, as few sums may lie near each other by luck
+        worth = max(1, min(many, round(plain * (count + 1) / (count * spread + plain / count))))
+    return Score(value, *wilson(value * worth, worth), count, "Wilson")
+
+
 def _kappa(table: Table, right: Array, at: Whole) -> Score | None:
     own = np.bincount(table.value[at], minlength=len(table.values)) / len(at)
     by_chance = float(own @ right[at].mean(0))
-    if (1 - by_chance) * len(at) < 1:  # chance alone would not have differed once: nothing is beyond it
+    agreed = share(right[at, table.value[at]], table.source[table.item[at]])
+    if (1 - by_chance) * agreed.count < 1:  # chance alone would not have differed once: nothing is beyond it
         return None
-    agreed = float(right[at, table.value[at]].sum())
-    low, high = wilson(agreed, len(at))
-    value, low, high = ((share - by_chance) / (1 - by_chance) for share in (agreed / len(at), low, high))
-    return Score(value, low, high, len(at), "Wilson's, beyond chance")
+    value, low, high = ((each - by_chance) / (1 - by_chance) for each in (agreed.value, agreed.low, agreed.high))
+    return Score(value, low, high, agreed.count, "Wilson's, beyond chance")
 
 
 def _concordance(own: Array, theirs: Array) -> Score | None:

@@ -25,12 +25,13 @@ class Majority:
 @dataclass(frozen=True)
 class Means:
     """`mean` (I,) as the numbers stand, `adjusted` (I,) as if all were equally severe; `severity` (L,) how far a labeler's numbers
-    lie below (negative) or above those of the others on the same items, `doubt` (L,) its standard error; `rest` (N,) what
-    neither item nor labeler explains."""
+    lie below (negative) or above `adjusted`, which they are part of; `above` (L,) how far they lie above those of the others on the
+    same items, `doubt` (L,) its standard error; `rest` (N,) what neither item nor labeler explains."""
 
     mean: Array
     adjusted: Array
     severity: Array
+    above: Array
     doubt: Array
     rest: Array
 
@@ -43,15 +44,16 @@ def majority(table: Table) -> Majority:
 
 
 def means(table: Table) -> Means:
-    """Of a score: number = item + labeler, by least squares, each fitted in turn to what the other leaves."""
+    """Of a score: number = item + labeler, by least squares, each fitted in turn to what the other leaves. Who judged one item
+    tells nothing of how severe they are, and counts as like the others: else items that such people judged would have no mean."""
     said, item, labeler = table.said, table.item, table.labeler
     by_item, by_labeler = np.bincount(item), np.bincount(labeler)
-    mean = np.bincount(item, said) / by_item
+    mean, several = np.bincount(item, said) / by_item, by_labeler > 1
     adjusted, severity = mean, np.zeros(len(by_labeler))
     for _ in range(ROUNDS):
         before = severity
         severity = np.bincount(labeler, said - adjusted[item]) / by_labeler
-        severity = severity - np.average(severity, weights=by_labeler)
+        severity = np.where(several, severity - np.average(severity, weights=by_labeler * several + 1e-12), 0.0)
         adjusted = np.bincount(item, said - severity[labeler]) / by_item
         if np.abs(severity - before).max() < 1e-10:
             break
@@ -60,4 +62,6 @@ def means(table: Table) -> Means:
     # a labeler's own spread, and where there is little of it the whole's: one lucky item makes nobody certain
     whole = float((rest**2).sum() / free)
     own = (np.bincount(labeler, rest**2) * len(said) / free + whole) / (by_labeler + 1)
-    return Means(mean, adjusted, severity, np.sqrt(own / by_labeler), rest)
+    # severities are 0 in the mean, so the others' are a labeler's own turned round, shared among their judgements
+    apart = len(said) / np.maximum(len(said) - by_labeler, 1)
+    return Means(mean, adjusted, severity, severity * apart, np.sqrt(own / by_labeler) * apart, rest)

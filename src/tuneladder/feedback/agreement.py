@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import wilson
-from tuneladder.feedback.accord import Others, others
+from tuneladder.feedback.accord import Others, others, share
 from tuneladder.feedback.aggregate import majority
 from tuneladder.feedback.alpha import Level, alpha
 from tuneladder.feedback.bradley_terry import bradley_terry, in_groups
@@ -41,7 +40,8 @@ class Strength:
 class Agreement:
     """What was judged under one rubric. `unit` says what agreement is measured on, `level` how values differ; `alphas` by level;
     `values` are the items' by the best aggregation there is, `tied` the items that a majority leaves so; `gold` is the share of
-    items that each aggregation has right. Kappas are None where they are not defined."""
+    items that each aggregation has right. Kappas are None where they are not defined. `unnamed` counts the labelers of whom nothing
+    is known but one judgement, who are not among `labelers`."""
 
     rubric: str
     unit: str
@@ -58,17 +58,26 @@ class Agreement:
     tied: tuple[str, ...]
     gold: Mapping[str, Score]
     strengths: tuple[Strength, ...] = ()
+    unnamed: int = 0
 
 
-def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, First] | None = None, seed: int = 0) -> Agreement:
-    """`gold` are the right values, by item, `firsts` what labelers took of what they were shown first, by name; alpha's intervals
-    are drawn by `seed`. Raises BadInput where none was judged twice."""
+def agreement(
+    under: Under,
+    gold: Mapping[str, Any],
+    *,
+    firsts: Mapping[str, First] | None = None,
+    unnamed: Collection[str] = (),
+    seed: int = 0,
+) -> Agreement:
+    """`gold` are the right values, by item, `firsts` what labelers took of what they were shown first, by name; labelers who are
+    `unnamed` are heard, and nothing is said of them; alpha's intervals are drawn by `seed`. Raises BadInput where none was judged
+    twice."""
     table, level = under.table, under.level
     if under.pairs:
         gold = _paired(gold, under.pairs)
     scored = level != "nominal"
     heard = others(table, scored=scored)
-    found = labelers(table, heard, gold, firsts or {})
+    found = labelers(table, heard, gold, firsts or {}, unnamed)
     out = standing_out(found)
     equal = table.counts.sum(1)
     return Agreement(
@@ -77,7 +86,7 @@ def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, Fir
         level=level,
         judgements=len(under.given),
         items=len({each.item for each in under.given}),
-        alphas={each: alpha(table.counts, each, table.number, group=under.group, seed=seed) for each in under.levels},
+        alphas={each: alpha(table.counts, each, table.number, group=table.source, seed=seed) for each in under.levels},
         fleiss=_finite(fleiss(table.counts)) if not scored and equal.min() == equal.max() >= 2 else None,
         cohen=None if scored else pairwise(table),
         labelers=found,
@@ -87,6 +96,7 @@ def agreement(under: Under, gold: Mapping[str, Any], *, firsts: Mapping[str, Fir
         tied=() if scored else majority(table).tied,
         gold={} if scored else _by_gold(table, heard, gold),
         strengths=_strengths(under) if under.pairs else (),
+        unnamed=len(table.labelers) - len(found),
     )
 
 
@@ -108,12 +118,13 @@ def _by_gold(table: Table, heard: Others, gold: Mapping[str, Any]) -> dict[str, 
     known = [n for n, item in enumerate(table.items) if item in gold]
     if not known:
         return {}
+    source = table.source[known]
     assert heard.fit is not None
     ways = {"majority": majority(table).value, "Dawid-Skene": [table.values[k] for k in heard.fit.value]}
     found = {}
     for way, said in ways.items():
-        hits = sum(share_right(said[n], gold[table.items[n]]) for n in known)
-        found[way] = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
+        hits = np.array([share_right(said[n], gold[table.items[n]]) for n in known])
+        found[way] = replace(share(hits, source), count=len(known))
     return found
 
 
@@ -136,8 +147,7 @@ def _strengths(under: Under) -> tuple[Strength, ...]:
     np.add.at(wins, (other, one), better == 0)
     np.add.at(ties, (one, other), better == 0.5)
     np.add.at(ties, (other, one), better == 0.5)
-    assert under.group is not None
-    fit = in_groups(bradley_terry(wins, ties, names=names), better, one, other, under.group[table.item])
+    fit = in_groups(bradley_terry(wins, ties, names=names), better, one, other, table.source[table.item])
     found = [Strength(name, float(fit.log[m]), float(fit.low[m]), float(fit.high[m])) for m, name in enumerate(names)]
     return tuple(sorted(found, key=lambda each: -each.value))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Literal
 
 from tuneladder.errors import BadInput
 
+UNSEEN = ("Cc", "Cf", "Zl", "Zp")  # Unicode's categories of what no name shows: two people could look like one
 GAP = 5  # asks that lie at least between an item and its hidden repeat
 
 Why = Literal["calibration", "judge", "gold", "repeat"]
@@ -171,7 +173,7 @@ def _shuffled(names: Sequence[str], draw: random.Random) -> list[str]:
 
 
 def _check_name(name: str, works: Mapping[str, Work]) -> None:
-    if not name.strip() or any(ord(letter) < 32 for letter in name):
+    if not name.strip() or any(unicodedata.category(letter) in UNSEEN for letter in name):
         raise BadInput(f"a labeler cannot be called {name!r}", "a name that people would know them by")
     if name in works:
         raise BadInput(f"there is a labeler {name} already", "each has a link of their own, which the owner's page can renew")
@@ -194,6 +196,8 @@ def _check(
     for what, names in named.items():
         if twice := next((name for name, count in Counter(names).items() if count > 1), None):
             raise BadInput(f"'{twice}' stands twice among the {what}", "name each once")
+    for name in labelers:
+        _check_name(name, {})
     if not items or not labelers:
         raise BadInput(f"there are no {'labelers' if items else 'items'} to assign", "name one or more")
     if not 1 <= each <= len(labelers):

@@ -3,7 +3,8 @@
 Argilla's records have `fields` and `responses`, which is {question: [{value, user_id}]}, or of its first edition
 [{user_id, values: {question: {value}}, status}]; flat, they have a column `question.responses` and its `.users` and `.status`.
 Label Studio's tasks have `data` and `annotations`, whose `result` has a region for each question. Drafts, discarded responses and
-skipped tasks are no judgements. Several labels of one answer are one value, their names in order joined by +.
+skipped tasks are no judgements. Several labels of one answer are one value, their names in order joined by +. Whom an export
+does not name is somebody of their own in each record: two whom nobody names are not one who judged twice.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from tuneladder.errors import BadInput
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import Row
 
-UNNAMED = "unnamed"  # whoever the export does not tell
+UNNAMED = "unnamed"  # whoever the export does not tell, with the record's number and their own place in it
 _FLAT = ".responses"
 # what a region of each type holds its answer under, in Label Studio
 _ANSWERS = {"choices": "choices", "rating": "rating", "number": "number", "pairwise": "selected", "ranker": "ranker"}
 
 
-def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row]]:
-    """What tool the rows come from, "" where they are plain, and the judgements in them. Raises BadInput where there are none."""
+def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row], frozenset[str]]:
+    """What tool the rows come from, "" where they are plain, the judgements in them, and which labelers are called so because the
+    export names nobody. Raises BadInput where there are none."""
     first = rows[0]
     if isinstance(first.get("annotations"), list) and "data" in first:
         tool, found = "Label Studio", [row for number, task in enumerate(rows, start=1) for row in _label_studio(task, number)]
@@ -31,46 +33,45 @@ def foreign_rows(rows: Sequence[Row]) -> tuple[str, list[Row]]:
     elif any(name.endswith(_FLAT) for name in first):
         tool, found = "Argilla", [row for number, record in enumerate(rows, start=1) for row in _flat(record, number)]
     else:
-        return "", list(rows)
+        return "", list(rows), frozenset()
     found = [row for row in found if row["value"] not in (None, "", [])]
+    unnamed = frozenset(row["labeler"] for row in found if row[UNNAMED])
     if not found:
         raise BadInput(f"nobody judged anything in this export from {tool}", "export submitted annotations, not only the tasks")
-    return tool, found
+    return tool, [{name: cell for name, cell in row.items() if name != UNNAMED} for row in found], unnamed
 
 
 def _argilla(record: Row, number: int) -> Iterator[Row]:
-    item = text_of(record.get("id") or record.get("external_id") or number)
+    item = _item(number, record.get("id"), record.get("external_id"))
     responses = record.get("responses") or {}
     if isinstance(responses, Mapping):
-        said = [(question, answer, answer.get("value")) for question, own in responses.items() for answer in _objects(own)]
+        said = [
+            (question, place, answer, answer.get("value"))
+            for question, own in responses.items()
+            for place, answer in enumerate(_objects(own), start=1)
+        ]
     else:
         said = [
-            (question, answer, held.get("value") if isinstance(held, Mapping) else held)
-            for answer in _objects(responses)
+            (question, place, answer, held.get("value") if isinstance(held, Mapping) else held)
+            for place, answer in enumerate(_objects(responses), start=1)
             for question, held in (answer.get("values") or {}).items()
         ]
-    for question, answer, value in said:
+    for question, place, answer, value in said:
         if answer.get("status", "submitted") == "submitted":
-            at = text_of(answer.get("inserted_at") or "")
-            yield {"item": item, "labeler": _name(answer.get("user_id")), "value": _plain(value), "rubric": question, "at": at}
+            who, at = _who(answer.get("user_id"), number, place), text_of(answer.get("inserted_at") or "")
+            yield {"item": item, **who, "value": _plain(value), "rubric": question, "at": at}
 
 
 def _flat(record: Row, number: int) -> Iterator[Row]:
-    item = text_of(record.get("id") or number)
+    item = _item(number, record.get("id"))
     for column, values in record.items():
         if not column.endswith(_FLAT) or not isinstance(values, list):
             continue
         users, states = (record.get(f"{column}.{more}") or [None] * len(values) for more in ("users", "status"))
-        for at, (value, user, state) in enumerate(zip(values, users, states, strict=False), start=1):
+        for place, (value, user, state) in enumerate(zip(values, users, states, strict=False), start=1):
             if state in (None, "submitted"):
-                # two whom nobody names are not one who judged twice
-                yield {
-                    "item": item,
-                    "labeler": text_of(user) or f"{UNNAMED} {at}",
-                    "value": _plain(value),
-                    "rubric": column.removesuffix(_FLAT),
-                    "at": "",
-                }
+                who, question = _who(user, number, place), column.removesuffix(_FLAT)
+                yield {"item": item, **who, "value": _plain(value), "rubric": question, "at": ""}
 
 
 def _plain(value: Any) -> Any:
@@ -85,12 +86,12 @@ def _plain(value: Any) -> Any:
 
 
 def _label_studio(task: Row, number: int) -> Iterator[Row]:
-    item = text_of(task.get("id") or number)
-    for annotation in _objects(task.get("annotations")):
+    item = _item(number, task.get("id"))
+    for place, annotation in enumerate(_objects(task.get("annotations")), start=1):
         if annotation.get("was_cancelled"):
             continue
         by = annotation.get("completed_by")
-        labeler = _name(by.get("email") or by.get("id") if isinstance(by, Mapping) else by)
+        who = _who(by.get("email") or by.get("id") if isinstance(by, Mapping) else by, number, place)
         at = text_of(annotation.get("created_at") or "")
         for region in _objects(annotation.get("result")):
             if key := _ANSWERS.get(str(region.get("type"))):
@@ -99,13 +100,7 @@ def _label_studio(task: Row, number: int) -> Iterator[Row]:
                     value = _together(value)
                 if key == "ranker" and isinstance(value, Mapping):
                     value = next(iter(value.values()), None)
-                yield {
-                    "item": item,
-                    "labeler": labeler,
-                    "value": value,
-                    "rubric": text_of(region.get("from_name") or key),
-                    "at": at,
-                }
+                yield {"item": item, **who, "value": value, "rubric": text_of(region.get("from_name") or key), "at": at}
 
 
 def _objects(cell: Any) -> Iterator[Mapping[str, Any]]:
@@ -116,5 +111,12 @@ def _together(labels: Sequence[Any]) -> str:
     return " + ".join(sorted(map(text_of, labels)))
 
 
-def _name(user: Any) -> str:
-    return text_of(user) or UNNAMED
+def _item(number: int, *ids: Any) -> str:
+    """The first id that there is, which may be 0, or the record's number."""
+    return next((text for each in ids if (text := text_of(each))), str(number))
+
+
+def _who(user: Any, number: int, place: int) -> Row:
+    """A labeler, and whether the export names them."""
+    named = text_of(user)
+    return {"labeler": named or f"{UNNAMED} {number}.{place}", UNNAMED: not named}

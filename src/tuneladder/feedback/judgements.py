@@ -13,7 +13,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.foreign import foreign_rows
 from tuneladder.feedback.rankings import is_ranking
 from tuneladder.feedback.rubric import unstamped
-from tuneladder.feedback.table import is_number, seconds_of
+from tuneladder.feedback.table import in_time, is_number, seconds_of
 from tuneladder.task.formats import text_of
 from tuneladder.task.read import columns_of, read_rows
 from tuneladder.types import Judgement
@@ -25,13 +25,15 @@ MORE = ("rubric", "at", "gold", "why")
 @dataclass(frozen=True)
 class JudgementFile:
     """`gold` are by rubric the right values of the items that have one; `empty` counts rows without a value; `unread` are the
-    columns that mean nothing here; `tool` is what wrote the file, "" where it is plain."""
+    columns that mean nothing here; `tool` is what wrote the file, "" where it is plain, and `unnamed` are the labelers whom it does
+    not name, each of whom has one record."""
 
     judgements: tuple[Judgement, ...]
     gold: Mapping[str, Mapping[str, Any]]
     empty: int = 0
     unread: tuple[str, ...] = ()
     tool: str = ""
+    unnamed: frozenset[str] = frozenset()
 
 
 def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) -> JudgementFile:
@@ -41,7 +43,7 @@ def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) 
     Raises BadInput for a column that is not there, a row without item, labeler or rubric, and two right values of one item.
     """
     rows = read_rows(location)
-    tool, rows = foreign_rows(rows)
+    tool, rows, unnamed = foreign_rows(rows)
     has = columns_of(rows)
     called = _called(has, columns or {}, location)
     cells = [{name: row.get(column) for name, column in called.items()} for row in rows]
@@ -68,7 +70,7 @@ def read_judgements(location: str, *, columns: Mapping[str, str] | None = None) 
     if not judgements:
         raise BadInput(f"{location} holds no judgement: {called['value']} is empty in all {len(rows):,} rows", "what was said?")
     unread = tuple(name for name in has if name not in called.values())
-    return JudgementFile(tuple(judgements), gold, len(rows) - len(judgements), unread, tool)
+    return JudgementFile(tuple(judgements), gold, len(rows) - len(judgements), unread, tool, unnamed)
 
 
 def one_criterion(judgements: Sequence[Judgement], criterion: str = "", leave_out: Sequence[str] = ()) -> list[Judgement]:
@@ -87,6 +89,13 @@ def one_criterion(judgements: Sequence[Judgement], criterion: str = "", leave_ou
     if not kept:
         raise BadInput("all judgements are by labelers who are left out", "leave out fewer")
     return kept
+
+
+def last_versions(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Of what a labeler said of an item under several versions of a guideline that under the last: it was judged anew because the
+    one before misled."""
+    rubric = {(each.item, each.labeler): each.rubric for each in in_time(judgements)}
+    return [each for each in judgements if each.rubric == rubric[each.item, each.labeler]]
 
 
 def _called(has: Sequence[str], columns: Mapping[str, str], location: str) -> dict[str, str]:

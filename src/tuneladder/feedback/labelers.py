@@ -1,15 +1,18 @@
-"""What each labeler is like, by their judgements and the others' of the same items; who stands out is named with the evidence."""
+"""What each labeler is like, by their judgements and the others' of the same items; who stands out is named with the evidence.
+
+A ranking is measured on its pairs, and is one judgement: all that is counted here is counted by what was judged at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import Array, Z, holm, mcnemar, wilson
-from tuneladder.feedback.accord import Others, accord
+from tuneladder.evaluate.intervals import Array, Z, holm, mcnemar
+from tuneladder.feedback.accord import Others, accord, share
 from tuneladder.feedback.calibration import share_right
 from tuneladder.feedback.table import Repeat, Table, Whole
 from tuneladder.types import Score
@@ -48,9 +51,9 @@ class First:
 @dataclass(frozen=True)
 class Labeler:
     """`accord`: agreement with the others beyond chance; `right`: the share that is right by gold; `severity` of scores, how far
-    above the others; `same` of `repeats` items were judged alike again, and scores `moved` by so much in the mean; `always` is the
-    one value of somebody who has no other, and `theirs` the share that it has with the others of the same items; `first` is None
-    where the order of answers is not known."""
+    above the others; `same` of `repeats` items were judged alike again, rankings in most of their pairs, and scores `moved` by so
+    much in the mean; `always` is the one value of somebody who has no other, and `theirs` the share that it has with the others of
+    the same items; `first` is None where the order of answers is not known."""
 
     name: str
     count: int
@@ -81,56 +84,57 @@ class _Suspect:
     said: str
 
 
-def labelers(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First]) -> tuple[Labeler, ...]:
-    """All labelers in the order in which they appear. `gold` are the right values of items that have one, `firsts` by name."""
-    facts = [_facts(table, heard, gold, firsts, own) for own in range(len(table.labelers))]
-    named: dict[int, list[Finding]] = {own: [] for own in range(len(facts))}
-    for own, fact in enumerate(facts):
-        named[own] += _plain(fact)
+def labelers(
+    table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], unnamed: Collection[str] = ()
+) -> tuple[Labeler, ...]:
+    """All labelers but the `unnamed` in the order in which they appear. `gold` are the right values of items that have one,
+    `firsts` by name."""
+    known = [own for own, name in enumerate(table.labelers) if name not in unnamed]
+    again = table.again()
+    facts = {own: _facts(table, heard, gold, firsts, again.get(table.labelers[own], ()), own) for own in known}
+    named = {own: list(_plain(fact)) for own, fact in facts.items()}
     looked = (
-        _severe(table, heard),
-        _biased(table, heard),
+        _severe(table, heard, facts),
+        _biased(table, heard, facts),
         _taking_the_first(facts),
-        _wavering(table, heard, facts),
-        _drifting(table, heard),
+        _wavering(table, heard, facts, again),
+        _drifting(table, heard, facts),
     )
     for suspects in looked:
         for each, p in zip(suspects, holm([suspect.p for suspect in suspects])):
             # whoever always says one thing is named for that, and not for all that follows from it
             if p < DOUBT and each.said and not facts[each.labeler].always:
                 named[each.labeler].append(Finding(each.kind, each.said, p))
-    return tuple(replace(fact, findings=tuple(named[own])) for own, fact in enumerate(facts))
+    return tuple(replace(fact, findings=tuple(named[own])) for own, fact in facts.items())
 
 
-def _facts(table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], own: int) -> Labeler:
+def _facts(
+    table: Table, heard: Others, gold: Mapping[str, Any], firsts: Mapping[str, First], again: Sequence[Sequence[Repeat]], own: int
+) -> Labeler:
     at, name = table.by(own), table.labelers[own]
-    again = _again(table, name)
+    count = len(np.unique(table.source[table.item[at]]))
     known = [n for n in at if table.items[table.item[n]] in gold]
     right = None
     if known:
-        hits = sum(share_right(table.values[table.value[n]], gold[table.items[table.item[n]]]) for n in known)
-        right = Score(hits / len(known), *wilson(hits, len(known)), len(known), "Wilson")
+        hits = np.array([share_right(table.values[table.value[n]], gold[table.items[table.item[n]]]) for n in known])
+        right = share(hits, table.source[table.item[known]])
     severity: Score | None = None
     moved: float | None = None
     if heard.means is not None:
-        value, half = float(heard.means.severity[own]), Z * float(heard.means.doubt[own])
-        severity = Score(value, value - half, value + half, len(at), "normal")
+        value, half = float(heard.means.above[own]), Z * float(heard.means.doubt[own])
+        severity = Score(value, value - half, value + half, count, "normal")
         moved = float(np.mean(_moves(again))) if again else None
     theirs = _theirs(table, at) if len(set(table.value[at])) == 1 else 1.0
     # had each of the others' been one draw, nobody honest would have drawn the same so often
-    always = table.values[table.value[at[0]]] if theirs ** len(at) < DOUBT and len(at) >= FEW else ""
-    same = sum(each.first == each.again for each in again)
+    always = table.values[table.value[at[0]]] if theirs**count < DOUBT and count >= FEW else ""
+    same = sum(2 * sum(each.first == each.again for each in pairs) > len(pairs) for pairs in again)
     agreed, first = accord(table, heard, own), firsts.get(name)
-    return Labeler(name, len(at), agreed, right, severity, len(again), same, moved, always, theirs, first)
+    return Labeler(name, count, agreed, right, severity, len(again), same, moved, always, theirs, first)
 
 
-def _again(table: Table, name: str) -> list[Repeat]:
-    return [each for each in table.repeats if each.labeler == name]
-
-
-def _moves(repeats: Iterable[Repeat]) -> list[float]:
+def _moves(again: Iterable[Sequence[Repeat]]) -> list[float]:
     """How far the scores of items lie apart that were judged again."""
-    return [abs(float(each.again) - float(each.first)) for each in repeats]
+    return [float(np.mean([abs(float(each.again) - float(each.first)) for each in own])) for own in again]
 
 
 def _theirs(table: Table, at: Whole) -> float:
@@ -155,14 +159,14 @@ def _plain(fact: Labeler) -> Iterable[Finding]:
         yield Finding("repeats", f"judged {fact.repeats - fact.same} of {fact.repeats} items otherwise when asked again")
 
 
-def _severe(table: Table, heard: Others) -> list[_Suspect]:
+def _severe(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]:
     if heard.means is None:
         return []
     from scipy import stats
 
     found, spread = [], float(table.said.std())
-    for own, (value, doubt) in enumerate(zip(heard.means.severity, heard.means.doubt)):
-        count = len(table.by(own))
+    for own in facts:
+        value, doubt, count = float(heard.means.above[own]), float(heard.means.doubt[own]), len(table.by(own))
         p = float(2 * stats.t.sf(abs(value) / max(doubt, 1e-12), max(1, count - 1)))
         way = "above" if value > 0 else "below"
         said = f"scores {abs(value):.2f} {way} the others on the same items ({count:,} judgements)"
@@ -170,27 +174,30 @@ def _severe(table: Table, heard: Others) -> list[_Suspect]:
     return found
 
 
-def _biased(table: Table, heard: Others) -> list[_Suspect]:
-    """Values that a labeler says where the others do not more often than the other way round, by McNemar's test."""
+def _biased(table: Table, heard: Others, facts: Mapping[int, Labeler]) -> list[_Suspect]:
+    """Values that a labeler says where the others do not more often than the other way round, by McNemar's test; the pairs of
+    one ranking count together as one."""
     if heard.right is None:
         return []
     found = []
-    for own in range(len(table.labelers)):
+    for own, fact in facts.items():
         at = table.by(own)
+        worth = fact.count / len(at)
         for k, value in enumerate(table.values):
             mine, theirs = table.value[at] == k, heard.right[at, k]
-            more, fewer = round(float((mine * (1 - theirs)).sum())), round(float((~mine * theirs).sum()))
-            said = f"says '{value}' where the others do not {more:,} times, and the other way round {fewer:,} times"
-            found.append(_Suspect(own, "bias", mcnemar(more, fewer), said if more > fewer else ""))
+            more, fewer = float((mine * (1 - theirs)).sum()), float((~mine * theirs).sum())
+            said = f"says '{value}' where the others do not {more:,.0f} times, and the other way round {fewer:,.0f} times"
+            p = mcnemar(round(more * worth), round(fewer * worth))
+            found.append(_Suspect(own, "bias", p, said if round(more) > round(fewer) else ""))
     return found
 
 
-def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
+def _taking_the_first(facts: Mapping[int, Labeler]) -> list[_Suspect]:
     """The answer that is shown first, taken more often than an order at random gives it."""
     from scipy import stats
 
     found = []
-    for own, fact in enumerate(facts):
+    for own, fact in facts.items():
         if fact.first is not None:
             taken, count, expected = fact.first.taken, fact.first.count, fact.first.expected
             p = float(stats.binomtest(taken, count, expected / count, alternative="greater").pvalue)
@@ -199,16 +206,18 @@ def _taking_the_first(facts: Sequence[Labeler]) -> list[_Suspect]:
     return found
 
 
-def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Suspect]:
+def _wavering(
+    table: Table, heard: Others, facts: Mapping[int, Labeler], again: Mapping[str, Sequence[Sequence[Repeat]]]
+) -> list[_Suspect]:
     """Scores that move far more than the others' when an item is judged again: some moving is what scores do."""
     if heard.means is None:
         return []
     from scipy import stats
 
-    found = []
-    for own, fact in enumerate(facts):
-        mine = _moves(_again(table, fact.name))
-        theirs = _moves(each for each in table.repeats if each.labeler != fact.name)
+    found, moves = [], {name: _moves(own) for name, own in again.items()}
+    for own, fact in facts.items():
+        mine = moves.get(fact.name, [])
+        theirs = [move for name, their in moves.items() if name != fact.name for move in their]
         if len(mine) < AGAIN or len(theirs) < AGAIN:
             continue
         p = float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue)
@@ -220,20 +229,27 @@ def _wavering(table: Table, heard: Others, facts: Sequence[Labeler]) -> list[_Su
     return found
 
 
-def _drifting(table: Table, heard: Others) -> list[_Suspect]:
+def _drifting(table: Table, heard: Others, facts: Iterable[int]) -> list[_Suspect]:
     """Agreement that falls, and scores that rise or fall, with the order in time."""
     found = []
-    for own in range(len(table.labelers)):
+    for own in facts:
         at = table.by(own)
         if len(at) < LONG or np.isnan(table.at[at]).any():
             continue
         at = at[np.argsort(table.at[at], kind="stable")]
         if heard.right is not None:
-            found += _trend(own, "agrees with the others by", heard.right[at, table.value[at]], only_falls=True)
+            agreed = _by_source(heard.right[at, table.value[at]], table.source[table.item[at]])
+            found += _trend(own, "agrees with the others by", agreed, only_falls=True)
         elif heard.mean is not None:
             at = at[~np.isnan(heard.mean[at])]
             found += _trend(own, "lies off the others by", table.said[at] - heard.mean[at], only_falls=False)
     return found
+
+
+def _by_source(series: Array, source: Whole) -> Array:
+    """The means of those of one number, in the order in which they come first."""
+    _, first, at = np.unique(source, return_index=True, return_inverse=True)
+    return np.asarray((np.bincount(at, series) / np.bincount(at))[np.argsort(first)])
 
 
 def _trend(own: int, what: str, series: Array, *, only_falls: bool) -> list[_Suspect]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -45,8 +46,11 @@ class Exported:
 
 
 def to_pairs(items: Sequence[Item], judgements: Sequence[Judgement], *, at_least: float = 0.0) -> Exported:
-    """Of scores `from_scores`, of all else `from_rankings`, which has no margins to be `at_least`."""
-    if all(is_number(each.value) for each in judgements):
+    """Of scores `from_scores`, of all else `from_rankings`, which has no margins to be `at_least`. Numbers that all name answers of
+    their items are choices."""
+    known = {item.id: item for item in items}
+    chosen = all(each.item in known and text_of(each.value) in known[each.item].answers for each in judgements)
+    if not chosen and all(is_number(each.value) for each in judgements):
         return from_scores(items, judgements, at_least=at_least)
     if at_least:
         raise BadInput(f"pairs are to be {at_least:g} apart, and these judgements are no scores", "leave at_least out")
@@ -57,17 +61,19 @@ def from_rankings(items: Sequence[Item], judgements: Sequence[Judgement]) -> Exp
     """Of each item its n choose 2 pairs by what most labelers say; a name alone chooses it, `tie` and `fail` are of all answers.
 
     What a labeler says of an item again does not count. A comparison's weight is the agreement on it: the share that prefers the
-    chosen less the share that prefers the other. Raises BadInput for names and items that are not known, and where all are tied.
+    chosen less the share that prefers the other; who fails both prefers neither. Raises BadInput for names and items that are not
+    known, and where all are tied.
     """
     known = {item.id: item for item in items}
-    said: dict[tuple[str, str, str], list[float]] = {}
-    asked: set[tuple[str, str, str]] = set()
+    said: dict[tuple[str, str, str], float] = {}
+    asked: Counter[tuple[str, str, str]] = Counter()
     for each in firsts(judgements)[0]:
         ranking = ranking_among(_item(known, each), each.value, each.labeler)
         for one, other, better in pairs_said(ranking):
-            said.setdefault((each.item, one, other), []).append(better)
-        asked |= {(each.item, one, other) for one, other in combinations(sorted(ranking.names), 2)}
-    net = {pair: 2 * float(np.mean(votes)) - 1 for pair, votes in said.items()}
+            pair = each.item, one, other
+            said[pair] = said.get(pair, 0.0) + 2 * better - 1
+        asked.update((each.item, one, other) for one, other in combinations(sorted(ranking.names), 2))
+    net = {pair: votes / asked[pair] for pair, votes in said.items()}
     return _exported(known, net, dict.fromkeys(net, 0.0), failed=len(asked) - len(said))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from tuneladder.errors import BadInput, unknown
-from tuneladder.feedback.rankings import FAILED, TIED, ranking_of
+from tuneladder.feedback.rankings import FAILED, TIED, is_ranking, ranking_of
 from tuneladder.feedback.table import is_number
 from tuneladder.store import digest, writing
 from tuneladder.task.formats import text_of
@@ -128,9 +128,10 @@ def check_judgement(rubric: Rubric, judgement: Judgement) -> None:
 
 
 def as_asked(rubric: Rubric, judgement: Judgement) -> Judgement:
-    """The judgement with its value as its criterion takes it: a label is a word, though it be called 1. Raises as criterion_of."""
-    label = criterion_of(rubric, judgement).asks == "label"
-    return replace(judgement, value=text_of(judgement.value)) if label else judgement
+    """The judgement with its value as its criterion takes it: a label is a word, though it be called 1, and so is the name of the
+    answer that was chosen. Raises as criterion_of."""
+    word = criterion_of(rubric, judgement).asks in ("label", "choose") and not is_ranking(judgement.value)
+    return replace(judgement, value=text_of(judgement.value)) if word else judgement
 
 
 def keep(rubric: Rubric, folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,8 @@ class Repeat:
 @dataclass(frozen=True)
 class Table:
     """`item`, `labeler` and `value` (N,) point into the names; `number` (K,) are the values of a score, None of words; `at` (N,) is
-    in seconds, nan where it is not known. What a labeler says of an item again is in `repeats` and nowhere else."""
+    in seconds, nan where it is not known. What a labeler says of an item again is in `repeats` and nowhere else. Pairs of one
+    ranked item, which are judged together, have one number in `group` (I,), None where items are no pairs."""
 
     items: tuple[str, ...]
     labelers: tuple[str, ...]
@@ -44,6 +45,7 @@ class Table:
     number: Array | None
     at: Array
     repeats: tuple[Repeat, ...] = ()
+    group: Whole | None = None
 
     @cached_property
     def counts(self) -> Array:
@@ -57,17 +59,33 @@ class Table:
         assert self.number is not None
         return np.asarray(self.number[self.value])
 
+    @cached_property
+    def source(self) -> Whole:
+        """(I,): the number of what was judged at once."""
+        return np.arange(len(self.items)) if self.group is None else self.group
+
     def by(self, labeler: int) -> Whole:
         """Where a labeler's judgements stand."""
         return np.flatnonzero(self.labeler == labeler)
 
+    def again(self) -> dict[str, list[list[Repeat]]]:
+        """What each labeler said again, by what was ranked or else by item: asked again once, they said it once."""
+        place = dict(zip(self.items, self.source.tolist(), strict=True))
+        found: dict[str, dict[int, list[Repeat]]] = {}
+        for each in self.repeats:
+            found.setdefault(each.labeler, {}).setdefault(place[each.item], []).append(each)
+        return {name: list(own.values()) for name, own in found.items()}
 
-def table_of(judgements: Sequence[Judgement]) -> Table:
-    """The judgements as arrays; of the same labeler and item the earliest counts. Raises BadInput for numbers among words."""
+
+def table_of(judgements: Sequence[Judgement], sources: Mapping[str, str] | None = None) -> Table:
+    """The judgements as arrays; of the same labeler and item the earliest counts. `sources` says of which item each is a pair.
+    Raises BadInput for numbers among words."""
     kept, repeats = firsts(judgements)
-    names, number = _values(judgements)
+    names, scores = _values(judgements)
     places = [_place(part) for part in ((each.item for each in kept), (each.labeler for each in kept), names)]
     (items, labelers, values) = (tuple(place) for place in places)
+    number = _place(sources[item] for item in items) if sources else {}
+    group = np.array([number[sources[item]] for item in items], dtype=np.int64) if sources else None
     return Table(
         items,
         labelers,
@@ -75,22 +93,27 @@ def table_of(judgements: Sequence[Judgement]) -> Table:
         np.array([places[0][each.item] for each in kept], dtype=np.int64),
         np.array([places[1][each.labeler] for each in kept], dtype=np.int64),
         np.array([places[2][text_of(each.value)] for each in kept], dtype=np.int64),
-        number,
+        scores,
         np.array([seconds_of(each.at) for each in kept]),
         tuple(repeats),
+        group,
     )
 
 
 def firsts(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[Repeat]]:
     """What each labeler said first of each item, by time where all judgements say when, and what of it they said again."""
-    ordered = sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
     found: dict[tuple[str, str], Judgement] = {}
     repeats = []
-    for each in ordered:
+    for each in in_time(judgements):
         first = found.setdefault((each.item, each.labeler), each)
         if first is not each:
             repeats.append(Repeat(each.item, each.labeler, text_of(first.value), text_of(each.value)))
     return list(found.values()), repeats
+
+
+def in_time(judgements: Sequence[Judgement]) -> Sequence[Judgement]:
+    """By time where all say when, and else as they stand."""
+    return sorted(judgements, key=lambda each: seconds_of(each.at)) if all(each.at for each in judgements) else judgements
 
 
 def seconds_of(moment: str) -> float:

@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tuneladder.errors import BadInput, unknown
 from tuneladder.feedback.alpha import LEVELS, Level
 from tuneladder.feedback.rankings import TIED, Pair, as_pairs, is_ranking
-from tuneladder.feedback.table import Table, Whole, table_of
+from tuneladder.feedback.table import Table, table_of
 from tuneladder.task.formats import text_of
 from tuneladder.types import Judgement
 
@@ -22,7 +20,7 @@ ALONE = "have some of the items judged by a second labeler"
 @dataclass(frozen=True)
 class Under:
     """`given` as they were made, `judgements` and `table` as they are measured; `pairs` what each item of rankings stands for, else
-    empty; `group` (I,): pairs of one ranked item have one number."""
+    empty."""
 
     rubric: str
     given: tuple[Judgement, ...]
@@ -30,7 +28,6 @@ class Under:
     table: Table
     level: Level
     pairs: Mapping[str, Pair]
-    group: Whole | None
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -56,15 +53,14 @@ def _under(rubric: str, given: tuple[Judgement, ...], level: str | None) -> Unde
     under = f" under {rubric}" if rubric else ""
     judgements, pairs = _measurable(given, under)
     _refuse(judgements, under)
-    table = table_of(judgements)
+    table = table_of(judgements, {item: pair.item for item, pair in pairs.items()})
     measured = _level(table, level, under)
     if measured == "nominal" and len(table.labelers) * len(table.values) ** 2 > CELLS:
         said = (
             f"{len(table.labelers):,} labelers say {len(table.values):,} different things{under}, such as '{table.values[0][:40]}'"
         )
         raise BadInput(f"{said}: these are no labels", "measure another criterion, or make scores or labels of them")
-    group = _groups([pairs[item].item for item in table.items]) if pairs else None
-    return Under(rubric, given, judgements, table, measured, pairs, group)
+    return Under(rubric, given, judgements, table, measured, pairs)
 
 
 def _measurable(given: tuple[Judgement, ...], under: str) -> tuple[tuple[Judgement, ...], dict[str, Pair]]:
@@ -101,9 +97,3 @@ def _level(table: Table, level: str | None, under: str) -> Level:
     if level is not None:
         return next(each for each in LEVELS if each == level)
     return "nominal" if len(table.values) == 2 else "interval"
-
-
-def _groups(sources: Sequence[str]) -> Whole:
-    """(I,): the pairs of one item have one number."""
-    number = {each: n for n, each in enumerate(dict.fromkeys(sources))}
-    return np.array([number[each] for each in sources], dtype=np.int64)

@@ -33,17 +33,19 @@ def left_out(read: JudgementFile) -> Iterator[str]:
 def agreement_page(found: Agreement, *, show: int) -> Iterator[RenderableType]:
     """The figures, `show` labelers at most, and what stands out."""
     under = f" under {found.rubric}" if found.rubric else ""
-    people = say.count(len(found.labelers), "labeler")
+    people = say.count(len(found.labelers) + found.unnamed, "labeler")
     whole = f"{say.count(found.judgements, 'judgement')} of {say.count(found.items, 'item')} by {people}{under}"
     yield Text(whole, style="bold")
     yield from _figures(found, show)
     # those that stand out first, and then who agrees least
     order = sorted(found.labelers, key=lambda each: (not each.findings, each.accord.value if each.accord else 1.0))
-    if show:
+    if show and order:
         yield _people(order[:show], scored=found.level != "nominal")
     if len(order) > show:
         yield Text(f"and {len(order) - show:,} more (--show {len(order)}, or --json)", style="dim")
     yield from _standing_out(order)
+    if found.unnamed:
+        yield Text(f"{say.count(found.unnamed, 'labeler')} not named: each counts as another person, and nothing is said of them")
     if found.disputes and show:
         yield Text(f"\n{say.count(len(found.disputes), found.unit)} in dispute", style="bold")
         yield from (Text(f"  {_dispute(each)}") for each in found.disputes[:show])

@@ -65,11 +65,17 @@ def enter(request: Request, site: Here, link: str) -> Response:
 @router.get("/work")
 def work(request: Request, site: Here, person: Labeler) -> Response:
     found = standing(site.records, person)
-    if found.stage in ("calibration", "work") and found.at is not None and any(ask.done for ask in found.asks):
+    # what the calibration taught stays on the screen until the work is begun, also where the page is loaded again
+    begun = any(ask.done for ask in found.asks if found.stage == "calibration" or not found.mark or not ask.round)
+    if found.stage in ("calibration", "work") and found.at is not None and begun:
         return RedirectResponse(f"/work/{found.at + 1}", 303)
-    if found.mark and found.round > person.told:
-        tell(site.records, person, found.round)
-    return page(request, "standing", _standing(site, person, found))
+    return _result(request, site, person, found) if found.mark and found.stage != "done" else _stands(request, site, person, found)
+
+
+@router.get("/work/warm-up")
+def warm_up(request: Request, site: Here, person: Labeler) -> Response:
+    found = standing(site.records, person)
+    return _result(request, site, person, found) if found.mark else RedirectResponse("/work", 303)
 
 
 @router.get("/work/after/{n}")
@@ -129,6 +135,19 @@ def undo(request: Request, site: Here, person: Labeler, undone: Undone, token: C
     return {"n": next((n for n, ask in enumerate(found.asks, start=1) if ask.id == id), None)}
 
 
+def _stands(request: Request, site: Site, person: Person, found: Standing) -> HTMLResponse:
+    return page(request, "standing", _standing(site, person, found))
+
+
+def _result(request: Request, site: Site, person: Person, found: Standing) -> HTMLResponse:
+    """The calibration's: who has seen what is right can change no more of what they said."""
+    if found.round > person.told:
+        tell(site.records, person, found.round)
+    following = next((n for n, ask in enumerate(found.asks, start=1) if not ask.round and not ask.done), None)
+    shown = {"stage": "failed" if found.stage == "failed" else "marked", "go": f"/work/{following}" if following else "/work"}
+    return page(request, "standing", _standing(site, person, found) | shown)
+
+
 def _standing(site: Site, person: Person, found: Standing) -> dict[str, Any]:
     labelling = site.records.labelling
     work = [ask for ask in found.asks if not ask.round]
@@ -156,6 +175,7 @@ def _item(request: Request, site: Site, person: Person, found: Standing, n: int)
     context = {
         "person": person,
         "calibrating": bool(ask.round),
+        "calibrated": found.mark is not None,
         "place": own.index(ask) + 1,
         "of": len(own),
         "done": sum(one.done for one in own),
