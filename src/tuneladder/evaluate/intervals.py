@@ -38,6 +38,15 @@ def bootstrap(statistics: Array, combine: Combine, *, seed: int, resamples: int 
     return float(low), float(high)
 
 
+def by_group(statistics: Array, groups: Sequence[str]) -> Array:
+    """The sums of each group's rows (G, S), in the order in which groups come: what a bootstrap draws whole where the rows of a
+    group depend on one another. statistics (N, S)."""
+    places = {group: at for at, group in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(places), statistics.shape[1]))
+    np.add.at(sums, [places[group] for group in groups], statistics)
+    return sums
+
+
 def mean_of_parts(
     parts: Sequence[Sequence[tuple[Array, Combine]]], shares: Sequence[float] | None = None, *, seed: int, resamples: int = 1000
 ) -> tuple[float, float, float]:

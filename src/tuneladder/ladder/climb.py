@@ -95,7 +95,7 @@ from tuneladder.types import (
 )
 
 IN_PROCESS = ("prompt", "adapter")
-EXAMINATION = 3  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 4  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
 @dataclass
