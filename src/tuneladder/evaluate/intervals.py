@@ -33,7 +33,7 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
 
 def bootstrap(statistics: Array, combine: Combine, *, seed: int, resamples: int = 1000) -> tuple[float, float]:
     """The percentile interval of `combine` over rows drawn with replacement. statistics (N, S); combine (R, S) -> (R,)."""
-    values = np.concatenate([combine(weights @ statistics) for weights in _weights(len(statistics), seed, resamples)])
+    values = np.concatenate([combine(weights @ statistics) for weights in resampled(len(statistics), seed, resamples)])
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
@@ -60,7 +60,7 @@ def mean_of_parts(
     for number, part in enumerate(parts):
         share = (shares[number] if shares else 1 / len(parts)) / len(part)
         value += share * sum(float(combine(statistics.sum(0, keepdims=True))[0]) for statistics, combine in part)
-        blocks = _weights(len(part[0][0]), seed + number, resamples)
+        blocks = resampled(len(part[0][0]), seed + number, resamples)
         own = [np.stack([combine(block @ statistics) for statistics, combine in part]).sum(0) for block in blocks]
         drawn += share * np.concatenate(own)
     low, high = np.quantile(drawn, [0.025, 0.975])
@@ -71,7 +71,7 @@ def paired_bootstrap(
     a: Array, b: Array, combine: Combine, *, seed: int, resamples: int = 1000
 ) -> tuple[float, float, float, float]:
     """How much higher b is than a on the same rows: (difference, low, high, two-sided p). Statistics (N, S), row by row alike."""
-    drawn = [combine(weights @ b) - combine(weights @ a) for weights in _weights(len(a), seed, resamples)]
+    drawn = [combine(weights @ b) - combine(weights @ a) for weights in resampled(len(a), seed, resamples)]
     values = np.concatenate(drawn)
     difference = float(combine(b.sum(0, keepdims=True))[0] - combine(a.sum(0, keepdims=True))[0])
     low, high = np.quantile(values, [0.025, 0.975])
@@ -83,7 +83,7 @@ def paired_bootstrap(
 def independent_bootstrap(a: Array, b: Array, combine: Combine, *, seed: int, resamples: int = 1000) -> tuple[float, float]:
     """The percentile interval of how much higher b is than a, on rows of their own. Statistics (N, S) and (M, S)."""
     drawn = [
-        np.concatenate([combine(weights @ own) for weights in _weights(len(own), seed + at, resamples)])
+        np.concatenate([combine(weights @ own) for weights in resampled(len(own), seed + at, resamples)])
         for at, own in enumerate((a, b))
     ]
     low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975])
@@ -125,7 +125,7 @@ def holm(given: Sequence[float]) -> list[float]:
     return found
 
 
-def _weights(count: int, seed: int, resamples: int) -> Iterator[Array]:
+def resampled(count: int, seed: int, resamples: int) -> Iterator[Array]:
     """How often each row is drawn, in blocks (r, N) that together are (resamples, N)."""
     random = np.random.default_rng(seed)
     block = max(1, min(resamples, _BLOCK // count))
