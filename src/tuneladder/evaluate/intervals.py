@@ -53,17 +53,26 @@ def mean_of_parts(
     """The mean over parts of the mean of each one's metrics: (value, low, high). Parts count by their `shares`, which are 1 in all,
     or alike whatever their rows.
 
-    A part is its metrics' statistics (N, S) over the same rows, each with its `combine`; rows are drawn within their part.
+    A part is its metrics' statistics (N, S) over the same rows, each with its `combine`; rows are drawn within their part. What is
+    drawn of N rows varies by (N - 1) / N of what it should, and is moved from the value by as much more. One row says nothing of
+    how far another would lie: its part varies as a share does, 0 or 1 about the mean of all.
     """
-    drawn = np.zeros(resamples)
-    value = 0.0
-    for number, part in enumerate(parts):
-        share = (shares[number] if shares else 1 / len(parts)) / len(part)
-        value += share * sum(float(combine(statistics.sum(0, keepdims=True))[0]) for statistics, combine in part)
-        blocks = resampled(len(part[0][0]), seed + number, resamples)
-        own = [np.stack([combine(block @ statistics) for statistics, combine in part]).sum(0) for block in blocks]
-        drawn += share * np.concatenate(own)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    values = [float(np.mean([combine(own.sum(0, keepdims=True))[0] for own, combine in part])) for part in parts]
+    weights = shares or [1 / len(parts)] * len(parts)
+    value = sum(share * own for share, own in zip(weights, values, strict=True))
+    plain, moved = np.zeros(resamples), np.zeros(resamples)
+    for number, (share, part, own) in enumerate(zip(weights, parts, values, strict=True)):
+        if (count := len(part[0][0])) == 1:
+            right = np.random.default_rng(seed + number).random(resamples) < value
+            plain += share * own
+            moved += share * (right - np.clip(value, 0, 1))
+            continue
+        blocks = resampled(count, seed + number, resamples)
+        drawn = np.concatenate([np.mean([combine(block @ each) for each, combine in part], 0) for block in blocks])
+        plain += share * drawn
+        moved += share * math.sqrt(count / (count - 1)) * (drawn - own)
+    # no further than from 0 to 1 where nothing that was drawn is
+    low, high = np.quantile(np.clip(value + moved, min(0, plain.min()), max(1, plain.max())), [0.025, 0.975])
     return value, float(low), float(high)
 
 
