@@ -312,6 +312,8 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
             row["correct"],
             tuple(row.get("others", ())),
             row.get("told"),
+            tuple(row.get("options", ())),
+            row.get("template", ""),
         )
         for row in rows
     )

@@ -338,7 +338,8 @@ class Score:
 @dataclass(frozen=True)
 class Marked:
     """One row, asked and answered. `others` are further acceptable answers; `correct` is None where an answer is not simply right
-    or wrong; `told` is what the task's metric marks in place of the answer's text, where that is run or its row read."""
+    or wrong; `told` is what the task's metric marks in place of the answer's text, where that is run or its row read. `options` and
+    `template` are the row's own, where it has some."""
 
     id: str
     input: str
@@ -347,6 +348,8 @@ class Marked:
     correct: bool | None
     others: tuple[str, ...] = ()
     told: str | None = None
+    options: tuple[str, ...] = ()
+    template: str = ""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,15 @@ def test_chance_alone_explains_the_error_of_a_variant_that_errs_as_it_says() -> 
     assert all(own.off for own in boasts if own)
 
 
+def test_the_interval_holds_its_value_and_the_truth() -> None:
+    sure = np.sort(np.random.default_rng(0).uniform(0.2, 1.0, 200_000)).reshape(10, -1)
+    for power, count in ((1.0, 100), (1.0, 500), (1.3, 100), (2.0, 500)):
+        truth = float(np.abs((sure - sure**power).mean(1)).mean())
+        found = [own.error for seed in range(60) if (own := calibration(drawn(count, power=power, seed=seed), seed=0))]
+        assert all(own.low <= own.value <= own.high for own in found)
+        assert sum(own.low <= truth <= own.high for own in found) >= 51  # 57 of 60, and some luck
+
+
 def test_a_bin_never_counts_more_rows_than_it_has() -> None:
     found = calibration(drawn(137, power=1.0, seed=1), seed=0)
     assert found is not None

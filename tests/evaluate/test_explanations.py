@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tuneladder.errors import BadInput
@@ -90,6 +92,14 @@ def test_the_faults_are_counted_with_their_intervals() -> None:
     asked = explanations(answers, LABELS, asked="A stadium holds 70,000.")
     assert asked is not None
     assert asked.inventing.value == 0
+
+
+def test_a_reason_may_name_the_options_of_its_row() -> None:
+    why = "The capital is Paris, and Lyon is only the third city."
+    row = Marked("1", "What is the capital of France?", "Paris", Answer("Paris", reason=why), True)
+    found = explanations([row, replace(row, options=("Paris", "Lyon"))])
+    assert found is not None
+    assert [own.invented for own in found.reasons] == [("Lyon",), ()]
 
 
 def test_numbers_that_are_worked_out_are_no_invention() -> None:

@@ -111,3 +111,29 @@ def test_parts_count_alike_whatever_their_rows() -> None:
     # of two metrics of one part their mean counts
     twice = mean_of_parts([[(parts[0], mean), (parts[0], lambda sums: 3 * mean(sums))]], seed=1)
     assert twice[0] == pytest.approx(2 * parts[0][:, 0].mean())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 10])
+def test_an_average_of_parts_with_few_rows_is_no_surer_than_it_may_be(rows: int) -> None:
+    def mean(sums):
+        return sums[:, 0] / sums[:, 1]
+
+    held = 0
+    for seed in range(120):
+        draw = np.random.default_rng(seed)
+        chances = draw.uniform(0.3, 0.9, 30)
+        parts = [[(np.column_stack([draw.random(rows) < chance, np.ones(rows)]), mean)] for chance in chances]
+        value, low, high = mean_of_parts(parts, seed=seed, resamples=500)
+        assert low <= value <= high
+        held += low <= chances.mean() <= high
+    assert held >= 109  # 114 of 120, and some luck
+
+
+def test_a_part_of_one_row_widens_the_average_within_bounds() -> None:
+    def mean(sums):
+        return sums[:, 0] / sums[:, 1]
+
+    many = np.column_stack([np.arange(400) % 10 > 0, np.ones(400)]).astype(float)
+    value, low, high = mean_of_parts([[(many, mean)], [(np.ones((1, 2)), mean)]], seed=0)
+    assert value == pytest.approx(0.95)
+    assert low < 0.5 < value <= high <= 1.0

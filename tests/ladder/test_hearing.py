@@ -15,10 +15,14 @@ from tests.endpoint import Fault, Server, serving
 from tuneladder import api
 from tuneladder.cli import app
 from tuneladder.errors import BadInput, Failed
+from tuneladder.evaluate.measure import mark
+from tuneladder.evaluate.verdicts import Judge
 from tuneladder.ladder.climb import Climb
+from tuneladder.ladder.hearing import cases_of
 from tuneladder.ladder.results import results
 from tuneladder.recipe import load, resolved_yaml
-from tuneladder.types import Pace
+from tuneladder.store import freeze, thaw
+from tuneladder.types import Answer, Example, Marked, Measurement, Pace, Prompt, Task, Turn
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +48,25 @@ def server() -> Iterator[Server]:
     with serving() as made:
         made.always = reply("It says which desk it is for. [[7]]")
         yield made
+
+
+def test_a_judge_reads_a_row_with_its_options_and_its_own_template() -> None:
+    task = Task("towns", "choose", prompt=Prompt('{{ input }}\nOptions: {{ options|join(", ") }}'), metric="accuracy")
+    rows = [
+        Example("1", (Turn("user", "Capital of France?"),), ("Paris",), ("Paris", "Lyon")),
+        Example("2", (Turn("user", "Capital of Peru?"),), ("Lima",), ("Lima", "Cusco"), template="Say: {{ input }}"),
+    ]
+    given = mark(task, rows, [Answer("Paris"), Answer("Lima")], seconds=1.0, engine="fake", seed=0)
+    kept = thaw(Measurement, freeze(given))
+    first, second = (case.question for case in cases_of(Judge(by="x"), kept.answers, None, task.prompt))
+    assert first == "Capital of France?\nOptions: Paris, Lyon"
+    assert second.startswith("Say: Capital of Peru?")
+    assert "Cusco" in second  # the template does not show the options, so they stand after it
+
+
+def test_answers_kept_before_rows_had_options_are_read() -> None:
+    old = {"id": "1", "input": "a", "reference": "b", "answer": {"text": "b"}, "correct": True}
+    assert thaw(Marked, old).options == ()
 
 
 @pytest.fixture

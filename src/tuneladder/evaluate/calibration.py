@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuneladder.evaluate.intervals import Array, bootstrap, wilson
+from tuneladder.evaluate.intervals import Array, resampled, wilson
 from tuneladder.types import Marked, Score
 
 BINS = 10
 FEWEST = 20  # rows with fewer say nothing of how sure a variant should be
 DRAWS = 1000
+WIDEST = 8.0  # times its own error that a variant's may be at most
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,36 @@ def calibration(answers: Sequence[Marked], *, seed: int) -> Calibration | None:
     where = even[np.searchsorted(confidence, confidence)]
     inside = (where[:, None] == np.unique(where)).astype(np.float64)
 
-    def errors(sums: Array) -> Array:
-        """sums (R, bins + 1): of each bin confidence less right, and the rows -> (R,)."""
-        found: Array = np.abs(sums[:, :-1]).sum(1) / sums[:, -1]
-        return found
-
-    apart = np.column_stack([inside * (confidence - right)[:, None], np.ones(count)])
-    value = float(errors(apart.sum(0, keepdims=True))[0])
-    low, high = bootstrap(apart, errors, seed=seed)
+    apart = inside * (confidence - right)[:, None]
+    value, low, high = _error(apart, seed)
     draws = np.random.default_rng(seed).random((DRAWS, count)) < confidence
-    by_chance = errors(np.column_stack([(confidence - draws) @ inside, np.full(DRAWS, float(count))]))
+    by_chance = np.abs((confidence - draws) @ inside).sum(1) / count
     bins = [Bin(float(confidence[own].mean()), _share(right[own])) for own in inside.T.astype(bool)]
     surest = _share(right[confidence >= np.median(confidence)])
     return Calibration(Score(value, low, high, count, "bootstrap"), float(np.quantile(by_chance, 0.95)), surest, tuple(bins))
+
+
+def _error(apart: Array, seed: int) -> tuple[float, float, float]:
+    """The error and the ends of its interval. apart (N, bins): of each row confidence less right, in its bin.
+
+    Noise adds to a sum of absolute values, so an error is seen too high, and one resampled from it is higher still. The interval
+    is of the errors of which the one seen is neither among the highest fortieth nor the lowest: every bin's distance times one
+    factor, with the noise that resampling has (a test turned round). It holds 0 where chance may explain the error.
+    """
+    sums = apart.sum(0)
+    noise = np.concatenate([weights @ apart for weights in resampled(len(apart), seed, DRAWS)]) - sums
+    value = float(np.abs(sums).sum())
+
+    def end(share: float) -> float:
+        """The error of which this share of what would be seen lies below what is."""
+        low, high = 0.0, WIDEST
+        while high - low > 1e-4:
+            middle = (low + high) / 2
+            over = np.quantile(np.abs(middle * sums + noise).sum(1), share) > value
+            low, high = (low, middle) if over else (middle, high)
+        return low * value
+
+    return value / len(apart), min(end(0.975), value) / len(apart), max(end(0.025), value) / len(apart)
 
 
 def _share(right: Array) -> Score:

@@ -40,7 +40,7 @@ class Explanations:
 def explanations(answers: Sequence[Marked], labels: Sequence[str] = (), *, asked: str = "") -> Explanations | None:
     """The reasons of those answers that have one; None where none has.
 
-    What a reason may name is the row, what else was `asked`, the labels and its own answer. Where all references are numbers, an
+    What a reason may name is the row with its options, what else was `asked`, the labels and its own answer. Where all references are numbers, an
     answer is worked out, and new numbers are no invention.
     """
     explained = [marked for marked in answers if marked.answer.reason]
@@ -49,7 +49,7 @@ def explanations(answers: Sequence[Marked], labels: Sequence[str] = (), *, asked
     worked_out = all(number(marked.reference.replace(",", "")) is not None for marked in explained)
     reasons = []
     for marked in explained:
-        given = "\n".join([marked.input, asked, *labels, marked.answer.text])
+        given = "\n".join([marked.input, *marked.options, asked, *labels, marked.answer.text])
         concluded = conclusion(marked.answer.reason, labels, marked.answer.text) if labels else ""
         reasons.append(Reason(marked, concluded, strays(marked.answer.reason, given, numbers=not worked_out)))
     contradicting = _share([bool(each.concluded) for each in reasons]) if labels else None

@@ -33,9 +33,18 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
 
 def bootstrap(statistics: Array, combine: Combine, *, seed: int, resamples: int = 1000) -> tuple[float, float]:
     """The percentile interval of `combine` over rows drawn with replacement. statistics (N, S); combine (R, S) -> (R,)."""
-    values = np.concatenate([combine(weights @ statistics) for weights in _weights(len(statistics), seed, resamples)])
+    values = np.concatenate([combine(weights @ statistics) for weights in resampled(len(statistics), seed, resamples)])
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+def by_group(statistics: Array, groups: Sequence[str]) -> Array:
+    """The sums of each group's rows (G, S), in the order in which groups come: what a bootstrap draws whole where the rows of a
+    group depend on one another. statistics (N, S)."""
+    places = {group: at for at, group in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(places), statistics.shape[1]))
+    np.add.at(sums, [places[group] for group in groups], statistics)
+    return sums
 
 
 def mean_of_parts(
@@ -44,17 +53,26 @@ def mean_of_parts(
     """The mean over parts of the mean of each one's metrics: (value, low, high). Parts count by their `shares`, which are 1 in all,
     or alike whatever their rows.
 
-    A part is its metrics' statistics (N, S) over the same rows, each with its `combine`; rows are drawn within their part.
+    A part is its metrics' statistics (N, S) over the same rows, each with its `combine`; rows are drawn within their part. What is
+    drawn of N rows varies by (N - 1) / N of what it should, and is moved from the value by as much more. One row says nothing of
+    how far another would lie: its part varies as a share does, 0 or 1 about the mean of all.
     """
-    drawn = np.zeros(resamples)
-    value = 0.0
-    for number, part in enumerate(parts):
-        share = (shares[number] if shares else 1 / len(parts)) / len(part)
-        value += share * sum(float(combine(statistics.sum(0, keepdims=True))[0]) for statistics, combine in part)
-        blocks = _weights(len(part[0][0]), seed + number, resamples)
-        own = [np.stack([combine(block @ statistics) for statistics, combine in part]).sum(0) for block in blocks]
-        drawn += share * np.concatenate(own)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    values = [float(np.mean([combine(own.sum(0, keepdims=True))[0] for own, combine in part])) for part in parts]
+    weights = shares or [1 / len(parts)] * len(parts)
+    value = sum(share * own for share, own in zip(weights, values, strict=True))
+    plain, moved = np.zeros(resamples), np.zeros(resamples)
+    for number, (share, part, own) in enumerate(zip(weights, parts, values, strict=True)):
+        if (count := len(part[0][0])) == 1:
+            right = np.random.default_rng(seed + number).random(resamples) < value
+            plain += share * own
+            moved += share * (right - np.clip(value, 0, 1))
+            continue
+        blocks = resampled(count, seed + number, resamples)
+        drawn = np.concatenate([np.mean([combine(block @ each) for each, combine in part], 0) for block in blocks])
+        plain += share * drawn
+        moved += share * math.sqrt(count / (count - 1)) * (drawn - own)
+    # no further than from 0 to 1 where nothing that was drawn is
+    low, high = np.quantile(np.clip(value + moved, min(0, plain.min()), max(1, plain.max())), [0.025, 0.975])
     return value, float(low), float(high)
 
 
@@ -62,7 +80,7 @@ def paired_bootstrap(
     a: Array, b: Array, combine: Combine, *, seed: int, resamples: int = 1000
 ) -> tuple[float, float, float, float]:
     """How much higher b is than a on the same rows: (difference, low, high, two-sided p). Statistics (N, S), row by row alike."""
-    drawn = [combine(weights @ b) - combine(weights @ a) for weights in _weights(len(a), seed, resamples)]
+    drawn = [combine(weights @ b) - combine(weights @ a) for weights in resampled(len(a), seed, resamples)]
     values = np.concatenate(drawn)
     difference = float(combine(b.sum(0, keepdims=True))[0] - combine(a.sum(0, keepdims=True))[0])
     low, high = np.quantile(values, [0.025, 0.975])
@@ -74,7 +92,7 @@ def paired_bootstrap(
 def independent_bootstrap(a: Array, b: Array, combine: Combine, *, seed: int, resamples: int = 1000) -> tuple[float, float]:
     """The percentile interval of how much higher b is than a, on rows of their own. Statistics (N, S) and (M, S)."""
     drawn = [
-        np.concatenate([combine(weights @ own) for weights in _weights(len(own), seed + at, resamples)])
+        np.concatenate([combine(weights @ own) for weights in resampled(len(own), seed + at, resamples)])
         for at, own in enumerate((a, b))
     ]
     low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975])
@@ -116,7 +134,7 @@ def holm(given: Sequence[float]) -> list[float]:
     return found
 
 
-def _weights(count: int, seed: int, resamples: int) -> Iterator[Array]:
+def resampled(count: int, seed: int, resamples: int) -> Iterator[Array]:
     """How often each row is drawn, in blocks (r, N) that together are (resamples, N)."""
     random = np.random.default_rng(seed)
     block = max(1, min(resamples, _BLOCK // count))

@@ -60,7 +60,17 @@ def mark(
     decisive = metrics.get(task.metric)
     kept: Sequence[str | None] = told[task.metric] if decisive and decisive.outcomes else [None] * len(examples)
     marked = tuple(
-        Marked(example.id, _shown(example), example.references[0], answer, correct, example.references[1:], outcome)
+        Marked(
+            example.id,
+            _shown(example),
+            example.references[0],
+            answer,
+            correct,
+            example.references[1:],
+            outcome,
+            example.options,
+            example.template,
+        )
         for example, answer, correct, outcome in zip(examples, answers, right, kept, strict=True)
     )
     return Measurement(quality, {}, None, Cost(seconds=seconds), Cost(seconds=seconds / len(examples)), engine, marked)

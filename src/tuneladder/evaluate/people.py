@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tuneladder.errors import BadInput
-from tuneladder.evaluate.intervals import bootstrap, wilson
+from tuneladder.evaluate.intervals import bootstrap, by_group, wilson
 from tuneladder.evaluate.judge import hear
 from tuneladder.evaluate.verdicts import Case, Judge
 from tuneladder.model.kept import Kept
@@ -133,11 +133,7 @@ def _apart(marks: Mapping[tuple[str, str], float], each: Opinion) -> int | None:
 
 def _clustered(values: Sequence[tuple[str, float]], seed: int) -> Score:
     """The mean, with the interval that drawing whole questions gives."""
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for group, value in values:
-        sums[group][0] += value
-        sums[group][1] += 1
-    statistics = np.array(list(sums.values()))
+    statistics = by_group(np.array([(value, 1.0) for _, value in values]), [group for group, _ in values])
     total, count = statistics.sum(0)
     low, high = bootstrap(statistics, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed)
     if high - low < 1e-9:  # all alike: the bootstrap has nothing to vary

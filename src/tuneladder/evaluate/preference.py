@@ -8,6 +8,7 @@ rungs of one base can be compared; to itself it prefers nothing, and has a half.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -17,7 +18,7 @@ import numpy as np
 from tuneladder.errors import BadInput
 from tuneladder.evaluate import correlation
 from tuneladder.evaluate.find import find_metric
-from tuneladder.evaluate.intervals import Array, Combine, bootstrap
+from tuneladder.evaluate.intervals import Array, Combine, bootstrap, by_group, wilson
 from tuneladder.evaluate.measure import rate
 from tuneladder.model.ask import turns_of_all
 from tuneladder.task.comparing import RAW, Unit, asked, contests
@@ -86,16 +87,16 @@ def judged(
         )
     margins = np.array([(own[0] - base[0]) - (own[1] - base[1]) for _, own, base in found])
     marked = tuple(_marked(pair, float(margin), sure=before is None) for (pair, _, _), margin in zip(found, margins, strict=True))
-    said, references = [row.answer.text for row in marked], [(row.reference,) for row in marked]
-    quality = {METRIC: rate(find_metric(METRIC), said, references, seed=seed), "margin": _mean(margins, seed)}
+    prompts = _prompts([pair for pair, _, _ in found])
+    quality = {METRIC: _right(marked, prompts, seed), "margin": _mean(margins, prompts, seed)}
     if before is None:
         sizes = [len(answer) for (better, worse), _, _ in found for answer in _answers(better, worse)]
         worth = [value for _, own, _ in found for value in own]
         bias = correlation.sums_of(np.array(worth), np.array(sizes, dtype=np.float64))
-        quality["length_bias"] = _score(bias, correlation.combine, seed)
+        quality["length_bias"] = _score(bias, correlation.combine, np.repeat(prompts, 2).tolist(), seed)
         quality |= _of_scores([(pair, own) for pair, own, _ in found], unit, seed)
     else:
-        quality["chosen_log_probability"] = _mean(np.array([own[0] for _, own, _ in found]), seed)
+        quality["chosen_log_probability"] = _mean(np.array([own[0] for _, own, _ in found]), prompts, seed)
     spent = Cost(seconds=weighed.seconds)
     one = Cost(seconds=weighed.seconds / (2 * len(found)))
     return Measurement(quality, {}, None, spent, one, weighed.engine, marked)
@@ -105,6 +106,30 @@ def _both(one: list[float] | None, other: list[float] | None) -> list[float] | N
     return [*one, *other] if one and other else None
 
 
+def _prompts(pairs: Sequence[tuple[Comparison, Comparison]]) -> list[str]:
+    """The prompt that each contest is drawn with, for contests that share answers are won and lost together. Of two unlike ones it
+    is that which stands in more contests."""
+    both = [(_prompt(better), _prompt(worse)) for better, worse in pairs]
+    stands = Counter(name for own in both for name in set(own))
+    return [max(own, key=stands.__getitem__) for own in both]
+
+
+def _prompt(comparison: Comparison) -> str:
+    return comparison.source or comparison.id
+
+
+def _right(marked: Sequence[Marked], prompts: Sequence[str], seed: int) -> Score:
+    """The share of contests that are told apart as people did; where prompts have several, whole prompts are drawn."""
+    metric = find_metric(METRIC)
+    said, references = [row.answer.text for row in marked], [(row.reference,) for row in marked]
+    if (count := len(set(prompts))) == len(marked):
+        return rate(metric, said, references, seed=seed)
+    found = _score(metric.statistics(said, references, ()), metric.combine, prompts, seed)
+    if found.high - found.low < 1e-9:  # all alike: the bootstrap has nothing to vary
+        return Score(found.value, *wilson(found.value * count, count), len(marked), "wilson")
+    return found
+
+
 def _of_scores(
     found: Sequence[tuple[tuple[Comparison, Comparison], tuple[float, float]]], unit: Unit, seed: int
 ) -> dict[str, Score]:
@@ -112,17 +137,20 @@ def _of_scores(
     it misses them, in squares of their standard deviation, of which a constant has 1; and the slope of the scores over the
     rewards, in that unit, which is 1 where a reward means what it says."""
     said: dict[tuple[str, str], tuple[float, float]] = {}  # an answer counts once, in however many contests it stands
+    prompts: dict[tuple[str, str], str] = {}
     for (better, worse), values in found:
         if not (better.scores and worse.scores):
             return {}
         scores = better.scores if better is worse else (better.scores[0], worse.scores[0])
         for own, answer, score, value in zip((better, worse), _answers(better, worse), scores, values, strict=True):
             said[own.id, answer] = (unit.normal(score), value)
+            prompts[own.id, answer] = _prompt(own)
     scores_N, rewards_N = np.array(list(said.values())).T
-    missed = _mean((rewards_N - scores_N) ** 2, seed)
+    drawn = list(prompts.values())
+    missed = _mean((rewards_N - scores_N) ** 2, drawn, seed)
     sums = np.column_stack([np.ones(len(said)), rewards_N, scores_N, rewards_N**2, rewards_N * scores_N])
-    fit = _score(correlation.sums_of(rewards_N, scores_N), correlation.combine, seed)
-    return {"score_correlation": fit, "score_error": missed, "score_slope": _score(sums, _slope, seed)}
+    fit = _score(correlation.sums_of(rewards_N, scores_N), correlation.combine, drawn, seed)
+    return {"score_correlation": fit, "score_error": missed, "score_slope": _score(sums, _slope, drawn, seed)}
 
 
 def _slope(sums: Array) -> Array:
@@ -154,10 +182,14 @@ def _asked(comparison: Comparison) -> list[str]:
     return [f"{turn.role}: {turn.text}" for turn in comparison.turns]
 
 
-def _mean(values: Array, seed: int) -> Score:
-    return _score(np.column_stack([values, np.ones(len(values))]), lambda sums: np.asarray(sums[:, 0] / sums[:, 1]), seed)
+def _mean(values: Array, prompts: Sequence[str], seed: int) -> Score:
+    sums = np.column_stack([values, np.ones(len(values))])
+    return _score(sums, lambda drawn: np.asarray(drawn[:, 0] / drawn[:, 1]), prompts, seed)
 
 
-def _score(statistics: Array, combine: Combine, seed: int) -> Score:
+def _score(statistics: Array, combine: Combine, prompts: Sequence[str], seed: int) -> Score:
+    """With the interval that drawing whole prompts gives."""
     value = float(combine(statistics.sum(0, keepdims=True))[0])
-    return Score(value, *bootstrap(statistics, combine, seed=seed), len(statistics), "bootstrap")
+    drawn = by_group(statistics, prompts)
+    name = "bootstrap" if len(drawn) == len(statistics) else "bootstrap over prompts"
+    return Score(value, *bootstrap(drawn, combine, seed=seed), len(statistics), name)

@@ -37,7 +37,15 @@ def judging(rules: Judge, judge: Base, rows: Sequence[Example], prompt: Prompt, 
         return Cost()
     some = rows[:: -(-len(rows) // LOOK)]
     answers = [
-        Marked(row.id, "\n\n".join(turn.text for turn in row.turns), row.references[0], Answer(row.references[0]), None)
+        Marked(
+            row.id,
+            "\n\n".join(turn.text for turn in row.turns),
+            row.references[0],
+            Answer(row.references[0]),
+            None,
+            options=row.options,
+            template=row.template,
+        )
         for row in some
     ]
     rivals = {marked.id: marked.reference for marked in answers} if rules.against else None

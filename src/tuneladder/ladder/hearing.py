@@ -49,12 +49,13 @@ def cases_of(
     rules: Judge, answers: Sequence[Marked], rivals: Mapping[str, str] | None = None, prompt: Prompt | None = None
 ) -> list[Case]:
     """What a judge is asked about: the answers by themselves, or against the rivals' where these answered too. A question is the
-    row as the task asks it: with its instruction, its system's turn and its template, and without any shots."""
+    row as the task asks it: with its options, its instruction, its system's turn and its template, and without any shots."""
     plain = Prompt(prompt.template, prompt.instruction, prompt.system) if prompt else Prompt()
     cases = []
     for marked in answers:
         if rivals is None or marked.id in rivals:
-            turns = turns_of(plain, Example(marked.id, (Turn("user", marked.input),), ("",)))
+            row = Example(marked.id, (Turn("user", marked.input),), ("",), marked.options, template=marked.template)
+            turns = turns_of(plain, row)
             question = "\n\n".join(turn.text for turn in turns)
             cases.append(Case(marked.id, question, read_of(rules, marked), rivals[marked.id] if rivals is not None else None))
     return cases
