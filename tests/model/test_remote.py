@@ -22,6 +22,7 @@ from tuneladder.model.ask import CannotScore, ask
 from tuneladder.model.endpoint import Endpoint
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.model.remote import RemoteEngine
+from tuneladder.model.shortened import told_unfinished, unfinished
 from tuneladder.store import Store
 from tuneladder.types import Base, Decoding, Example, Prompt, Turn
 
@@ -300,6 +301,59 @@ def test_a_notebooks_loop_is_no_hindrance(server: Server) -> None:
         return engine_of(server).generate(ASKS[:1], Decoding())
 
     assert asyncio.run(cell()) == [["you said number 0 0"]]
+
+
+# ---- answers that end before their end ----
+
+
+def ending(server: Server, reasons: dict[str, str | None], text: str | None) -> None:
+    """From now on the answers to these questions say `text`, and why they ended."""
+    honest = server.answer
+
+    def answer(path: str, body: dict[str, Any]) -> Fault:
+        if (asked := body["messages"][-1]["content"]) not in reasons:
+            return honest(path, body)
+        choice = {"finish_reason": reasons[asked], "message": {"content": text}}
+        return Fault(body=json.dumps({"choices": [choice] * body["n"], **server.usage(5, 7)}))
+
+    server.answer = answer  # type: ignore[method-assign]
+
+
+def test_answers_that_ended_before_their_end_are_counted(server: Server, tmp_path: Path) -> None:
+    ending(server, {"number 1": "length", "number 5": "content_filter", "number 6": None, "number 7": "length"}, None)
+    for _ in range(2):  # kept answers know it too
+        engine = engine_of(server, store=Store(tmp_path))
+        assert engine.generate(ASKS, Decoding(samples=2))[1] == ["", ""]
+        assert unfinished(engine) == {"length": 4, "empty": 4, "content_filter": 2}
+        assert len(server.seen) == 12
+    assert told_unfinished(unfinished(engine), "dev") == [
+        "4 answers of dev ended at the most tokens that they may have, 4 of them with nothing said: raise `max_new_tokens`",
+        "2 answers of dev were cut or held back by the endpoint's content filter",
+    ]
+    ending(server, {"number 1": "length"}, "a begun sent")
+    engine = engine_of(server)
+    assert engine.generate(ASKS[1:2], Decoding()) == [["a begun sent"]]
+    assert told_unfinished(unfinished(engine)) == ["1 answers ended at the most tokens that they may have: raise `max_new_tokens`"]
+
+
+def test_a_model_that_spends_all_its_tokens_unseen_is_found_out_by_its_first_answers(server: Server) -> None:
+    ending(server, {f"number {n}": "length" for n in range(4)}, "")
+    with pytest.raises(Failed, match="spent 64 tokens on each of the first 4 answers, and said nothing") as failed:
+        engine_of(server).generate(ASKS, Decoding(max_new_tokens=64))
+    assert "raise `max_new_tokens`" in failed.value.hint
+    assert len(server.seen) == 4  # the rest is not paid for
+    assert engine_of(server).generate(ASKS[:3], Decoding()) == [[""]] * 3  # a few may be rows of their own
+    assert len(engine_of(server).generate(ASKS[1:], Decoding())) == 11
+
+
+def test_answers_kept_by_an_earlier_version_are_read(server: Server, tmp_path: Path) -> None:
+    said = engine_of(server, store=Store(tmp_path)).generate(ASKS[:2], Decoding(samples=2))
+    [path] = tmp_path.glob("answers-*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().split("\n") if line]
+    assert all(line.pop("ended") == ["stop", "stop"] for line in lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert engine_of(server, store=Store(tmp_path)).generate(ASKS[:2], Decoding(samples=2)) == said
+    assert len(server.seen) == 2
 
 
 # ---- what is paid for is kept ----

@@ -59,7 +59,7 @@ from tuneladder.model.purse import Purse
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
-from tuneladder.model.shortened import shortened
+from tuneladder.model.shortened import shortened, told_unfinished, unfinished
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
@@ -418,13 +418,17 @@ class Climb:
                 "split": said,
                 "variant": variant.stamp,
                 "shortened": shortened(engine),
+                "unfinished": unfinished(engine),
             }
 
         folder = paid_once(self.store, self.shelf.purse, key, make)
-        if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
+        done = json.loads((folder / "done.json").read_text("utf-8"))
+        if cut := done["shortened"]:
             self._note(
                 f"{rung.name}: {cut:,} prompts of {said} were longer than the context: shots were left out, or the row was cut"
             )
+        for line in told_unfinished(done.get("unfinished", {}), said):  # which a node of an earlier version does not know
+            self._note(f"{rung.name}: {line}")
         return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
