@@ -98,6 +98,10 @@ TOO_LONG = (
     '{"error": {"code": "context_length_exceeded", "message": "it has 9,000 tokens"}}',
     "This model's maximum context length is 512 tokens",
     "the request exceeds the available context size",
+    "The input token count (1048999) exceeds the maximum number of tokens allowed (1048576).",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "Input validation error: `inputs` must have less than 1024 tokens. Given: 5000",
+    "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
 )
 
 
@@ -132,6 +136,43 @@ def test_a_question_that_is_too_long_by_itself_is_refused(server: Server) -> Non
         engine_of(server).generate(ASKS[:1], Decoding())
     assert refused.value.hint.startswith("shorter rows")
     assert len(server.seen) == 1
+
+
+def holds(server: Server, most: int) -> None:
+    """From now on it ranks no text of more characters."""
+    honest = server.answer
+    server.answer = (  # type: ignore[method-assign]
+        lambda path, body: Fault(400, TOO_LONG[1]) if len(body["prompt"]) > most else honest(path, body)
+    )
+
+
+SHOWN = (*(Turn(role, f"{role} {n}") for n in range(6) for role in ("user", "assistant")), Turn("user", "Hi"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_prompt_that_is_too_long_to_rank_after_loses_its_shots_for_all_of_its_options(
+    server: Server, first: int, concurrency: int
+) -> None:
+    after_two = "user 4\nAnswer: assistant 4\n\nuser 5\nAnswer: assistant 5\n\nHi\nAnswer: "
+    holds(server, len(after_two) + len("four"))
+    rows, options = [(Turn("user", "Hi"),), SHOWN], [["a", "four"], ["six", "four", "x"]]
+    rows, options = (rows[first:] + rows[:first]), (options[first:] + options[:first])
+    engine = engine_of(server, concurrency=concurrency)
+    found = engine.score(rows, options)
+    assert found[first - 1] == [-4.0, -5.0, -2.0]
+    assert found[first] == [-2.0, -5.0]
+    assert engine.cut == 1
+    # `six` would have stood after three exchanges, had `four` not been too long for them
+    assert {after_two + each for each in options[first - 1]} <= {body["prompt"] for _, body, _ in server.seen}
+    assert engine.score(rows, options) == found
+
+
+def test_a_row_that_is_too_long_to_rank_by_itself_is_refused_and_no_other_method_taken(server: Server) -> None:
+    holds(server, 3)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).score([(Turn("user", "Hi"),)], [["a"]])
+    assert refused.value.hint.startswith("shorter rows")
 
 
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:

@@ -95,6 +95,7 @@ from tuneladder.types import (
 )
 
 IN_PROCESS = ("prompt", "adapter")
+REMOTE = 1  # raise it when only what an endpoint is asked changes: its answers are kept, and those asked again are not paid again
 EXAMINATION = 3  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
@@ -403,7 +404,8 @@ class Climb:
     ) -> Measurement:
         """A measurement of what is `asked`, made once."""
         prices = [own] if (own := variant.base.settings.get("prices")) else []
-        key = f"measure-{digest(variant.stamp, variant.prompt, *asked, *self._metric, *self._engine, self.seed, *prices)}"
+        there = [REMOTE] if variant.base.source == "url" else []
+        key = f"measure-{digest(variant.stamp, variant.prompt, *asked, *self._metric, *self._engine, self.seed, *prices, *there)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at(f"measuring on {said}", rung.name)

@@ -37,7 +37,11 @@ LONGEST_WAIT = 300.0  # seconds; an endpoint that asks for more is not waited fo
 BUSY = (408, 409, 425, 429)
 SECRET = 16  # characters; a shorter key is a placeholder, which an answer may well hold
 LENGTH = 200  # characters of what came back that an error shows
-TOO_LONG = re.compile(r"context.?(length|window|size)|(prompt|input|messages?)\b.{0,40}too (long|many tokens)", re.IGNORECASE)
+TOO_LONG = re.compile(
+    r"context.?(length|window|size)|(prompt|input|messages?)\b.{0,40}too (long|many tokens)|maximum model length"
+    r"|input token count.{0,40}exceeds|\binputs\W{1,3}(tokens \+ .{0,3}max_new_tokens|must have less than \d+ tokens)",
+    re.IGNORECASE,
+)
 
 
 class Rejected(BadInput):

@@ -33,6 +33,8 @@ B = TypeVar("B")
 
 Said = tuple[str, str]  # a text, and why it ended: "stop", "length", "content_filter", "" where nobody knows
 
+_Row = tuple[Turns, tuple[str, ...]]  # an ask, and the endings that are ranked after it
+
 FIRST = 4  # asks whose answers are looked at before the rest is paid for
 
 
@@ -157,19 +159,39 @@ class RemoteEngine:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Natural log-probability of each ending after the plainly rendered ask. Raises CannotScore."""
-        pairs = []
-        for turns, options in zip(asks, endings, strict=True):
-            # a label that begins another would always be the likelier: both are closed by what ends an answer
-            nested = any(a != b and b.startswith(a) for a in options for b in options)
-            pairs += [(turns, f"{ending}\n\n" if nested else ending) for ending in options]
-        first = self._all(self._rank, pairs[:1])  # an endpoint that cannot is found out by one request
+        """Natural log-probability of each ending after the plainly rendered ask; one that is longer than the model's context with any
+        of its endings loses its oldest exchanges one by one, before all of them. Raises CannotScore, and as `generate` does."""
+        rows = list(zip(asks, map(_closed, endings), strict=True))
+        kept = {row: row[0] for row in rows}
+
+        async def rank(pair: tuple[_Row, str]) -> tuple[tuple[Turns, float], Cost]:
+            row, ending = pair
+            while True:
+                turns = kept[row]
+                try:
+                    chance, cost = await self._rank(turns, ending)
+                except Overlong:
+                    if kept[row] == turns:  # else another ending of the row has shortened it meanwhile
+                        if (fewer := without_oldest(turns)) is None:
+                            raise
+                        kept[row] = fewer
+                else:
+                    return (turns, chance), cost
+
+        pairs = [(row, ending) for row in rows for ending in row[1]]
+        # an endpoint that cannot is found out by one request
+        found = dict(zip(pairs[:1], self._all(rank, pairs[:1]), strict=True))
+        todo = pairs[1:]
         try:
-            found = iter(first + self._all(self._rank, pairs[1:]))
+            while todo:
+                found.update(zip(todo, self._all(rank, todo), strict=True))
+                # what stood after exchanges that another ending of its row had no room for is ranked anew
+                todo = [pair for pair in pairs if found[pair][0] != kept[pair[0]]]
         except CannotScore as error:
             # it ranked the first: to generate now would mark some rows by another method than others
             raise Failed(error.message, "one of the rows may be longer than the model's context") from None
-        return [[next(found) for _ in options] for options in endings]
+        self.cut += sum(turns != row[0] for row, turns in kept.items())
+        return [[found[row, ending][1] for ending in row[1]] for row in rows]
 
     def _body(self, turns: Turns, decoding: Decoding) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -224,13 +246,14 @@ class RemoteEngine:
             said, costs = [*said, *zip(paid.reply, ended, strict=True)], [*costs, cost]
         return said[: decoding.samples], _sum(costs)
 
-    async def _rank(self, pair: tuple[Turns, str]) -> tuple[float, Cost]:
-        turns, ending = pair
+    async def _rank(self, turns: Turns, ending: str) -> tuple[float, Cost]:
         prompt = "".join(part.text for part in self._template.parts(turns))
         text = f"{prompt} {ending}"
         body = {"model": self._model, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
         try:
             paid, cost = await self._answer("/completions", body, _Completion, lambda reply: _echoed(reply, text, len(prompt)))
+        except Overlong:
+            raise
         except Rejected as error:
             raise CannotScore(f"{self._url} ranks no answers: {error.message}") from None
         if paid.reply is None:
@@ -315,6 +338,12 @@ class RemoteEngine:
             await asyncio.gather(*(lane(halt) for _ in range(min(self._concurrency, len(items)))))
         if errors:
             raise errors[0]
+
+
+def _closed(endings: Sequence[str]) -> tuple[str, ...]:
+    """The endings as they are ranked: one that begins another would always be the likelier, so what ends an answer closes all."""
+    nested = any(a != b and b.startswith(a) for a in endings for b in endings)
+    return tuple(f"{ending}\n\n" if nested else ending for ending in endings)
 
 
 def _said(reply: _Chat) -> tuple[list[str], tuple[str, ...]]:
