@@ -175,6 +175,41 @@ def test_a_row_that_is_too_long_to_rank_by_itself_is_refused_and_no_other_method
     assert refused.value.hint.startswith("shorter rows")
 
 
+OTHER_NAME = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_the_other_name_for_the_most_tokens_is_learned_from_a_refusal(server: Server, tmp_path: Path) -> None:
+    honest = server.answer
+    server.answer = (  # type: ignore[method-assign]
+        lambda path, body: Fault(400, OTHER_NAME) if "max_tokens" in body else honest(path, body)
+    )
+    engine = engine_of(server, concurrency=1, store=Store(tmp_path), prices=Prices(1, 1), purse=Purse(1))
+    assert engine.generate(ASKS[:3], Decoding(max_new_tokens=5))[0] == ["you said number 0 0"]
+    assert [body.get("max_completion_tokens") for _, body, _ in server.seen] == [None, 5, 5, 5]
+    engine.generate(ASKS[:3], Decoding(max_new_tokens=5))
+    assert len(server.seen) == 4  # kept as ever
+    server.always = Fault(400, OTHER_NAME)  # it takes neither
+    with pytest.raises(BadInput, match="max_completion_tokens"):
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert len(server.seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [
+        (400, "response_format json_schema is not supported", "`constrain: false`"),
+        (422, "Unsupported value: 'temperature' does not support 0 with this model", "`decoding`"),
+        (400, "The model `m` does not exist", "the model's name"),
+        (404, "no response_format here", "check the url"),
+    ],
+)
+def test_a_refusal_has_the_hint_of_what_it_names(server: Server, status: int, said: str, hint: str) -> None:
+    server.always = Fault(status, said)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert hint in refused.value.hint
+
+
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:
     server.always = Fault(401)
     with pytest.raises(BadInput, match="refused the key"):

@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from tuneladder.errors import CannotScore, Failed
-from tuneladder.model.endpoint import Endpoint, Overlong, Rejected
+from tuneladder.model.endpoint import Endpoint, Overlong, Rejected, Renamed
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.store import Store, digest
@@ -111,6 +111,7 @@ class RemoteEngine:
         self._url, self._model, self._concurrency, self._prices = url, model, concurrency, prices
         self._endpoint = Endpoint(url, key_env=key_env, timeout=timeout, backoff=backoff, seed=seed)
         self._kept = Kept(store, f"answers-{digest(url, model)}")
+        self._renamed = False  # the model was found to take `max_completion_tokens`
         self._purse = purse or Purse()
         self._template = PlainTemplate("")
 
@@ -159,8 +160,8 @@ class RemoteEngine:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Natural log-probability of each ending after the plainly rendered ask; one that is longer than the model's context with any
-        of its endings loses its oldest exchanges one by one, before all of them. Raises CannotScore, and as `generate` does."""
+        """Natural log-probability of each ending after the plainly rendered ask; one that is longer with any of its endings than
+        the model's context loses its oldest exchanges, before all of them. Raises CannotScore, and as `generate` does."""
         rows = list(zip(asks, map(_closed, endings), strict=True))
         kept = {row: row[0] for row in rows}
 
@@ -272,7 +273,7 @@ class RemoteEngine:
         else:
             async with self._purse.holding(self._most(body)) as lost:
                 start = time.monotonic()
-                reply: Any = await self._endpoint.post(path, body, kind, lost)
+                reply: Any = await self._post(path, body, kind, lost)
                 used = reply.usage or _Usage()
                 written = used.completion_tokens if body["max_tokens"] else used.completion_tokens or 0
                 said, ended = read(reply)
@@ -281,6 +282,22 @@ class RemoteEngine:
                 cost = self._cost(paid)
                 self._purse.pay(key, cost)  # before what is held for it is let go
         return paid, cost
+
+    async def _post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], Awaitable[None]]) -> A:
+        """What the endpoint answers, asked again where it has another name for the most tokens of an answer."""
+        sent = self._named(body)
+        try:
+            return await self._endpoint.post(path, sent, kind, lost)
+        except Renamed:
+            if "max_tokens" not in sent or "messages" not in sent:
+                raise
+            self._renamed = True
+            return await self._endpoint.post(path, self._named(body), kind, lost)
+
+    def _named(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat's body in the model's own words; what is kept stands under ours."""
+        renamed = self._renamed and "messages" in body
+        return {"max_completion_tokens" if renamed and name == "max_tokens" else name: own for name, own in body.items()}
 
     def _cost(self, paid: Paid, *, seconds: float = 0.0) -> Cost:
         if paid.read is None or paid.written is None:
