@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
 import re
@@ -137,3 +138,20 @@ def is_billed(run: Path) -> None:
     card = (run / "README.md").read_text()
     assert 'OpenAI(base_url="http://127.0.0.1' in card
     assert "from_pretrained" not in card
+
+
+def test_answers_that_an_endpoint_cut_or_held_back_are_noted(door: Any, remote: Path, server: Unruly, tmp_path: Path) -> None:
+    honest, said = server.written, []
+
+    def written(body: dict[str, Any]) -> dict[str, Any]:
+        reply = honest(body)
+        said.append(body)
+        reply["choices"][0]["finish_reason"] = {1: "length", 2: "content_filter"}.get(len(said), "stop")
+        return reply
+
+    server.written = written  # type: ignore[method-assign]
+    code, command = door.run("climb", remote, "--out", tmp_path / "run", "--rung", "zero_shot")
+    assert code == 0, command.said
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    assert "zero_shot: 1 answers of dev ended at the most tokens that they may have: raise" in page
+    assert "zero_shot: 1 answers of dev were cut or held back by the endpoint's content filter" in page

@@ -22,6 +22,7 @@ from tuneladder.model.ask import CannotScore, ask
 from tuneladder.model.endpoint import Endpoint
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.model.remote import RemoteEngine
+from tuneladder.model.shortened import told_unfinished, unfinished
 from tuneladder.store import Store
 from tuneladder.types import Base, Decoding, Example, Prompt, Turn
 
@@ -97,6 +98,10 @@ TOO_LONG = (
     '{"error": {"code": "context_length_exceeded", "message": "it has 9,000 tokens"}}',
     "This model's maximum context length is 512 tokens",
     "the request exceeds the available context size",
+    "The input token count (1048999) exceeds the maximum number of tokens allowed (1048576).",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "Input validation error: `inputs` must have less than 1024 tokens. Given: 5000",
+    "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
 )
 
 
@@ -131,6 +136,78 @@ def test_a_question_that_is_too_long_by_itself_is_refused(server: Server) -> Non
         engine_of(server).generate(ASKS[:1], Decoding())
     assert refused.value.hint.startswith("shorter rows")
     assert len(server.seen) == 1
+
+
+def holds(server: Server, most: int) -> None:
+    """From now on it ranks no text of more characters."""
+    honest = server.answer
+    server.answer = (  # type: ignore[method-assign]
+        lambda path, body: Fault(400, TOO_LONG[1]) if len(body["prompt"]) > most else honest(path, body)
+    )
+
+
+SHOWN = (*(Turn(role, f"{role} {n}") for n in range(6) for role in ("user", "assistant")), Turn("user", "Hi"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_prompt_that_is_too_long_to_rank_after_loses_its_shots_for_all_of_its_options(
+    server: Server, first: int, concurrency: int
+) -> None:
+    after_two = "user 4\nAnswer: assistant 4\n\nuser 5\nAnswer: assistant 5\n\nHi\nAnswer: "
+    holds(server, len(after_two) + len("four"))
+    rows, options = [(Turn("user", "Hi"),), SHOWN], [["a", "four"], ["six", "four", "x"]]
+    rows, options = (rows[first:] + rows[:first]), (options[first:] + options[:first])
+    engine = engine_of(server, concurrency=concurrency)
+    found = engine.score(rows, options)
+    assert found[first - 1] == [-4.0, -5.0, -2.0]
+    assert found[first] == [-2.0, -5.0]
+    assert engine.cut == 1
+    # `six` would have stood after three exchanges, had `four` not been too long for them
+    assert {after_two + each for each in options[first - 1]} <= {body["prompt"] for _, body, _ in server.seen}
+    assert engine.score(rows, options) == found
+
+
+def test_a_row_that_is_too_long_to_rank_by_itself_is_refused_and_no_other_method_taken(server: Server) -> None:
+    holds(server, 3)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).score([(Turn("user", "Hi"),)], [["a"]])
+    assert refused.value.hint.startswith("shorter rows")
+
+
+OTHER_NAME = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_the_other_name_for_the_most_tokens_is_learned_from_a_refusal(server: Server, tmp_path: Path) -> None:
+    honest = server.answer
+    server.answer = (  # type: ignore[method-assign]
+        lambda path, body: Fault(400, OTHER_NAME) if "max_tokens" in body else honest(path, body)
+    )
+    engine = engine_of(server, concurrency=1, store=Store(tmp_path), prices=Prices(1, 1), purse=Purse(1))
+    assert engine.generate(ASKS[:3], Decoding(max_new_tokens=5))[0] == ["you said number 0 0"]
+    assert [body.get("max_completion_tokens") for _, body, _ in server.seen] == [None, 5, 5, 5]
+    engine.generate(ASKS[:3], Decoding(max_new_tokens=5))
+    assert len(server.seen) == 4  # kept as ever
+    server.always = Fault(400, OTHER_NAME)  # it takes neither
+    with pytest.raises(BadInput, match="max_completion_tokens"):
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert len(server.seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [
+        (400, "response_format json_schema is not supported", "`constrain: false`"),
+        (422, "Unsupported value: 'temperature' does not support 0 with this model", "`decoding`"),
+        (400, "The model `m` does not exist", "the model's name"),
+        (404, "no response_format here", "check the url"),
+    ],
+)
+def test_a_refusal_has_the_hint_of_what_it_names(server: Server, status: int, said: str, hint: str) -> None:
+    server.always = Fault(status, said)
+    with pytest.raises(BadInput) as refused:
+        engine_of(server).generate(ASKS[:1], Decoding())
+    assert hint in refused.value.hint
 
 
 def test_a_wrong_key_is_no_reason_to_write_instead_of_ranking(server: Server) -> None:
@@ -300,6 +377,59 @@ def test_a_notebooks_loop_is_no_hindrance(server: Server) -> None:
         return engine_of(server).generate(ASKS[:1], Decoding())
 
     assert asyncio.run(cell()) == [["you said number 0 0"]]
+
+
+# ---- answers that end before their end ----
+
+
+def ending(server: Server, reasons: dict[str, str | None], text: str | None) -> None:
+    """From now on the answers to these questions say `text`, and why they ended."""
+    honest = server.answer
+
+    def answer(path: str, body: dict[str, Any]) -> Fault:
+        if (asked := body["messages"][-1]["content"]) not in reasons:
+            return honest(path, body)
+        choice = {"finish_reason": reasons[asked], "message": {"content": text}}
+        return Fault(body=json.dumps({"choices": [choice] * body["n"], **server.usage(5, 7)}))
+
+    server.answer = answer  # type: ignore[method-assign]
+
+
+def test_answers_that_ended_before_their_end_are_counted(server: Server, tmp_path: Path) -> None:
+    ending(server, {"number 1": "length", "number 5": "content_filter", "number 6": None, "number 7": "length"}, None)
+    for _ in range(2):  # kept answers know it too
+        engine = engine_of(server, store=Store(tmp_path))
+        assert engine.generate(ASKS, Decoding(samples=2))[1] == ["", ""]
+        assert unfinished(engine) == {"length": 4, "empty": 4, "content_filter": 2}
+        assert len(server.seen) == 12
+    assert told_unfinished(unfinished(engine), "dev") == [
+        "4 answers of dev ended at the most tokens that they may have, 4 of them with nothing said: raise `max_new_tokens`",
+        "2 answers of dev were cut or held back by the endpoint's content filter",
+    ]
+    ending(server, {"number 1": "length"}, "a begun sent")
+    engine = engine_of(server)
+    assert engine.generate(ASKS[1:2], Decoding()) == [["a begun sent"]]
+    assert told_unfinished(unfinished(engine)) == ["1 answers ended at the most tokens that they may have: raise `max_new_tokens`"]
+
+
+def test_a_model_that_spends_all_its_tokens_unseen_is_found_out_by_its_first_answers(server: Server) -> None:
+    ending(server, {f"number {n}": "length" for n in range(4)}, "")
+    with pytest.raises(Failed, match="spent 64 tokens on each of the first 4 answers, and said nothing") as failed:
+        engine_of(server).generate(ASKS, Decoding(max_new_tokens=64))
+    assert "raise `max_new_tokens`" in failed.value.hint
+    assert len(server.seen) == 4  # the rest is not paid for
+    assert engine_of(server).generate(ASKS[:3], Decoding()) == [[""]] * 3  # a few may be rows of their own
+    assert len(engine_of(server).generate(ASKS[1:], Decoding())) == 11
+
+
+def test_answers_kept_by_an_earlier_version_are_read(server: Server, tmp_path: Path) -> None:
+    said = engine_of(server, store=Store(tmp_path)).generate(ASKS[:2], Decoding(samples=2))
+    [path] = tmp_path.glob("answers-*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().split("\n") if line]
+    assert all(line.pop("ended") == ["stop", "stop"] for line in lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert engine_of(server, store=Store(tmp_path)).generate(ASKS[:2], Decoding(samples=2)) == said
+    assert len(server.seen) == 2
 
 
 # ---- what is paid for is kept ----

@@ -10,6 +10,7 @@ from tuneladder.evaluate.intervals import Array, Combine, mean_of_parts, wilson
 from tuneladder.evaluate.measure import rate
 from tuneladder.evaluate.sitting import Sitting
 from tuneladder.evaluate.suite import likeliest
+from tuneladder.model.shortened import told_unfinished
 from tuneladder.store import digest
 from tuneladder.types import Answer, Cost, Marked, Score
 
@@ -65,7 +66,7 @@ def examined(sitting: Sitting, *, seed: int = 0) -> Examined:
         scores=_rated(sitting, texts, range(count), seed),
         macro={name: _mean(parts, count, seed) for name, parts in means.items()} if several else {},
         subjects={name: _rated(sitting, texts, own, seed) for name, own in sorted(rows.items())} if several else {},
-        notes=(*questions.notes, *_shortened(sitting)),
+        notes=(*questions.notes, *_shortened(sitting), *told_unfinished(sitting.unfinished)),
         engine=sitting.engine,
         spent=spent,
         per_answer=Cost(spent.seconds / count, money=spent.money / count, tokens=spent.tokens / count),

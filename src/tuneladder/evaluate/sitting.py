@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuneladder.errors import BadInput, Failed
@@ -12,20 +12,22 @@ from tuneladder.evaluate.questions import Questions
 from tuneladder.evaluate.shown import Ask, fitted, laid_out
 from tuneladder.evaluate.suite import Said
 from tuneladder.model.purse import paid_so_far, spent_since
-from tuneladder.model.shortened import shortened
+from tuneladder.model.shortened import shortened, unfinished
 from tuneladder.types import Cost, Engine
 
 
 @dataclass(frozen=True)
 class Sitting:
     """What was asked, in full, and what was said to it. Of each ask so many shots were left out to make it fit (`dropped`); `cut`
-    counts those that were too long without any. `template` names the base's chat template, "" for plain text."""
+    counts those that were too long without any, `unfinished` answers that an endpoint did not give to their end. `template` names
+    the base's chat template, "" for plain text."""
 
     questions: Questions
     asks: tuple[Ask, ...]
     said: tuple[Said, ...]
     dropped: tuple[int, ...]
     cut: int
+    unfinished: Mapping[str, int]
     template: str
     engine: str
     spent: Cost
@@ -44,13 +46,14 @@ def sit(engine: Engine, questions: Questions, *, template: str = "") -> Sitting:
         laid_out(suite, example, questions.leads[example.set], questions.shots[example.set], chat=bool(template))
         for example in examples
     ]
-    cut = shortened(engine)
+    cut, lost = shortened(engine), unfinished(engine)
     before, start = paid_so_far(engine), time.perf_counter()
     kept, dropped = fitted(engine, asks, new_tokens=0 if examples[0].options else suite.decoding.max_new_tokens)
     said = _answers(engine, questions, kept)
     spent = spent_since(before, engine, time.perf_counter() - start)
     cut = shortened(engine) - cut
-    return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, template, engine.name, spent)
+    lost = {why: count - lost.get(why, 0) for why, count in unfinished(engine).items()}
+    return Sitting(questions, tuple(asks), tuple(said), tuple(dropped), cut, lost, template, engine.name, spent)
 
 
 def _answers(engine: Engine, questions: Questions, asks: Sequence[Ask]) -> list[Said]:

@@ -59,7 +59,7 @@ from tuneladder.model.purse import Purse
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
-from tuneladder.model.shortened import shortened
+from tuneladder.model.shortened import shortened, told_unfinished, unfinished
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
 from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
@@ -95,6 +95,7 @@ from tuneladder.types import (
 )
 
 IN_PROCESS = ("prompt", "adapter")
+REMOTE = 1  # raise it when only what an endpoint is asked changes: its answers are kept, and those asked again are not paid again
 EXAMINATION = 4  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
@@ -407,7 +408,8 @@ class Climb:
     ) -> Measurement:
         """A measurement of what is `asked`, made once."""
         prices = [own] if (own := variant.base.settings.get("prices")) else []
-        key = f"measure-{digest(variant.stamp, variant.prompt, *asked, *self._metric, *self._engine, self.seed, *prices)}"
+        there = [REMOTE] if variant.base.source == "url" else []
+        key = f"measure-{digest(variant.stamp, variant.prompt, *asked, *self._metric, *self._engine, self.seed, *prices, *there)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at(f"measuring on {said}", rung.name)
@@ -422,13 +424,17 @@ class Climb:
                 "split": said,
                 "variant": variant.stamp,
                 "shortened": shortened(engine),
+                "unfinished": unfinished(engine),
             }
 
         folder = paid_once(self.store, self.shelf.purse, key, make)
-        if cut := json.loads((folder / "done.json").read_text("utf-8"))["shortened"]:
+        done = json.loads((folder / "done.json").read_text("utf-8"))
+        if cut := done["shortened"]:
             self._note(
                 f"{rung.name}: {cut:,} prompts of {said} were longer than the context: shots were left out, or the row was cut"
             )
+        for line in told_unfinished(done.get("unfinished", {}), said):  # which a node of an earlier version does not know
+            self._note(f"{rung.name}: {line}")
         return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:

@@ -37,7 +37,22 @@ LONGEST_WAIT = 300.0  # seconds; an endpoint that asks for more is not waited fo
 BUSY = (408, 409, 425, 429)
 SECRET = 16  # characters; a shorter key is a placeholder, which an answer may well hold
 LENGTH = 200  # characters of what came back that an error shows
-TOO_LONG = re.compile(r"context.?(length|window|size)|(prompt|input|messages?)\b.{0,40}too (long|many tokens)", re.IGNORECASE)
+TOO_LONG = re.compile(
+    r"context.?(length|window|size)|(prompt|input|messages?)\b.{0,40}too (long|many tokens)|maximum model length"
+    r"|input token count.{0,40}exceeds|\binputs\W{1,3}(tokens \+ .{0,3}max_new_tokens|must have less than \d+ tokens)",
+    re.IGNORECASE,
+)
+RENAMED = re.compile(r"(not|un)\s?supported|instead", re.IGNORECASE)
+HINTS = (  # by what a refusal names
+    (
+        re.compile("response_?format|json_schema"),
+        "`constrain: false` in the task asks without it: answers are parsed, and repaired once",
+    ),
+    (
+        re.compile("temperature|top_p|top_k|repetition_penalty"),
+        "give `decoding` a value of it that the model takes, or leave it out",
+    ),
+)
 
 
 class Rejected(BadInput):
@@ -46,6 +61,10 @@ class Rejected(BadInput):
 
 class Overlong(Rejected):
     """The model reads no prompt that is as long."""
+
+
+class Renamed(Rejected):
+    """The model takes `max_completion_tokens` where others take `max_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +214,12 @@ class Endpoint:
         if status in (400, 413, 422) and TOO_LONG.search(response.text):
             hint = "shorter rows or a lower max_new_tokens, or a model with a longer context: what is done is kept"
             return _Trouble(Overlong(refused, hint))
-        return _Trouble(Rejected(refused, "check the url (it often ends in /v1) and the model's name"))
+        url = "check the url (it often ends in /v1) and the model's name"
+        if status not in (400, 422):
+            return _Trouble(Rejected(refused, url))
+        if "max_completion_tokens" in response.text and RENAMED.search(response.text):
+            return _Trouble(Renamed(refused, url))
+        return _Trouble(Rejected(refused, next((hint for named, hint in HINTS if named.search(response.text)), url)))
 
     def _failed(self, what: str) -> Failed:
         return Failed(f"{self.url} {what}", "run the same command again: what is done is kept")

@@ -17,13 +17,14 @@ from tuneladder.store import Store, thaw, writing
 
 @dataclass(frozen=True)
 class Paid:
-    """A reply, the tokens `read` and `written` that it was billed as (None where the endpoint does not say), and the seconds that
-    it took."""
+    """A reply, the tokens `read` and `written` that it was billed as (None where the endpoint does not say), the seconds that it
+    took, and why each of its texts `ended`, where that is known."""
 
     reply: Any
     read: int | None
     written: int | None
     seconds: float
+    ended: tuple[str, ...] = ()
 
 
 class Kept:

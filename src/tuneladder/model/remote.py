@@ -11,6 +11,7 @@ import asyncio
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -18,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from tuneladder.errors import CannotScore, Failed
-from tuneladder.model.endpoint import Endpoint, Overlong, Rejected
+from tuneladder.model.endpoint import Endpoint, Overlong, Rejected, Renamed
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.purse import Prices, Purse
 from tuneladder.store import Store, digest
@@ -29,6 +30,12 @@ from tuneladder.types import Base, Cost, Decoding, Turns
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+Said = tuple[str, str]  # a text, and why it ended: "stop", "length", "content_filter", "" where nobody knows
+
+_Row = tuple[Turns, tuple[str, ...]]  # an ask, and the endings that are ranked after it
+
+FIRST = 4  # asks whose answers are looked at before the rest is paid for
 
 
 # ---- what an endpoint has to answer; whatever else it says is passed over ----
@@ -48,6 +55,7 @@ class _Message:
 @dataclass(frozen=True)
 class _Choice:
     message: _Message
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,11 @@ class RemoteEngine:
         self.name = f"remote {model}"
         self.paid = Cost()
         self.cut = 0  # asks from which shots were left out
+        self.ended: Counter[str] = Counter()  # answers by why they did; `empty` are those at their length with nothing said
         self._url, self._model, self._concurrency, self._prices = url, model, concurrency, prices
         self._endpoint = Endpoint(url, key_env=key_env, timeout=timeout, backoff=backoff, seed=seed)
         self._kept = Kept(store, f"answers-{digest(url, model)}")
+        self._renamed = False  # the model was found to take `max_completion_tokens`
         self._purse = purse or Purse()
         self._template = PlainTemplate("")
 
@@ -124,9 +134,13 @@ class RemoteEngine:
         """`decoding.samples` answers to each ask; one that is longer than the model's context loses its oldest exchanges one by
         one.
 
-        Raises BadInput for a request that is refused, Failed for an endpoint that does not answer or a purse that is empty.
+        Raises BadInput for a request that is refused, Failed for an endpoint that does not answer or a purse that is empty, and
+        before all is paid for where the first answers are empty, and all their tokens spent.
         """
-        return self._all(lambda turns: self._fitted(turns, decoding), asks)
+        found = self._all(lambda turns: self._fitted(turns, decoding), asks, lambda first: self._look(first, decoding))
+        self.ended.update(why for said in found for _, why in said)
+        self.ended["empty"] += sum(_spent(each) for said in found for each in said)
+        return [[text for text, _ in said] for said in found]
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
         """The first answer, in pieces as they arrive, neither kept nor tried again. Raises as `generate` does, and Failed for an
@@ -146,19 +160,39 @@ class RemoteEngine:
             raise Failed(f"{self._url} broke off its answer", "ask again")
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Natural log-probability of each ending after the plainly rendered ask. Raises CannotScore."""
-        pairs = []
-        for turns, options in zip(asks, endings, strict=True):
-            # a label that begins another would always be the likelier: both are closed by what ends an answer
-            nested = any(a != b and b.startswith(a) for a in options for b in options)
-            pairs += [(turns, f"{ending}\n\n" if nested else ending) for ending in options]
-        first = self._all(self._rank, pairs[:1])  # an endpoint that cannot is found out by one request
+        """Natural log-probability of each ending after the plainly rendered ask; one that is longer with any of its endings than
+        the model's context loses its oldest exchanges, before all of them. Raises CannotScore, and as `generate` does."""
+        rows = list(zip(asks, map(_closed, endings), strict=True))
+        kept = {row: row[0] for row in rows}
+
+        async def rank(pair: tuple[_Row, str]) -> tuple[tuple[Turns, float], Cost]:
+            row, ending = pair
+            while True:
+                turns = kept[row]
+                try:
+                    chance, cost = await self._rank(turns, ending)
+                except Overlong:
+                    if kept[row] == turns:  # else another ending of the row has shortened it meanwhile
+                        if (fewer := without_oldest(turns)) is None:
+                            raise
+                        kept[row] = fewer
+                else:
+                    return (turns, chance), cost
+
+        pairs = [(row, ending) for row in rows for ending in row[1]]
+        # an endpoint that cannot is found out by one request
+        found = dict(zip(pairs[:1], self._all(rank, pairs[:1]), strict=True))
+        todo = pairs[1:]
         try:
-            found = iter(first + self._all(self._rank, pairs[1:]))
+            while todo:
+                found.update(zip(todo, self._all(rank, todo), strict=True))
+                # what stood after exchanges that another ending of its row had no room for is ranked anew
+                todo = [pair for pair in pairs if found[pair][0] != kept[pair[0]]]
         except CannotScore as error:
             # it ranked the first: to generate now would mark some rows by another method than others
             raise Failed(error.message, "one of the rows may be longer than the model's context") from None
-        return [[next(found) for _ in options] for options in endings]
+        self.cut += sum(turns != row[0] for row, turns in kept.items())
+        return [[found[row, ending][1] for ending in row[1]] for row in rows]
 
     def _body(self, turns: Turns, decoding: Decoding) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -180,7 +214,15 @@ class RemoteEngine:
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return body
 
-    async def _fitted(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:
+    def _look(self, first: Sequence[list[Said]], decoding: Decoding) -> None:
+        """Raises Failed where the first answers are empty, and all their tokens spent."""
+        if len(first) == FIRST and all(_spent(each) for said in first for each in said):
+            raise Failed(
+                f"{self._url} spent {decoding.max_new_tokens} tokens on each of the first {FIRST} answers, and said nothing",
+                "raise `max_new_tokens` (a judge's or reasoning's `tokens`): a model that reasons unseen spends them first",
+            )
+
+    async def _fitted(self, turns: Turns, decoding: Decoding) -> tuple[list[Said], Cost]:
         kept = turns
         while True:
             try:
@@ -193,32 +235,37 @@ class RemoteEngine:
                 self.cut += kept != turns
                 return found
 
-    async def _write(self, turns: Turns, decoding: Decoding) -> tuple[list[str], Cost]:
+    async def _write(self, turns: Turns, decoding: Decoding) -> tuple[list[Said], Cost]:
         body = self._body(turns, decoding)
-        texts: list[str] = []
+        said: list[Said] = []
         costs: list[Cost] = []
-        while len(texts) < decoding.samples:
+        while len(said) < decoding.samples:
             # Some endpoints give one choice whatever `n` says: ask again, with another seed.
-            own = {**body, "n": decoding.samples - len(texts), "seed": decoding.seed + len(texts)}
-            said, cost = await self._answer("/chat/completions", own, _Chat, _texts)
-            texts, costs = [*texts, *said], [*costs, cost]
-        return texts[: decoding.samples], _sum(costs)
+            own = {**body, "n": decoding.samples - len(said), "seed": decoding.seed + len(said)}
+            paid, cost = await self._answer("/chat/completions", own, _Chat, _said)
+            ended = paid.ended or ("",) * len(paid.reply)  # an answer kept by an earlier version does not know
+            said, costs = [*said, *zip(paid.reply, ended, strict=True)], [*costs, cost]
+        return said[: decoding.samples], _sum(costs)
 
-    async def _rank(self, pair: tuple[Turns, str]) -> tuple[float, Cost]:
-        turns, ending = pair
+    async def _rank(self, turns: Turns, ending: str) -> tuple[float, Cost]:
         prompt = "".join(part.text for part in self._template.parts(turns))
         text = f"{prompt} {ending}"
         body = {"model": self._model, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
         try:
-            chance, cost = await self._answer("/completions", body, _Completion, lambda reply: _chance(reply, text, len(prompt)))
+            paid, cost = await self._answer("/completions", body, _Completion, lambda reply: _echoed(reply, text, len(prompt)))
+        except Overlong:
+            raise
         except Rejected as error:
             raise CannotScore(f"{self._url} ranks no answers: {error.message}") from None
-        if chance is None:
+        if paid.reply is None:
             raise CannotScore(f"{self._url} does not echo a prompt with its log-probabilities")
-        return chance, cost
+        return paid.reply, cost
 
-    async def _answer(self, path: str, body: Mapping[str, Any], kind: type[A], read: Callable[[A], Any]) -> tuple[Any, Cost]:
-        """What `read` makes of the reply, and what it cost: kept from an earlier time, or asked now and kept."""
+    async def _answer(
+        self, path: str, body: Mapping[str, Any], kind: type[A], read: Callable[[A], tuple[Any, tuple[str, ...]]]
+    ) -> tuple[Paid, Cost]:
+        """What `read` makes of the reply, with why its texts ended, and what it cost: kept from an earlier time, or asked now and
+        kept."""
         key = digest(self._url, path, body)
         if paid := self._kept.find(key):
             cost = self._cost(paid, seconds=paid.seconds / self._concurrency)
@@ -226,14 +273,31 @@ class RemoteEngine:
         else:
             async with self._purse.holding(self._most(body)) as lost:
                 start = time.monotonic()
-                reply: Any = await self._endpoint.post(path, body, kind, lost)
+                reply: Any = await self._post(path, body, kind, lost)
                 used = reply.usage or _Usage()
                 written = used.completion_tokens if body["max_tokens"] else used.completion_tokens or 0
-                paid = Paid(read(reply), used.prompt_tokens, written, time.monotonic() - start)
+                said, ended = read(reply)
+                paid = Paid(said, used.prompt_tokens, written, time.monotonic() - start, ended)
                 self._kept.keep(key, paid)
                 cost = self._cost(paid)
                 self._purse.pay(key, cost)  # before what is held for it is let go
-        return paid.reply, cost
+        return paid, cost
+
+    async def _post(self, path: str, body: Mapping[str, Any], kind: type[A], lost: Callable[[], Awaitable[None]]) -> A:
+        """What the endpoint answers, asked again where it has another name for the most tokens of an answer."""
+        sent = self._named(body)
+        try:
+            return await self._endpoint.post(path, sent, kind, lost)
+        except Renamed:
+            if "max_tokens" not in sent or "messages" not in sent:
+                raise
+            self._renamed = True
+            return await self._endpoint.post(path, self._named(body), kind, lost)
+
+    def _named(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat's body in the model's own words; what is kept stands under ours."""
+        renamed = self._renamed and "messages" in body
+        return {"max_completion_tokens" if renamed and name == "max_tokens" else name: own for name, own in body.items()}
 
     def _cost(self, paid: Paid, *, seconds: float = 0.0) -> Cost:
         if paid.read is None or paid.written is None:
@@ -254,11 +318,19 @@ class RemoteEngine:
         read = sum(len(text.encode("utf-8", "surrogatepass")) + 32 for text in texts) + 32
         return self._prices.of(read, body["max_tokens"] * body.get("n", 1))
 
-    def _all(self, work: Callable[[A], Awaitable[tuple[B, Cost]]], items: Sequence[A]) -> list[B]:
-        """The work's results in order; what is asked twice is asked once. Counts what they cost."""
+    def _all(
+        self, work: Callable[[A], Awaitable[tuple[B, Cost]]], items: Sequence[A], look: Callable[[list[B]], None] | None = None
+    ) -> list[B]:
+        """The work's results in order; what is asked twice is asked once. Counts what they cost. `look` sees the first results
+        before there are more."""
         found: dict[A, tuple[B, Cost]] = {}
-        if items:
-            _finish(lambda: self._each(work, list(dict.fromkeys(items)), found))
+        todo = list(dict.fromkeys(items))
+        if look and todo:
+            first, todo = todo[:FIRST], todo[FIRST:]
+            _finish(lambda: self._each(work, first, found))
+            look([found[item][0] for item in first])
+        if todo:
+            _finish(lambda: self._each(work, todo, found))
         self.paid = _sum([self.paid, *(found[item][1] for item in items)])
         return [found[item][0] for item in items]
 
@@ -285,8 +357,24 @@ class RemoteEngine:
             raise errors[0]
 
 
-def _texts(reply: _Chat) -> list[str]:
-    return [choice.message.content or "" for choice in reply.choices]
+def _closed(endings: Sequence[str]) -> tuple[str, ...]:
+    """The endings as they are ranked: one that begins another would always be the likelier, so what ends an answer closes all."""
+    nested = any(a != b and b.startswith(a) for a in endings for b in endings)
+    return tuple(f"{ending}\n\n" if nested else ending for ending in endings)
+
+
+def _said(reply: _Chat) -> tuple[list[str], tuple[str, ...]]:
+    return [choice.message.content or "" for choice in reply.choices], tuple(each.finish_reason or "" for each in reply.choices)
+
+
+def _spent(said: Said) -> bool:
+    """Whether all tokens of an answer went where nobody sees them."""
+    text, why = said
+    return why == "length" and not text.strip()
+
+
+def _echoed(reply: _Completion, text: str, read: int) -> tuple[float | None, tuple[str, ...]]:
+    return _chance(reply, text, read), ()
 
 
 def _chance(reply: _Completion, text: str, read: int) -> float | None:
