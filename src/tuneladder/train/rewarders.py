@@ -36,11 +36,13 @@ SHOWN = 80  # characters of a prompt in an error
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt of the task: the row that it is made of, its turns, and its text as the model reads it."""
+    """A prompt of the task: the row that it is made of, its turns, and its text as the model reads it; `again` is how often the
+    same text was asked before it in a phase."""
 
     example: Example
     turns: Turns
     text: str
+    again: int = 0
 
 
 Rewarder = Callable[[Sequence[Asked], Sequence[str]], list[float]]  # prompts and an answer to each -> what each answer earns
@@ -94,10 +96,16 @@ def reward_content(reward: str) -> str:
 
 
 def prompted(task: Task, split: str) -> list[Example]:
-    """The rows of a split whose prompts are answered, a comparison's once: those that are learned from, or their kin."""
+    """The rows of a split whose prompts are answered: those that are learned from, or their kin. Of comparisons each prompt is
+    answered once, however many of its answers were compared: the first row stands for it."""
     examples: Sequence[Example] = getattr(task.examples, split)
     pairs: Sequence[Comparison] = getattr(task.comparisons, split)
-    return list(examples) or list({own.turns: asked(own) for own in pairs}.values())
+    if examples and task.kind != "prefer":
+        return list(examples)
+    first: dict[Turns, Example] = {}
+    for row in examples or map(asked, pairs):
+        first.setdefault(row.turns, row)
+    return list(first.values())
 
 
 def refuse_reward(reward: str, task: Task, step: str, splits: Sequence[str]) -> None:

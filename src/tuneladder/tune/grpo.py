@@ -35,7 +35,7 @@ class Grpo:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 3
+    version: ClassVar = 4
 
     reward: Reward = "metric"
     phases: int = 100

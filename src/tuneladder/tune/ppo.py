@@ -40,7 +40,7 @@ class Ppo:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 2
+    version: ClassVar = 3
 
     reward: Reward = "metric"
     phases: int = 100

@@ -44,7 +44,7 @@ class Rest:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 1
+    version: ClassVar = 2
 
     reward: Reward = "metric"
     grows: int = 2
