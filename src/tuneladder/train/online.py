@@ -26,7 +26,7 @@ from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, rate_of, room_for, shape_of
 from tuneladder.train.reward_model import Beside, beside
-from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
+from tuneladder.train.rewarders import Asked, by_references, check_reward, model_of, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import check, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
@@ -132,7 +132,8 @@ def plan_online(
     passes = (2 + 4 + 4 * updates) * base.active + 2 * judge.active
     seconds = passes * phases * written * (mean + settings.tokens) / pace.flops
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
-    return made, Cost(seconds, judge.peak(need), 4 * trainable)
+    labelled = sum(len(prompted(task, split)) for split in splits) if by_references(settings.reward) else 0
+    return made, Cost(seconds, judge.peak(need), 4 * trainable, labelled)
 
 
 @dataclass(frozen=True)

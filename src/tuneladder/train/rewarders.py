@@ -108,6 +108,13 @@ def prompted(task: Task, split: str) -> list[Example]:
     return list(first.values())
 
 
+def by_references(reward: str) -> bool:
+    """Whether a reward goes by what the rows have for an answer: metrics and numbers do; a function, JSON's form and a reward model
+    do not."""
+    bare = parted(reward)[0]
+    return bare != "json" and bare in (*CHECKS, *metric_names())
+
+
 def refuse_reward(reward: str, task: Task, step: str, splits: Sequence[str]) -> None:
     """Raises Refused for a task without prompts, and for one that the reward cannot tell anything about."""
     rows = prompted(task, "train")

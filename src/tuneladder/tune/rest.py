@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -94,7 +94,7 @@ class Rest:
         # of a held-out answer that is written and read twice there are 6 operations, where one that is learned has 4
         learned = self.grows * self.stages * (self.updates * self.batch_size + 1.5 * self.held_out)
         updates = learned / answers - 1  # what is grown is not read before it is learned
-        return plan_online(
+        made, cost = plan_online(
             self,
             variant,
             task,
@@ -105,6 +105,8 @@ class Rest:
             batch=self.batch_size,
             splits=("train", "dev"),
         )
+        own = len(prompted(task, "train")) if self.data else 0  # a row's own answer is learned from, whatever rewards it
+        return made, replace(cost, annotations=max(cost.annotations, own))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         splits = ("train", "dev")

@@ -21,6 +21,7 @@ from tuneladder.task.comparing import asked, halved, one_by_one, told_apart, uni
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import (
+    annotated,
     check_comparing,
     cost_of_answers,
     cost_of_pairs,
@@ -78,9 +79,8 @@ class Reward:
         else:
             refuse_untold(taught, "reward")
             cost = cost_of_pairs(self, variant, told_apart(taught.comparisons.train), pace, trainable=trainable, learned=False)
-        count = len(taught.comparisons.train) + len(taught.comparisons.dev)
         made = replace(variant, steps=(*variant.steps, "reward"), adapter="foretold", head=Head("reward", (HEAD,)))
-        return made, replace(cost, annotations=count)
+        return made, replace(cost, annotations=annotated(variant, taught))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         wanted = replace(variant, head=Head("reward", (HEAD,)))
