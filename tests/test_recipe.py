@@ -586,6 +586,56 @@ def test_no_policy_is_graded_by_its_own_teacher(folder: Path) -> None:
     assert (graded.source, graded.tokens) == ("other_judge", 64)
 
 
+def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Principles, prompts, a critic, a reward's node and its schema; not a reward's name, though a folder has it too."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
+    (folder / "tempting.jsonl").write_text(json.dumps({"prompt": "Say it."}))
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    (folder / "person.json").write_text(json.dumps(schema))
+    (folder / "metric").mkdir(exist_ok=True)
+    rungs = [
+        {"constitution": {"principles": "rules.yaml", "prompts": "tempting.jsonl", "critic": "base"}},
+        {"grpo": {"reward": "other_judge"}},
+        {"grpo": {"reward": {"json": {"schema": "person.json"}}}},
+        {"grpo": {"reward": "metric"}},
+    ]
+    monkeypatch.chdir(tmp_path)
+    found = read(recipe(**WRITTEN, rungs=rungs), folder)
+    _, made, *taught = (rung.steps[0] for rung in found.rungs)
+    assert (made.principles, made.prompts, made.critic) == tuple(
+        str(folder / name) for name in ("rules.yaml", "tempting.jsonl", "base")
+    )
+    assert [own.reward for own in taught] == [
+        str(folder / "other_judge"), f"json {{schema: {folder / 'person.json'}}}", "metric"
+    ]  # fmt: skip
+    again = load(yaml.safe_load(resolved_yaml(found)))
+    assert [rung.steps for rung in again.rungs] == [rung.steps for rung in found.rungs]
+
+
+def test_the_key_is_of_what_files_hold_and_not_of_how_they_are_spelled(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
+    (folder / "person.json").write_text(json.dumps({"type": "object", "properties": {"name": {"type": "string"}}}))
+    found = read(recipe(**WRITTEN), folder)
+
+    def keys(place: str) -> list[str]:
+        steps = (
+            {"grpo": {"reward": f"{place}other_judge"}}, {"ppo": {"reward": f"{place}other_judge"}}, {"rest": {"reward": f"{place}other_judge"}},
+            {"grpo": {"reward": {"json": {"schema": f"{place}person.json"}}}},
+            {"constitution": {"principles": f"{place}rules.yaml", "critic": f"{place}base"}},
+        )  # fmt: skip
+        made = read(recipe(**WRITTEN, rungs=list(steps)), folder).rungs[1:]
+        return [key_of(rung.steps[0], "", splits_digest(found.task), found.bases[0], 0) for rung in made]
+
+    monkeypatch.chdir(tmp_path)
+    before = keys("")
+    assert keys(f"{folder}/") == before
+    monkeypatch.chdir(folder.parent)
+    assert keys(f"../{folder.parent.name}/{folder.name}/") == before
+    assert len(set(before)) == 5
+    other = read(recipe(**WRITTEN, rungs=[{"grpo": {"reward": "./judge"}}]), folder).rungs[1]
+    assert key_of(other.steps[0], "", splits_digest(found.task), found.bases[0], 0) not in before
+
+
 def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:
     rows = [{"tokens": ["Ann", "sings", str(n)], "tags": ["B-PER", "O", "O"]} for n in range(40)]
     (folder / "tags.jsonl").write_text("\n".join(json.dumps(row) for row in rows))

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def load(source: Given = None, overrides: Sequence[str] = ()) -> Recipe:
 def recipe_of(written: Written) -> Recipe:
     """What a recipe means: its steps, its data read, its bases looked at. Raises BadInput for anything a person has to change."""
     given, keys, folder, name, seed = written.given, written.keys, written.folder, written.name, written.keys["seed"]
-    specs = {rung: tuple(_step(one) for one in each) for rung, each in written.rungs.items()}
+    specs = {rung: tuple(_step(one, folder) for one in each) for rung, each in written.rungs.items()}
     root: Step = find_step("zero_shot")()
     rooted = any(own == (root,) for own in specs.values())
     unasked = not rooted or not given.get("rungs")
@@ -748,9 +749,12 @@ def _base(wanted: Any, *, trust: bool) -> Base:
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
-def _step(wanted: Mapping[str, Mapping[str, Any]]) -> Step:
+def _step(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> Step:
     name, given = next(iter(wanted.items()))
-    return _settings(find_step(name), given, name)  # type: ignore[no-any-return]
+    kind = find_step(name)
+    places = getattr(kind, "places", {}) if isinstance(given, dict) else {}
+    there = {key: place(given[key], partial(located, folder=folder)) for key, place in places.items() if key in given}
+    return _settings(kind, {**given, **there} if there else given, name)  # type: ignore[no-any-return]
 
 
 def _settings(kind: Any, given: Any, name: str) -> Any:

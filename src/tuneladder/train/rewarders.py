@@ -83,6 +83,23 @@ def model_of(reward: str) -> Variant | None:
     return None if other else read_variant(folder)
 
 
+def placed_reward(given: Any, found: Callable[[str], str]) -> Any:
+    """A reward with its file by where that is found: the folder of a node, or the schema that JSON is to fit."""
+    if isinstance(given, dict) and isinstance(own := given.get("json"), dict) and isinstance(own.get("schema"), str):
+        return {**given, "json": {**own, "schema": found(own["schema"])}}
+    if not isinstance(given, str) or (bare := parted(given)[0]) in (*CHECKS, *metric_names()) or ":" in bare:
+        return given
+    return found(given)
+
+
+def reward_keyed(reward: str) -> dict[str, str]:
+    """What stands for a reward's place in a node's key, beside what is there."""
+    bare, given = parted(reward)
+    if bare == "json" and isinstance(given.get("schema"), str):
+        return {"reward": bare}
+    return {"reward": "node"} if model_of(reward) else {}
+
+
 def reward_content(reward: str) -> str:
     """What stands for a reward in a node's key beside its name: the source of a function, the key of a node, what a schema says."""
     bare, given = parted(reward)

@@ -21,7 +21,7 @@ from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.losses import next_token
 from tuneladder.train.online import Bench, at_work, check_online, plan_online, taught
 from tuneladder.train.preference import rate_of
-from tuneladder.train.rewarders import Asked, Reward, prompted, reward_content
+from tuneladder.train.rewarders import Asked, Reward, placed_reward, prompted, reward_content, reward_keyed
 from tuneladder.train.rollouts import Limits, Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
 from tuneladder.types import Cost, Family, Kit, Pace, Stopped, Task, Variant
 
@@ -45,6 +45,7 @@ class Rest:
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev", "metric")
     version: ClassVar = 2
+    places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
     grows: int = 2
@@ -80,6 +81,10 @@ class Rest:
     @property
     def content(self) -> str:
         return reward_content(self.reward)
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return reward_keyed(self.reward)
 
     @property
     def stages(self) -> int:
