@@ -30,24 +30,24 @@ from tuneladder.train.preference import (
     refuse_untold,
     room_for,
 )
-from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression
+from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression, widest
 from tuneladder.train.supervised import DEV_TOKENS, check, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """`loss` is pairwise, of which answer was preferred, by its margin; or scores, of the numbers that people gave each answer: the
-    reward is then how many standard deviations above the mean of the task's scores an answer has. `half` learns from one half of
-    the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns is a LoRA of rank `r`
-    and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks. `batch_size` counts
-    pairs, of scores answers; `max_length` 0 is the context."""
+    """`loss` is pairwise, of which answer was preferred, by its share of the largest margin; or scores, of the numbers that people
+    gave each answer: the reward is then how many standard deviations above the mean of the task's scores an answer has. `half`
+    learns from one half of the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns
+    is a LoRA of rank `r` and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks.
+    `batch_size` counts pairs, of scores answers; `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -87,7 +87,10 @@ class Reward:
         with kit.shelf.live(wanted) as live:
             coder = live.coder if variant.base.family == "decoder" else live.texts
             limit = min(self.max_length or live.context, live.context)
-            way: Any = by_pairs if self.loss == "pairwise" else partial(by_scores, unit=unit_of(task.comparisons.train))
+            every = task.comparisons.train
+            way: Any = (
+                partial(by_pairs, widest=widest(every)) if self.loss == "pairwise" else partial(by_scores, unit=unit_of(every))
+            )
             encode = partial(way, partial(encode_answers, coder, limit=limit), variant)
             taught = halved(task, self.half).comparisons
             rows, tally = encode(not_shown(variant, taught.train))
