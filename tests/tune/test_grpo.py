@@ -21,9 +21,11 @@ from tuneladder.task.prefer import build_preferences
 from tuneladder.train import loop
 from tuneladder.train.loop import read_log
 from tuneladder.train.rewarders import Asked, prompted, rewarding
-from tuneladder.train.rollouts import Rollouts, read_rollouts
+from tuneladder.train.rollouts import Policy, Rollouts, read_rollouts
 from tuneladder.tune.grpo import Grpo, advantages, of_answers, surrogate
 from tuneladder.tune.lora import Lora
+from tuneladder.tune.ppo import Ppo
+from tuneladder.tune.rest import Rest
 from tuneladder.tune.reward import Reward
 from tuneladder.types import Cost, Kit, Pace, Rung, Split
 
@@ -93,6 +95,33 @@ def test_what_earns_more_becomes_likelier(tiny_base, tiny_task, lend):
     assert along[0].kl == pytest.approx(0, abs=1e-5)
     assert along[-1].kl > 0.1
     assert all(own.samples[1].reward >= own.samples[0].reward for own in along)
+
+
+@pytest.mark.parametrize("reward", ["tests.rewards:letters", "exact_match"])
+def test_answers_end_where_those_that_are_measured_do(reward, tiny_base, tiny_task, lend, monkeypatch):
+    """A text is rewarded up to the task's `stop`."""
+    decoding = replace(tiny_task.prompt.decoding, stop=("e", "a"))
+    task, seen = replace(tiny_task, prompt=replace(tiny_task.prompt, decoding=decoding)), []
+    write = Policy.write
+    monkeypatch.setattr(Policy, "write", lambda *given, **more: seen.append(write(*given, **more)) or seen[-1])
+    replace(GRPO, reward=reward, phases=2).apply(root_of(tiny_base, task), task, lend("stopped"))
+    assert seen
+    assert not any(letter in row.text for rows in seen for row in rows for letter in "ea")
+    assert any(len([own for own in row.learn if own]) < GRPO.tokens for rows in seen for row in rows)
+    plain = len(seen)
+    replace(GRPO, reward=reward, phases=2).apply(root_of(tiny_base, tiny_task), tiny_task, lend("plain"))
+    assert any(letter in row.text for rows in seen[plain:] for row in rows for letter in "ea")
+
+
+def test_a_schema_that_only_what_is_measured_is_held_to_is_refused(tiny_base, tiny_task):
+    schema = json.dumps({"type": "object", "properties": {"name": {"type": "string"}}})
+    asked = replace(tiny_task.prompt, schema=schema)
+    held = replace(asked, decoding=replace(asked.decoding, schema=schema))
+    for step in (replace(GRPO, reward="json"), Ppo(reward="json"), Rest(reward="json")):
+        assert planned(step, tiny_base, replace(tiny_task, prompt=asked)) == ""
+        refused = planned(step, tiny_base, replace(tiny_task, prompt=held))
+        assert "held to a schema as they are written" in refused
+        assert "constrain: false" in refused
 
 
 def test_a_high_price_of_kl_keeps_the_policy_near(tiny_base, tiny_task, lend):

@@ -110,6 +110,9 @@ def plan_online(
     """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from,
     `batch` of them in a step, 0 for all of a phase; the prompts of `splits` are answered. Raises Refused."""
     refuse_asking(variant, step)
+    if variant.prompt.decoding.schema:
+        said = f"{step} learns from what the policy writes by itself, and this task's answers are held to a schema as they are written"
+        raise Refused(said, "constrain: false measures them as they are learned")
     refuse_reward(settings.reward, task, step, splits)
     trainable = plan_learner(settings.r, variant, step)
     base = variant.base
@@ -167,7 +170,8 @@ def at_work(
         desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
-            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            stop = variant.prompt.decoding.stop
+            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, stop=stop, device=kit.device, half=half)
             yield Bench(policy, asks, lanes, tokens)
         made.save(kit.folder, variant.weights or variant.base.location)
 

@@ -123,10 +123,18 @@ class Policy:
     reference's."""
 
     def __init__(
-        self, desk: Desk, engine: LocalEngine, rewarder: Rewarder, *, tokens: int, device: str, half: torch.dtype | None
+        self,
+        desk: Desk,
+        engine: LocalEngine,
+        rewarder: Rewarder,
+        *,
+        tokens: int,
+        stop: tuple[str, ...],
+        device: str,
+        half: torch.dtype | None,
     ) -> None:
         self.desk, self.engine, self.rewarder = desk, engine, rewarder
-        self.tokens, self.device, self.half = tokens, device, half
+        self.tokens, self.stop, self.device, self.half = tokens, stop, device, half
         self.weights = [weight for name, weight in desk.model.named_parameters() if weight.requires_grad and "lora_" in name]
         self.start = [weight.detach().clone() for weight in self.weights]
         self.critic = False
@@ -137,12 +145,13 @@ class Policy:
         self.critic = True
 
     def write(self, prompts: Sequence[Asked], *, each: int, seed: Any) -> list[Written]:
-        """`each` answers to each prompt, rewarded. What is asked again is answered anew."""
+        """`each` answers to each prompt, rewarded. They end where those that are measured do. What is asked again is answered
+        anew."""
         found: dict[int, Sequence[Continued]] = {}
         for again in sorted({own.again for own in prompts}):
             # a prompt and a seed draw one answer
             draw = int(digest([seed, again] if again else seed), 16) % (1 << 31)
-            decoding = Decoding(max_new_tokens=self.tokens, temperature=1.0, samples=each, seed=draw)
+            decoding = Decoding(max_new_tokens=self.tokens, temperature=1.0, stop=self.stop, samples=each, seed=draw)
             places = [at for at, own in enumerate(prompts) if own.again == again]
             found |= zip(places, self.engine.write_out([prompts[at].turns for at in places], decoding), strict=True)
         rows = [(at, own) for at in range(len(prompts)) for own in found[at]]
