@@ -446,11 +446,13 @@ class Warden:
 
 @dataclass(frozen=True)
 class Grader:
-    """A reward model that says what answers of at most `tokens` tokens are worth; `source` is its node."""
+    """A reward model that says what answers of at most `tokens` tokens are worth; `source` is its node, `learned` are digests of
+    the prompts that it learned from."""
 
     variant: Variant
     source: str
     tokens: int
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

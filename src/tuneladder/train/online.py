@@ -111,7 +111,9 @@ def plan_online(
     `batch` of them in a step, 0 for all of a phase; the prompts of `splits` are answered. Raises Refused."""
     refuse_asking(variant, step)
     if variant.prompt.decoding.schema:
-        said = f"{step} learns from what the policy writes by itself, and this task's answers are held to a schema as they are written"
+        said = (
+            f"{step} learns from what the policy writes by itself, and the task's answers are held to a schema as they are written"
+        )
         raise Refused(said, "constrain: false measures them as they are learned")
     refuse_reward(settings.reward, task, step, splits)
     trainable = plan_learner(settings.r, variant, step)

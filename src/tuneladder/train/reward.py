@@ -23,8 +23,8 @@ from tuneladder.types import Comparison, Variant
 
 @dataclass(frozen=True)
 class Rated:
-    """A pair, or an answer by itself, in tokens, with what people said of it: how much that counts, by how much chosen is better, as
-    a share of the task's largest margin, and the score of each answer, in the task's unit."""
+    """A pair, or an answer by itself, in tokens, with what people said of it: how much that counts, by how much chosen is better,
+    as a share of the task's largest margin, and the score of each answer, in the task's unit."""
 
     sides: tuple[Encoded, ...]
     weight: float

@@ -31,6 +31,7 @@ from tuneladder.train.preference import (
     room_for,
 )
 from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression, widest
+from tuneladder.train.reward_model import write_learned
 from tuneladder.train.supervised import DEV_TOKENS, check, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
@@ -93,6 +94,7 @@ class Reward:
             )
             encode = partial(way, partial(encode_answers, coder, limit=limit), variant)
             taught = halved(task, self.half).comparisons
+            write_learned(kit.folder, taught)
             rows, tally = encode(not_shown(variant, taught.train))
             refuse_none(rows, task, limit)
             (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
