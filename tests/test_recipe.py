@@ -28,8 +28,10 @@ from tuneladder.model.shelf import Shelf
 from tuneladder.prompt.chain_of_thought import Worked
 from tuneladder.recipe import Grouping, Guarded, Judging, Powered, Recipe, Toxic, find_step, load, resolved_yaml
 from tuneladder.store import digest, freeze
+from tuneladder.task.comparing import halved
 from tuneladder.task.corpus import Source
 from tuneladder.task.mixture import Mixing, Set
+from tuneladder.train.reward_model import write_learned
 from tuneladder.tune.pretrain import Pretrain
 from tuneladder.types import (
     Bar,
@@ -591,6 +593,90 @@ def test_no_policy_is_graded_by_its_own_teacher(folder: Path) -> None:
     graded = read(recipe(**WRITTEN, evaluate__reward="other_judge", rungs=rungs), folder).axes.grader
     assert graded
     assert (graded.source, graded.tokens) == ("other_judge", 64)
+
+
+def learned_by(node: Path, task: Task, half: str = "") -> Path:
+    """The folder of a reward model that learned from a half of a task's pairs."""
+    node.mkdir()
+    shutil.copy(node.parent / "judge" / "variant.json", node)
+    write_learned(node, halved(task, half).comparisons)
+    return node
+
+
+def test_who_learned_from_the_same_prompts_grades_no_policy(folder: Path) -> None:
+    """A policy of all pairs, one whose teacher saw them all, and a teacher made once more; other halves, and a policy of what was
+    made for it, are graded."""
+    pairs = read({**COMPARED, "name": "pairs"}, folder).task
+    whole, mine, theirs, again = (
+        learned_by(folder / f"of_{name}", pairs, half) for name, half in (("all", ""), ("a", "a"), ("b", "b"), ("b_again", "b"))
+    )
+
+    def grade(by: Path, *given: Any) -> Any:
+        return read({**COMPARED, "evaluate": {"reward": str(by)}, "rungs": [list(given)]}, folder).axes.grader
+
+    for by, own in (
+        (theirs, ["dpo"]), (theirs, ["kto"]), (whole, [{"dpo": {"half": "a"}}]), (theirs, ["lora", {"dpo": {"half": "b"}}]),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match="prompts that this rung learns from taught the reward model that grades it") as error:
+            grade(by, *own)
+        assert "half: a teaches" in error.value.hint
+    for teacher in (whole, again):
+        with pytest.raises(BadInput, match="prompts that its teacher learned from taught the reward model that grades it"):
+            grade(theirs, {"ppo": {"reward": str(teacher)}})
+    for own in (
+        [{"dpo": {"half": "a"}}], [{"ppo": {"reward": str(mine)}}], ["constitution", "dpo"], [{"reward": {"half": "b"}}],
+    ):  # fmt: skip
+        assert grade(theirs, *own).learned
+
+
+def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Principles, prompts, a critic, a reward's node and its schema; not a reward's name, though a folder has it too."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
+    (folder / "tempting.jsonl").write_text(json.dumps({"prompt": "Say it."}))
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    (folder / "person.json").write_text(json.dumps(schema))
+    (folder / "metric").mkdir(exist_ok=True)
+    rungs = [
+        {"constitution": {"principles": "rules.yaml", "prompts": "tempting.jsonl", "critic": "base"}},
+        {"grpo": {"reward": "other_judge"}},
+        {"grpo": {"reward": {"json": {"schema": "person.json"}}}},
+        {"grpo": {"reward": "metric"}},
+    ]
+    monkeypatch.chdir(tmp_path)
+    found = read(recipe(**WRITTEN, rungs=rungs), folder)
+    _, made, *taught = (rung.steps[0] for rung in found.rungs)
+    assert (made.principles, made.prompts, made.critic) == tuple(
+        str(folder / name) for name in ("rules.yaml", "tempting.jsonl", "base")
+    )
+    assert [own.reward for own in taught] == [
+        str(folder / "other_judge"), f"json {{schema: {folder / 'person.json'}}}", "metric"
+    ]  # fmt: skip
+    again = load(yaml.safe_load(resolved_yaml(found)))
+    assert [rung.steps for rung in again.rungs] == [rung.steps for rung in found.rungs]
+
+
+def test_the_key_is_of_what_files_hold_and_not_of_how_they_are_spelled(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
+    (folder / "person.json").write_text(json.dumps({"type": "object", "properties": {"name": {"type": "string"}}}))
+    found = read(recipe(**WRITTEN), folder)
+
+    def keys(place: str) -> list[str]:
+        steps = (
+            *({name: {"reward": f"{place}other_judge"}} for name in ("grpo", "ppo", "rest")),
+            {"grpo": {"reward": {"json": {"schema": f"{place}person.json"}}}},
+            {"constitution": {"principles": f"{place}rules.yaml", "critic": f"{place}base"}},
+        )  # fmt: skip
+        made = read(recipe(**WRITTEN, rungs=list(steps)), folder).rungs[1:]
+        return [key_of(rung.steps[0], "", splits_digest(found.task), found.bases[0], 0) for rung in made]
+
+    monkeypatch.chdir(tmp_path)
+    before = keys("")
+    assert keys(f"{folder}/") == before
+    monkeypatch.chdir(folder.parent)
+    assert keys(f"../{folder.parent.name}/{folder.name}/") == before
+    assert len(set(before)) == 5
+    other = read(recipe(**WRITTEN, rungs=[{"grpo": {"reward": "./judge"}}]), folder).rungs[1]
+    assert key_of(other.steps[0], "", splits_digest(found.task), found.bases[0], 0) not in before
 
 
 def test_words_that_have_a_tag_each_are_not_spaced_anew(folder: Path) -> None:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from tuneladder.model.inspect import from_shape, inspect
 from tuneladder.numbers import MOST, is_number
 from tuneladder.own import own_code
 from tuneladder.task.build import LENGTHS, Findings, build, room_for
+from tuneladder.task.comparing import halved
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.task.corpus import Source, gather
 from tuneladder.task.mixture import Mixing, Set, mix
@@ -45,6 +47,7 @@ from tuneladder.task.prefer import METRIC as PREFERENCE
 from tuneladder.task.prefer import build_preferences
 from tuneladder.task.schema import read_schema
 from tuneladder.train.constitution import read_prompts
+from tuneladder.train.reward_model import prompts_of, read_learned
 from tuneladder.train.rewarders import model_of
 from tuneladder.types import Axes, Bar, Base, Cost, Decoding, Detector, Grader, Pace, Prompt, Robustness, Rung, Step, Task, Warden
 from tuneladder.written import RIGHT, Given, Loader, Written, known_key, located, read, room_of
@@ -146,7 +149,7 @@ def load(source: Given = None, overrides: Sequence[str] = ()) -> Recipe:
 def recipe_of(written: Written) -> Recipe:
     """What a recipe means: its steps, its data read, its bases looked at. Raises BadInput for anything a person has to change."""
     given, keys, folder, name, seed = written.given, written.keys, written.folder, written.name, written.keys["seed"]
-    specs = {rung: tuple(_step(one) for one in each) for rung, each in written.rungs.items()}
+    specs = {rung: tuple(_step(one, folder) for one in each) for rung, each in written.rungs.items()}
     root: Step = find_step("zero_shot")()
     rooted = any(own == (root,) for own in specs.values())
     unasked = not rooted or not given.get("rungs")
@@ -183,7 +186,7 @@ def recipe_of(written: Written) -> Recipe:
     rungs = [
         Rung(f"{base.name}/{rung}" if len(bases) > 1 else rung, base.name, each) for base in bases for rung, each in specs.items()
     ]
-    _refuse_its_own_teacher(axes, rungs)
+    _refuse_its_own_teacher(axes, rungs, task)
     resolved = {
         "name": name,
         "task": _resolved_task(keys["task"], task, data),
@@ -576,16 +579,38 @@ def _grader(wanted: Judging, folder: Path) -> Grader:
     if not (judge and judge.head and judge.head.kind == "reward"):
         hint = "the folder of a node that the step `reward` made, in the .store beside a run"
         raise BadInput(f"evaluate: reward is {wanted.node}, which is no reward model", hint)
-    return Grader(judge, Path(place).absolute().name, wanted.tokens)
+    return Grader(judge, Path(place).absolute().name, wanted.tokens, read_learned(Path(place)))
 
 
-def _refuse_its_own_teacher(axes: Axes, rungs: Sequence[Rung]) -> None:
-    """No policy is graded by what it was taught by."""
+def _refuse_its_own_teacher(axes: Axes, rungs: Sequence[Rung], task: Task) -> None:
+    """No policy is graded by what it was taught by, nor by what learned from what people said of the same prompts."""
+    grader, hint = axes.grader, "take one that learned from other prompts: half: a teaches, reward: {half: b} grades"
+    if not grader:
+        return
     for rung in rungs:
-        taught = (name for step in rung.steps if isinstance(name := _plain(step).get("reward"), str))
-        if axes.grader and any(Path(name).absolute().name == axes.grader.source for name in taught):
-            said = f"evaluate: reward is the model that teaches {rung.name}"
-            raise BadInput(said, "take one that learned from other prompts: reward: {half: a} teaches, reward: {half: b} grades")
+        if step_name(rung.steps[-1]) == "reward":  # it writes nothing that is graded
+            continue
+        made = False  # what a step below made is learned instead of the task's comparisons
+        for step in rung.steps:
+            taught, said = frozenset[str](), "this rung learns from"
+            if isinstance(name := getattr(step, "reward", None), str) and model_of(name):
+                if Path(name).absolute().name == grader.source:
+                    raise BadInput(f"evaluate: reward is the model that teaches {rung.name}", hint)
+                taught, said = read_learned(Path(name)), "its teacher learned from"
+            elif step.needs == "comparisons" and not made:
+                taught = _compared(task, step)
+            if shared := len(taught & grader.learned):
+                what = f"{shared:,} of the {len(taught):,} prompts that {said} taught the reward model that grades it"
+                raise BadInput(f"evaluate: reward is no judge of {rung.name}: {what}", hint)
+            made = made or step_name(step) == "constitution"
+
+
+def _compared(task: Task, step: Step) -> frozenset[str]:
+    """Digests of the prompts whose comparisons a step learns from."""
+    try:
+        return prompts_of(halved(task, getattr(step, "half", "")).comparisons)
+    except Refused:  # as its plan will say
+        return frozenset()
 
 
 def _resolved_beside(beside: Beside, axes: Axes, folder: Path) -> dict[str, Any]:
@@ -752,9 +777,12 @@ def _base(wanted: Any, *, trust: bool) -> Base:
     raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
-def _step(wanted: Mapping[str, Mapping[str, Any]]) -> Step:
+def _step(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> Step:
     name, given = next(iter(wanted.items()))
-    return _settings(find_step(name), given, name)  # type: ignore[no-any-return]
+    kind = find_step(name)
+    places = getattr(kind, "places", {}) if isinstance(given, dict) else {}
+    there = {key: place(given[key], partial(located, folder=folder)) for key, place in places.items() if key in given}
+    return _settings(kind, {**given, **there} if there else given, name)  # type: ignore[no-any-return]
 
 
 def _settings(kind: Any, given: Any, name: str) -> Any:

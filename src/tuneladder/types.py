@@ -450,11 +450,13 @@ class Warden:
 
 @dataclass(frozen=True)
 class Grader:
-    """A reward model that says what answers of at most `tokens` tokens are worth; `source` is its node."""
+    """A reward model that says what answers of at most `tokens` tokens are worth; `source` is its node, `learned` are digests of
+    the prompts that it learned from."""
 
     variant: Variant
     source: str
     tokens: int
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -743,7 +745,9 @@ class Step(Protocol):
 
     `reads` names the splits whose content decides what apply makes ("train", "dev"), and "metric" where the task's does; they enter
     the node's key. So does the `content` of a step that has one: a digest of what it reads beside the task, such as a teacher.
-    A step that asks a base beside its own says in `asks` how its settings name it (model/addressed.py).
+    A step that asks a base beside its own says in `asks` how its settings name it (model/addressed.py). One whose settings name
+    files has `places`: for each of these a function of what is given and of what finds a file; and in `keyed` what stands for them
+    in the key, where `content` says what they hold.
     """
 
     changes: ClassVar[Literal["prompt", "adapter", "weights"]]

@@ -16,7 +16,7 @@ import pytest
 from transformers import ModernBertConfig
 
 from tuneladder.ladder import tree
-from tuneladder.ladder.tree import foretell, root_of
+from tuneladder.ladder.tree import foretell, root_of, splits_digest
 from tuneladder.model import memory
 from tuneladder.model.hardware import peak_how
 from tuneladder.model.inspect import inspect
@@ -24,11 +24,18 @@ from tuneladder.model.memory import lora_parameters, skeleton_of
 from tuneladder.train import supervised
 from tuneladder.train.batches import bundle, side_by_side
 from tuneladder.tune.adapter import Adapter
+from tuneladder.tune.constitution import Constitution
+from tuneladder.tune.dpo import Dpo
 from tuneladder.tune.full import Full
+from tuneladder.tune.grpo import Grpo
 from tuneladder.tune.ia3 import Ia3
+from tuneladder.tune.kto import Kto
 from tuneladder.tune.lora import Lora
+from tuneladder.tune.ppo import Ppo
 from tuneladder.tune.prefix_tuning import PrefixTuning
 from tuneladder.tune.prompt_tuning import PromptTuning
+from tuneladder.tune.rest import Rest
+from tuneladder.tune.reward import Reward
 from tuneladder.tune.selective import Selective
 from tuneladder.types import Cost, Pace, Rung, Split
 
@@ -224,3 +231,22 @@ def test_a_climb_holds_more_than_a_process_that_answers(tiny_base, tiny_task, mo
     before = told()
     monkeypatch.setattr(memory, "CLIMBING", memory.CLIMBING + 7)
     assert told() - before == (7 if tree.device() == "cpu" else 0)
+
+
+FREE = "tests.rewards:letters"
+
+
+@pytest.mark.parametrize(
+    ("steps", "judged"),
+    [
+        ((Dpo(),), 45), ((Kto(),), 45), ((Reward(),), 45), ((Constitution(), Dpo()), 0), ((Constitution(), Kto()), 0),
+        ((Lora(), Constitution(), Dpo()), 45), ((Grpo(reward="metric"),), 30),
+        ((Ppo(reward="exact_match"),), 30), ((Grpo(reward="json"),), 0), ((Ppo(reward=FREE),), 0),
+        ((Rest(reward="metric", data=False),), 45), ((Rest(reward=FREE, data=True),), 30), ((Rest(reward=FREE, data=False),), 0),
+    ],
+    ids=lambda own: "-".join(type(step).__name__.lower() for step in own) if isinstance(own, tuple) else "",
+)  # fmt: skip
+def test_annotations_are_what_people_said_of_what_is_read(steps, judged, tiny_base, tiny_task):
+    """The rows whose references a reward goes by, and nothing that a model said of a model's answers."""
+    found = foretell(Rung("r", tiny_base.name, steps), tiny_base, tiny_task, Pace(1e12), Cost(), splits_digest(tiny_task), 0)
+    assert (found.refused, found.cost.annotations) == ("", judged)

@@ -17,12 +17,15 @@ from tuneladder.errors import BadInput
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import Store
+from tuneladder.task.prefer import build_preferences
 from tuneladder.train import loop
 from tuneladder.train.loop import read_log
-from tuneladder.train.rewarders import Asked, rewarding
-from tuneladder.train.rollouts import Rollouts, read_rollouts
+from tuneladder.train.rewarders import Asked, prompted, rewarding
+from tuneladder.train.rollouts import Policy, Rollouts, read_rollouts
 from tuneladder.tune.grpo import Grpo, advantages, of_answers, surrogate
 from tuneladder.tune.lora import Lora
+from tuneladder.tune.ppo import Ppo
+from tuneladder.tune.rest import Rest
 from tuneladder.tune.reward import Reward
 from tuneladder.types import Cost, Kit, Pace, Rung, Split
 
@@ -94,6 +97,33 @@ def test_what_earns_more_becomes_likelier(tiny_base, tiny_task, lend):
     assert all(own.samples[1].reward >= own.samples[0].reward for own in along)
 
 
+@pytest.mark.parametrize("reward", ["tests.rewards:letters", "exact_match"])
+def test_answers_end_where_those_that_are_measured_do(reward, tiny_base, tiny_task, lend, monkeypatch):
+    """A text is rewarded up to the task's `stop`."""
+    decoding = replace(tiny_task.prompt.decoding, stop=("e", "a"))
+    task, seen = replace(tiny_task, prompt=replace(tiny_task.prompt, decoding=decoding)), []
+    write = Policy.write
+    monkeypatch.setattr(Policy, "write", lambda *given, **more: seen.append(write(*given, **more)) or seen[-1])
+    replace(GRPO, reward=reward, phases=2).apply(root_of(tiny_base, task), task, lend("stopped"))
+    assert seen
+    assert not any(letter in row.text for rows in seen for row in rows for letter in "ea")
+    assert any(len([own for own in row.learn if own]) < GRPO.tokens for rows in seen for row in rows)
+    plain = len(seen)
+    replace(GRPO, reward=reward, phases=2).apply(root_of(tiny_base, tiny_task), tiny_task, lend("plain"))
+    assert any(letter in row.text for rows in seen[plain:] for row in rows for letter in "ea")
+
+
+def test_a_schema_that_only_what_is_measured_is_held_to_is_refused(tiny_base, tiny_task):
+    schema = json.dumps({"type": "object", "properties": {"name": {"type": "string"}}})
+    asked = replace(tiny_task.prompt, schema=schema)
+    held = replace(asked, decoding=replace(asked.decoding, schema=schema))
+    for step in (replace(GRPO, reward="json"), Ppo(reward="json"), Rest(reward="json")):
+        assert planned(step, tiny_base, replace(tiny_task, prompt=asked)) == ""
+        refused = planned(step, tiny_base, replace(tiny_task, prompt=held))
+        assert "held to a schema as they are written" in refused
+        assert "constrain: false" in refused
+
+
 def test_a_high_price_of_kl_keeps_the_policy_near(tiny_base, tiny_task, lend):
     ends = []
     for name, beta in (("free", 0.0), ("dear", 5.0)):
@@ -122,10 +152,46 @@ def test_it_stops_on_kl_and_on_entropy(tiny_base, tiny_task, lend):
         assert not list(kit.folder.glob("*.pt"))
 
 
-def test_prompts_of_comparisons_are_answered(tiny_base, tiny_task, lend):
-    task = replace(tiny_task, kind="prefer", examples=Split(), metric="preference")
-    made = replace(GRPO, phases=1).apply(root_of(tiny_base, task), task, lend())
-    assert made.adapter
+def ranked(folder, prompts, **settings):
+    """What a recipe makes of four answers to each prompt, all of them compared."""
+    answers = ("Soon.", "Now.", "Never.", "Ask again.")
+    rows = [
+        {"prompt": f"When does parcel {number} arrive?", "chosen": better, "rejected": worse}
+        for number in range(prompts)
+        for better, worse in itertools.combinations(answers, 2)
+    ]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return build_preferences(name="pairs", data=str(folder / "pairs.jsonl"), **settings)[0]
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_prompts_of_comparisons_are_answered(split, tmp_path):
+    """Each once, in order, whatever was said of how many answers to it."""
+    task = ranked(tmp_path, 20)
+    rows, pairs = prompted(task, split), getattr(task.comparisons, split)
+    assert len(pairs) == 6 * len(rows)
+    assert [row.turns for row in rows] == list(dict.fromkeys(own.turns for own in pairs))
+    assert rows == prompted(replace(task, examples=Split()), split)
+
+
+def test_a_prompt_that_a_phase_has_twice_is_answered_anew(tiny_base, tmp_path, lend, monkeypatch):
+    """Where it begins with what is left of one turn and ends in the next; and after a kill as without."""
+    task, phases = ranked(tmp_path, 5, rows={"dev": 6, "test": 6}), []
+    assert len(prompted(task, "train")) == 3
+    teach = Grpo._taught
+    monkeypatch.setattr(Grpo, "_taught", lambda self, rows, price: phases.append(rows) or teach(self, rows, price))
+    step, root, true = replace(GRPO, prompts=2, samples=2, phases=6), root_of(tiny_base, task), loop.Passes.gradients
+    step.apply(root, task, lend("straight"))
+    with monkeypatch.context() as patch:
+        ran = itertools.count()
+        patch.setattr(loop.Passes, "gradients", lambda *given: die() if next(ran) == 3 else true(*given))
+        with pytest.raises(Killed):
+            step.apply(root, task, lend("cut"))
+    step.apply(root, task, lend("cut"))
+    assert adapter_bytes(lend("cut")) == adapter_bytes(lend("straight"))
+    written = [[(tuple(row.ids[: row.learn.index(True)]), row.text) for row in rows] for rows in phases[:6]]
+    assert any(len({prompt for prompt, _ in rows}) == 1 for rows in written)  # else nothing is shown
+    assert all(len(set(rows)) == 4 for rows in written)
 
 
 def test_a_reward_model_rewards(tiny_base, tiny_task, lend):
@@ -229,6 +295,10 @@ def learned_before_each_step(monkeypatch, learned):
 
 def adapter_of(folder):
     return load_file(folder / "adapter_model.safetensors")
+
+
+def adapter_bytes(kit):
+    return (kit.folder / "adapter_model.safetensors").read_bytes()
 
 
 def said_of(folder):

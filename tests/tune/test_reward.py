@@ -16,8 +16,11 @@ from tuneladder.ladder.tree import foretell, root_of, splits_digest
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.inspect import inspect
 from tuneladder.model.rewarding import encode_answers
+from tuneladder.store import digest
 from tuneladder.task.comparing import asked, halved, one_by_one, unit_of
-from tuneladder.train.reward import pairwise, regression
+from tuneladder.task.encode import Encoded
+from tuneladder.train.reward import by_pairs, pairwise, regression
+from tuneladder.train.reward_model import read_learned
 from tuneladder.tune.lora import Lora
 from tuneladder.tune.reward import Reward
 from tuneladder.types import Cost, Pace, Rung, Split
@@ -96,6 +99,7 @@ def test_it_learns_which_was_preferred(base, few, lend):
     root, kit = root_of(base, few), lend()
     train = replace(few, comparisons=Split(tuple(replace(own, margin=0.0) for own in few.comparisons.train), (), ()))
     made = replace(REWARD, epochs=8).apply(root, train, kit)
+    assert read_learned(kit.folder) == {digest(own.turns) for own in train.comparisons.train}
     with kit.shelf.engine(made) as engine:
         found = judged(train.comparisons.train, weigh_pairs(engine, root.prompt, train.comparisons.train), None, seed=0)
     assert found.quality["preference"].value >= 0.9
@@ -136,6 +140,21 @@ def test_margins_and_weights_count(field, plain, tiny_base, few, lend):
     kit = lend(field)
     REWARD.apply(root_of(tiny_base, few), replace(few, comparisons=replace(few.comparisons, train=pairs)), kit)
     assert (kit.folder / "adapter_model.safetensors").read_bytes() != plain
+
+
+def test_no_scale_of_margins_asks_for_more_than_another(tiny_base, few, lend):
+    """Gaps of a scale from 0 to 64 teach as those from 0 to 1 do, and none of them is more than a nat."""
+    made = []
+    for name, most in (("small", 1.0), ("large", 64.0)):
+        gaps = tuple(replace(own, margin=most * (at % 5) / 4) for at, own in enumerate(few.comparisons.train))
+        kit = lend(name)
+        REWARD.apply(root_of(tiny_base, few), replace(few, comparisons=replace(few.comparisons, train=gaps)), kit)
+        made.append((kit.folder / "adapter_model.safetensors").read_bytes())
+        rows = by_pairs(
+            lambda groups: [[Encoded([1], [False], 0, 1.0)] * 2 for _ in groups], root_of(tiny_base, few), gaps, widest=most
+        )[0]
+        assert [row.margin for row in rows] == [at % 5 / 4 for at in range(10)]
+    assert made[0] == made[1]
 
 
 def test_two_halves_share_no_prompt(few):

@@ -1,4 +1,5 @@
-"""What a reward model that taught no rung makes of every rung's answers, beside the untouched base's to the same prompts."""
+"""What a reward model makes of every rung's answers, beside the untouched base's to the same prompts: one that taught no rung, and
+learned from no prompt that a rung or its teacher learned from."""
 
 from __future__ import annotations
 

@@ -88,13 +88,14 @@ def compared(task: Task, split: str) -> list[Any]:
 
 def key_of(step: Step, parent: str, splits: Mapping[str, str], base: Base, seed: int) -> str:
     """Parent's stamp, step, settings, version, the splits it reads, the base's content, the seed; what a step says that it reads
-    beside them (`content`, a teacher's for one); not limit, device or ranks."""
+    beside them (`content`, a teacher's for one, in place of where it lies); not limit, device or ranks."""
     name = step_name(step)
     code = "" if type(step).__module__.startswith("tuneladder.") else source_of(type(step).__module__)
     settings = {**plain(step), "__type__": name}
     asked = getattr(step, "asks", "")
     if isinstance(asked, dict):  # how an endpoint is called changes no answer; `content` says which it is
         settings |= {key: asked.get("prices") for key, value in settings.items() if value == asked}
+    settings |= getattr(step, "keyed", {})
     reads = {split: splits[split] for split in step.reads}
     if content := getattr(step, "content", ""):
         reads["content"] = content

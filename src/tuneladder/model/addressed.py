@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuneladder.errors import BadInput, shown, unknown
@@ -57,6 +57,11 @@ def named(said: Named) -> Base:
 def is_address(said: str) -> bool:
     """Whether this is an endpoint's, and no name or folder of a base."""
     return said.startswith(("http://", "https://"))
+
+
+def placed(given: Any, found: Callable[[str], str]) -> Any:
+    """A file, or a base, as a step's settings name it, by where it is found."""
+    return found(given) if isinstance(given, str) else given
 
 
 def content_of(said: Named) -> str:

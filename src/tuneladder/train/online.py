@@ -26,7 +26,7 @@ from tuneladder.train.critic import PACES
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import Desk, LearnsOn, learner, not_shown, plan_learner, rate_of, room_for, shape_of
 from tuneladder.train.reward_model import Beside, beside
-from tuneladder.train.rewarders import Asked, check_reward, model_of, prompted, refuse_reward, rewarding
+from tuneladder.train.rewarders import Asked, by_references, check_reward, model_of, prompted, refuse_reward, rewarding
 from tuneladder.train.rollouts import Limits, Policy, Price, Rollouts, Sampled, Teach
 from tuneladder.train.supervised import check, in_hand, lengths_of, refuse_asking
 from tuneladder.types import Cost, Example, Kit, Pace, Task, Variant
@@ -110,6 +110,11 @@ def plan_online(
     """The variant that learned from rewards, foretold, and what that takes: `updates` are how often an answer is learned from,
     `batch` of them in a step, 0 for all of a phase; the prompts of `splits` are answered. Raises Refused."""
     refuse_asking(variant, step)
+    if variant.prompt.decoding.schema:
+        said = (
+            f"{step} learns from what the policy writes by itself, and the task's answers are held to a schema as they are written"
+        )
+        raise Refused(said, "constrain: false measures them as they are learned")
     refuse_reward(settings.reward, task, step, splits)
     trainable = plan_learner(settings.r, variant, step)
     base = variant.base
@@ -132,7 +137,8 @@ def plan_online(
     passes = (2 + 4 + 4 * updates) * base.active + 2 * judge.active
     seconds = passes * phases * written * (mean + settings.tokens) / pace.flops
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
-    return made, Cost(seconds, judge.peak(need), 4 * trainable)
+    labelled = sum(len(prompted(task, split)) for split in splits) if by_references(settings.reward) else 0
+    return made, Cost(seconds, judge.peak(need), 4 * trainable, labelled)
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,8 @@ def at_work(
         desk = Desk.of(made.model, longest, kit, context=live.context, padded=not engine.side_by_side)
         with rewarding(settings.reward, task, variant.prompt, kit.shelf, made.model) as rewarder:
             half = kit.shelf.autocast
-            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, device=kit.device, half=half)
+            stop = variant.prompt.decoding.stop
+            policy = Policy(desk, engine, rewarder, tokens=settings.tokens, stop=stop, device=kit.device, half=half)
             yield Bench(policy, asks, lanes, tokens)
         made.save(kit.folder, variant.weights or variant.base.location)
 

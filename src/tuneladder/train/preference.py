@@ -182,7 +182,12 @@ def plan_learner(r: int, variant: Variant, step: str) -> int:
 def foretold(variant: Variant, task: Task, cost: Cost, step: str) -> tuple[Variant, Cost]:
     """The variant with a LoRA that learned, and the cost with what people judged for it."""
     made = replace(variant, steps=(*variant.steps, step), adapter="foretold")
-    return made, replace(cost, annotations=len(task.comparisons.train) + len(task.comparisons.dev))
+    return made, replace(cost, annotations=annotated(variant, task))
+
+
+def annotated(variant: Variant, task: Task) -> int:
+    """How many comparisons people judged for what learns from the task's: none of those that a step below made."""
+    return 0 if variant.made else len(task.comparisons.train) + len(task.comparisons.dev)
 
 
 def check_comparing(variant: Variant, task: Task, max_length: int, *, step: str) -> None:

@@ -24,7 +24,7 @@ from tuneladder.types import Comparison, Variant
 @dataclass(frozen=True)
 class Rated:
     """A pair, or an answer by itself, in tokens, with what people said of it: how much that counts, by how much chosen is better,
-    and the score of each answer, in the task's unit."""
+    as a share of the task's largest margin, and the score of each answer, in the task's unit."""
 
     sides: tuple[Encoded, ...]
     weight: float
@@ -78,10 +78,20 @@ def regression(rewards_R: torch.Tensor, micro: Ratings) -> torch.Tensor:
     return (rewards_R - micro.scores) ** 2
 
 
-def by_pairs(sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> tuple[list[Rated], dict[str, int]]:
-    """Pairs with what people said of them, and the count of what was kept, cut and dropped."""
+def widest(comparisons: Sequence[Comparison]) -> float:
+    """The largest margin that people gave a pair; 1 where they gave none."""
+    return max((abs(own.margin) for own in comparisons), default=0.0) or 1.0
+
+
+def by_pairs(
+    sides: Sides, variant: Variant, comparisons: Sequence[Comparison], *, widest: float
+) -> tuple[list[Rated], dict[str, int]]:
+    """Pairs with what people said of them, and the count of what was kept, cut and dropped. Margins are shares of the `widest`: a
+    reward has no unit but the nats of the loss, and of gaps on a scale of 0 to 100 the loss would ask for tens of these. So the
+    clearest pair is to be apart by 1, as in the small margins of arXiv:2307.09288, table 27. Not the deviation of the scores: pairs
+    with margins need have no scores."""
     found, tally = encode_pairs(sides, variant, comparisons)
-    return [Rated(pair.sides, pair.weight, own.margin, (0.0, 0.0)) for own, pair in found], tally
+    return [Rated(pair.sides, pair.weight, own.margin / widest, (0.0, 0.0)) for own, pair in found], tally
 
 
 def by_scores(

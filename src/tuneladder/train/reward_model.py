@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,30 @@ from tuneladder.model.batching import MOST_TOKENS
 from tuneladder.model.hardware import device
 from tuneladder.model.quantized import WHOLE
 from tuneladder.model.shelf import Shelf
+from tuneladder.store import digest, write_json
 from tuneladder.train.supervised import held_in
-from tuneladder.types import Example, Variant
+from tuneladder.types import Comparison, Example, Split, Variant
 
 Said = Callable[[Sequence[Example], Sequence[str]], list[float]]  # rows and an answer to each -> the reward of each answer
+
+
+LEARNED = "learned.json"  # beside a reward model: digests of the prompts that it learned from
+
+
+def prompts_of(comparisons: Split[Comparison]) -> frozenset[str]:
+    """Digests of the prompts of what is learned from, and chosen by while learning."""
+    return frozenset(digest(own.turns) for own in (*comparisons.train, *comparisons.dev))
+
+
+def write_learned(folder: Path, comparisons: Split[Comparison]) -> None:
+    """Beside a reward model what it learned from, so that it grades nobody who learned from the same."""
+    write_json(folder / LEARNED, sorted(prompts_of(comparisons)))
+
+
+def read_learned(folder: Path) -> frozenset[str]:
+    """Digests of the prompts that the reward model of a node learned from; none where its node does not say."""
+    path = folder / LEARNED
+    return frozenset(json.loads(path.read_text("utf-8"))) if path.exists() else frozenset()
 
 
 @dataclass(frozen=True)

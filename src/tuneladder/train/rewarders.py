@@ -37,11 +37,13 @@ SHOWN = 80  # characters of a prompt in an error
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt of the task: the row that it is made of, its turns, and its text as the model reads it."""
+    """A prompt of the task: the row that it is made of, its turns, and its text as the model reads it; `again` is how often the
+    same text was asked before it in a phase."""
 
     example: Example
     turns: Turns
     text: str
+    again: int = 0
 
 
 Rewarder = Callable[[Sequence[Asked], Sequence[str]], list[float]]  # prompts and an answer to each -> what each answer earns
@@ -82,6 +84,23 @@ def model_of(reward: str) -> Variant | None:
     return None if other else read_variant(folder)
 
 
+def placed_reward(given: Any, found: Callable[[str], str]) -> Any:
+    """A reward with its file by where that is found: the folder of a node, or the schema that JSON is to fit."""
+    if isinstance(given, dict) and isinstance(own := given.get("json"), dict) and isinstance(own.get("schema"), str):
+        return {**given, "json": {**own, "schema": found(own["schema"])}}
+    if not isinstance(given, str) or (bare := parted(given)[0]) in (*CHECKS, *metric_names()) or ":" in bare:
+        return given
+    return found(given)
+
+
+def reward_keyed(reward: str) -> dict[str, str]:
+    """What stands for a reward's place in a node's key, beside what is there."""
+    bare, given = parted(reward)
+    if bare == "json" and isinstance(given.get("schema"), str):
+        return {"reward": bare}
+    return {"reward": "node"} if model_of(reward) else {}
+
+
 def reward_content(reward: str) -> str:
     """What stands for a reward in a node's key beside its name: the source of a function, the key of a node, what a schema says."""
     bare, given = parted(reward)
@@ -95,10 +114,23 @@ def reward_content(reward: str) -> str:
 
 
 def prompted(task: Task, split: str) -> list[Example]:
-    """The rows of a split whose prompts are answered, a comparison's once: those that are learned from, or their kin."""
+    """The rows of a split whose prompts are answered: those that are learned from, or their kin. Of comparisons each prompt is
+    answered once, however many of its answers were compared: the first row stands for it."""
     examples: Sequence[Example] = getattr(task.examples, split)
     pairs: Sequence[Comparison] = getattr(task.comparisons, split)
-    return list(examples) or list({own.turns: asked(own) for own in pairs}.values())
+    if examples and task.kind != "prefer":
+        return list(examples)
+    first: dict[Turns, Example] = {}
+    for row in examples or map(asked, pairs):
+        first.setdefault(row.turns, row)
+    return list(first.values())
+
+
+def by_references(reward: str) -> bool:
+    """Whether a reward goes by what the rows have for an answer: metrics and numbers do; a function, JSON's form and a reward model
+    do not."""
+    bare = parted(reward)[0]
+    return bare != "json" and bare in (*CHECKS, *metric_names())
 
 
 def refuse_reward(reward: str, task: Task, step: str, splits: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ import torch
 
 from tuneladder.model.lanes import in_half
 from tuneladder.model.local import LocalEngine
+from tuneladder.model.writing import Written as Continued
 from tuneladder.store import digest, thaw, write_lines
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
@@ -121,10 +123,18 @@ class Policy:
     reference's."""
 
     def __init__(
-        self, desk: Desk, engine: LocalEngine, rewarder: Rewarder, *, tokens: int, device: str, half: torch.dtype | None
+        self,
+        desk: Desk,
+        engine: LocalEngine,
+        rewarder: Rewarder,
+        *,
+        tokens: int,
+        stop: tuple[str, ...],
+        device: str,
+        half: torch.dtype | None,
     ) -> None:
         self.desk, self.engine, self.rewarder = desk, engine, rewarder
-        self.tokens, self.device, self.half = tokens, device, half
+        self.tokens, self.stop, self.device, self.half = tokens, stop, device, half
         self.weights = [weight for name, weight in desk.model.named_parameters() if weight.requires_grad and "lora_" in name]
         self.start = [weight.detach().clone() for weight in self.weights]
         self.critic = False
@@ -135,11 +145,16 @@ class Policy:
         self.critic = True
 
     def write(self, prompts: Sequence[Asked], *, each: int, seed: Any) -> list[Written]:
-        """`each` answers to each prompt, rewarded."""
-        draw = int(digest(seed), 16) % (1 << 31)
-        decoding = Decoding(max_new_tokens=self.tokens, temperature=1.0, samples=each, seed=draw)
-        groups = self.engine.write_out([own.turns for own in prompts], decoding)
-        rows = [(at, own) for at, group in enumerate(groups) for own in group]
+        """`each` answers to each prompt, rewarded. They end where those that are measured do. What is asked again is answered
+        anew."""
+        found: dict[int, Sequence[Continued]] = {}
+        for again in sorted({own.again for own in prompts}):
+            # a prompt and a seed draw one answer
+            draw = int(digest([seed, again] if again else seed), 16) % (1 << 31)
+            decoding = Decoding(max_new_tokens=self.tokens, temperature=1.0, stop=self.stop, samples=each, seed=draw)
+            places = [at for at, own in enumerate(prompts) if own.again == again]
+            found |= zip(places, self.engine.write_out([prompts[at].turns for at in places], decoding), strict=True)
+        rows = [(at, own) for at in range(len(prompts)) for own in found[at]]
         rewards = self.rewarder([prompts[at] for at, _ in rows], [own.text for _, own in rows])
         return [
             Written([*own.prompt, *own.ids], [False] * len(own.prompt) + [True] * len(own.ids), 0, 1.0, at, own.text, reward)
@@ -345,11 +360,17 @@ class Within:
 
 
 def drawn(asks: Sequence[Asked], count: int, phase: int, seed: int) -> list[Asked]:
-    """The `count` prompts of a phase: all are drawn, in an order of the seed's, before any comes again."""
+    """The `count` prompts of a phase: all are drawn, in an order of the seed's, before any comes again. What a phase has twice, as
+    it does where it begins with the last of them, says so."""
     first, end = phase * count, (phase + 1) * count
     turns = range(first // len(asks), -(-end // len(asks)))
     order = [own for turn in turns for own in random.Random(f"{seed} {turn}").sample(asks, len(asks))]
-    return order[first - turns.start * len(asks) :][:count]
+    asked: Counter[str] = Counter()
+    found = []
+    for own in order[first - turns.start * len(asks) :][:count]:
+        found.append(replace(own, again=asked[own.text]))
+        asked[own.text] += 1
+    return found
 
 
 def record_of(step: int, rows: Sequence[Written], prompts: Sequence[Asked]) -> Rollout:

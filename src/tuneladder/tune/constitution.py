@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 from tuneladder.errors import BadInput, Refused
-from tuneladder.model.addressed import Named, named
+from tuneladder.model.addressed import Named, named, placed
 from tuneladder.model.fees import Tokens, fee
 from tuneladder.store import digest, resident, write_json
 from tuneladder.train.constitution import (
@@ -47,6 +47,7 @@ class Constitution:
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
     version: ClassVar = 3
+    places: ClassVar = dict.fromkeys(("principles", "prompts", "critic"), placed)
 
     principles: str = ""
     prompts: str = ""
@@ -78,6 +79,10 @@ class Constitution:
             return digest(read_principles(self.principles), read_prompts(self.prompts), critic.content if critic else "")
         except BadInput:
             return ""
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return {"principles": "", "prompts": ""} | ({"critic": ""} if isinstance(self.critic, str) else {})
 
     @property
     def asks(self) -> Named:

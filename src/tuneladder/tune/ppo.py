@@ -16,7 +16,7 @@ from tuneladder.errors import BadInput
 from tuneladder.train.critic import logs_and_values
 from tuneladder.train.online import Method, check_online, clipped, learn_online, plan_online
 from tuneladder.train.preference import Desk
-from tuneladder.train.rewarders import Reward, reward_content
+from tuneladder.train.rewarders import Reward, placed_reward, reward_content, reward_keyed
 from tuneladder.train.rollouts import Sampled, Valued, Written
 from tuneladder.types import Cost, Family, Kit, Pace, Rollout, Task, Variant
 
@@ -40,7 +40,8 @@ class Ppo:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 2
+    version: ClassVar = 3
+    places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
     phases: int = 100
@@ -72,6 +73,10 @@ class Ppo:
     @property
     def content(self) -> str:
         return reward_content(self.reward)
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return reward_keyed(self.reward)
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         return plan_online(self, variant, task, pace, step="ppo", phases=self.phases, updates=self.updates)

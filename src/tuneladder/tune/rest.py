@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -21,7 +21,7 @@ from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.losses import next_token
 from tuneladder.train.online import Bench, at_work, check_online, plan_online, taught
 from tuneladder.train.preference import rate_of
-from tuneladder.train.rewarders import Asked, Reward, prompted, reward_content
+from tuneladder.train.rewarders import Asked, Reward, placed_reward, prompted, reward_content, reward_keyed
 from tuneladder.train.rollouts import Limits, Written, drawn, keep, kept, read_rollouts, record_of, write_rollouts
 from tuneladder.types import Cost, Family, Kit, Pace, Stopped, Task, Variant
 
@@ -44,7 +44,8 @@ class Rest:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 1
+    version: ClassVar = 2
+    places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
     grows: int = 2
@@ -82,6 +83,10 @@ class Rest:
         return reward_content(self.reward)
 
     @property
+    def keyed(self) -> dict[str, str]:
+        return reward_keyed(self.reward)
+
+    @property
     def stages(self) -> int:
         """How often a grow's answers are learned from."""
         return max(1, self.improves)
@@ -94,7 +99,7 @@ class Rest:
         # of a held-out answer that is written and read twice there are 6 operations, where one that is learned has 4
         learned = self.grows * self.stages * (self.updates * self.batch_size + 1.5 * self.held_out)
         updates = learned / answers - 1  # what is grown is not read before it is learned
-        return plan_online(
+        made, cost = plan_online(
             self,
             variant,
             task,
@@ -105,6 +110,8 @@ class Rest:
             batch=self.batch_size,
             splits=("train", "dev"),
         )
+        own = len(prompted(task, "train")) if self.data else 0  # a row's own answer is learned from, whatever rewards it
+        return made, replace(cost, annotations=max(cost.annotations, own))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         splits = ("train", "dev")

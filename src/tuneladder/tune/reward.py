@@ -21,6 +21,7 @@ from tuneladder.task.comparing import asked, halved, one_by_one, told_apart, uni
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.preference import (
+    annotated,
     check_comparing,
     cost_of_answers,
     cost_of_pairs,
@@ -29,24 +30,25 @@ from tuneladder.train.preference import (
     refuse_untold,
     room_for,
 )
-from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression
+from tuneladder.train.reward import Ratings, by_pairs, by_scores, of_ratings, pairwise, ratings, regression, widest
+from tuneladder.train.reward_model import write_learned
 from tuneladder.train.supervised import DEV_TOKENS, check, refuse_over
 from tuneladder.types import Comparison, Cost, Family, Head, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """`loss` is pairwise, of which answer was preferred, by its margin; or scores, of the numbers that people gave each answer: the
-    reward is then how many standard deviations above the mean of the task's scores an answer has. `half` learns from one half of
-    the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns is a LoRA of rank `r`
-    and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks. `batch_size` counts
-    pairs, of scores answers; `max_length` 0 is the context."""
+    """`loss` is pairwise, of which answer was preferred, by its share of the largest margin; or scores, of the numbers that people
+    gave each answer: the reward is then how many standard deviations above the mean of the task's scores an answer has. `half`
+    learns from one half of the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns
+    is a LoRA of rank `r` and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks.
+    `batch_size` counts pairs, of scores answers; `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -78,18 +80,21 @@ class Reward:
         else:
             refuse_untold(taught, "reward")
             cost = cost_of_pairs(self, variant, told_apart(taught.comparisons.train), pace, trainable=trainable, learned=False)
-        count = len(taught.comparisons.train) + len(taught.comparisons.dev)
         made = replace(variant, steps=(*variant.steps, "reward"), adapter="foretold", head=Head("reward", (HEAD,)))
-        return made, replace(cost, annotations=count)
+        return made, replace(cost, annotations=annotated(variant, taught))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
         wanted = replace(variant, head=Head("reward", (HEAD,)))
         with kit.shelf.live(wanted) as live:
             coder = live.coder if variant.base.family == "decoder" else live.texts
             limit = min(self.max_length or live.context, live.context)
-            way: Any = by_pairs if self.loss == "pairwise" else partial(by_scores, unit=unit_of(task.comparisons.train))
+            every = task.comparisons.train
+            way: Any = (
+                partial(by_pairs, widest=widest(every)) if self.loss == "pairwise" else partial(by_scores, unit=unit_of(every))
+            )
             encode = partial(way, partial(encode_answers, coder, limit=limit), variant)
             taught = halved(task, self.half).comparisons
+            write_learned(kit.folder, taught)
             rows, tally = encode(not_shown(variant, taught.train))
             refuse_none(rows, task, limit)
             (kit.folder / "rows.json").write_text(json.dumps(tally | {"learned": 0}))
