@@ -681,7 +681,8 @@ def judge(
     """The kept answers of a variant, `RUN:RUNG` or RUN for its pick, judged by another: each by a mark or, with `b`, against that
     one's, in both orders; with `reasons` those of the answers are read, too. With `questions` both are asked those of a file.
     `people` is a file of opinions, on which it is measured how often the judge says the same. `by` is named as `chat` names who is
-    talked to. The replies are kept: what a killed call was told is not asked again.
+    talked to. The replies are kept: what a killed call was told is not asked again. The least
+    `limit: money` of the recipes of the runs that are asked holds here, too.
 
     Raises BadInput for what cannot be judged, and Failed for a judge whose replies cannot be read.
     """
@@ -696,7 +697,7 @@ def judge(
     found = _talked_to(by, model, key_env)
     _refuse_mute(by, found)
     store = _store_of(a, b, by)
-    shelf = Shelf(device(), store=store)
+    shelf = Shelf(device(), store=store, purse=Purse(_allowed(by, *((a, b) if asked else ()))))
     if not a:
         agreed = agreed_with(rules, found, opinions, shelf, store, seed=seed)
         return Hearing(a, b, found.base.name, None, agreed)
@@ -732,7 +733,7 @@ def sample(
     key_env: str = "",
 ) -> Sampled:
     """Write what is to be judged: the prompts of a file, each with `samples` answers by every variant, which is named as `chat`
-    names one and asked with the prompt that it was made with.
+    names one and asked with the prompt that it was made with. The least `limit: money` of runs' recipes holds here, too.
 
     Raises BadInput before any is opened that cannot write, and where one said the same to every prompt, each time.
     """
@@ -752,7 +753,7 @@ def sample(
     writers = {name: _talked_to(name, model, key_env) for name in by}
     for name, found in writers.items():
         _refuse_mute(name, found)
-    shelf = Shelf(device(), store=_store_of(*by))
+    shelf = Shelf(device(), store=_store_of(*by), purse=Purse(_allowed(*by)))
     examples = [Example(id, turns, ()) for id, turns in asked.items()]
     written = {}
     for name, found in writers.items():
@@ -777,12 +778,11 @@ def _prompt_of(variant: str) -> Prompt:
     return Prompt(said["template"] or Prompt.template, said["instruction"] or "", said["system"] or "")
 
 
-def _allowed(variant: str) -> float:
-    """The money that the recipe of a run lets be spent; 0 is no limit."""
-    if not _is_run(variant):
-        return 0.0
-    said = yaml.safe_load((split_variant(variant)[0] / "recipe.yaml").read_text("utf-8"))
-    return float(said["limit"]["money"] or 0)
+def _allowed(*variants: str) -> float:
+    """The money that the recipes of runs let be spent, of several the least; 0 is no limit."""
+    runs = {split_variant(each)[0] for each in variants if each and _is_run(each)}
+    said = [yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["limit"]["money"] for run in runs]
+    return float(min(filter(None, said), default=0))
 
 
 def _to_judge(variant: str, questions: Sequence[Question], shelf: Shelf, store: Store) -> tuple[Marked, ...]:
@@ -901,6 +901,7 @@ def _is_run(variant: str) -> bool:
 def chat(variant: str, *, model: str = "", key_env: str = "", history: bool | None = None) -> Iterator[Talk]:
     """A talk with `RUN:RUNG`, RUN for its pick, a node's or a base's folder, a pocket base, a hub id, or the `model` at an address
     (its key in the environment variable `key_env`). Unless `history` says so, what a run's task asks of rows alone is asked alone.
+    The `limit: money` of a run's recipe is what one talk may spend.
 
     with chat("runs/news:lora") as talk:
         print("".join(talk.answer("Which desk is this for?")))
@@ -910,7 +911,8 @@ def chat(variant: str, *, model: str = "", key_env: str = "", history: bool | No
     if history is None:
         history = run is None or run["kind"] in ("chat", "text")
     labels = tuple(run["labels"]) if run and run["kind"] == "classify" else ()
-    with Shelf(device()).engine(found) as engine:
+    purse = Purse(_allowed(variant) if found.base.source == "url" else 0.0)
+    with Shelf(device(), purse=purse).engine(found) as engine:
         yield Talk(found, engine, labels=labels, history=history)
 
 

@@ -101,8 +101,9 @@ class Endpoint:
         async with self._open(**self._options) as self._client:
             yield self._halt
 
-    def chunks(self, body: Mapping[str, Any]) -> Iterator[Any]:
-        """The chunks of a chat's answer as they arrive. It is not tried again: what was shown cannot be taken back.
+    def chunks(self, body: Mapping[str, Any], lost: Callable[[], None]) -> Iterator[Any]:
+        """The chunks of a chat's answer as they arrive. It is not tried again: what was shown cannot be taken back. `lost` is
+        called where it failed and may have been billed.
 
         Raises as `post` does, and Failed for what breaks off.
         """
@@ -118,10 +119,14 @@ class Endpoint:
         except openai.APIStatusError as error:
             raise self._refused(error.response, str(body["model"])).error from None
         except openai.APITimeoutError:
+            lost()
             raise self._failed(f"did not answer in {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
+            if not isinstance(error.__cause__, httpx2.ConnectError):
+                lost()
             raise self._failed(f"did not answer: {self._cause(error)}") from None
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:  # a chunk that is no JSON; a cut connection
+            lost()
             raise self._failed(f"broke off its answer: {self._shown(str(error))}") from None
 
     @property

@@ -123,11 +123,28 @@ class Purse:
         finally:
             self._release(request)
 
+    @contextmanager
+    def lending(self, most: float) -> Iterator[Callable[[], None]]:
+        """As `holding`, for a request that is tried once, and waits for no other."""
+
+        def lost() -> None:
+            self._lost += most
+
+        request = object()
+        self._take(request, most)
+        try:
+            yield lost
+        finally:
+            self._release(request)
+
     async def _hold(self, request: object, most: float) -> None:
         while self._held and not self._has(most):
             released = asyncio.Event()
             self._waiting.append(released)
             await released.wait()
+        self._take(request, most)
+
+    def _take(self, request: object, most: float) -> None:
         if not self._has(most):
             aside = f", {_round(self._lost)} of it for tries that may have been billed" if self._lost else ""
             spent = _round(self.money + self._lost)

@@ -15,14 +15,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
+from uuid import uuid4
 
-from pydantic import Field, FiniteFloat, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from tuneladder.errors import CannotScore, Failed
 from tuneladder.model.endpoint import Endpoint, Overlong, Rejected, Renamed
 from tuneladder.model.kept import Kept, Paid
 from tuneladder.model.purse import Prices, Purse
-from tuneladder.store import Store, digest
+from tuneladder.store import Store, digest, thaw
 from tuneladder.task.encode import without_oldest
 from tuneladder.task.schema import is_strict
 from tuneladder.task.template import PlainTemplate
@@ -143,21 +144,56 @@ class RemoteEngine:
         return [[text for text, _ in said] for said in found]
 
     def stream(self, turns: Turns, decoding: Decoding) -> Iterator[str]:
-        """The first answer, in pieces as they arrive, neither kept nor tried again. Raises as `generate` does, and Failed for an
-        answer that is cut off on its way."""
-        ended = False
+        """The first answer, in pieces as they arrive, neither kept nor tried again. Where it is priced, and the endpoint does not
+        say what it bills or is not heard to its end, the most that it may cost counts against what is allowed.
+
+        Raises as `generate` does, and Failed for an answer that is cut off on its way.
+        """
+        ended, billed, used = False, False, _Usage()
         body = {**self._body(turns, decoding), "seed": decoding.seed}
-        for chunk in self._endpoint.chunks(body):
+
+        def lost() -> None:
+            nonlocal billed
+            billed = True
+
+        with self._purse.lending(self._most(body)) as lose:
             try:
-                said = [(choice.delta.content, choice.finish_reason) for choice in (chunk.choices or ())[:1]]
-            except AttributeError:  # nobody has checked yet what a chunk holds
-                break
-            for text, reason in said:
-                ended |= reason is not None
-                if text:
-                    yield text
+                for chunk in self._chunks(body, lost):
+                    billed = True
+                    try:
+                        said = [(choice.delta.content, choice.finish_reason) for choice in (chunk.choices or ())[:1]]
+                    except AttributeError:  # nobody has checked yet what a chunk holds
+                        break
+                    used = _usage(chunk) or used
+                    for text, reason in said:
+                        ended |= reason is not None
+                        if text:
+                            yield text
+            finally:
+                if ended and used.prompt_tokens is not None and used.completion_tokens is not None:
+                    cost = self._cost(Paid(None, used.prompt_tokens, used.completion_tokens, 0.0))
+                    self._purse.pay(uuid4().hex, cost)  # asked again it is billed again
+                    self.paid = _sum([self.paid, cost])
+                elif billed:
+                    lose()
         if not ended:
             raise Failed(f"{self._url} broke off its answer", "ask again")
+
+    def _chunks(self, body: Mapping[str, Any], lost: Callable[[], None]) -> Iterator[Any]:
+        """The chunks of an answer, and what it is billed as where that is priced and the endpoint tells it."""
+        more: dict[str, Any] = {"stream_options": {"include_usage": True}} if self._prices else {}
+        while True:
+            sent = self._named({**body, **more})
+            try:
+                yield from self._endpoint.chunks(sent, lost)
+                return
+            except Rejected as error:
+                if isinstance(error, Renamed) and "max_tokens" in sent:
+                    self._renamed = True
+                elif more and "stream_options" in error.message:
+                    more = {}
+                else:
+                    raise
 
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
         """Natural log-probability of each ending after the plainly rendered ask; one that is longer with any of its endings than
@@ -365,6 +401,15 @@ def _closed(endings: Sequence[str]) -> tuple[str, ...]:
 
 def _said(reply: _Chat) -> tuple[list[str], tuple[str, ...]]:
     return [choice.message.content or "" for choice in reply.choices], tuple(each.finish_reason or "" for each in reply.choices)
+
+
+def _usage(chunk: Any) -> _Usage | None:
+    """What the chunks so far are billed as, None where this one does not say it."""
+    try:
+        used = chunk.usage
+        return thaw(_Usage, {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens})
+    except (AttributeError, ValidationError):
+        return None
 
 
 def _spent(said: Said) -> bool:
