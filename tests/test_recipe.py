@@ -586,6 +586,13 @@ def test_a_judge_that_decides_leaves_nothing_to_be_counted_beside_it(axis: Given
         read({**written, "bar": {metric_named(judge): 0.5}}, folder)
 
 
+@pytest.mark.parametrize("axis", [{"robustness": ["case"]}, {"fairness": "group"}])
+def test_what_the_tasks_own_metric_marks_is_kept_and_counted(axis: Given, folder: Path) -> None:
+    assert read(recipe(**WRITTEN, task__metric="ungrounded", bar={"ungrounded": 0.5}, evaluate=axis), folder).axes
+    with pytest.raises(BadInput, match="by the metric that decides, and what ungrounded marks is not kept"):
+        read(recipe(**WRITTEN, task__also=["ungrounded"], bar={"ungrounded": 0.5}, evaluate=axis), folder)
+
+
 def test_no_policy_is_graded_by_its_own_teacher(folder: Path) -> None:
     rungs = [{"grpo": {"reward": str(folder / "judge")}}]
     with pytest.raises(BadInput, match="reward is the model that teaches grpo"):

@@ -536,8 +536,9 @@ def _robustness(given: Any, kind: str) -> Robustness | None:
 def _axes(beside: Beside, metric: Metric, task: Task, *, folder: Path, seed: int) -> Axes:
     """What is asked, with the rows that it takes."""
     said = "robustness" if beside.robustness else "fairness" if beside.fairness else ""
-    if said and (metric.outcomes or metric.judge):  # no kept answer holds what these mark
-        why = "a judge is asked when all answers are given" if metric.judge else f"{metric.name} has to run what was written"
+    own = bool(task.metric) and find_metric(task.metric).name == metric.name
+    if said and (metric.judge or (metric.outcomes and not own)):  # kept answers hold what the task's own metric marks, and no other
+        why = "a judge is asked when all answers are given" if metric.judge else f"what {metric.name} marks is not kept"
         hint = "leave it out, or set the bar and the task on another metric"
         raise BadInput(f"evaluate: {said} is by the metric that decides, and {why}", hint)
     detector = _detector(beside.toxicity, folder, seed) if beside.toxicity else None

@@ -83,3 +83,13 @@ def test_rows_of_no_group_are_counted() -> None:
     assert found.left_out == 1
     assert found.groups[0].score.count == 29
     assert fairness(find_metric("accuracy"), marked, {"other": "x"}, LABELS, least=20, seed=0) is None
+
+
+def test_what_the_tasks_metric_marks_of_kept_answers_is_counted() -> None:
+    marked = [Marked(f"r{n}", "", "Paris", Answer("Rome"), None, told="rome" if n < 20 else "") for n in range(60)]
+    groups = {row.id: "north" if at < 30 else "south" for at, row in enumerate(marked)}
+    found = fairness(find_metric("ungrounded"), marked, groups, (), least=20, seed=0)
+    assert found
+    assert found.gap
+    assert [group.score.value for group in found.groups] == pytest.approx([2 / 3, 0.0])
+    assert found.gap.best == "south"

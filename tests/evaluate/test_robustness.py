@@ -8,7 +8,7 @@ import pytest
 
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import measure
-from tuneladder.evaluate.robustness import PERTURBATIONS, PERTURBED, asked_with, chosen, drop, measure_perturbed, said
+from tuneladder.evaluate.robustness import PERTURBATIONS, PERTURBED, asked_with, chosen, drop, heading, measure_perturbed, said
 from tuneladder.model.fake import FakeEngine
 from tuneladder.types import Base, Drop, Example, Prompt, Robustness, Split, Task, Turn, Turns, Variant
 
@@ -119,3 +119,23 @@ def test_each_row_is_asked_with_one_of_the_other_instructions() -> None:
 def test_what_reads_no_instruction_is_asked_with_none() -> None:
     assert asked_with(TASK, replace(VARIANT, base=replace(BASE, family="encoder")), Robustness()) == ()
     assert asked_with(TASK, replace(VARIANT, prompt=replace(PROMPT, instruction="")), Robustness()) == ()
+
+
+def test_a_metric_that_reads_rows_reads_them_as_they_were() -> None:
+    rows = tuple(Example(f"r{n}", (Turn("user", f"Keane scored {n} goals"),), ("Keane",)) for n in range(30))
+    task = Task("facts", "generate", Split(test=rows), metric="ungrounded", prompt=Prompt())
+    echo = FakeEngine(lambda turns: turns[-1].text)  # repeats what it reads, typos too
+    before = measure(echo, task.prompt, task, rows, seed=0).answers
+    after = measure_perturbed(echo, Variant(BASE, task.prompt), task, "typos", Robustness(share=1.0), seed=0).answers
+    assert [row.input for row in after] != [row.input for row in before]
+    found = drop(find_metric("ungrounded"), before, after, (), way="typos", how="", seed=0)
+    assert (found.before.value, found.after.value) == (0.0, 1.0)
+
+
+def test_an_instruction_that_is_only_framed_is_called_so() -> None:
+    framed = said(TASK, VARIANT, Robustness(), "instruction")  # the instruction is a person's own
+    assert framed == "3 frames around it"
+    assert heading("instruction", [framed]) == "the instruction framed"
+    assert heading("instruction", ["2 rewordings by rule"]) == "the instruction reworded"
+    assert heading("instruction", ["2 rewordings by rule", framed]) == "the instruction reworded or framed"
+    assert heading("typos", [""]) == "typos"

@@ -144,7 +144,8 @@ def test_all_of_it_stands_on_the_page(run: Path) -> None:
     for title in ("When rows are written carelessly", "For whom it works", "Toxic answers", "Harmlessness", "What it takes"):
         assert f"<h2>{title}</h2>" in page
     assert "one typo in 10 % of the words" in page
-    assert "3 rewordings by rule" in page
+    assert "3 frames around it" in page
+    assert "The instruction framed" in page
     assert "a TF-IDF classifier trained on" in page
     assert "a model of words that learned from" in page
 

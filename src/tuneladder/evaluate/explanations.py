@@ -40,8 +40,8 @@ class Explanations:
 def explanations(answers: Sequence[Marked], labels: Sequence[str] = (), *, asked: str = "") -> Explanations | None:
     """The reasons of those answers that have one; None where none has.
 
-    What a reason may name is the row with its options, what else was `asked`, the labels and its own answer. Where all references are numbers, an
-    answer is worked out, and new numbers are no invention.
+    What a reason may name is the row with its options, what else was `asked`, the labels and its own answer. Where all references
+    are numbers, an answer is worked out, and new numbers are no invention.
     """
     explained = [marked for marked in answers if marked.answer.reason]
     if not explained:

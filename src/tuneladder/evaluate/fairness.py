@@ -10,7 +10,7 @@ import numpy as np
 
 from tuneladder.evaluate.find import Metric
 from tuneladder.evaluate.intervals import Array, independent_bootstrap
-from tuneladder.evaluate.measure import rate
+from tuneladder.evaluate.measure import rate, told_again
 from tuneladder.types import Marked, Score
 
 DRAWS = 1000
@@ -60,7 +60,7 @@ def fairness(
             parts.setdefault(groups[marked.id], []).append(marked)
     if not parts:
         return None
-    own = {name: _read(part) for name, part in sorted(parts.items())}
+    own = {name: _read(metric, part) for name, part in sorted(parts.items())}
     scores = {name: rate(metric, *part, labels, seed=seed) for name, part in own.items()}
     able = [name for name, score in scores.items() if score.count >= least]
     found = tuple(Group(name, score, name in able) for name, score in scores.items())
@@ -68,11 +68,11 @@ def fairness(
     return Fairness(found, gap, len(answers) - sum(map(len, parts.values())))
 
 
-Read = tuple[list[str], list[tuple[str, ...]]]  # answers, and the references of each
+Read = tuple[list[str], list[tuple[str, ...]]]  # what is marked of answers, and the references of each
 
 
-def _read(part: Sequence[Marked]) -> Read:
-    return [marked.answer.text for marked in part], [(marked.reference, *marked.others) for marked in part]
+def _read(metric: Metric, part: Sequence[Marked]) -> Read:
+    return told_again(metric, part), [(marked.reference, *marked.others) for marked in part]
 
 
 def _gap(metric: Metric, parts: Mapping[str, Read], scores: Mapping[str, Score], labels: Sequence[str], seed: int) -> Gap:

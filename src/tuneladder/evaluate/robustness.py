@@ -4,13 +4,13 @@ section 4.6)? The same rows are asked again, and each is compared with itself.""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tuneladder.evaluate.compare import difference
-from tuneladder.evaluate.find import Metric
+from tuneladder.evaluate.find import Metric, find_metric
 from tuneladder.evaluate.intervals import wilson
-from tuneladder.evaluate.measure import mark, measure, rate
+from tuneladder.evaluate.measure import mark, measure, rate, told_again
 from tuneladder.task.perturb import INSTRUCTION, WAYS, perturbed
 from tuneladder.task.rewordings import rewordings
 from tuneladder.types import Cost, Drop, Engine, Example, Marked, Measurement, Robustness, Score, Task, Variant
@@ -18,6 +18,7 @@ from tuneladder.types import Cost, Drop, Engine, Example, Marked, Measurement, R
 PERTURBATIONS = (*WAYS, INSTRUCTION)
 PERTURBING = 1  # raise it when rows are perturbed otherwise
 PERTURBED = {"typos": "typos", "case": "other case", "spacing": "other spacing", INSTRUCTION: "the instruction reworded"}
+FRAMED = "around it"  # how what was done ends where the instruction stands in a frame
 SHOWN = 4  # rows lost that are kept to be looked at
 
 
@@ -45,9 +46,19 @@ def said(task: Task, variant: Variant, asked: Robustness, way: str) -> str:
         return "all small letters or all capitals"
     if way == "spacing":
         return "one to three blanks for each"
-    count = len(asked_with(task, variant, asked))
+    others = asked_with(task, variant, asked)
     one, after = ("instruction", "of the recipe's") if asked.instructions else ("rewording", "by rule")
-    return f"{count} {one}{'' if count == 1 else 's'} {after}"
+    if not asked.instructions and all(variant.prompt.instruction in other for other in others):
+        one, after = "frame", FRAMED
+    return f"{len(others)} {one}{'' if len(others) == 1 else 's'} {after}"
+
+
+def heading(way: str, hows: Iterable[str]) -> str:
+    """What a perturbation is called where these are what was done: an instruction that is only framed is not in other words."""
+    framed = [how.endswith(FRAMED) for how in hows]
+    if way != INSTRUCTION or not any(framed):
+        return PERTURBED[way]
+    return "the instruction framed" if all(framed) else f"{PERTURBED[way]} or framed"
 
 
 def measure_perturbed(engine: Engine, variant: Variant, task: Task, way: str, asked: Robustness, *, seed: int) -> Measurement:
@@ -58,7 +69,13 @@ def measure_perturbed(engine: Engine, variant: Variant, task: Task, way: str, as
     rows = chosen(task.examples.test, asked, seed=seed)
     if way != INSTRUCTION:
         changed = [perturbed(row, way, share=asked.share, seed=seed) for row in rows]
-        return measure(engine, variant.prompt, task, changed, seed=seed)
+        found = measure(engine, variant.prompt, task, changed, seed=seed)
+        if not (task.metric and find_metric(task.metric).outcomes):
+            return found
+        # such a metric reads the row, and is to read it as it was
+        whole = _as_one(task, rows, [found], seed)
+        answers = (replace(own, input=asked_as.input) for own, asked_as in zip(whole.answers, found.answers, strict=True))
+        return replace(whole, answers=tuple(answers))
     others = asked_with(task, variant, asked)
     drawn = [random.Random(f"{seed} {INSTRUCTION} {row.id}").choice(others) for row in rows]
     parts = {other: [row for row, own in zip(rows, drawn, strict=True) if own == other] for other in dict.fromkeys(drawn)}
@@ -113,4 +130,4 @@ def drop(
 
 def _rated(metric: Metric, answers: Sequence[Marked], labels: Sequence[str], seed: int) -> Score:
     references = [(marked.reference, *marked.others) for marked in answers]
-    return rate(metric, [marked.answer.text for marked in answers], references, labels, seed=seed)
+    return rate(metric, told_again(metric, answers), references, labels, seed=seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneladder.evaluate.fairness import Fairness, Gap
 from tuneladder.evaluate.intervals import holm
-from tuneladder.evaluate.robustness import PERTURBED
+from tuneladder.evaluate.robustness import heading
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.results import measured, metric_of, parted
@@ -33,18 +33,19 @@ def careless(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
         return _dropped(drop, corrected[result.rung.name, way], scale, picked=result is pick) if drop else None
 
     hows = {way: dict.fromkeys(d.how for result in asked for d in result.drops if d.perturbation == way) for way in ways}
+    heads = {way: heading(way, own) for way, own in hows.items()}
     counts = sorted({drop.worse.count for result in asked for drop in result.drops})
     return {
         "metric": words.metric_name(asked[0].drops[0].metric),
-        "heads": [PERTURBED[way].capitalize() for way in ways],
-        "hows": "; ".join(f"{PERTURBED[way]}: {' or '.join(own)}" for way, own in hows.items()).capitalize(),
+        "heads": [heads[way].capitalize() for way in ways],
+        "hows": "; ".join(f"{heads[way]}: {' or '.join(own)}" for way, own in hows.items()).capitalize(),
         "tests": words.count(len(whole), "comparison"),
         "counts": " or ".join(f"{count:,}" for count in counts),
         "rows": [
             {"name": result.rung.name, "picked": result is pick, "cells": [cell(result, way) for way in ways]} for result in asked
         ],
         "lost": [
-            {"way": PERTURBED[drop.perturbation], "items": [_lost(*pair) for pair in drop.lost]}
+            {"way": heads[drop.perturbation], "items": [_lost(*pair) for pair in drop.lost]}
             for drop in (pick.drops if pick else ())
             if drop.lost
         ],
