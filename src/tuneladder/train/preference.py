@@ -127,14 +127,6 @@ class Referred(Pair):
     reference: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What a reference says of the answers of each row, and the seconds that it took to ask."""
-
-    logs: list[list[float]]
-    seconds: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Compared(Micro):
     """A pass whose rows are pairs, each of which counts (P,) so much."""
@@ -496,18 +488,20 @@ def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> li
     the same."""
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
     read = [[side.ids, side.learn] for row in rows for side in row.sides]
-    key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device, "with its seconds")
-    asked_here: list[float] = []
+    key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
+    asked_now = False
 
-    def find() -> Reference:
-        started = time.monotonic()
-        logs = desk.say(rows, kit)
-        asked_here.append(time.monotonic() - started)
-        return Reference(logs, asked_here[0])
+    def make(part: Path) -> dict[str, float]:
+        nonlocal asked_now
+        asked_now, started = True, time.monotonic()
+        write_json(part / "reference.json", desk.say(rows, kit))
+        return {"seconds": time.monotonic() - started}
 
-    found = kit.store.noun(f"reference-{key}", Reference, find)
-    write_json(kit.folder / SHARED, {"seconds": 0.0 if asked_here else found.seconds})
-    return found.logs
+    folder = kit.store.once(f"reference-{key}", make)
+    # one that was kept before this was written down has no seconds
+    before = json.loads((folder / "done.json").read_text("utf-8")).get("seconds", 0.0)
+    write_json(kit.folder / SHARED, {"seconds": 0.0 if asked_now else before})
+    return json.loads((folder / "reference.json").read_text("utf-8"))  # type: ignore[no-any-return]
 
 
 def seconds_shared(folder: Path) -> float:
