@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tuneladder import api
 from tuneladder.evaluate import forgetting
+from tuneladder.train.preference import Desk
 from tuneladder.types import Base, Ladder, Task
 
 DPO = {"dpo": {"epochs": 1, "batch_size": 8, "r": 2}}
@@ -46,6 +48,25 @@ def test_comparisons_are_climbed(given: dict[str, Any], tmp_path: Path) -> None:
     found = api.evaluate(f"{tmp_path / 'runs' / 'run'}:{ladder.results[1].rung.name}", given)
     assert ladder.results[1].test
     assert found.quality["margin"].value == pytest.approx(ladder.results[1].test.quality["margin"].value, abs=1e-3)
+
+
+def test_what_a_rung_costs_alone_does_not_depend_on_the_rungs_before(given: dict[str, Any], tmp_path: Path) -> None:
+    """The reference is asked once, by the first; alone the second would have had to ask too, and is said to take as long."""
+    dpo = {"epochs": 1, "batch_size": 8, "r": 2}
+    say = Desk.say
+
+    def slow(*given: Any) -> Any:
+        time.sleep(5)
+        return say(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Desk, "say", slow)
+        ladder = climbed(given | {"rungs": [{"dpo": dpo}, {"dpo": {**dpo, "beta": 0.2}}]}, tmp_path / "runs" / "run")
+    assert [result.failure for result in ladder.results] == [""] * len(ladder.results)
+    taught = [result for result in ladder.results if result.rung.name.startswith("dpo")]
+    assert len(taught) == 2
+    assert all(result.alone.seconds >= 5 for result in taught)
+    assert sorted(result.alone.seconds - result.here.seconds >= 5 for result in taught) == [False, True]
 
 
 LABELLED = ({"label": True}, {"label": False})

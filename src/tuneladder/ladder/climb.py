@@ -65,6 +65,7 @@ from tuneladder.task.comparing import contests, unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.train.made import with_made
+from tuneladder.train.preference import seconds_shared
 from tuneladder.train.reward_model import opened
 from tuneladder.train.rewarders import prompted
 from tuneladder.train.rollouts import read_rollouts
@@ -290,7 +291,7 @@ class Climb:
                 asked = billed_in(folder)
                 own = replace(asked, seconds=done["seconds"] + asked.seconds, memory=done["memory"])
                 energies.append(thaw(Energy, done["energy"]) if done.get("energy") else None)
-                paid = _both(paid, own)
+                paid = _both(paid, replace(own, seconds=own.seconds + seconds_shared(folder)))
                 here = here if node.key in self._made else _both(here, own)
                 self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve

@@ -10,6 +10,7 @@ Shapes: P pairs, R rows (2 P: chosen, rejected, chosen, ...), N learned tokens.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,7 +31,7 @@ from tuneladder.model.lanes import in_half, lanes_for
 from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
-from tuneladder.store import digest, resident
+from tuneladder.store import digest, resident, write_json
 from tuneladder.task.comparing import asked, encode_sides, one_by_one, told_apart
 from tuneladder.task.encode import Encoded, Tally
 from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
@@ -52,6 +53,7 @@ from tuneladder.types import Comparison, Cost, Example, Kit, Pace, Task, Turns, 
 # what lays a LoRA over the weights, or learns on in one
 LOW_RANK = ("lora", "qlora", "dpo", "kto", "grpo", "ppo", "rest", "constitution")
 RANK = 8
+SHARED = "shared.json"  # in a node: the seconds of what it found asked already
 
 
 class LearnsOn(Protocol):
@@ -487,8 +489,25 @@ def referred(rows: Sequence[Told], desk: Desk, variant: Variant, kit: Kit) -> li
     places = [Path(place).name for place in (variant.weights, variant.adapter) if place]
     read = [[side.ids, side.learn] for row in rows for side in row.sides]
     key = digest(variant.base.content, places, variant.format, read, str(kit.shelf.autocast), kit.device)
+    asked_now = False
 
-    return kit.store.noun(f"reference-{key}", list[list[float]], lambda: desk.say(rows, kit))
+    def make(part: Path) -> dict[str, float]:
+        nonlocal asked_now
+        asked_now, started = True, time.monotonic()
+        write_json(part / "reference.json", desk.say(rows, kit))
+        return {"seconds": time.monotonic() - started}
+
+    folder = kit.store.once(f"reference-{key}", make)
+    # one that was kept before this was written down has no seconds
+    before = json.loads((folder / "done.json").read_text("utf-8")).get("seconds", 0.0)
+    write_json(kit.folder / SHARED, {"seconds": 0.0 if asked_now else before})
+    return json.loads((folder / "reference.json").read_text("utf-8"))  # type: ignore[no-any-return]
+
+
+def seconds_shared(folder: Path) -> float:
+    """What a step would have taken longer, had nothing that it asked been there already: as long as it took who asked first."""
+    path = folder / SHARED
+    return float(json.loads(path.read_text("utf-8"))["seconds"]) if path.exists() else 0.0
 
 
 def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
