@@ -82,6 +82,8 @@ class Constitution:
 
     @property
     def keyed(self) -> dict[str, str]:
+        if not self.content:  # what cannot be read is known by its name alone
+            return {}
         return {"principles": "", "prompts": ""} | ({"critic": ""} if isinstance(self.critic, str) else {})
 
     @property
