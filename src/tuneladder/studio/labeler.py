@@ -59,7 +59,10 @@ def enter(request: Request, site: Here, link: str) -> Response:
     owner = request.session.get("owner")
     request.session.clear()
     request.session.update({"labeler": found.id, "token": found.token} | ({"owner": owner} if owner else {}))
-    return RedirectResponse("/work", 303)
+    # who comes back after the calibration's result goes on where they stopped, also before the first answer is kept
+    stood = standing(site.records, found)
+    onward = stood.stage == "work" and stood.mark and stood.at is not None
+    return RedirectResponse(f"/work/after/{stood.at}" if onward else "/work", 303)
 
 
 @router.get("/work")
