@@ -19,6 +19,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from tuneladder.api import answers_of
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.disagreements import disagreements
 from tuneladder.evaluate.find import find_metric
@@ -29,6 +30,7 @@ from tuneladder.ladder.report import glance, results, sentence, table, why, writ
 from tuneladder.ladder.results import below, cut_short, file_name, took, total
 from tuneladder.ladder.review import Review, write_review
 from tuneladder.ladder.reviewed import FOLDER, link
+from tuneladder.store import write_json
 from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.types import (
     Answer,
@@ -706,6 +708,18 @@ def test_the_card_says_what_a_prompt_asks_besides(ladder: Ladder, tmp_path: Path
 def test_no_pick_has_no_card(ladder: Ladder, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no rung was picked"):
         write_card(replace(ladder, pick=None), tmp_path)
+
+
+def test_kept_answers_are_read_as_they_were(ladder: Ladder, tmp_path: Path) -> None:
+    result = ladder.results[2]
+    assert result.test
+    first, *rest = result.test.answers
+    whole = replace(first, others=("or this",), options=("a", "b"), template="Which? {{ input }}", told="ran")
+    kept = replace(result, test=replace(result.test, answers=(replace(whole, answer=replace(whole.answer, reason="so")), *rest)))
+    write_json(tmp_path / "results.json", results(ladder))
+    assert kept.test
+    write_answers(kept, tmp_path)
+    assert answers_of(f"{tmp_path}:{result.rung.name}")[:2] == kept.test.answers[:2]
 
 
 def test_answers_are_kept_under_names_that_any_disk_takes(ladder: Ladder, tmp_path: Path) -> None:

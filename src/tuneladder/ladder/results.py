@@ -269,6 +269,8 @@ def write_answers(result: Result, folder: Path) -> Path | None:
                     "correct": row.correct,
                     **({"told": row.told} if row.told is not None else {}),
                     **({"reason": row.answer.reason} if row.answer.reason else {}),
+                    **({"options": row.options} if row.options else {}),
+                    **({"template": row.template} if row.template else {}),
                 }
                 file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
     return path
