@@ -780,8 +780,8 @@ def _prompt_of(variant: str) -> Prompt:
 
 def _allowed(*variants: str) -> float:
     """The money that the recipes of runs let be spent, of several the least; 0 is no limit."""
-    runs = {split_variant(each)[0] for each in variants if each and _is_run(each)}
-    said = [yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["limit"]["money"] for run in runs]
+    places = {split_variant(each)[0] / "recipe.yaml" for each in variants if each and _is_run(each)}
+    said = [yaml.safe_load(place.read_text("utf-8"))["limit"]["money"] for place in places if place.is_file()]
     return float(min(filter(None, said), default=0))
 
 
@@ -911,8 +911,7 @@ def chat(variant: str, *, model: str = "", key_env: str = "", history: bool | No
     if history is None:
         history = run is None or run["kind"] in ("chat", "text")
     labels = tuple(run["labels"]) if run and run["kind"] == "classify" else ()
-    purse = Purse(_allowed(variant) if found.base.source == "url" else 0.0)
-    with Shelf(device(), purse=purse).engine(found) as engine:
+    with Shelf(device(), purse=Purse(_allowed(variant))).engine(found) as engine:
         yield Talk(found, engine, labels=labels, history=history)
 
 

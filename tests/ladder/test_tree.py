@@ -49,9 +49,10 @@ def test_a_remote_rung_is_foretold_in_money():
         return replace(found, asking=asking(found.nodes[-1].variant, TASK, PACE, Axes(), seed=0))
 
     plain, shown = foretold(ZeroShot()), foretold(FewShot(shots=4))
-    # 12 rows: `row 20` and what stands around it, and a label with its end
-    assert plain.asking.tokens == pytest.approx(12 * (6 / 4 + 4 + 1.25))
-    assert plain.asking.money == pytest.approx(12 * ((6 / 4 + 4) * 1 + 1.25 * 2) / 1e6)
+    # 12 rows: `row 20` with the labels, which no instruction names, and what stands around it, and a label with its end
+    asked = (len("row 20" + "\n\nOne of these:\n- a\n- b")) / 4 + 4
+    assert plain.asking.tokens == pytest.approx(12 * (asked + 1.25))
+    assert plain.asking.money == pytest.approx(12 * (asked * 1 + 1.25 * 2) / 1e6)
     assert shown.asking.money > 3 * plain.asking.money
     assert (plain.cost.money, shown.cost.money) == (0, 0)
     thought, searched = foretold(ChainOfThought(shots=1)), foretold(Search(candidates=2, shown=2, rows=3))
@@ -59,7 +60,8 @@ def test_a_remote_rung_is_foretold_in_money():
     assert searched.cost.money > 0
     assert searched.asking.money == plain.asking.money
     here = foretold(ZeroShot(), base=BASE).asking
-    assert here == Cost(seconds=2 * BASE.active * plain.asking.tokens / PACE.flops)  # a model that is here is not paid
+    ranked = 12 * (6 / 4 + 4 + 1.25)  # without a list of labels; and a model that is here is not paid
+    assert here == Cost(seconds=pytest.approx(2 * BASE.active * ranked / PACE.flops))
 
 
 def key(step=LORA, *, task=TASK, base=BASE, seed=0):

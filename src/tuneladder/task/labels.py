@@ -41,7 +41,7 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
             several = ", ".join(example.references)[:120]
             raise BadInput(
                 f"row {example.id} has {len(example.references)} labels: {several}",
-                "either every row's labels are a list, and a row may have several, or none is",
+                "kind classify takes one label a row, or of every row a list of them",
             )
         first.setdefault(example.references[0], example.id)
         counts[example.references[0]] += 1
