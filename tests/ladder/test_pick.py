@@ -9,6 +9,7 @@ import pytest
 from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import money, priced, unpriced
 from tuneladder.ladder.verdict import why
+from tuneladder.prompt.search import Search
 from tuneladder.types import Answer, Bar, Base, Cost, Ladder, Marked, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
 
 BASE = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
@@ -167,6 +168,14 @@ def test_the_doubt_of_the_best_is_that_of_the_rows_both_answered():
     assert chosen(same_errors).rung == "full"
     assert chosen(others).rung == "lora"
     assert "within the doubt of the best accuracy on dev, that of full" in chosen(others).why
+
+
+def test_a_prompt_that_was_searched_for_on_dev_is_said_to_be_flattered_there():
+    found = rung("search", 0.9, 0.86)
+    made = ladder(replace(found, rung=replace(found.rung, steps=(Search(),))), rung("zero_shot", 0.5, 0.4), at_least=0.6)
+    assert "found on the dev rows that it was picked by" in " ".join(why(replace(made, pick=pick(made))))
+    plain = ladder(found, at_least=0.6)
+    assert "dev rows that" not in " ".join(why(replace(plain, pick=pick(plain))))
 
 
 def test_what_gets_nowhere_is_not_within_the_doubt():

@@ -21,6 +21,7 @@ from tuneladder.ladder.results import (
     total,
     unpriced,
 )
+from tuneladder.ladder.tree import step_name
 from tuneladder.types import Ladder, Result, Score
 
 
@@ -77,6 +78,8 @@ def why(ladder: Ladder) -> tuple[str, ...]:
     reason = ladder.pick.why if ladder.pick else ""
     said = [f"{reason[0].upper()}{reason[1:].rstrip('.')}."] if reason else []
     result = picked_result(ladder)
+    if result and any(step_name(step) == "search" for step in result.rung.steps):
+        said.append("Its prompt was found on the dev rows that it was picked by, which flatters it there: test is what counts.")
     if result and nowhere(ladder) and all(step.changes == "prompt" for step in result.rung.steps):
         said.append("Its answers show whether it understands what is asked; a larger base, or one tuned to instructions, may.")
     if unpriced(ladder):
