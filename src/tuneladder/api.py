@@ -681,8 +681,8 @@ def judge(
     """The kept answers of a variant, `RUN:RUNG` or RUN for its pick, judged by another: each by a mark or, with `b`, against that
     one's, in both orders; with `reasons` those of the answers are read, too. With `questions` both are asked those of a file.
     `people` is a file of opinions, on which it is measured how often the judge says the same. `by` is named as `chat` names who is
-    talked to. The replies are kept: what a killed call was told is not asked again. The least
-    `limit: money` of the recipes of the runs that are asked holds here, too.
+    talked to. The replies are kept: what a killed call was told is not asked again. The least `limit: money` of
+    the recipes of the runs that are asked holds here, too.
 
     Raises BadInput for what cannot be judged, and Failed for a judge whose replies cannot be read.
     """

@@ -392,14 +392,16 @@ def per_answer(result: Result) -> Cost:
 def priced(ladder: Ladder) -> bool:
     """Whether what rungs cost is counted in money: one has a price, and so has whatever the others take, for they are paid too or
     the bar says what an hour of this machine costs. Where a part has no price, seconds are what all have in common."""
-    rungs = measured(ladder)
-    paid = [result.alone.money > 0 or per_answer(result).money > 0 for result in rungs]
-    return any(paid) and (ladder.bar.hour > 0 or all(_elsewhere(result) for result in rungs))
+    return _paid(ladder) and (ladder.bar.hour > 0 or all(map(_elsewhere, measured(ladder))))
 
 
 def unpriced(ladder: Ladder) -> bool:
     """Whether some rungs cost money and others time that has no price."""
-    return not priced(ladder) and any(result.alone.money > 0 or per_answer(result).money > 0 for result in measured(ladder))
+    return _paid(ladder) and not priced(ladder)
+
+
+def _paid(ladder: Ladder) -> bool:
+    return any(result.alone.money > 0 or per_answer(result).money > 0 for result in measured(ladder))
 
 
 def _elsewhere(result: Result) -> bool:
