@@ -637,7 +637,7 @@ def test_who_learned_from_the_same_prompts_grades_no_policy(folder: Path) -> Non
 
 
 def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """Principles, prompts, a critic, a reward's node and its schema; not a reward's name, though a folder has it too."""
+    """Principles, prompts, a critic, a proposer, a teacher, a reward's node and its schema; not a reward's name, though a folder has it too."""
     (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
     (folder / "tempting.jsonl").write_text(json.dumps({"prompt": "Say it."}))
     schema = {"type": "object", "properties": {"name": {"type": "string"}}}
@@ -648,10 +648,12 @@ def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path
         {"grpo": {"reward": "other_judge"}},
         {"grpo": {"reward": {"json": {"schema": "person.json"}}}},
         {"grpo": {"reward": "metric"}},
+        {"search": {"proposer": "base"}},
     ]
     monkeypatch.chdir(tmp_path)
     found = read(recipe(**WRITTEN, rungs=rungs), folder)
-    _, made, *taught = (rung.steps[0] for rung in found.rungs)
+    _, made, *taught, searched = (rung.steps[0] for rung in found.rungs)
+    assert searched.proposer == str(folder / "base")
     assert (made.principles, made.prompts, made.critic) == tuple(
         str(folder / name) for name in ("rules.yaml", "tempting.jsonl", "base")
     )
@@ -660,6 +662,11 @@ def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path
     ]  # fmt: skip
     again = load(yaml.safe_load(resolved_yaml(found)))
     assert [rung.steps for rung in again.rungs] == [rung.steps for rung in found.rungs]
+    (folder / "corpus.txt").write_text("A heron waits in the reeds. " * 400)
+    text = {"name": "text", "task": {"kind": "text", "data": "corpus.txt"}, "base": "pocket-decoder"}
+    taught_by = {"pretrain": {"teacher": "base", "tokens": 1000}}
+    (own,) = [rung.steps[0] for rung in read({**text, "rungs": [taught_by]}, folder).rungs if rung.name != "zero_shot"]
+    assert own.teacher == str(folder / "base")
 
 
 def test_the_key_is_of_what_files_hold_and_not_of_how_they_are_spelled(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -672,6 +679,7 @@ def test_the_key_is_of_what_files_hold_and_not_of_how_they_are_spelled(folder: P
             *({name: {"reward": f"{place}other_judge"}} for name in ("grpo", "ppo", "rest")),
             {"grpo": {"reward": {"json": {"schema": f"{place}person.json"}}}},
             {"constitution": {"principles": f"{place}rules.yaml", "critic": f"{place}base"}},
+            {"search": {"proposer": f"{place}base"}},
         )  # fmt: skip
         made = read(recipe(**WRITTEN, rungs=list(steps)), folder).rungs[1:]
         return [key_of(rung.steps[0], "", splits_digest(found.task), found.bases[0], 0) for rung in made]
@@ -681,7 +689,7 @@ def test_the_key_is_of_what_files_hold_and_not_of_how_they_are_spelled(folder: P
     assert keys(f"{folder}/") == before
     monkeypatch.chdir(folder.parent)
     assert keys(f"../{folder.parent.name}/{folder.name}/") == before
-    assert len(set(before)) == 5
+    assert len(set(before)) == 6
     other = read(recipe(**WRITTEN, rungs=[{"grpo": {"reward": "./judge"}}]), folder).rungs[1]
     assert key_of(other.steps[0], "", splits_digest(found.task), found.bases[0], 0) not in before
 

@@ -412,6 +412,8 @@ def _short(value: Any) -> str:
         return str(len(value))  # what each of them says would fill a page
     if isinstance(value, dict):
         return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf).strip()
+    if isinstance(value, bool):
+        return str(value).lower()
     return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 

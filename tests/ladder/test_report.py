@@ -664,6 +664,14 @@ def test_the_card_has_front_matter_and_loads_with_peft_alone(ladder: Ladder, tmp
     assert "PeftModel" not in full
 
 
+@pytest.mark.parametrize(("dtype", "said"), [("bfloat16", True), ("float32", False)])
+def test_the_card_says_in_what_numbers_it_was_measured(
+    dtype: str, said: bool, ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneladder.ladder.card.computed_in", lambda device: dtype)
+    assert ("It was measured in bfloat16" in write_card(ladder, tmp_path).read_text("utf-8")) == said
+
+
 def test_the_card_asks_as_a_data_set_is_asked_and_says_how_the_others_are(ladder: Ladder, tmp_path: Path) -> None:
     ways = (("calls", "The caller: {{ input }}"), ("mails", 'A "mail": {{ input }}'))
     rows = tuple(replace(row, set=ways[at % 2][0], template=ways[at % 2][1]) for at, row in enumerate(ladder.task.examples.test))

@@ -68,6 +68,8 @@ def test_another_teacher_under_the_same_name_has_another_key(step, teacher, tiny
         named = replace(step, teacher=str(tmp_path / "teacher"))
         keys.append(key_of(named, "", splits_digest(tiny_task), tiny_encoder, 0))
     assert keys[0] != keys[1]
+    moved = shutil.copytree(tmp_path / "teacher", tmp_path / "elsewhere" / "teacher")
+    assert key_of(replace(step, teacher=str(moved)), "", splits_digest(tiny_task), tiny_encoder, 0) == keys[1]
     assert key_of(SentenceDistil(teacher="nowhere"), "", splits_digest(tiny_task), tiny_encoder, 0)
 
 

@@ -18,6 +18,7 @@ from tuneladder.ladder.tree import step_name
 from tuneladder.ladder.verdict import plainly, sentence
 from tuneladder.model.adapters import opened_by_peft
 from tuneladder.model.ask import turns_of
+from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.model.quantized import WHOLE, settings_of
 from tuneladder.model.shelf import MULTI_LABEL
@@ -365,5 +366,7 @@ def _limits(ladder: Ladder, pick: Result) -> str:
         limits.append("It does not clear the bar that was set for it.")
     if ladder.pick and ladder.pick.cleared and ladder.pick.confirmed is False:
         limits.append("It cleared the bar on the dev rows, but the test rows do not confirm it.")
+    if pick.variant and pick.variant.base.source != "url" and computed_in(device()) != "float32":
+        limits.append("It was measured in bfloat16: opened in float32, it may answer a few rows otherwise.")
     limits.append("What the base has learned and inherited from its own data, biases included, is still in it.")
     return "\n".join(f"- {limit}" for limit in limits) + "\n"

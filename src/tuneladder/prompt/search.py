@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tuneladder.errors import BadInput, Refused
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import told_by
-from tuneladder.model.addressed import Named, content_of, named
+from tuneladder.model.addressed import Named, content_of, named, placed
 from tuneladder.model.ask import ask, names_all, turns_of_all
 from tuneladder.model.fees import CHARACTERS, Tokens, fee, tokens_of, written_by
 from tuneladder.model.likeness import text_of
@@ -43,6 +43,7 @@ class Search:
     families: ClassVar[tuple[Family, ...]] = ("decoder", "seq2seq")
     reads: ClassVar = ("train", "dev", "metric")
     version: ClassVar = 3
+    places: ClassVar = {"proposer": placed}
 
     candidates: int = 16
     shown: int = 5
@@ -62,6 +63,10 @@ class Search:
     def content(self) -> str:
         """What the proposer is: see `addressed.content_of`."""
         return content_of(self.proposer)
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return {"proposer": ""} if self.content and isinstance(self.proposer, str) else {}
 
     @property
     def asks(self) -> Named:

@@ -180,12 +180,12 @@ def foretell(
     packed_rows = variant.base.family == "decoder" and memory.packs(length=length, device=device())
     if packed_rows or (variant.base.family == "encoder" and not soft):
         lay = partial(side_by_side, tight=packed_rows)
-    passes = _passes(lay, wanted, rows, lanes, length=shape["length"], answer=answer, packed=packed_rows)
+    # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
+    once = _beginning(variant, epoch, soft) if packed_rows and not top else 0
+    passes = _passes(lay, wanted, rows, lanes, length=shape["length"], answer=answer, packed=packed_rows, once=once)
     wide = lanes * min(DEV_TOKENS, max(1, rows // lanes) * (shape["length"] + shape["answer"]))  # tokens of a look's passes at once
     rows = sum(sorted(passes)[-lanes:])  # at once
     steps = max(1, round(lessons.epochs * len(epoch) / wanted))
-    # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
-    once = _beginning(variant, epoch) if packed_rows and not top else 0
     tokens = wanted * mean - max(0, wanted - len(passes)) * min(once, mean)  # of a step
     dev = task.examples.dev
     read = len(dev) * lengths_of(variant, dev, limit, soft)[0] if dev else 0.0
@@ -209,6 +209,7 @@ def foretell(
     waits = max(work, 2) / 4 * steps * math.ceil(len(passes) / lanes)
     waits += (1 - kept) / 2 * looks * math.ceil(read / wide) + kept / 2 * once_asked / wide
     seconds = pace.seconds(flops * base.active, waits) + moved
+    shape["length"] -= once * max(0, rows - lanes) // rows  # on average
     need = memory.training(base, rows=rows, learned_rows=rows * learned, lanes=lanes, **shape)
     disk = 4 * trainable if method == "adapter" else memory.hold(base.parameters, 8 * memory.BYTES[dtype])
     disk += 4 * base.width * int(once_asked) if kept else 0
@@ -216,13 +217,15 @@ def foretell(
 
 
 def _passes(
-    lay: Callable[..., list[Any]], count: int, rows: int, lanes: int, *, length: int, answer: int, packed: bool
+    lay: Callable[..., list[Any]], count: int, rows: int, lanes: int, *, length: int, answer: int, packed: bool, once: int
 ) -> list[int]:
-    """How many rows each pass of a step has, of `count` rows that are all as long: `rows` of them fit into all lanes at once."""
+    """How many rows each pass of a step has, of `count` rows that are all as long: `rows` of them fit into all lanes at once, with
+    the `once` tokens that all begin with in each. Of packed rows these are in a pass but once."""
     if rows >= count:
         return [(count + lane) // lanes for lane in range(lanes) if count + lane >= lanes]
-    row = Paired([0] * length, [0] * answer) if answer else Encoded([0] * length, [], 0)
-    return lay([row] * count, tokens=_room([row], rows, lanes, packed=packed), lanes=lanes, pad=len)
+    row = Paired([0] * length, [0] * answer) if answer else Encoded([0] * (length - once), [], 0)
+    tokens = max(length, rows * length // lanes) - once if once else _room([row], rows, lanes, packed=packed)
+    return lay([row] * count, tokens=tokens, lanes=lanes, pad=len)
 
 
 def _room(every: Sequence[Any], rows: int, lanes: int, *, packed: bool) -> int:
@@ -303,13 +306,15 @@ def lengths_of(variant: Variant, examples: Sequence[Example], limit: int, soft: 
     return sum(sizes) / len(sizes), int(sorted(sizes)[place]), min(limit, int(sorted(answers)[place]) + 1)
 
 
-def _beginning(variant: Variant, examples: Sequence[Example]) -> float:
-    """Tokens that all rows begin with, guessed from characters as `lengths_of` does; 0 where they would not be computed once."""
+def _beginning(variant: Variant, examples: Sequence[Example], soft: int) -> int:
+    """Tokens that all rows begin with, `soft` ones and text, whose tokens are guessed from characters as `lengths_of` does; 0 where
+    they would not be computed once."""
     some = examples[:: max(1, len(examples) // 200)]
     texts = ["\n\n".join(turn.text for turn in turns) for turns in turns_of_all(variant.prompt, some)]
     least, most = min(texts), max(texts)  # what these begin with, all do
     same = next((at for at, (one, other) in enumerate(zip(least, most, strict=False)) if one != other), len(least))
-    return same / 4 if len(some) > 1 and same / 4 >= COMMON else 0.0
+    before = soft + same // 4
+    return before if len(some) > 1 and before >= COMMON else 0
 
 
 def refuse_over(variant: Variant, step: str) -> None:

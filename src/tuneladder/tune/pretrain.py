@@ -17,7 +17,7 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.addressed import content_of
+from tuneladder.model.addressed import content_of, placed
 from tuneladder.model.attach import merged, pair_head, with_pair_head
 from tuneladder.model.attention import attention_for, packs, pad_attention
 from tuneladder.model.hardware import computed_in, device
@@ -110,6 +110,7 @@ class Pretrain:
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 6
+    places: ClassVar = {"teacher": placed}
 
     tokens: int = 15_000_000
     length: int = 0
@@ -388,6 +389,10 @@ class Pretrain:
     def content(self) -> str:
         """What the teacher is: see `addressed.content_of`."""
         return content_of(self.teacher)
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return {"teacher": ""} if self.content else {}
 
     @property
     def _compiled(self) -> bool:

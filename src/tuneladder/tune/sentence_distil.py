@@ -13,7 +13,7 @@ import torch
 
 from tuneladder.errors import BadInput, Refused
 from tuneladder.model import memory
-from tuneladder.model.addressed import content_of
+from tuneladder.model.addressed import content_of, placed
 from tuneladder.model.attach import merged
 from tuneladder.model.attention import pad_attention
 from tuneladder.model.hardware import computed_in, device
@@ -50,6 +50,7 @@ class SentenceDistil:
     families: ClassVar[tuple[Family, ...]] = ("encoder",)
     reads: ClassVar = ("train", "dev")
     version: ClassVar = 5
+    places: ClassVar = {"teacher": placed}
 
     teacher: str = "minilm"
     tokens: int = 15_000_000
@@ -140,6 +141,10 @@ class SentenceDistil:
     def content(self) -> str:
         """What the teacher is: see `addressed.content_of`."""
         return content_of(self.teacher)
+
+    @property
+    def keyed(self) -> dict[str, str]:
+        return {"teacher": ""} if self.content else {}
 
 
 def _characters_of_a_token(coder: Any, documents: Sequence[Document]) -> float:
