@@ -637,7 +637,8 @@ def test_who_learned_from_the_same_prompts_grades_no_policy(folder: Path) -> Non
 
 
 def test_files_in_a_steps_settings_are_looked_for_beside_the_recipe(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """Principles, prompts, a critic, a proposer, a teacher, a reward's node and its schema; not a reward's name, though a folder has it too."""
+    """Principles, prompts, a critic, a proposer, a teacher, a reward's node and its schema; not a reward's name, though it is a
+    folder's too."""
     (folder / "rules.yaml").write_text(yaml.safe_dump([{"name": "one", "says": "The answer is kind."}]))
     (folder / "tempting.jsonl").write_text(json.dumps({"prompt": "Say it."}))
     schema = {"type": "object", "properties": {"name": {"type": "string"}}}

@@ -314,6 +314,7 @@ def answers_of(variant: str) -> tuple[Marked, ...]:
             row.get("told"),
             tuple(row.get("options", ())),
             row.get("template", ""),
+            row.get("group", ""),
         )
         for row in rows
     )

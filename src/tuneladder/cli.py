@@ -413,7 +413,7 @@ def compare(
     page.print(
         f"{a} and {b} on {contest.both + contest.neither + len(contest.won) + len(contest.lost)} rows: both right {contest.both}, "
         f"neither {contest.neither}, only the first {len(contest.won)}, only the second {len(contest.lost)}; "
-        f"McNemar's exact p = {contest.p:.3g}",
+        f"{contest.test} = {contest.p:.3g}",
         markup=False,
     )
     page.print(_needed(contest.needed), markup=False)
@@ -1049,7 +1049,7 @@ def _show_score(page: Console, name: str, score: Score) -> None:
 def _needed(items: int | None) -> str:
     if items is None:
         return "neither won more: no number of such items would tell them apart"
-    return f"if they truly differ so much, {items:,} items would tell them apart four times in five (McNemar at p < 0.05)"
+    return f"if they truly differ so much, {items:,} items would tell them apart four times in five (at p < 0.05)"
 
 
 def _compare_all(variants: list[str], as_json: bool) -> None:
@@ -1068,7 +1068,7 @@ def _compare_all(variants: list[str], as_json: bool) -> None:
     for number, variant in enumerate(variants, start=1):
         page.print(f"{number}  {variant}", markup=False)
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("pair", "difference", "p", "corrected", "won", "lost", "McNemar p", "corrected", "would need"):
+    for name in ("pair", "difference", "p", "corrected", "won", "lost", "exact p", "corrected", "would need"):
         shown.add_column(name, justify="left" if name == "pair" else "right")
     for pair in found:
         assert pair.corrected
@@ -1083,10 +1083,13 @@ def _compare_all(variants: list[str], as_json: bool) -> None:
         shown.add_row(f"{variants.index(pair.a) + 1}, {variants.index(pair.b) + 1}", *cells)
     page.print(shown)
     metric = next((f" of {pair.difference.metric}" for pair in found if pair.difference), "")
+    grouped = any(pair.contest and pair.contest.groups for pair in found)
+    contests = "of swapping the two in whole prompts" if grouped else "McNemar's"
     page.print(
         f"difference{metric}: the second less the first, p by paired bootstrap; won: items that only the first has right; "
+        f"exact p: {contests}; "
         f"corrected: for {say.count(len(found), 'comparison')} by {CORRECTION}'s method, each test by itself; would need: items "
-        "that would tell the two apart four times in five, if they truly differ so much (McNemar at p < 0.05)",
+        "that would tell the two apart four times in five, if they truly differ so much (at p < 0.05)",
         style="dim",
     )
 

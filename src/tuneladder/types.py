@@ -339,7 +339,8 @@ class Score:
 class Marked:
     """One row, asked and answered. `others` are further acceptable answers; `correct` is None where an answer is not simply right
     or wrong; `told` is what the task's metric marks in place of the answer's text, where that is run or its row read. `options` and
-    `template` are the row's own, where it has some."""
+    `template` are the row's own, where it has some. Rows of one `group` are won and lost together, as contests of one prompt's
+    answers are; "" is a group of its own."""
 
     id: str
     input: str
@@ -350,6 +351,7 @@ class Marked:
     told: str | None = None
     options: tuple[str, ...] = ()
     template: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)

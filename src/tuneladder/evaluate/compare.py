@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.find import Metric
-from tuneladder.evaluate.intervals import items_needed, mcnemar, paired_bootstrap
+from tuneladder.evaluate.intervals import by_group, items_needed, mcnemar, paired_bootstrap, swapped
 from tuneladder.evaluate.measure import told_again
 from tuneladder.types import Marked
 
@@ -16,8 +18,9 @@ RESAMPLES = 10_000  # the smallest p that so many can give is 0.0002: of 100 com
 
 @dataclass(frozen=True)
 class Contest:
-    """a against b, each pair of answers as (a's, b's). `p` is McNemar's exact two-sided p; `needed` how many items would tell the
-    two apart, if they differ as they do on these (80 % power at 0.05), None where neither won more."""
+    """a against b, each pair of answers as (a's, b's). `p` is McNemar's exact two-sided p, or where items stand in `groups`
+    together that of swapping the two in whole groups; `needed` how many items would tell the two apart, if they differ as they do
+    on these (80 % power at 0.05), None where neither won more. `groups` is None where each item stands for itself."""
 
     won: tuple[tuple[Marked, Marked], ...]
     lost: tuple[tuple[Marked, Marked], ...]
@@ -25,11 +28,17 @@ class Contest:
     neither: int
     p: float
     needed: int | None
+    groups: int | None = None
+
+    @property
+    def test(self) -> str:
+        return "McNemar's exact p" if self.groups is None else f"exact p of swapping whole prompts ({self.groups:,} of them)"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher a metric is in b than in a on the same rows, with its 95 % interval and two-sided p (paired bootstrap)."""
+    """How much higher a metric is in b than in a on the same rows, with its 95 % interval and two-sided p (paired bootstrap, of
+    whole groups where rows stand in some)."""
 
     metric: str
     value: float
@@ -51,8 +60,16 @@ def compare(a: Sequence[Marked], b: Sequence[Marked]) -> Contest:
     lost = tuple(pair for pair in pairs if pair[1].correct and not pair[0].correct)
     both = sum(bool(mine.correct and other.correct) for mine, other in pairs)
     neither = len(pairs) - both - len(won) - len(lost)
-    counts = len(won), len(lost)
-    return Contest(won, lost, both, neither, mcnemar(*counts), items_needed(*counts, len(pairs)))
+    counts, needed = (len(won), len(lost)), items_needed(len(won), len(lost), len(pairs))
+    groups = _groups(pairs)
+    if groups is None:
+        return Contest(won, lost, both, neither, mcnemar(*counts), needed)
+    nets = Counter(dict.fromkeys(groups, 0))
+    for own, (mine, other) in zip(groups, pairs, strict=True):
+        nets[own] += int(bool(mine.correct)) - int(bool(other.correct))
+    if needed is not None:  # what goes together says as much less
+        needed = math.ceil(needed * max(1.0, sum(net * net for net in nets.values()) / sum(counts)))
+    return Contest(won, lost, both, neither, swapped(list(nets.values())), needed, len(nets))
 
 
 def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels: Sequence[str] = (), *, seed: int) -> Difference:
@@ -60,6 +77,8 @@ def difference(metric: Metric, a: Sequence[Marked], b: Sequence[Marked], labels:
     pairs = _pairs(a, b)
     references = [(first.reference, *first.others) for first, _ in pairs]
     theirs, ours = (metric.statistics(told_again(metric, [pair[side] for pair in pairs]), references, labels) for side in (0, 1))
+    if groups := _groups(pairs):
+        theirs, ours = by_group(theirs, groups), by_group(ours, groups)
     return Difference(metric.name, *paired_bootstrap(theirs, ours, metric.combine, seed=seed, resamples=RESAMPLES), len(pairs))
 
 
@@ -77,3 +96,9 @@ def _pairs(a: Sequence[Marked], b: Sequence[Marked]) -> list[tuple[Marked, Marke
     if not pairs:
         raise BadInput("the two have no item in common", "compare variants that were measured on the same rows")
     return pairs
+
+
+def _groups(pairs: Sequence[tuple[Marked, Marked]]) -> list[str] | None:
+    """The group of each item; None where no two are of one."""
+    groups = [mine.group or mine.id for mine, _ in pairs]
+    return groups if len(set(groups)) < len(groups) else None

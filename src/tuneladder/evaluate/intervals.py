@@ -109,6 +109,19 @@ def mcnemar(won: int, lost: int) -> float:
     return min(1.0, float(2 * total / (1 << count)))
 
 
+def swapped(nets: Sequence[int]) -> float:
+    """The exact two-sided p of so much more won than lost, where all that a group won or lost, `nets` of them, is won or lost
+    together: the share of all ways to swap the two variants in whole groups that are as uneven. Of groups of one item McNemar's."""
+    moves = [abs(net) for net in nets if net]
+    ways = np.ones(1)  # by how much more was won than lost, from the least
+    for move in moves:
+        gap = np.zeros(2 * move)
+        ways = (np.concatenate([ways, gap]) + np.concatenate([gap, ways])) / 2
+    reach = sum(moves)
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(sum(nets))
+    return min(1.0, float(ways[far].sum()))
+
+
 def items_needed(won: int, lost: int, count: int) -> int | None:
     """How many items McNemar's test takes to tell two variants apart at p < 0.05 four times in five, if they truly differ as much
     and as often as on these; None where they do not differ.

@@ -86,8 +86,11 @@ def judged(
             "no pair fits in the context both here and before the untouched base", "show fewer shots, or shorten the prompt"
         )
     margins = np.array([(own[0] - base[0]) - (own[1] - base[1]) for _, own, base in found])
-    marked = tuple(_marked(pair, float(margin), sure=before is None) for (pair, _, _), margin in zip(found, margins, strict=True))
     prompts = _prompts([pair for pair, _, _ in found])
+    marked = tuple(
+        _marked(pair, float(margin), prompt, sure=before is None)
+        for (pair, _, _), margin, prompt in zip(found, margins, prompts, strict=True)
+    )
     quality = {METRIC: _right(marked, prompts, seed), "margin": _mean(margins, prompts, seed)}
     if before is None:
         sizes = [len(answer) for (better, worse), _, _ in found for answer in _answers(better, worse)]
@@ -160,7 +163,7 @@ def _slope(sums: Array) -> Array:
     return np.asarray(np.divide(xy - x * y / count, spread, out=np.zeros_like(count), where=spread > 1e-20))
 
 
-def _marked(pair: tuple[Comparison, Comparison], margin: float, *, sure: bool) -> Marked:
+def _marked(pair: tuple[Comparison, Comparison], margin: float, prompt: str, *, sure: bool) -> Marked:
     """How sure a reward is: the probability that Bradley and Terry's model gives the answer it puts first."""
     better, worse = pair
     said = "chosen" if margin > 0 else "rejected" if margin < 0 else "tie"
@@ -170,7 +173,8 @@ def _marked(pair: tuple[Comparison, Comparison], margin: float, *, sure: bool) -
     lines += [] if better.turns == worse.turns else _asked(worse)
     lines.append(f"rejected: {second}")
     id = better.id if better is worse else f"{better.id} over {worse.id}"
-    return Marked(id, "\n".join(lines), "chosen", Answer(said, confidence, f"{margin:.6f}"), None if said == "tie" else margin > 0)
+    answer = Answer(said, confidence, f"{margin:.6f}")
+    return Marked(id, "\n".join(lines), "chosen", answer, None if said == "tie" else margin > 0, group=prompt)
 
 
 def _answers(better: Comparison, worse: Comparison) -> tuple[str, str]:

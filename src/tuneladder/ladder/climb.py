@@ -97,7 +97,7 @@ from tuneladder.types import (
 
 IN_PROCESS = ("prompt", "adapter")
 REMOTE = 1  # raise it when only what an endpoint is asked changes: its answers are kept, and those asked again are not paid again
-EXAMINATION = 4  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 5  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
 @dataclass

@@ -454,7 +454,9 @@ def duels(ladder: Ladder) -> dict[str, Any]:
         needed = f"; about {found.needed:,} rows would tell" if found.needed and p >= 0.05 else ""
         row |= {"lost": lost, "won": won, "left": f"{100 * lost / most:.1f}", "right": f"{100 * won / most:.1f}"}
         row |= {"p": words.plausible(p), "under": f"could be chance{needed}" if p >= 0.05 else "hardly chance"}
-    return {"rows": rows, "shown": shown, "tests": len(rows)}
+    together = any(found.groups for found in found_all)
+    test = "that of swapping the two in whole prompts" if together else "McNemar's exact test"
+    return {"rows": rows, "shown": shown, "tests": len(rows), "test": test}
 
 
 def _bought(ladder: Ladder, result: Result, under: Result) -> str:

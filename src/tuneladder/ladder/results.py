@@ -271,6 +271,7 @@ def write_answers(result: Result, folder: Path) -> Path | None:
                     **({"reason": row.answer.reason} if row.answer.reason else {}),
                     **({"options": row.options} if row.options else {}),
                     **({"template": row.template} if row.template else {}),
+                    **({"group": row.group} if row.group else {}),
                 }
                 file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
     return path
@@ -456,7 +457,7 @@ def paired(ladder: Ladder, a: Measurement | None, b: Measurement | None) -> Diff
     """How much higher the bar's metric is in b than in a on the rows that both answered, None where kept answers cannot say."""
     metric = find_metric(metric_of(ladder))
     told = metric.name == ladder.task.metric or metric.outcomes is None  # of another metric's outcomes none are kept
-    if metric.judge or not told or ladder.task.kind in ("text", "prefer") or not (a and b and a.answers and b.answers):
+    if metric.judge or not told or ladder.task.kind == "text" or not (a and b and a.answers and b.answers):
         return None
     return difference(metric, a.answers, b.answers, ladder.task.labels, seed=0)
 
