@@ -233,6 +233,10 @@ def test_a_ladder_whose_own_rungs_are_all_refused_is_not_climbed_for_the_base_it
     write("rows.jsonl")
     refused(door("climb", recipe(rungs=[{"lora": {"r": 9999}}])), "no rung can be climbed; lora(r=9999): ")
     assert not Path("runs/r/results.json").exists()
+    planned = door("plan", recipe(rungs=[{"lora": {"r": 9999}}]))
+    assert (planned.code, "lora(r=9999) is refused: " in planned.out) == (2, True)
+    assert door("plan", recipe(rungs=[{"lora": {"r": 9999}}]), "--json").code == 2
+    assert door("plan", recipe(rungs=["zero_shot", {"lora": {"r": 9999}}])).code == 0
     assert door("climb", recipe(rungs=["zero_shot", {"lora": {"r": 9999}}])).code == 0
     recipe(name="two.yaml", rungs=["zero_shot", {"few_shot": {"shots": 1}}, {"few_shot": {"shots": 2}}])
     assert door("climb", "two.yaml").code == 0
@@ -246,6 +250,10 @@ def test_a_ladder_whose_own_rungs_are_all_refused_is_not_climbed_for_the_base_it
         (["rungs=[zero_shots]"], "did you mean 'zero_shot'?"),
         (["rungs=[{lora: {ranks: 8}}]"], "no setting of lora 'ranks'"),
         (["rungs=[{lora: {r: -8}}]"], "lora cannot have rank -8"),
+        (["rungs=[{lora: {rank: 8}}]"], "no setting of lora 'rank': did you mean 'r'?"),
+        (["rungs=[{lora: {lr: 1e-4}}]"], "no setting of lora 'lr': did you mean 'learning_rate'?"),
+        (["rungs=[LoRA]"], "no step 'LoRA': did you mean 'lora'?"),
+        (["rungs=[{lora: {max_length: 7}}]"], "max_length 7 leaves next to nothing of a row (8 or more"),
         (["sed=3"], "did you mean 'seed'?"),
         (["task.metric=macrof1"], "did you mean 'macro_f1'?"),
         (["task.kind=generate", "task.metric=rouge_2"], "rouge_2 scores the gold answers"),
@@ -382,6 +390,7 @@ def test_plan_of_a_budget(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
         (["climb", "--rungs", "lora"], "--rung"),
         (["eval", "base"], "'base' is no run, so that no task's rows stand by it"),
         (["eval", "nope"], "'nope' is no run: there is no runs/nope/results.json"),
+        (["eval", "runs/nope"], "'runs/nope' is no run: there is no runs/nope/results.json"),
         (["eval"], "VARIANT"),
         (["compare", "a"], "'B'"),
         (["compare", "nowhere", "nowhere:lora"], "'nowhere' is no run"),
@@ -691,6 +700,16 @@ def test_the_door_opens_before_torch_is_there(word: str) -> None:
     assert "tuneladder" in done.stdout
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     assert spent < 1.5, f"{spent:.2f} s of CPU"
+
+
+def test_check_says_what_a_rungs_own_length_takes_of_rows(door: Door, here: Path) -> None:
+    rows = [{"text": " ".join(["word"] * (4 if n % 4 else 60)) + f" {n}", "label": "ab"[n % 2]} for n in range(80)]
+    Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = door("check", recipe("long.jsonl", rungs=["zero_shot", {"lora": {"max_length": 48}}, {"lora": {"max_length": 400}}]))
+    (line,) = re.findall(r"note: (lora\(max_length=48\): max_length 48 cuts \d+ of \d+ training rows)", said.out)
+    cut, whole = map(int, re.findall(r"(\d+) of (\d+)", line)[0])
+    assert 0.15 < cut / whole < 0.35
+    assert "max_length=400" not in said.out
 
 
 def test_check_ends_with_the_rungs_that_plan_refuses(door: Door, here: Path) -> None:

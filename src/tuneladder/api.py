@@ -71,7 +71,7 @@ from tuneladder.model.whole import weighed
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
 from tuneladder.task.comparing import asked, unit_of
 from tuneladder.task.encode import Coder
-from tuneladder.task.lint import AnyCoder, Report, lint
+from tuneladder.task.lint import AnyCoder, Report, lint, tally_of
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
 from tuneladder.task.read import check_file
@@ -175,13 +175,37 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
     local = next((base for base in read.bases if base.source in ("folder", "hub")), None)
     # the token that a seq2seq's decoder begins with stands in no row
     kinds: dict[Family, Callable[..., AnyCoder]] = {"encoder": TextCoder, "seq2seq": partial(PairCoder, start=0), "decoder": Coder}
-    coder = kinds[local.family](open_tokenizer(local), local.context) if local else None
+    made = partial(kinds[local.family], open_tokenizer(local)) if local else None
+    coder = made(local.context) if local and made else None
     task = read.task
     if task.kind == "prefer":  # every answer is looked at, whatever learns from it
         rows = Split(*(tuple(map(asked, getattr(task.comparisons, split))) for split in ("train", "dev", "test")))
         task = replace(task, examples=rows)
     report = lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
-    return replace(report, warnings=(*report.warnings, *doubted))
+    shorter = [*_shortened(read, made, coder)] if made and coder and task.kind != "prefer" else []
+    return replace(report, warnings=(*report.warnings, *shorter, *doubted))
+
+
+def _shortened(read: recipes.Recipe, made: Callable[[int], AnyCoder], coder: AnyCoder) -> Iterator[str]:
+    """What a rung's own `max_length` takes of training rows that the base's context leaves whole."""
+    task, rows = read.task, read.task.examples.train
+    asked = partial(turns_of, task.prompt)
+    whole = tally_of(task, coder, rows, asked)
+    limits = {
+        limit: rung.name
+        for rung in reversed(read.rungs)
+        for step in rung.steps
+        if 0 < (limit := getattr(step, "max_length", 0)) < coder.context
+    }
+    for limit, name in sorted(limits.items()):
+        try:
+            found = tally_of(task, made(limit), rows, asked)
+        except BadInput:
+            yield f"{name}: max_length {limit} leaves nothing of the training rows to learn from"
+            continue
+        if (cut := found.cut - whole.cut) + (dropped := found.dropped - whole.dropped) > 0:
+            lost = f", and drops {dropped:,} whose answer does not fit" if dropped > 0 else ""
+            yield f"{name}: max_length {limit} cuts {max(0, cut):,} of {len(rows):,} training rows{lost}"
 
 
 @dataclass(frozen=True)
@@ -542,7 +566,7 @@ def split_variant(variant: str) -> tuple[Path, str]:
 
 def _no_run(name: str, hint: str) -> BadInput:
     """What to say of a run that is not there: the runs that are."""
-    folder = Path(name) if Path(name).is_dir() else Path("runs") / name
+    folder = Path(name) if Path(name).is_dir() or len(Path(name).parts) > 1 else Path("runs") / name
     known = sorted(path.parent.name for path in Path("runs").glob("*/results.json"))
     some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
     there = f"runs here: {some}" if known else "`tuneladder climb` makes one"

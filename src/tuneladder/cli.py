@@ -211,7 +211,9 @@ def plan(
     tokens: Annotated[str | None, typer.Option("--tokens", metavar="N", help="The tokens there are, such as 60M.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predicted cost of every rung, of a base, or of pretraining one; bases that suit a task."""
+    """Predicted cost of every rung, of a base, or of pretraining one; bases that suit a task.
+
+    Exit code 2 where all rungs that the recipe names are refused."""
     given = {"flops": flops, "parameters": parameters, "tokens": tokens}
     batch = {name: own for name, own in {"rows": rows, "length": length}.items() if own is not None}
     meant = [f"--{name}" for name, own in {"base": base, "pretrain": pretrain, "kind": kind}.items() if own]
@@ -240,6 +242,7 @@ def plan(
 
     from tuneladder import api
     from tuneladder.ladder import words as say
+    from tuneladder.ladder.climb import hopeless
     from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
@@ -247,6 +250,7 @@ def plan(
     for note in read.notes:
         talk.print(note, markup=False)
     foretold = api.plan(read)
+    code = BadInput.exit_code if hopeless(foretold, rooted=read.rooted) else 0
     if as_json:
         print(
             json.dumps(
@@ -263,6 +267,8 @@ def plan(
                 indent=2,
             )
         )
+        if code:
+            raise typer.Exit(code)
         return
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("rung", overflow="fold")
@@ -299,6 +305,8 @@ def plan(
             "as long as its reference, reasoning as long as it may be, labels written and not ranked",
             style="dim",
         )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command("eval")

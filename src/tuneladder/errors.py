@@ -83,9 +83,38 @@ def told(error: BaseException) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+# what others call what is known here
+ELSEWHERE = {
+    "lr": "learning_rate",
+    "rank": "r",
+    "lora_r": "r",
+    "lora_rank": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "lora_target": "targets",
+    "target_modules": "targets",
+    "lora_target_modules": "targets",
+    "use_dora": "dora",
+    "use_rslora": "rslora",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "micro_batch_size": "batch_size",
+    "max_seq_length": "max_length",
+    "max_seq_len": "max_length",
+    "sequence_len": "max_length",
+    "cutoff_len": "max_length",
+    "num_virtual_tokens": "tokens",
+    "warmup_ratio": "warmup",
+}
+
+
 def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> BadInput:
     """`no step 'few_shots': did you mean 'few_shot'?`, with what is known as the hint."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    folded = {each.casefold(): each for each in names}
+    meant = ELSEWHERE.get(str(name).casefold(), "")
+    found = [meant] if meant in names else difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.6)
+    close = [folded.get(each, each) for each in found]
     end = f": did you mean '{close[0]}'?" if close else ""
     return BadInput(f"no {what} '{name}'{end}", hint or f"known: {', '.join(names)}")

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from tuneladder.errors import BadInput
 from tuneladder.ladder.ahead import asking
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.addressed import remote
+from tuneladder.model.nodes import read_variant
 from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.search import Search
@@ -151,3 +153,11 @@ def test_how_an_endpoint_is_called_does_not_change_a_key_but_which_and_what_it_c
 
     assert key() == key(timeout=9) == key(concurrency=4) == key(key_env="MINE")
     assert len({key(), key(model="n"), key(url="http://localhost/v2"), key(prices={"input": 1, "output": 2})}) == 4
+
+
+@pytest.mark.parametrize("kept", ["{", "[]", "{}"])
+def test_a_node_that_says_no_variant_is_broken(kept, tmp_path):
+    (tmp_path / "variant.json").write_text(kept)
+    with pytest.raises(BadInput, match=r"variant\.json is broken: ") as error:
+        read_variant(tmp_path)
+    assert "climb again" in error.value.hint

@@ -42,6 +42,12 @@ def opened(folder, base):
         return live.model
 
 
+def told(folder, **changes):
+    path = folder / "adapter_config.json"
+    config = {key: value for key, value in (json.loads(path.read_text()) | changes).items() if value is not ...}
+    path.write_text(json.dumps(config))
+
+
 def cut(folder):
     path = folder / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -58,6 +64,8 @@ BROKEN = {
     "no config": (lambda folder: (folder / "adapter_config.json").unlink(), "holds no adapter", "make it again"),
     "bad json": (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": '), "holds no adapter", "make it again"),
     "no object": (lambda folder: (folder / "adapter_config.json").write_text("[]"), "holds no adapter", "make it again"),
+    "another rank": (lambda folder: told(folder, r=3), "does not fit tiny: .*size mismatch", "are not of one save; make it again"),
+    "no type": (lambda folder: told(folder, peft_type=...), "adapter_config.json in it has no 'peft_type'", "not of one save"),
     "pickled": (pickled, r"adapter_model\.bin, and opening such a file can run code", "save_pretrained"),
 }
 

@@ -223,6 +223,13 @@ def test_a_bill_counts_cards(base: Base) -> None:
     assert deep.cells["hold"]["bf16"].cards["B200"] == 2
 
 
+def test_rows_that_are_no_whole_blocks_are_told_of(base: Base) -> None:
+    assert bill(base).unblocked == 0
+    odd = from_shape("odd", {"family": "decoder", "width": 96, "layers": 2, "heads": 2, "mlp": 256, "vocabulary": 512})
+    body = 4 * 96 * 96 + 3 * 96 * 256
+    assert bill(odd).unblocked == pytest.approx(1 - 96 * 256 / body)
+
+
 def test_what_is_known_needs_no_network() -> None:
     assert known("Llama-2-7b").parameters == 6_738_415_616
     assert known("pocket-decoder").source == "folder"

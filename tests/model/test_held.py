@@ -10,6 +10,7 @@ import torch
 from tests.model.test_local import LABELS, asks_of, tiny_gpt2, tiny_mistral, with_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tuneladder.errors import BadInput
 from tuneladder.model import held
 from tuneladder.model.batching import side_by_side
 from tuneladder.model.local import LocalEngine
@@ -33,6 +34,13 @@ def test_what_attends_to_everything_can_hold(tiny_folder: Path) -> None:
     assert held.trial(tuned, model) > 0
     assert held.trial(model.bfloat16(), model) == 2 * 2 * 2 * 8 * 2
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_model_that_says_nothing_but_nan_is_broken(tiny_folder: Path) -> None:
+    model, _ = open_tiny(tiny_folder)
+    next(iter(model.parameters())).data[7:20] = float("nan")
+    with pytest.raises(BadInput, match="weights are broken: what it says of a text is NaN"):
+        held.trial(model, model)
 
 
 def test_what_looks_through_a_window_cannot(tiny_folder: Path) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from tuneladder.ladder import words as say
 from tuneladder.model.bill import BOTTLENECK, SOFT, Bill, Cell, R
 from tuneladder.model.cards import MOST, cards
+from tuneladder.model.memory import BLOCK
 from tuneladder.model.suggest import Fit, Suggestion
 from tuneladder.store import freeze
 
@@ -43,6 +44,11 @@ def bill_page(bill: Bill) -> Iterator[RenderableType]:
         "learns the last layer, and linear_probe only asks the base. nf4 is doubly quantised; quantised once it takes "
         f"{say.size(bill.single)} to hold. What is no linear layer stays in bf16."
     )
+    if bill.unblocked > 0:
+        yield Text(
+            f"{say.percent(bill.unblocked)} of the linear layers' weights stay in bf16 in nf4: their rows are no whole blocks of "
+            f"{BLOCK}, which bitsandbytes on a CPU writes wrongly."
+        )
     if base.active < base.parameters:
         yield Text(
             "The experts of a mixture are no linear layers in transformers 5: bitsandbytes leaves them in bf16, and a LoRA on them "

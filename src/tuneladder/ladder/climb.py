@@ -202,15 +202,13 @@ class Climb:
         wanted = self._chosen(only)
         waiting = [each for each in self.plan() if each.rung.name in wanted]
         # an untouched base that nobody asked for is no result
-        asked = [each for each in waiting if self._rooted or not self._is_root(each.rung)] or waiting
-        if all(each.refused for each in asked):
-            first = asked[0]
+        if first := hopeless(waiting, rooted=self._rooted):
             hint = "`tuneladder plan` shows what each would need"
             raise BadInput(f"no rung can be climbed; {first.rung.name}: {first.refused}", hint)
         results = self.now.results
         while waiting:
             # by what this ladder has not paid yet, whoever paid it before: the second run goes the same way as the first
-            waiting.sort(key=lambda each: (not self._is_root(each.rung), self._unpaid(each)))
+            waiting.sort(key=lambda each: (not is_root(each.rung), self._unpaid(each)))
             self.now.waiting = waiting
             self.now.left = sum(self._ahead(each) for each in waiting)
             each = waiting.pop(0)
@@ -261,11 +259,7 @@ class Climb:
         wanted |= {
             rung.name for rung in self.rungs for base in bases for name in self.judges if rung.name == self._rival(name, base)
         }
-        return wanted | {rung.name for rung in self.rungs if self._is_root(rung) and rung.base in bases}
-
-    @staticmethod
-    def _is_root(rung: Rung) -> bool:
-        return len(rung.steps) == 1 and step_name(rung.steps[0]) == "zero_shot"
+        return wanted | {rung.name for rung in self.rungs if is_root(rung) and rung.base in bases}
 
     def _unpaid(self, each: Foretold) -> float:
         return sum(node.cost.seconds for node in each.nodes if node.key not in self._made)
@@ -718,6 +712,18 @@ def failure_of(error: Exception) -> str:
 def _earlier(before: Sequence[Tick], after: Sequence[Tick]) -> float:
     """Seconds of training that an earlier try paid for: the ticks that this one took over."""
     return next((old.seconds for old, new in reversed(list(zip(before, after, strict=False))) if old == new), 0.0)
+
+
+def is_root(rung: Rung) -> bool:
+    """Whether a rung is the untouched base."""
+    return len(rung.steps) == 1 and step_name(rung.steps[0]) == "zero_shot"
+
+
+def hopeless(foretold: Sequence[Foretold], *, rooted: bool) -> Foretold | None:
+    """The first rung of a plan in which all are refused that the recipe names; the untouched base, unless it is `rooted`, is
+    climbed either way."""
+    named = [each for each in foretold if rooted or not is_root(each.rung)] or list(foretold)
+    return named[0] if all(each.refused for each in named) else None
 
 
 def environment(task: Task, seed: int, device: str) -> dict[str, Any]:

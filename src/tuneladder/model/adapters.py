@@ -87,16 +87,20 @@ def _opened(model: Any, folder: str, opener: Callable[[Any, str], Opened], own: 
         opened = opener(model, folder)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())[:300] or type(error).__name__
-        raise BadInput(f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}", _of(name)) from error
+        why = f"{CONFIG} in it has no {error}" if isinstance(error, KeyError) else why
+        misfit = f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}"
+        raise BadInput(misfit, _of(name, here)) from error
     if missing := sorted(_asked(opened[0], own) - weights):
-        raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name))
+        raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name, here))
     # a node of a store is keyed by what its base holds, wherever that lies now
     if name and here and name != here and not is_node(Path(folder)):
-        raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name))
+        raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name, here))
     return opened
 
 
-def _of(name: str) -> str:
+def _of(name: str, here: str) -> str:
+    if name and name == here:
+        return f"it was made for {name}: {CONFIG} and the weights beside it are not of one save; {AGAIN}"
     return f"it lies over {name}: name that base" if name else "name the base that it was made for"
 
 

@@ -66,7 +66,7 @@ class Cell:
 class Bill:
     """The cells of a base by way and precision. A card works on `rows` rows of `length` tokens; of each row `learned` reach the
     head, and a seq2seq's decoder reads `answer` besides. `single` is what nf4 takes to hold without double quantisation, `rule`
-    the lectures' 24 bytes a parameter."""
+    the lectures' 24 bytes a parameter. `unblocked` of the weights that int8 quantises nf4 leaves: rows that are no whole blocks."""
 
     base: Base
     rows: int
@@ -76,6 +76,7 @@ class Bill:
     cells: Mapping[Way, Mapping[Precision, Cell]]
     single: int
     rule: int
+    unblocked: float
 
 
 def known(source: str) -> Base:
@@ -106,7 +107,8 @@ def bill(base: Base, *, rows: int = ROWS, length: int | None = None) -> Bill:
     learned, answer = _learned(base, length)
     cells = {way: {each: _cell(base, parts, way, each, rows, length) for each in PRECISIONS} for way in WAYS}
     single = held(base, "nf4", parts.linear, double=False)
-    return Bill(base, rows, length, learned, answer, cells, single, rule_of_thumb(base.parameters))
+    unblocked = 1 - parts.linear["nf4"].weights / max(1, parts.linear["int8"].weights)
+    return Bill(base, rows, length, learned, answer, cells, single, rule_of_thumb(base.parameters), unblocked)
 
 
 def check_batch(base: Base, rows: int, length: int | None) -> int:

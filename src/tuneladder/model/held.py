@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from tuneladder.errors import BadInput
 from tuneladder.model import rows as read_rows
 
 NAME = "held"
@@ -341,6 +342,8 @@ def trial(model: Any, core: Any) -> int:
             leaves = read(model, texts[:1], tree, positions=positions)[0, 6:].float()
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError):
         return 0
+    if any(bool(whole.isnan().any()) for whole in plain):
+        raise BadInput("the model's weights are broken: what it says of a text is NaN", "take an earlier save, or make it again")
     slack = 1e-3 if core.dtype == torch.float32 else 0.05
     pairs = [(torch.cat(own), whole[: sum(len(part) for part in own)]) for own, whole in zip(parts, plain, strict=True)]
     same = all(

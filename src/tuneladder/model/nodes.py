@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tuneladder.errors import BadInput
 from tuneladder.store import thaw
 from tuneladder.types import Variant
 
@@ -16,12 +17,16 @@ PLACES = ("weights", "adapter", "probe", "made")
 
 
 def read_variant(folder: Path) -> Variant:
-    """The variant that a node's folder holds."""
-    kept = json.loads((folder / FILE).read_text("utf-8"))
-    for name in PLACES:
-        if isinstance(kept.get(name), str):
-            kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
-    return replace(thaw(Variant, kept), stamp=folder.name)
+    """The variant that a node's folder holds. Raises BadInput where its file says none."""
+    try:
+        kept = json.loads((folder / FILE).read_text("utf-8"))
+        for name in PLACES:
+            if isinstance(kept.get(name), str):
+                kept[name] = kept[name].replace("{node}", str(folder)).replace("{store}", str(folder.parent))
+        return replace(thaw(Variant, kept), stamp=folder.name)
+    except (ValueError, AttributeError) as error:  # ValidationError is a ValueError
+        said = "; ".join(str(error).splitlines()[:2])
+        raise BadInput(f"{folder / FILE} is broken: {said}", "remove the folder, and climb again: it is made anew") from error
 
 
 def portable(variant: Mapping[str, Any], part: Path, store: Path) -> dict[str, Any]:

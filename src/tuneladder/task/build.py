@@ -420,6 +420,10 @@ def _sets(
     targets = {part: format.target for part, format in formats.items() if format.target}
     cells = [value_of(targets[part], row, str(n)) for part in targets for n, row in enumerate(found[part], 1)]
     if separator is not None:
+        if separator and not any(separator in str(cell) for cell in cells if cell is not None):
+            raise BadInput(
+                f"separator is {separator!r}, and it stands in no row's label", "say what parts two labels, or leave it out"
+            )
         return True, separator
     if hold_lists(cells):
         return True, None

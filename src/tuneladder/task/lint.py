@@ -112,6 +112,11 @@ def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Calla
     return Report(tuple(facts), tuple(warnings), counts, tallies, row, worded, _drawn(task, findings, parts, sets))
 
 
+def tally_of(task: Task, coder: AnyCoder, rows: Sequence[Example], asked: Callable[[Example], Turns]) -> Tally:
+    """What the coder's context leaves of rows. Raises BadInput where nothing."""
+    return _laid(task, coder, [(asked(row), row.references[0]) for row in rows])[0]
+
+
 def tables(report: Report) -> list[str]:
     """The sets of a mixture and the rows of each label as lines of text, none where there are none."""
     return [*_sets(report), *_labels(report)]

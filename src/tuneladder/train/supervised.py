@@ -67,6 +67,7 @@ from tuneladder.train.refining import Branches, heat_of, refined
 from tuneladder.types import Base, Cost, Example, Family, Head, Kit, Pace, Prompt, Task, Tick, Turns, Variant
 
 DEV_TOKENS = 2048  # of a pass without gradients; wider ones are no faster
+LEAST_LENGTH = 8  # tokens of a row below which there is nothing to learn from: some are marks, some the answer
 MOST_RATE = 10.0  # a rate above it is a slip of the pen: soft prompts learn at up to 0.3 (arXiv:2104.08691)
 APART = "two recipes: one of `kind: text` pretrains, and the folder that it makes in runs/.store is the `base` of one with rows"
 HEADLESS = "take one saved with it, as ...ForMaskedLM; full and linear_probe, of rows, need none"
@@ -146,6 +147,9 @@ def foretell(
         raise Refused(
             f"max_length {lessons.max_length} is more than the {base.context} tokens that {base.name} reads at once", hint
         )
+    if 0 < lessons.max_length < LEAST_LENGTH:
+        hint = f"{LEAST_LENGTH} or more; left out it is the base's context"
+        raise Refused(f"max_length {lessons.max_length} leaves next to nothing of a row", hint)
     limit = lessons.max_length or base.context
     if soft and 2 * soft > limit:
         raise Refused(f"{step} with {soft} tokens leaves too little of {limit} for the rows", "take fewer, or a longer context")
