@@ -29,7 +29,7 @@ BLOCK = 64  # weights in nf4 that share a constant, the largest of them (absmax)
 # base's pace was measured (490 to 530 MB); and what its first step makes: kernels, and what the allocator keeps for each lane. On a
 # GPU the allocator's own peak counts, and these are no part of it.
 PROCESS = 500_000_000
-FIRST = 60_000_000
+FIRST = 50_000_000
 
 # What the process of a climb holds beside that when it examines: scikit-learn and what comes with it (110 MB), rows with their
 # answers, and what the heap keeps between batches of many lengths. 130 to 300 MB were measured with a thousand rows.
