@@ -21,6 +21,18 @@ def base() -> Base:
     return from_shape("ten", TEN_MILLION)
 
 
+@pytest.mark.parametrize(("family", "more"), [("encoder", 1.2), ("seq2seq", 1.2), ("decoder", 1.0)])
+def test_passes_after_the_first_take_more_where_rows_are_padded(family: Any, more: float) -> None:
+    base = from_shape("small", {"family": family, "width": 64, "layers": 2, "heads": 2, "mlp": 128, "vocabulary": 512})
+
+    def told(batch: int, device: str = "cpu") -> int:
+        shape: dict[str, Any] = {"trainable": 1000, "rows": 4, "length": 32, "learned_rows": 4, "answer": 8, "dtype": "bfloat16"}
+        return memory.training(base, batch=batch, device=device, **shape).activations
+
+    assert told(8) == pytest.approx(more * told(4), rel=1e-3)
+    assert told(8, "cuda") == told(4, "cuda")
+
+
 def test_the_lectures_figures() -> None:
     assert memory.hold(GB) == 4 * GB
     assert memory.hold(GB, 16) == 2 * GB

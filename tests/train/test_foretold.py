@@ -69,6 +69,15 @@ def test_what_all_rows_begin_with_is_counted_once_a_pass(tiny_base, tiny_task, t
     assert apart - same == pytest.approx((3 + 1) * 8 * 30 * flops, rel=0.03)
 
 
+def test_soft_tokens_are_counted_once_a_pass(tiny_base, tiny_task, two_lanes, monkeypatch):
+    step = PromptTuning(epochs=1, batch_size=10, tokens=20)
+    same = step.plan(root_of(tiny_base, tiny_task), tiny_task, Pace(1e9))[1]
+    monkeypatch.setattr(supervised, "COMMON", 10_000)
+    apart = step.plan(root_of(tiny_base, tiny_task), tiny_task, Pace(1e9))[1]
+    assert apart.seconds - same.seconds >= 0.97 * (3 + 1) * 8 * 20 * 4 * tiny_base.active / 1e9
+    assert apart.memory > same.memory
+
+
 def test_a_short_beginning_is_computed_for_each_row(tiny_base, tiny_task, two_lanes):
     same = foretold(tiny_base, tiny_task, lambda at: "x" * 24)
     assert same == pytest.approx(foretold(tiny_base, tiny_task, lambda at: f"{at:02d}"[::-1] + "x" * 22))
@@ -217,10 +226,13 @@ def test_passes_hold_every_row_and_at_once_no_more_than_is_allowed(lay):
     packed = isinstance(lay, partial) and lay.keywords["tight"]
     for length, lanes, rows, count in product((17, 33, 64), (1, 2, 3, 6), (2, 7, 8, 40), (1, 5, 16)):
         for answer in (0, 20) if lay is bundle else (0,):
-            passes = supervised._passes(lay, count, rows, lanes, length=length, answer=answer, packed=packed)
-            assert sum(passes) == count
-            assert sum(sorted(passes)[-lanes:]) <= max(rows, lanes)
-            assert rows < count or len(passes) == min(lanes, count)
+            for once in (0, 16) if packed else (0,):
+                passes = supervised._passes(lay, count, rows, lanes, length=length, answer=answer, packed=packed, once=once)
+                assert sum(passes) == count
+                room = max(length, rows * length // lanes)  # of a lane, with what all begin with once
+                assert all(own == 1 or own * (length - once) + once <= room for own in passes)
+                assert once or sum(sorted(passes)[-lanes:]) <= max(rows, lanes)
+                assert rows < count or len(passes) == min(lanes, count)
 
 
 def test_a_climb_holds_more_than_a_process_that_answers(tiny_base, tiny_task, monkeypatch):
