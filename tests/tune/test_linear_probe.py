@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import BadInput, Failed, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
+from tuneladder.model.inspect import inspect
 from tuneladder.tune.linear_probe import STRENGTHS, LinearProbe
 from tuneladder.types import Example, Pace, Prompt, Split, Task, Turn
 
@@ -84,6 +86,16 @@ def test_features_are_made_once(base, tiny_task, lend, monkeypatch):
     monkeypatch.setattr(kit.shelf, "engine", lambda *_: pytest.fail("the base was asked again"))
     second = LinearProbe(head="centroid").apply(root, tiny_task, kit)
     assert load_file(f"{first.probe}/probe.safetensors").keys() == load_file(f"{second.probe}/probe.safetensors").keys()
+
+
+def test_a_base_that_says_nan_is_called_broken(tiny_encoder, tiny_task, lend, tmp_path):
+    broken = shutil.copytree(tiny_encoder.location, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    name = next(name for name in weights if ".0." in name)
+    save_file(weights | {name: np.full_like(weights[name], np.nan)}, broken / "model.safetensors", {"format": "pt"})
+    root = root_of(inspect(str(broken)), tiny_task)
+    with pytest.raises(Failed, match=r"what broken makes of \d+ of \d+ rows is no number \(NaN\)"):
+        LinearProbe().apply(root, tiny_task, lend())
 
 
 def test_a_label_that_train_never_has_is_never_said(base, tiny_task, lend):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import BadInput, Failed, Refused
 from tuneladder.model import memory
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.hardware import computed_in, device
@@ -186,6 +186,9 @@ def _features(variant: Variant, rows: Sequence[Example], kit: Kit, *, pairs: boo
         with kit.shelf.engine(variant) as engine:
             assert isinstance(engine, Embedder)
             embedded = paired(engine, asks) if pairs else engine.embed(asks)
+        if broken := int((~np.isfinite(embedded)).any(1).sum()):
+            said = f"what {variant.base.name} makes of {broken:,} of {len(asks):,} rows is no number (NaN)"
+            raise Failed(said, "its weights are broken, or overflow in this precision: take an earlier save, or another base")
         np.save(folder / "features.npy", embedded)
         return {"rows": len(asks)}
 
