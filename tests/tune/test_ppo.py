@@ -122,8 +122,10 @@ def test_the_price_is_that_of_the_phases_before(tiny_base, tiny_task, lend):
     step = replace(PPO, phases=4, target_kl=0.01, beta=0.3)
     along = learned(step, tiny_base, tiny_task, lend())
     kls = [own.kl for own in along]
-    assert [own.price for own in along] == pytest.approx([priced(0.3, kls[:at], target=0.01) for at in range(4)])
-    assert along[1].price == pytest.approx(0.3 * 0.98)  # nothing had been learned yet
+    assert along[0].price == 0  # what writes first is the reference
+    spread = along[0].spread
+    assert [own.price for own in along[1:]] == pytest.approx([spread * priced(0.3, kls[:at], target=0.01) for at in (1, 2, 3)])
+    assert along[1].price == pytest.approx(spread * 0.3 * 0.98)  # nothing had been learned yet
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])

@@ -30,17 +30,18 @@ class Ppo:
     """`reward`: metric (the task's own, of each answer) or a metric's name, number, json, `my_module:fn`, or the folder of a node
     that `reward` made. In each of `phases`, `samples` answers of at most `tokens` tokens to each of `prompts` prompts are written,
     and learned from `updates` times, ratios clipped to within `clip` of 1. A nat of KL to the variant below costs `beta` of the
-    reward; with `target_kl` that is where the price begins, and it moves until answers have so many nats. Advantages are
-    estimated by `gamma` and `lam` (lambda), and what the critic misses counts `value_weight` in the loss, its values clipped to
-    within `clip_value` of what they were. It ends once the KL is above `most_kl` nats an answer (0: any), or the entropy below
-    `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank `r` (0: 8), and the critic. `learning_rate`
-    0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    standard deviation that rewards have in the first phase, whatever their scale (arXiv:1909.08593, section 2.1); with `target_kl`
+    that is where the price begins, and it moves until answers have so many nats. Advantages are estimated by `gamma` and `lam`
+    (lambda: below 1 the first tokens hear little of a reward that comes with the last), and what the critic misses counts
+    `value_weight` in the loss, its values clipped to within `clip_value` of what they were. It ends once the KL is above `most_kl`
+    nats an answer (0: any), or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank
+    `r` (0: 8), and the critic. `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 3
+    version: ClassVar = 4
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
@@ -52,7 +53,7 @@ class Ppo:
     beta: float = 0.05
     target_kl: float = 0.0
     gamma: float = 1.0
-    lam: float = 0.95
+    lam: float = 1.0
     clip: float = 0.2
     clip_value: float = 0.2
     value_weight: float = 0.1
@@ -86,7 +87,10 @@ class Ppo:
         return learn_online(self, variant, task, kit, step="ppo", method=method)
 
     def _price(self, along: Sequence[Rollout]) -> float:
-        return priced(self.beta, [own.kl for own in along], target=self.target_kl) if self.target_kl else self.beta
+        if not along:
+            return 0.0  # what writes first is the reference itself
+        beta = priced(self.beta, [own.kl for own in along], target=self.target_kl) if self.target_kl else self.beta
+        return beta * (along[0].spread or 1.0)
 
     def _taught(self, rows: list[Written], price: float) -> list[Written]:
         found = [estimated(earned(row, price), row.values, gamma=self.gamma, lam=self.lam) for row in rows]
