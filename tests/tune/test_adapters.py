@@ -200,6 +200,14 @@ def test_an_adapter_of_another_base_is_told_apart(made, bases, tiny_task, tmp_pa
         pass
 
 
+def test_alpha_is_the_same_at_all_ranks(monkeypatch):
+    found = []
+    monkeypatch.setattr("tuneladder.tune.lora.learn_low_rank", lambda *_, alpha, **__: found.append(alpha))
+    for step in (Lora(), Lora(r=64), Lora(r=2), Lora(alpha=3.0)):
+        step.apply(None, None, None)
+    assert found == [16.0, 16.0, 16.0, 3.0]
+
+
 def test_alpha_of_rslora_is_the_same_at_rank_eight(made):
     config = json.loads((Path(made("rslora", "decoder").adapter) / "adapter_config.json").read_text())
     assert config["use_rslora"]

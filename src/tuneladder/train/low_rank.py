@@ -14,6 +14,10 @@ from tuneladder.train.loop import Course
 from tuneladder.train.supervised import Lessons, check, learn_adapter, plan_adapter, refuse_over
 from tuneladder.types import Cost, Kit, Pace, Task, Variant
 
+# One for all ranks, that the rate need not change with the rank (arXiv:2106.09685, section 4.1): with twice the rank, one of 64
+# learned nothing at the rate of one of 8.
+ALPHA = 16.0
+
 
 class LowRank(Lessons, Protocol):
     """The settings of a LoRA: `alpha` 0 is the step's own, `targets` are those of `attach.linear_targets`."""

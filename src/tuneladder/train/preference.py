@@ -37,6 +37,7 @@ from tuneladder.task.encode import Encoded, Tally
 from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
 from tuneladder.train.loop import Course, learn, tidy
 from tuneladder.train.losses import token_logs
+from tuneladder.train.low_rank import ALPHA
 from tuneladder.train.supervised import (
     DEV_TOKENS,
     UNMERGED,
@@ -515,7 +516,7 @@ def learner(r: int, live: Live, variant: Variant, kit: Kit) -> Attached:
     if not variant.adapter:
         rank = r or RANK
         targets, experts = linear_targets(live.model, "auto"), expert_targets(live.model, "auto")
-        tuned = attach_lora(live.model, r=rank, alpha=2 * rank, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
+        tuned = attach_lora(live.model, r=rank, alpha=ALPHA, dropout=0.0, targets=targets, experts=experts, seed=kit.seed)
         return saved_by_peft(tuned)
     if (kind := kind_in(variant.adapter)) != "LORA":
         raise Refused(f"what lies over the weights is {kind}, and no LoRA that could learn on", "put it on the base itself")

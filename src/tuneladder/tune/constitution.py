@@ -46,7 +46,7 @@ class Constitution:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 3
+    version: ClassVar = 4
     places: ClassVar = dict.fromkeys(("principles", "prompts", "critic"), placed)
 
     principles: str = ""

@@ -35,7 +35,7 @@ class Grpo:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 4
+    version: ClassVar = 5
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tuneladder.train.low_rank import check_low_rank, learn_low_rank, plan_low_rank
+from tuneladder.train.low_rank import ALPHA, check_low_rank, learn_low_rank, plan_low_rank
 from tuneladder.train.probing import Rate
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """`alpha` 0 is twice the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: auto, linear
-    layers of the blocks but routers (arXiv:2305.14314), a mixture's experts among them; attention; all; or names of linear modules
-    and of experts' matrices. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora` divides alpha by the root
-    of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width shrinks (3e-3
-    at 256); probe: what three short runs find. `max_length` 0 is the context."""
+    """`alpha` 0 is 16 whatever the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: auto,
+    linear layers of the blocks but routers (arXiv:2305.14314), a mixture's experts among them; attention; all; or names of linear
+    modules and of experts' matrices. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora` divides alpha by
+    the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width
+    shrinks (3e-3 at 256); probe: what three short runs find. `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 9
+    version: ClassVar = 10
 
     r: int = 8
     alpha: float = 0.0
@@ -43,5 +43,5 @@ class Lora:
         return plan_low_rank(self, variant, task, pace, step="lora", dora=self.dora)
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        alpha = self.alpha or 2 * (8**0.5 if self.rslora else self.r)
+        alpha = self.alpha or (2 * 8**0.5 if self.rslora else ALPHA)
         return learn_low_rank(self, variant, task, kit, step="lora", alpha=alpha, dora=self.dora, rslora=self.rslora)

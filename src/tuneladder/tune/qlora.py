@@ -9,7 +9,7 @@ from tuneladder.errors import unknown
 from tuneladder.model.hardware import device
 from tuneladder.model.precision import QUANTISED, Form
 from tuneladder.model.quantized import refuse_quantized
-from tuneladder.train.low_rank import check_low_rank, learn_low_rank, plan_low_rank
+from tuneladder.train.low_rank import ALPHA, check_low_rank, learn_low_rank, plan_low_rank
 from tuneladder.train.probing import Rate
 from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 
@@ -17,13 +17,13 @@ from tuneladder.types import Cost, Family, Kit, Pace, Task, Variant
 @dataclass(frozen=True, kw_only=True)
 class Qlora:
     """`form`: nf4, with its scales quantized too, or int8. The base is held so in training and in answering; whatever learns all
-    weights afterwards adds the adapter into the base's own. The rest is as in `lora`, `alpha` 0 twice the rank."""
+    weights afterwards adds the adapter into the base's own. The rest is as in `lora`, `alpha` 0 is 16."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     form: Form = "nf4"
     r: int = 8
@@ -46,5 +46,5 @@ class Qlora:
         return plan_low_rank(self, replace(variant, format=self.form), task, pace, step="qlora")
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
-        alpha = self.alpha or 2 * self.r
+        alpha = self.alpha or ALPHA
         return learn_low_rank(self, replace(variant, format=self.form), task, kit, step="qlora", alpha=alpha)

@@ -44,7 +44,7 @@ class Rest:
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 2
+    version: ClassVar = 3
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"

@@ -20,6 +20,7 @@ from tuneladder.store import resident
 from tuneladder.task.comparing import asked, halved, one_by_one, told_apart, unit_of
 from tuneladder.train.batches import Cut, Micro, Rows, bundle
 from tuneladder.train.loop import Course, learn, tidy
+from tuneladder.train.low_rank import ALPHA
 from tuneladder.train.preference import (
     annotated,
     check_comparing,
@@ -48,7 +49,7 @@ class Reward:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -120,7 +121,7 @@ class Reward:
         model = live.model
         targets, experts = body_targets(model, "auto"), expert_targets(model, "auto")
         head = head_modules(model, live.fresh)
-        return attach_lora(model, r=self.r, alpha=2 * self.r, dropout=0.0, targets=targets, experts=experts, seed=seed, head=head)
+        return attach_lora(model, r=self.r, alpha=ALPHA, dropout=0.0, targets=targets, experts=experts, seed=seed, head=head)
 
     def _of_pass(self) -> Callable[[Any, Micro], torch.Tensor]:
         loss = pairwise if self.loss == "pairwise" else regression
