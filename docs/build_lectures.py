@@ -33,7 +33,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #1c1c1a; } text.tick, text.title { fill: #5d5d58; }
 .grid { stroke: #dddcd6; } .axis { stroke: #8d8c86; } .whisker { stroke: #5d5d58; stroke-width: 1.4; fill: none; }
-.mark { fill: #fff; stroke: #1c1c1a; stroke-width: 1.9; } .level { stroke: #8d8c86; stroke-dasharray: 2 4; }
+.mark { fill: #fff; stroke: #1c1c1a; stroke-width: 1.9; } line.level { stroke: #8d8c86; stroke-dasharray: 2 4; }
 .leader { stroke: #8d8c86; fill: none; }
 .front { stroke: #b9b8b1; fill: none; }
 </style><rect width="100%" height="100%" fill="#fff"/>"""
