@@ -69,6 +69,11 @@ def test_what_all_rows_begin_with_is_counted_once_a_pass(tiny_base, tiny_task, t
     assert apart - same == pytest.approx((3 + 1) * 8 * 30 * flops, rel=0.03)
 
 
+def test_rows_that_are_cut_within_what_all_begin_with_are_planned(tiny_base, tiny_task, two_lanes, monkeypatch):
+    monkeypatch.setattr(supervised, "PASS_TOKENS", 1)  # several passes
+    assert foretold(tiny_base, tiny_task, lambda at: "x" * 100_000) > 0
+
+
 def test_soft_tokens_are_counted_once_a_pass(tiny_base, tiny_task, two_lanes, monkeypatch):
     step = PromptTuning(epochs=1, batch_size=10, tokens=20)
     same = step.plan(root_of(tiny_base, tiny_task), tiny_task, Pace(1e9))[1]

@@ -185,7 +185,7 @@ def foretell(
     if packed_rows or (variant.base.family == "encoder" and not soft):
         lay = partial(side_by_side, tight=packed_rows)
     # of packed rows each pass computes what all begin with once, unless what lies below its layers is kept by the row
-    once = _beginning(variant, epoch, soft) if packed_rows and not top else 0
+    once = min(_beginning(variant, epoch, soft), shape["length"] - 1) if packed_rows and not top else 0
     passes = _passes(lay, wanted, rows, lanes, length=shape["length"], answer=answer, packed=packed_rows, once=once)
     wide = lanes * min(DEV_TOKENS, max(1, rows // lanes) * (shape["length"] + shape["answer"]))  # tokens of a look's passes at once
     rows = sum(sorted(passes)[-lanes:])  # at once
