@@ -955,6 +955,7 @@ BESIDE: dict[tuple[str, str], Given] = {
     ("ppo", "warmup"): {"phases": 4},
     ("ppo", "most_kl"): {"phases": 3},
     ("rest", "data"): {"improves": 0},
+    ("rest", "most_kl"): {"learning_rate": 0.005},
     ("rest", "thresholds"): {"by": "value"},
     ("rest", "decay"): {"grows": 2},
     ("rest", "warmup"): {"updates": 4},

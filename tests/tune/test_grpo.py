@@ -87,7 +87,9 @@ def test_advantages_are_relative_to_their_group():
 
 def test_what_earns_more_becomes_likelier(tiny_base, tiny_task, lend):
     kit = lend()
-    made = replace(GRPO, phases=10, samples=16, beta=0.0, learning_rate=1e-1).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    made = replace(GRPO, phases=10, samples=16, beta=0.0, r=8, learning_rate=1e-1).apply(
+        root_of(tiny_base, tiny_task), tiny_task, kit
+    )
     along = read_rollouts(kit.folder)
     assert made.steps == ("grpo",)
     assert len(along) == 10
@@ -128,7 +130,7 @@ def test_a_high_price_of_kl_keeps_the_policy_near(tiny_base, tiny_task, lend):
     ends = []
     for name, beta in (("free", 0.0), ("dear", 5.0)):
         kit = lend(name)
-        replace(GRPO, phases=4, beta=beta, learning_rate=5e-2).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+        replace(GRPO, phases=4, beta=beta, learning_rate=1.5e-2).apply(root_of(tiny_base, tiny_task), tiny_task, kit)
         ends.append(read_rollouts(kit.folder)[-1].kl)
     assert ends[1] < ends[0]
 

@@ -62,7 +62,7 @@ def test_each_improve_has_a_course_of_its_own():
 def test_what_passes_becomes_likelier(tiny_base, tiny_task, lend):
     kit = lend()
     more = {"grows": 3, "improves": 1, "prompts": 12, "samples": 16, "updates": 12, "batch_size": 16, "held_out": 45}
-    step = replace(REST, **more, learning_rate=1e-1)
+    step = replace(REST, **more, r=8, learning_rate=1e-1)
     made = step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
     along = read_rollouts(kit.folder)
     assert made.steps == ("rest",)

@@ -177,8 +177,9 @@ def rewarded(ladder: Ladder) -> list[dict[str, Any]]:
         first, last = along[0], along[-2 if gone else -1]
         said = f"reward {first.reward:.3g} to {last.reward:.3g}, KL {last.kl:.3g} nats an answer, "
         under = said + f"entropy {first.entropy:.3g} to {last.entropy:.3g} nats a token"
-        if first.price != last.price:
-            under += f", a nat of KL cost {first.price:.3g} to {last.price:.3g}"
+        prices = [own.price for own in along if own.price] or [0.0]  # the first phase's is of no KL
+        if prices[0] != prices[-1]:
+            under += f", a nat of KL cost {prices[0]:.3g} to {prices[-1]:.3g}"
         drawn = plots.path([(own.kl, own.reward) for own in along], title=f"reward against KL of {result.rung.name}")
         shown = [(own.step, sample) for own in (first, along[len(along) // 2], along[-1]) for sample in own.samples]
         rows = [
