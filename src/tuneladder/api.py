@@ -70,7 +70,7 @@ from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.model.whole import weighed
 from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
 from tuneladder.task.comparing import asked, unit_of
-from tuneladder.task.encode import Coder
+from tuneladder.task.encode import Coder, Tally
 from tuneladder.task.lint import AnyCoder, Report, lint, tally_of
 from tuneladder.task.pairs import PairCoder
 from tuneladder.task.passages import TextCoder
@@ -182,21 +182,15 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
         rows = Split(*(tuple(map(asked, getattr(task.comparisons, split))) for split in ("train", "dev", "test")))
         task = replace(task, examples=rows)
     report = lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
-    shorter = [*_shortened(read, made, coder)] if made and coder and task.kind != "prefer" else []
+    shorter = _shortened(read, made, report.tallies["train"]) if made and task.kind != "prefer" else ()
     return replace(report, warnings=(*report.warnings, *shorter, *doubted))
 
 
-def _shortened(read: recipes.Recipe, made: Callable[[int], AnyCoder], coder: AnyCoder) -> Iterator[str]:
-    """What a rung's own `max_length` takes of training rows that the base's context leaves whole."""
+def _shortened(read: recipes.Recipe, made: Callable[[int], AnyCoder], whole: Tally) -> Iterator[str]:
+    """What a rung's own `max_length` takes of training rows beside what the base's context does, which left `whole`."""
     task, rows = read.task, read.task.examples.train
     asked = partial(turns_of, task.prompt)
-    whole = tally_of(task, coder, rows, asked)
-    limits = {
-        limit: rung.name
-        for rung in reversed(read.rungs)
-        for step in rung.steps
-        if 0 < (limit := getattr(step, "max_length", 0)) < coder.context
-    }
+    limits = {limit: rung.name for rung in reversed(read.rungs) for step in rung.steps if (limit := getattr(step, "max_length", 0))}
     for limit, name in sorted(limits.items()):
         try:
             found = tally_of(task, made(limit), rows, asked)
