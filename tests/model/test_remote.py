@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,10 +363,16 @@ def test_no_more_are_under_way_than_allowed(server: Server) -> None:
 
 
 def test_after_an_error_what_is_under_way_is_kept_and_no_more_begins(server: Server, tmp_path: Path) -> None:
-    server.faults, server.delay = [Fault(400)], 0.4
+    honest = server.answer
+
+    def late(path: str, body: dict[str, Any]) -> Fault:  # long after the error has come, which itself comes after all three began
+        return replace(honest(path, body), after=2.0)
+
+    server.faults, server.answer = [Fault(400, after=0.5)], late  # type: ignore[method-assign]
     with pytest.raises(BadInput, match="answered 400"):
         engine_of(server, concurrency=3, store=Store(tmp_path)).generate(ASKS, Decoding())
     assert len(server.seen) == 3
+    server.answer = honest  # type: ignore[method-assign]
     assert len(engine_of(server, store=Store(tmp_path)).generate(ASKS, Decoding())) == 12
     assert len(server.seen) == 3 + 10
 
