@@ -205,7 +205,9 @@ def learn_online(settings: Phased, variant: Variant, task: Task, kit: Kit, *, st
             assert isinstance(micro, Sampled)
             return method.loss(model, micro, policy.desk).sum()
 
-        course = Course(rate_of(settings, variant), warmup=settings.warmup, times=PACES if method.critic else None)
+        # each update moves the policy as far: those of a phase share what one would have
+        rate = settings.learning_rate or rate_of(settings, variant) / settings.updates
+        course = Course(rate, warmup=settings.warmup, times=PACES if method.critic else None)
         model = policy.desk.model
         ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
         said = rollouts.settle(ticks[-1])

@@ -25,6 +25,7 @@ from tuneladder.train.constitution import (
     revised,
 )
 from tuneladder.train.loop import Course, read_log, tidy
+from tuneladder.train.low_rank import lora_rate
 from tuneladder.train.made import foretell_made, write_made
 from tuneladder.train.preference import check_rank, cost_of_answers, learner, plan_learner
 from tuneladder.train.supervised import check, fit, refuse_asking
@@ -39,14 +40,13 @@ class Constitution:
     the task are tempting too. `rounds` of critique and revision are by `critic`: another base by the name that a recipe gives it,
     an endpoint and its model, as "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}),
     or the model itself; so is the preference. Each text has at most `tokens` tokens, drawn at `temperature`. What learns is the
-    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width
-    shrinks."""
+    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing with the root of what it shrinks by."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 4
+    version: ClassVar = 5
     places: ClassVar = dict.fromkeys(("principles", "prompts", "critic"), placed)
 
     principles: str = ""
@@ -150,7 +150,7 @@ class Constitution:
     def _tuned(self, variant: Variant, task: Task, kit: Kit, learned: list[Example]) -> Variant:
         """The variant that learned the revisions."""
         own = Task(task.name, "chat", examples=Split(tuple(learned)))
-        course = Course(2e-4 * 4096 / variant.base.width, warmup=self.warmup)
+        course = Course(lora_rate(variant.base.width), warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             made = learner(self.r, live, variant, kit)
             ticks = fit(self, made.model, replace(live, model=made.model, soft=made.soft), variant, own, kit, course=course)

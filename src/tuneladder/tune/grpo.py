@@ -29,13 +29,14 @@ class Grpo:
     `scale` group: an advantage is over the spread of its group, none as in Dr. GRPO (arXiv:2503.20783); `length` answer: each
     answer counts alike, constant: each of its tokens (Dr. GRPO). It ends once the KL is above `most_kl` nats an answer (0: any),
     put back to where it was not, or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of
-    rank `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    rank `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks,
+    divided by the `updates`."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 5
+    version: ClassVar = 6
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"

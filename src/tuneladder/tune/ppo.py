@@ -35,13 +35,14 @@ class Ppo:
     (lambda: below 1 the first tokens hear little of a reward that comes with the last), and what the critic misses counts
     `value_weight` in the loss, its values clipped to within `clip_value` of what they were. It ends once the KL is above `most_kl`
     nats an answer (0: any), or the entropy below `least_entropy` nats a token. What learns is the LoRA below, or a new one of rank
-    `r` (0: 8), and the critic. `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    `r` (0: 8), and the critic. `learning_rate` 0 is the step's own: 5e-5 at a width of 4096, growing as the width shrinks,
+    divided by the `updates`."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "metric")
-    version: ClassVar = 4
+    version: ClassVar = 5
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
