@@ -206,7 +206,7 @@ def learn_online(settings: Phased, variant: Variant, task: Task, kit: Kit, *, st
             return method.loss(model, micro, policy.desk).sum()
 
         # each update moves the policy as far: those of a phase share what one would have
-        rate = settings.learning_rate or rate_of(settings, variant) / settings.updates
+        rate = rate_of(settings, variant, times=1 / settings.updates)
         course = Course(rate, warmup=settings.warmup, times=PACES if method.critic else None)
         model = policy.desk.model
         ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)

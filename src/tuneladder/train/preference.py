@@ -70,9 +70,9 @@ class LearnsOn(Protocol):
     def warmup(self) -> float: ...
 
 
-def rate_of(settings: LearnsOn, variant: Variant) -> float:
-    """The learning rate that is set, or a policy's own: 5e-5 at a width of 4096, growing as the width shrinks."""
-    return settings.learning_rate or 5e-5 * 4096 / variant.base.width
+def rate_of(settings: LearnsOn, variant: Variant, *, times: float = 1.0) -> float:
+    """The learning rate that is set, or so many times a policy's own: 5e-5 at a width of 4096, growing as the width shrinks."""
+    return settings.learning_rate or times * 5e-5 * 4096 / variant.base.width
 
 
 class Preferring(LearnsOn, Lessons, Protocol):

@@ -40,7 +40,8 @@ class Constitution:
     the task are tempting too. `rounds` of critique and revision are by `critic`: another base by the name that a recipe gives it,
     an endpoint and its model, as "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}),
     or the model itself; so is the preference. Each text has at most `tokens` tokens, drawn at `temperature`. What learns is the
-    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing with the root of what it shrinks by."""
+    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing with the root
+    of what it shrinks by."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "nothing"

@@ -37,14 +37,14 @@ class Rest:
     threshold. `by` quantile: a threshold is the share of answers that earned less, value: what has to be exceeded. After each
     improve some `held_out` answers to dev prompts are rewarded; the best policy is kept, and `patience` improves without a
     better one end it (0: none do). So does one that goes beyond `most_kl` nats an answer (0: any), which is not kept. What
-    learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 5e-5 at a width of 4096,
-    growing as the width shrinks."""
+    learns is the LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2.5e-5 at a width of
+    4096, growing as the width shrinks."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "rewards"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev", "metric")
-    version: ClassVar = 3
+    version: ClassVar = 4
     places: ClassVar = {"reward": placed_reward}
 
     reward: Reward = "metric"
@@ -60,7 +60,7 @@ class Rest:
     batch_size: int = 16
     decay: float = 0.5
     held_out: int = 64
-    patience: int = 2
+    patience: int = 3
     most_kl: float = 0.0
     r: int = 0
     learning_rate: float = 0.0
@@ -123,7 +123,7 @@ class Rest:
                 return next_token(model, micro, bare=desk.bare)
 
             course = Falling(
-                rate_of(self, variant),
+                rate_of(self, variant, times=0.5),
                 warmup=self.warmup,
                 looks=stages,
                 patience=self.patience or stages + 1,
