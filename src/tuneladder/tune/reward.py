@@ -49,7 +49,7 @@ class Reward:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 6
+    version: ClassVar = 7
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
@@ -104,6 +104,8 @@ class Reward:
             pad_attention(live.model, longest, kit.device, family=variant.base.family)
             draw_head(live.model, live.fresh, seed=kit.seed)
             made = saved_by_peft(self._laid_over(live, kit.seed))
+            if self.loss == "pairwise":
+                _hold_level(made.model)
             lanes, tokens = room_for(
                 made.model, variant, kit, longest=longest, learned=0, wanted=len(rows[0].sides) * self.batch_size
             )
@@ -131,6 +133,14 @@ class Reward:
             return (loss(of_ratings(model, micro), micro) * micro.counts).sum()
 
         return of_pass
+
+
+def _hold_level(model: Any) -> None:
+    """Let the head's bias not learn. Adding to every answer alike changes no pair: its gradient is rounding alone, which Adam would
+    make whole steps of, so that where the ratings lie would be another thing on each machine."""
+    for name, weight in model.named_parameters():
+        if weight.numel() == 1 and name.endswith("bias"):
+            weight.requires_grad_(False)
 
 
 def _scored(task: Task) -> list[Comparison]:
