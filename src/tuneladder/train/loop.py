@@ -38,6 +38,7 @@ Loss = Callable[[Any, Micro], torch.Tensor]
 Halt = Callable[[int], Stopped]  # of the steps done, why no other is to follow, "" where one is
 Look = Callable[[int], float]  # of the steps done, what is measured in place of the loss of dev rows: the lower, the better
 
+SHORT = 200  # steps of a training that bears the highest rate
 LARGE = 1_000_000  # weights of a table whose gradient is kept by rows
 
 
@@ -73,7 +74,8 @@ def interruptible() -> Iterator[None]:
 class Course:
     """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
     peak, gradients clipped to `clip`. Dev is measured `looks` times, or after every step where there are fewer; after `patience`
-    looks without a gain it is a plateau. `times` says of some weights, by name, how many times the rate they have."""
+    looks without a gain it is a plateau. `times` says of some weights, by name, how many times the rate they have. Where the rate
+    is a step's own, a training of more than SHORT steps has one that is lower by the root of them, down to `least` (`eased`)."""
 
     learning_rate: float
     warmup: float = 0.06
@@ -85,6 +87,7 @@ class Course:
     patience: int = 5
     save_every: float = 60.0
     times: Mapping[str, float] | None = None
+    least: float | None = None
 
     @classmethod
     def pretraining(
@@ -100,6 +103,12 @@ class Course:
             patience=looks,
             times=times,
         )
+
+    def eased(self, steps: int) -> Course:
+        """The course of so many steps."""
+        if self.least is None or steps <= SHORT:
+            return self
+        return replace(self, learning_rate=max(self.least, self.learning_rate * (SHORT / steps) ** 0.5))
 
     def looks_after(self, step: int, steps: int) -> bool:
         """Whether dev is measured after a step counted from 1: `looks` times at even distances, the last time at the end."""

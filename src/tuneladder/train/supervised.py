@@ -551,6 +551,7 @@ def fit(
             rows, batch=lessons.batch_size, epochs=lessons.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut, sets=sets
         )
         looks = cut(dev, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
+        course = course.eased(len(batches))
         decides = _deciding(task, family, every, logits) if looks else None
         run = partial(learn, model, batches, kit, loss=loss, dev=looks, lanes=lanes, refined=decides)
         if lessons.learning_rate == PROBE:

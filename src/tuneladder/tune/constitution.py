@@ -24,8 +24,8 @@ from tuneladder.train.constitution import (
     read_prompts,
     revised,
 )
-from tuneladder.train.loop import Course, read_log, tidy
-from tuneladder.train.low_rank import lora_rate
+from tuneladder.train.loop import read_log, tidy
+from tuneladder.train.low_rank import lora_course
 from tuneladder.train.made import foretell_made, write_made
 from tuneladder.train.preference import check_rank, cost_of_answers, learner, plan_learner
 from tuneladder.train.supervised import check, fit, refuse_asking
@@ -40,8 +40,7 @@ class Constitution:
     the task are tempting too. `rounds` of critique and revision are by `critic`: another base by the name that a recipe gives it,
     an endpoint and its model, as "https://host/v1 MODEL" or by the keys of a recipe's base ({url: ..., model: ..., prices: ...}),
     or the model itself; so is the preference. Each text has at most `tokens` tokens, drawn at `temperature`. What learns is the
-    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing with the root
-    of what it shrinks by."""
+    LoRA below, or a new one of rank `r` (0: 8). `learning_rate` 0 is the step's own: that of `lora`."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "nothing"
@@ -151,7 +150,7 @@ class Constitution:
     def _tuned(self, variant: Variant, task: Task, kit: Kit, learned: list[Example]) -> Variant:
         """The variant that learned the revisions."""
         own = Task(task.name, "chat", examples=Split(tuple(learned)))
-        course = Course(lora_rate(variant.base.width), warmup=self.warmup)
+        course = lora_course(variant.base.width, warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             made = learner(self.r, live, variant, kit)
             ticks = fit(self, made.model, replace(live, model=made.model, soft=made.soft), variant, own, kit, course=course)
