@@ -327,6 +327,16 @@ def test_plan_of_a_base(door: Door, here: Path) -> None:
     said = door("plan", "--base", "base").out
     assert "2 layers of 32" in said
     assert max(len(line) for line in said.splitlines()) <= 100
+    assert "Each fits one card of 8 GB." in said
+    assert "cards of so many GB" not in said
+    large = json.loads(door("plan", "--base", "gpt2-xl", "--json").out)["memory"]
+    lines = door("plan", "--base", "gpt2-xl").out.splitlines()
+    heads = next(line for line in lines if line.startswith("cards of so many GB")).split()[5:]
+    full = next(line for line in lines if line.startswith("full, fp32")).split()[2:]
+    assert full[-1] == "1"
+    assert dict(zip(heads, full, strict=True))["12"] == str(large["full"]["fp32"]["cards"]["RTX 3060"])
+    assert not any(line.startswith("to hold, fp32") for line in lines)  # it fits the smallest card
+    assert "All else fits one card of 8 GB." in lines
     refused(door("plan", "--base", "nowhere/at/all"), "there is no base at")
     refused(door("plan", "r.yaml", "--base", "base"), "are both given")
     refused(door("plan", "--base", "base", "--rows", "0"), "--rows is 0")

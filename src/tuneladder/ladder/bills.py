@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from rich.console import RenderableType
@@ -55,14 +55,7 @@ def bill_page(bill: Bill) -> Iterator[RenderableType]:
             "works on a copy of all."
         )
     yield Text(f"Rule of thumb to train every weight with Adam in fp32, 24 bytes a parameter: {say.size(bill.rule)}.\n")
-    yield _cards(bill)
-    yield Text("")
-    by_memory = groupby(cards(), key=lambda card: card.memory)
-    yield Text("; ".join(f"{_gigabytes(memory)}: {', '.join(card.name for card in same)}" for memory, same in by_memory))
-    yield Text(
-        f"More than one: FSDP2 shares out weights, gradients and moments, and each card works on {batch} of its own. "
-        f"{say.NONE} is where not even {MOST:,} cards do, for what cannot be shared out."
-    )
+    yield from _cards(bill, batch)
 
 
 def batch_of(rows: int, length: int) -> str:
@@ -85,17 +78,36 @@ def _bytes(bill: Bill, whys: Sequence[str]) -> Table:
     return shown
 
 
-def _cards(bill: Bill) -> Table:
-    shown = _table("cards of so many GB")
+def _cards(bill: Bill, batch: str) -> Iterator[RenderableType]:
+    """How many cards what takes more than one of the smallest takes, up to the size of which one is enough for all."""
     by_memory = {card.memory: card.name for card in cards()}  # cards of one memory take as many
-    for memory in by_memory:
+    every = {
+        f"{TITLES.get(way, way)}, {precision}": [cell.cards[name] for name in by_memory.values()]
+        for way, row in bill.cells.items()
+        for precision, cell in row.items()
+        if cell.need
+    }
+    many = {title: counts for title, counts in every.items() if counts[0] != 1}
+    smallest = f"one card of {_gigabytes(min(by_memory))} GB"
+    if not many:
+        yield Text(f"Each fits {smallest}.")
+        return
+    needed = max(next((at for at, count in enumerate(counts) if count == 1), len(counts)) for counts in many.values())
+    shown = _table("cards of so many GB")
+    for memory in islice(by_memory, needed + 1):
         shown.add_column(_gigabytes(memory), justify="right", no_wrap=True)
-    for way, row in bill.cells.items():
-        for precision, cell in row.items():
-            if cell.need:
-                counts = (cell.cards[name] for name in by_memory.values())
-                shown.add_row(f"{TITLES.get(way, way)}, {precision}", *(f"{count:,}" if count else say.NONE for count in counts))
-    return shown
+    for title, counts in many.items():
+        shown.add_row(title, *(f"{count:,}" if count else say.NONE for count in counts[: needed + 1]))
+    yield shown
+    if len(many) < len(every):
+        yield Text(f"All else fits {smallest}.")
+    yield Text("")
+    shown_cards = islice(groupby(cards(), key=lambda card: card.memory), needed + 1)
+    yield Text("; ".join(f"{_gigabytes(memory)}: {', '.join(card.name for card in same)}" for memory, same in shown_cards))
+    yield Text(
+        f"More than one: FSDP2 shares out weights, gradients and moments, and each card works on {batch} of its own. "
+        f"{say.NONE} is where not even {MOST:,} cards do, for what cannot be shared out."
+    )
 
 
 def _table(first: str) -> Table:
