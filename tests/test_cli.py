@@ -722,6 +722,18 @@ def test_check_says_what_a_rungs_own_length_takes_of_rows(door: Door, here: Path
     assert "max_length=400" not in said.out
 
 
+def test_check_says_what_a_rungs_own_length_drops_where_the_context_cut_as_much(door: Door, here: Path) -> None:
+    """A row that is dropped is no longer one that is cut: the two counts do not make up for each other."""
+    long = {"text": " word" * 900, "label": "b" + " word" * 40}  # its beginning is cut for the context, its answer fits
+    rows = [{key: f"{value} {n}" for key, value in (long if n % 2 else {"text": "word", "label": "a"}).items()} for n in range(80)]
+    Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"kind": "generate", "metric": "rouge_l"}
+    said = door("check", recipe("long.jsonl", task=task, rungs=["zero_shot", {"lora": {"max_length": 16}}]))
+    assert re.search(
+        r"max_length 16 (cuts \d+ and )?drops \d+ of \d+ training rows: what it drops has an answer", " ".join(said.out.split())
+    )
+
+
 def test_check_ends_with_the_rungs_that_plan_refuses(door: Door, here: Path) -> None:
     write("rows.jsonl")
     recipe("rows.jsonl", name="refused.yaml", rungs=["zero_shot", "dpo", "pretrain"])

@@ -197,9 +197,10 @@ def _shortened(read: recipes.Recipe, made: Callable[[int], AnyCoder], whole: Tal
         except BadInput:
             yield f"{name}: max_length {limit} leaves nothing of the training rows to learn from"
             continue
-        if (cut := found.cut - whole.cut) + (dropped := found.dropped - whole.dropped) > 0:
-            lost = f", and drops {dropped:,} whose answer does not fit" if dropped > 0 else ""
-            yield f"{name}: max_length {limit} cuts {max(0, cut):,} of {len(rows):,} training rows{lost}"
+        cut, dropped = found.cut - whole.cut, found.dropped - whole.dropped
+        if lost := [f"{does} {count:,}" for does, count in (("cuts", cut), ("drops", dropped)) if count > 0]:
+            why = ": what it drops has an answer that does not fit" if dropped > 0 else ""
+            yield f"{name}: max_length {limit} {' and '.join(lost)} of {len(rows):,} training rows{why}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tuneladder.train import loop
 from tuneladder.train.batches import Micro, Rows, bundle, pad
 from tuneladder.train.loop import PASSES, Course, Passes, State, few_rows, follow, read_log, train
 from tuneladder.train.losses import next_token
+from tuneladder.train.low_rank import lora_course
 
 
 def rows(count, seed=0, low=4, high=20, vocabulary=250):
@@ -43,6 +44,16 @@ def gradients(model, micros):
     for micro in micros:
         (next_token(model, micro) / learned).backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("width", [256, 4096, 8192])
+def test_a_loras_own_rate_never_rises_with_the_steps(width):
+    course = lora_course(width, warmup=0.06)
+    rates = [course.eased(steps).learning_rate for steps in (1, 200, 201, 400, 800, 3_200, 100_000)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == rates[1] == pytest.approx(2e-4 * 4096 / width)
+    assert rates[-1] == pytest.approx(min(rates[0], 2e-4 * (4096 / width) ** 0.5))
+    assert Course(1e-3).eased(10_000).learning_rate == 1e-3  # where nothing is said, nothing falls
 
 
 def test_accumulation_equals_the_large_batch(model):

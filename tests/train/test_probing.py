@@ -75,12 +75,20 @@ def test_a_killed_probe_goes_on(monkeypatch, tiny_base, tiny_task, lend):
     assert not runs  # what is known is not asked again
 
 
-def test_a_probe_that_the_budget_cuts_takes_the_steps_own_rate(tiny_base, tiny_task, lend):
-    kit = lend(deadline=time.monotonic())
+def test_a_probe_that_the_budget_cuts_is_for_the_while(monkeypatch, tiny_base, tiny_task, lend):
+    """It takes the step's own rate, and a run that goes on ends as one that was given all its time at once."""
+    whole, found = learn(PROBED, tiny_base, tiny_task, lend("whole"))
+    kit = lend("cut", deadline=time.monotonic())
     _, rates = learn(PROBED, tiny_base, tiny_task, kit)
-    assert rates["tried"] == []
-    assert rates["taken"] == pytest.approx(2e-4 * 4096 / tiny_base.width)
-    assert read_log(kit.folder)[-1].stopped == "budget"
+    own = pytest.approx(2e-4 * 4096 / tiny_base.width)
+    assert rates == {"tried": [], "taken": None, "meanwhile": own}
+    (only,) = read_log(kit.folder)
+    assert only.stopped == "budget"
+    assert only.learning_rate * max(1, round(PROBED.warmup * only.of)) == own
+    again, after = learn(PROBED, tiny_base, tiny_task, replace(kit, deadline=None))
+    assert after == found
+    assert all(again[name].equal(weight) for name, weight in whole.items())
+    assert [tick.loss for tick in read_log(kit.folder)] == [tick.loss for tick in read_log(lend("whole").folder)]
 
 
 def test_no_rate_at_which_the_loss_is_a_number(monkeypatch, tiny_base, tiny_task, lend):

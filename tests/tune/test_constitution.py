@@ -15,8 +15,10 @@ from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.fake import FakeEngine
 from tuneladder.task.comparisons import read_comparisons
 from tuneladder.train.constitution import SAID, Principle, compared, preferred, read_principles, read_prompts, revised
-from tuneladder.train.loop import read_log
+from tuneladder.train.loop import read_log, saved_step
+from tuneladder.train.low_rank import lora_course
 from tuneladder.train.made import with_made, write_made
+from tuneladder.tune import constitution
 from tuneladder.tune.constitution import Constitution
 from tuneladder.tune.dpo import Dpo
 from tuneladder.types import Comparison, Cost, Decoding, Example, Pace, Prompt, Rung, Split, Turn
@@ -219,6 +221,29 @@ def test_the_next_step_learns_from_what_was_made(tiny_base, tiny_task, lend, tmp
     again = step.apply(root_of(tiny_base, task), task, kit)
     assert (kit.folder / "revisions.json").stat().st_mtime_ns == before
     assert again.made == made.made
+
+
+def test_what_was_learned_outlives_a_critic_that_goes_away(monkeypatch, tiny_base, tiny_task, lend, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("\n".join(json.dumps({"prompt": f"Say {word}."}) for word in ("yes", "no", "much", "little")))
+    step = replace(SMALL, prompts=str(prompts), epochs=8, batch_size=2)
+    kit, real = lend("constitution"), constitution.preferred
+
+    def gone(*args, **named):
+        raise ConnectionError
+
+    monkeypatch.setattr(constitution, "preferred", gone)
+    course = replace(lora_course(tiny_base.width, warmup=0.1), save_every=0.0)  # a checkpoint after every step
+    monkeypatch.setattr(constitution, "lora_course", lambda width, warmup: course)
+    with pytest.raises(ConnectionError):
+        step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    learned, steps = read_log(kit.folder), saved_step(kit.folder)
+    assert steps >= learned[-1].step - 1
+    monkeypatch.setattr(constitution, "preferred", real)
+    made = step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
+    assert made.made
+    assert [(tick.step, tick.loss) for tick in read_log(kit.folder)] == [(tick.step, tick.loss) for tick in learned]
+    assert not list(kit.folder.glob("checkpoint.*"))
 
 
 def test_a_tenth_of_what_was_made_is_held_out(tmp_path, tiny_task, tiny_base):

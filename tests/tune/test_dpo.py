@@ -106,6 +106,15 @@ def test_the_first_loss_is_that_of_no_preference(tiny_base, few, lend):
     assert len(kept) == 2  # the base's, and the LoRA's
 
 
+def test_a_policy_over_a_lora_that_drops_out_is_read_whole(tiny_base, few, lend):
+    """As its reference was: what dropout alone would move is no preference."""
+    root = root_of(tiny_base, few)
+    lora = Lora(r=2, epochs=2, batch_size=5, learning_rate=1e-2, dropout=0.5).apply(root, few, lend("lora"))
+    kit = lend("dpo")
+    replace(DPO, r=0).apply(lora, few, kit)
+    assert read_log(kit.folder)[0].loss == pytest.approx(math.log(2), abs=1e-6)
+
+
 def test_the_reference_is_asked_once_and_is_what_the_variant_says(tiny_base, few, lend):
     root, kit = root_of(tiny_base, few), lend("a")
     DPO.apply(root, few, kit)

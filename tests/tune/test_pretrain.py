@@ -169,6 +169,12 @@ def test_a_source_is_read_whole_before_any_of_it_comes_again():
     assert sorted(blocks.start // 16) == list(range(32))
 
 
+def test_a_source_of_less_than_two_blocks_is_read_to_its_end():
+    blocks = Blocks({"a": np.arange(28, dtype=np.uint16)}, {}, length=16, batch=4, rows=4, steps=50, seed=0)
+    assert {int(token) for at in range(200) for token in blocks.block(at)} == set(range(28))
+    assert set(blocks.start.tolist()) == set(range(28 - 16))
+
+
 def test_blocks_predict_the_next_token():
     micro = Blocks({"a": np.arange(200, dtype=np.uint16)}, {}, length=16, batch=4, rows=2, steps=1, seed=0)[0]
     assert len(micro) == 2

@@ -16,6 +16,7 @@ from tuneladder.ladder.tree import foretell, root_of, splits_digest
 from tuneladder.model.ask import turns_of_all
 from tuneladder.model.inspect import inspect
 from tuneladder.model.rewarding import encode_answers
+from tuneladder.model.shelf import Shelf
 from tuneladder.store import digest
 from tuneladder.task.comparing import asked, halved, one_by_one, unit_of
 from tuneladder.task.encode import Encoded
@@ -92,6 +93,18 @@ def test_plain_transformers_opens_it_and_gives_the_same_rewards(base, few, lend)
     with torch.no_grad():
         theirs = [[float(model(torch.tensor([row.ids])).logits[0, 0]) for row in group] for group in rows]
     assert ours == [pytest.approx(own, abs=1e-4) for own in theirs]
+
+
+def test_rewards_of_a_base_in_bf16_are_told_apart(tiny_base, few, lend):
+    """The head is in float32: in sixteen bits every other answer earned as much as another."""
+    kit = lend(shelf=Shelf("cpu", dtype=torch.bfloat16))
+    made = REWARD.apply(root_of(tiny_base, few), few, kit)
+    asks = turns_of_all(made.prompt, [asked(own) for own in few.comparisons.dev[:1]])
+    with kit.shelf.engine(made) as engine:
+        (found,) = engine.weigh(asks, [[f"{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]])
+    values = torch.tensor(found)
+    assert len(set(found)) >= 60
+    assert not values.bfloat16().float().equal(values)
 
 
 def test_it_learns_which_was_preferred(base, few, lend):

@@ -669,7 +669,8 @@ class Climb:
         if path.exists():
             probe = json.loads(path.read_text("utf-8"))
             tried = ", ".join(f"{rate:.3g}: {'none' if found is None else f'{found:.4g}'}" for rate, found in probe["tried"])
-            self._note(f"{rung.name}: learning rate {probe['taken']:.3g}, by the dev losses of short runs ({tried})")
+            rate = f"{probe['taken']:.3g}" if probe["taken"] else f"{probe['meanwhile']:.3g} for the while, for time ran out"
+            self._note(f"{rung.name}: learning rate {rate}, by the dev losses of short runs ({tried or 'none'})")
 
     def _say_routing(self, rung: Rung, routing: Shares) -> None:
         if routing:

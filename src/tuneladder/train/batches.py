@@ -404,8 +404,10 @@ class Blocks:
             places = np.flatnonzero(self.source == index)
             count = (len(own) - 1) // length
             rounds = -(-len(places) // count) if len(places) else 0
-            # each round shifts where blocks begin, so that the same text is not always cut at the same word
-            order = [rng.permutation(count) * length + (rng.integers(0, length) if count > 1 else 0) for _ in range(rounds)]
+            # each round shifts where blocks begin, so that the same text is not always cut at the same word; a text of less than
+            # two blocks has one, which begins wherever it can
+            shifts = length if count > 1 else len(own) - length
+            order = [rng.permutation(count) * length + rng.integers(0, shifts) for _ in range(rounds)]
             if len(places):
                 self.start[places] = np.concatenate(order)[: len(places)]
 

@@ -570,9 +570,14 @@ def with_weights(variant: Variant, step: str, folder: Path | None) -> Variant:
 def tidy(folder: Path, ticks: Sequence[Tick]) -> None:
     """Once what was learned is saved, drop the checkpoints: all but those of a run that its budget cut, which may go on."""
     if not ticks or ticks[-1].stopped != "budget":
-        for sort in ("checkpoint.*", "best-*", "rollout-*.pt", "within-*.pt"):
-            for path in folder.glob(sort):
-                path.unlink()
+        drop_checkpoints(folder)
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Whatever a run would go on from."""
+    for sort in ("checkpoint.*", "best-*", "rollout-*.pt", "within-*.pt"):
+        for path in folder.glob(sort):
+            path.unlink()
 
 
 def read_log(folder: Path) -> list[Tick]:

@@ -69,7 +69,8 @@ def lora_course(width: int, *, warmup: float) -> Course:
     that of whole matrices does, but in a long training by the root of it alone: with 2e-3 MiniLM learns a thousand rows as well as
     with less, and does not settle on eight thousand."""
     narrower = 4096 / width
-    return Course(2e-4 * narrower, warmup=warmup, least=2e-4 * narrower**0.5)
+    rate = 2e-4 * narrower
+    return Course(rate, warmup=warmup, least=min(rate, 2e-4 * narrower**0.5))
 
 
 def learn_low_rank(

@@ -328,6 +328,7 @@ class ByPairs:
         return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
 
     def lay(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> list[Micro]:
+        desk.model.eval()  # what is compared with the reference is read as that was: nothing is dropped out
         return desk.lay(rows, tokens=tokens, lanes=lanes, pad=desk.told)
 
     looks = lay

@@ -18,7 +18,7 @@ import torch
 
 from tuneladder.errors import Failed
 from tuneladder.train.batches import Batches, Micro
-from tuneladder.train.loop import Course, Loss, learn
+from tuneladder.train.loop import Course, Loss, drop_checkpoints, learn
 from tuneladder.types import Kit
 
 Rate = float | Literal["probe"]
@@ -47,7 +47,8 @@ def probed(
     """The learning rate that a probe of what learns in `model` takes; its weights are then what they were.
 
     What was tried and taken stands in the folder's `rates.json`, so that a run that was killed goes on from there. Where the time
-    runs out, the best of what was tried is taken. Raises Failed where the loss of every run is no number.
+    runs out, the best of what was tried is taken for the while: a run that goes on tries the rest, and begins anew. Raises Failed
+    where the loss of every run is no number.
     """
     path = kit.folder / "rates.json"
     tried: list[tuple[float, float | None]] = []
@@ -56,6 +57,7 @@ def probed(
         if kept["taken"]:
             return float(kept["taken"])
         tried = [(rate, found) for rate, found in kept["tried"]]
+        drop_checkpoints(kit.folder)  # of a rate that was taken for the while
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     few = _First(batches, probe_steps(len(batches)))
@@ -80,6 +82,9 @@ def probed(
         said = ", ".join(f"{rate:.3g}" for rate in rates)
         raise Failed(f"the loss is no number at any rate of the probe ({said})", "set `learning_rate` to a smaller one")
     taken = min(known)[1] if known else course.learning_rate
+    if len(tried) < len(POINTS):
+        path.write_text(json.dumps({"tried": tried, "taken": None, "meanwhile": taken}), "utf-8")
+        return taken
     path.write_text(json.dumps({"tried": tried, "taken": taken}), "utf-8")
     return taken
 

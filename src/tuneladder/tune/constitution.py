@@ -29,7 +29,7 @@ from tuneladder.train.low_rank import lora_course
 from tuneladder.train.made import foretell_made, write_made
 from tuneladder.train.preference import check_rank, cost_of_answers, learner, plan_learner
 from tuneladder.train.supervised import check, fit, refuse_asking
-from tuneladder.types import Base, Cost, Decoding, Example, Family, Kit, Pace, Prompt, Split, Task, Turn, Variant
+from tuneladder.types import Base, Cost, Decoding, Example, Family, Kit, Pace, Prompt, Split, Task, Tick, Turn, Variant
 
 TOKENS = 4  # characters that are a token, about
 
@@ -46,7 +46,7 @@ class Constitution:
     needs: ClassVar = "nothing"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train",)
-    version: ClassVar = 5
+    version: ClassVar = 6
     places: ClassVar = dict.fromkeys(("principles", "prompts", "critic"), placed)
 
     principles: str = ""
@@ -126,7 +126,7 @@ class Constitution:
         learned = [replace(row, references=(own.last,)) for row, own in zip(rows, kept, strict=True) if own.last]
         if not learned:
             raise BadInput("nothing was written: every answer and every revision is empty", "raise `tokens`, or name a `critic`")
-        tuned = self._tuned(variant, task, kit, learned)
+        tuned, ticks = self._tuned(variant, task, kit, learned)
 
         def preferring() -> list[Preferred]:
             lent = {"answering": lend(tuned), "criticising": lend(critic if found else tuned)}
@@ -145,18 +145,18 @@ class Constitution:
         ]
         write_json(kit.folder / "notes.json", notes)
         made = write_made(kit.folder / "made.jsonl", comparisons)
+        tidy(kit.folder, ticks)
         return replace(tuned, made=made, bytes=resident(kit.folder))
 
-    def _tuned(self, variant: Variant, task: Task, kit: Kit, learned: list[Example]) -> Variant:
-        """The variant that learned the revisions."""
+    def _tuned(self, variant: Variant, task: Task, kit: Kit, learned: list[Example]) -> tuple[Variant, list[Tick]]:
+        """The variant that learned the revisions, and how. Its checkpoint stays, for what comes after may fail."""
         own = Task(task.name, "chat", examples=Split(tuple(learned)))
         course = lora_course(variant.base.width, warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             made = learner(self.r, live, variant, kit)
             ticks = fit(self, made.model, replace(live, model=made.model, soft=made.soft), variant, own, kit, course=course)
             made.save(kit.folder, variant.weights or variant.base.location)
-            tidy(kit.folder, ticks)
-        return replace(variant, steps=(*variant.steps, "constitution"), adapter=str(kit.folder))
+        return replace(variant, steps=(*variant.steps, "constitution"), adapter=str(kit.folder)), ticks
 
     def _read(self, task: Task, *, seed: int) -> tuple[tuple[Principle, ...], list[Example]]:
         """The principles, and the prompts as rows. Raises Refused for files that hold none."""

@@ -23,7 +23,7 @@ class Lora:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 11
+    version: ClassVar = 12
 
     r: int = 8
     alpha: float = 0.0
