@@ -271,7 +271,10 @@ def learned_by_dpo(table: Table, **settings: Any) -> Learned:
 
 def learned_held_back(table: Table) -> Learned:
     """By dpo at three times its beta and a quarter of its rate."""
-    return learned_by_dpo(table, beta=0.3, learning_rate=5e-5 * 4096 / table.root.base.width / 4)
+    from tuneladder.train.preference import rate_of
+    from tuneladder.tune.dpo import Dpo
+
+    return learned_by_dpo(table, beta=0.3, learning_rate=rate_of(Dpo(), table.root, times=0.25))
 
 
 def learned_by_trl(table: Table) -> Learned:
@@ -282,6 +285,8 @@ def learned_by_trl(table: Table) -> Learned:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
     from works import PLAIN_TRAINER
+
+    from tuneladder.train.preference import rate_of
 
     size, ours = table.size, online(table, "grpo", "learning:cheer")
 
@@ -294,7 +299,7 @@ def learned_by_trl(table: Table) -> Learned:
         num_generations=size["samples"],
         max_completion_length=size["tokens"],
         max_steps=size["phases"],
-        learning_rate=5e-5 * 4096 / table.root.base.width,
+        learning_rate=rate_of(ours, table.root),
         lr_scheduler_type="cosine",
         warmup_steps=max(1, round(ours.warmup * size["phases"])),
         beta=ours.beta,

@@ -75,7 +75,7 @@ def test_a_killed_probe_goes_on(monkeypatch, tiny_base, tiny_task, lend):
     assert not runs  # what is known is not asked again
 
 
-def test_a_probe_that_the_budget_cuts_is_for_the_while(monkeypatch, tiny_base, tiny_task, lend):
+def test_a_probe_that_the_budget_cuts_is_for_the_while(tiny_base, tiny_task, lend):
     """It takes the step's own rate, and a run that goes on ends as one that was given all its time at once."""
     whole, found = learn(PROBED, tiny_base, tiny_task, lend("whole"))
     kit = lend("cut", deadline=time.monotonic())

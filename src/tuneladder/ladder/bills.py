@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 from rich.console import RenderableType
@@ -80,9 +80,11 @@ def _bytes(bill: Bill, whys: Sequence[str]) -> Table:
 
 def _cards(bill: Bill, batch: str) -> Iterator[RenderableType]:
     """How many cards what takes more than one of the smallest takes, up to the size of which one is enough for all."""
-    by_memory = {card.memory: card.name for card in cards()}  # cards of one memory take as many
+    by_memory = {memory: [card.name for card in same] for memory, same in groupby(cards(), key=lambda card: card.memory)}
     every = {
-        f"{TITLES.get(way, way)}, {precision}": [cell.cards[name] for name in by_memory.values()]
+        f"{TITLES.get(way, way)}, {precision}": [
+            cell.cards[names[0]] for names in by_memory.values()
+        ]  # of one memory it takes as many
         for way, row in bill.cells.items()
         for precision, cell in row.items()
         if cell.need
@@ -93,17 +95,17 @@ def _cards(bill: Bill, batch: str) -> Iterator[RenderableType]:
         yield Text(f"Each fits {smallest}.")
         return
     needed = max(next((at for at, count in enumerate(counts) if count == 1), len(counts)) for counts in many.values())
+    sizes = list(by_memory)[: needed + 1]
     shown = _table("cards of so many GB")
-    for memory in islice(by_memory, needed + 1):
+    for memory in sizes:
         shown.add_column(_gigabytes(memory), justify="right", no_wrap=True)
     for title, counts in many.items():
-        shown.add_row(title, *(f"{count:,}" if count else say.NONE for count in counts[: needed + 1]))
+        shown.add_row(title, *(f"{count:,}" if count else say.NONE for count in counts[: len(sizes)]))
     yield shown
     if len(many) < len(every):
         yield Text(f"All else fits {smallest}.")
     yield Text("")
-    shown_cards = islice(groupby(cards(), key=lambda card: card.memory), needed + 1)
-    yield Text("; ".join(f"{_gigabytes(memory)}: {', '.join(card.name for card in same)}" for memory, same in shown_cards))
+    yield Text("; ".join(f"{_gigabytes(memory)}: {', '.join(by_memory[memory])}" for memory in sizes))
     yield Text(
         f"More than one: FSDP2 shares out weights, gradients and moments, and each card works on {batch} of its own. "
         f"{say.NONE} is where not even {MOST:,} cards do, for what cannot be shared out."

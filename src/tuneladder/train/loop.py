@@ -75,7 +75,8 @@ class Course:
     """How the weights move: AdamW (arXiv:1711.05101), linear warm-up over `warmup` of the steps, cosine down to `floor` of the
     peak, gradients clipped to `clip`. Dev is measured `looks` times, or after every step where there are fewer; after `patience`
     looks without a gain it is a plateau. `times` says of some weights, by name, how many times the rate they have. Where the rate
-    is a step's own, a training of more than SHORT steps has one that is lower by the root of them, down to `least` (`eased`)."""
+    is a step's own, a training of more than SHORT steps has one that is lower by the root of them, down to `least` (`eased`).
+    Without `drops` nothing is dropped out: what is compared with what wrote, or with a reference, is read as that was."""
 
     learning_rate: float
     warmup: float = 0.06
@@ -88,6 +89,7 @@ class Course:
     save_every: float = 60.0
     times: Mapping[str, float] | None = None
     least: float | None = None
+    drops: bool = True
 
     @classmethod
     def pretraining(
@@ -163,7 +165,7 @@ def train(
         start = look(0)
         state.look(start, start)
     room.excuse()
-    model.train()
+    model.train(course.drops)
     passes = Passes(model, loss, list(weights.values()), autocast=autocast, lanes=lanes)
     _Interrupt.training = True
 

@@ -207,7 +207,7 @@ def learn_online(settings: Phased, variant: Variant, task: Task, kit: Kit, *, st
 
         # each update moves the policy as far: those of a phase share what one would have
         rate = rate_of(settings, variant, times=1 / settings.updates)
-        course = Course(rate, warmup=settings.warmup, times=PACES if method.critic else None)
+        course = Course(rate, warmup=settings.warmup, times=PACES if method.critic else None, drops=False)
         model = policy.desk.model
         ticks = learn(model, rollouts, kit, loss=of_pass, course=course, dev=[], lanes=bench.lanes, halt=rollouts.halt)
         said = rollouts.settle(ticks[-1])

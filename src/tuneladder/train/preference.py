@@ -328,7 +328,6 @@ class ByPairs:
         return [replace(pair, reference=(own[0], own[1])) for pair, own in zip(blank, logs, strict=True)]
 
     def lay(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> list[Micro]:
-        desk.model.eval()  # what is compared with the reference is read as that was: nothing is dropped out
         return desk.lay(rows, tokens=tokens, lanes=lanes, pad=desk.told)
 
     looks = lay
@@ -360,7 +359,7 @@ def learn_preferring(settings: Preferring, variant: Variant, task: Task, kit: Ki
         cut: Cut = partial(way.lay, desk=desk, kit=kit)
         batches = Rows(rows, batch=settings.batch_size, epochs=settings.epochs, tokens=tokens, seed=kit.seed, lanes=lanes, cut=cut)
         looks = way.looks(dev, desk=desk, kit=kit, tokens=min(tokens, DEV_TOKENS), lanes=lanes) if dev else []
-        course = Course(rate_of(settings, variant), warmup=settings.warmup)
+        course = Course(rate_of(settings, variant), warmup=settings.warmup, drops=False)
         ticks = learn(made.model, batches, kit, loss=partial(way.of_pass, desk), course=course, dev=looks, lanes=lanes)
         made.save(kit.folder, variant.weights or variant.base.location)
         tidy(kit.folder, ticks)

@@ -78,14 +78,12 @@ def probed(
         tried.append((rate, found if found is not None and math.isfinite(found) else None))
         path.write_text(json.dumps({"tried": tried, "taken": None}), "utf-8")
     known = [(found, rate) for rate, found in tried if found is not None]
-    if len(tried) == len(POINTS) and not known:
+    whole = len(tried) == len(POINTS)
+    if whole and not known:
         said = ", ".join(f"{rate:.3g}" for rate in rates)
         raise Failed(f"the loss is no number at any rate of the probe ({said})", "set `learning_rate` to a smaller one")
     taken = min(known)[1] if known else course.learning_rate
-    if len(tried) < len(POINTS):
-        path.write_text(json.dumps({"tried": tried, "taken": None, "meanwhile": taken}), "utf-8")
-        return taken
-    path.write_text(json.dumps({"tried": tried, "taken": taken}), "utf-8")
+    path.write_text(json.dumps({"tried": tried} | ({"taken": taken} if whole else {"taken": None, "meanwhile": taken})), "utf-8")
     return taken
 
 

@@ -255,8 +255,6 @@ class Rollouts:
         return self.phases * self.updates
 
     def __getitem__(self, step: int) -> list[Micro]:
-        # the policy that learns is the one that wrote: nothing is dropped out
-        self.policy.desk.model.eval()
         rows = self._phase(step // self.updates)
         return self.policy.desk.lay(rows, tokens=self.tokens, lanes=self.lanes, pad=self._pass)
 

@@ -132,7 +132,6 @@ class OneByOne:
         return [with_reference(row, own) for row, own in zip(rows, said[: len(rows)], strict=True)]
 
     def lay(self, rows: Sequence[Any], *, desk: Desk, kit: Kit, tokens: int, lanes: int = 1) -> list[Micro]:
-        desk.model.eval()  # what is compared with the reference is read as that was: nothing is dropped out
         baseline = torch.tensor([gone([row.stranger for row in rows if row.stranger], desk, kit)])
 
         def wanted(own: Sequence[Alone]) -> Wanted:

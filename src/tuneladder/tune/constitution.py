@@ -24,7 +24,7 @@ from tuneladder.train.constitution import (
     read_prompts,
     revised,
 )
-from tuneladder.train.loop import read_log, tidy
+from tuneladder.train.loop import tidy
 from tuneladder.train.low_rank import lora_course
 from tuneladder.train.made import foretell_made, write_made
 from tuneladder.train.preference import check_rank, cost_of_answers, learner, plan_learner
@@ -135,7 +135,7 @@ class Constitution:
             return preferred(rows, variant.prompt, rules, decoding=again, seed=kit.seed, ranks=ranks, **lent)
 
         # what a budget cut goes on from here, and prefers anew
-        step = max((tick.step for tick in read_log(kit.folder)), default=0)
+        step = max((tick.step for tick in ticks), default=0)
         said = once_in(kit.folder / f"preferences-{step}.json", list[Preferred], preferring)
         comparisons = compared(said)
         changed = sum(own.last != own.answer for own in kept)

@@ -130,6 +130,7 @@ class Rest:
                 updates=self.updates,
                 stages=self.stages,
                 decay=self.decay,
+                drops=False,
             )
             ticks = learn(
                 desk.model,
@@ -184,8 +185,6 @@ class Growth:
         if not (rows := self._learned(stage)):
             said = f"none of the {len(self._grow[1]):,} answers passes a threshold of rest: the best earned {self._most():.4g}"
             raise Failed(said, "lower `thresholds`, or teach it to earn something first: [lora, rest]")
-        # what learns is what wrote: nothing is dropped out
-        self.policy.desk.model.eval()
         cut = partial(self.policy.desk.lay, pad=self.policy.desk.pad)
         batch, seed = self.settings.batch_size, self.seed + stage
         return Rows(rows, batch=batch, epochs=1, tokens=self.tokens, seed=seed, lanes=self.lanes, cut=cut)[within]
