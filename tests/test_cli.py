@@ -82,7 +82,8 @@ def write(name: str, rows: list[dict[str, Any]] | None = None) -> None:
 
 def recipe(data: str = "rows.jsonl", name: str = "r.yaml", **changed: Any) -> str:
     task = {"kind": "classify", "data": data, "input": "text", "target": "label", **changed.pop("task", {})}
-    Path(name).write_text(yaml.safe_dump({"task": task, "base": "base", "rungs": ["zero_shot"], **changed}))
+    base = {} if "bases" in changed else {"base": "base"}
+    Path(name).write_text(yaml.safe_dump({"task": task, **base, "rungs": ["zero_shot"], **changed}))
     return name
 
 
@@ -242,6 +243,19 @@ def test_a_ladder_whose_own_rungs_are_all_refused_is_not_climbed_for_the_base_it
     assert door("climb", "two.yaml").code == 0
     several = "rung in two 'few_shot' could be any of 2"
     refused(door("eval", "two:few_shot"), several, "name it in full: few_shot(shots=1), few_shot(shots=2)")
+
+
+def test_a_plan_of_long_names_fits_in_eighty_columns(door: Door, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("rows.jsonl")
+    monkeypatch.setenv("COLUMNS", "80")
+    rungs = ["zero_shot", {"few_shot": {"order": "grouped", "shots": 16}}]
+    said = door("plan", recipe(bases=["pocket-decoder", "pocket-encoder"], rungs=rungs))
+    assert said.code == 0, said.err
+    firsts = [line.split()[0] for line in said.out.splitlines() if line.strip()]
+    assert firsts[1:3] == ["pocket-decoder", "zero_shot"]
+    assert firsts[3].startswith("few_shot(")
+    assert firsts[4:6] == ["pocket-encoder", "zero_shot"]
+    assert max(map(len, said.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

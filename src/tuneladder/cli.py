@@ -237,11 +237,9 @@ def plan(
         _plan_pretraining(given, as_json)
         return
     written = _written(words)
-    from rich.table import Table
-    from rich.text import Text
-
     from tuneladder import api
     from tuneladder.ladder import words as say
+    from tuneladder.ladder.bills import billed, plan_table
     from tuneladder.ladder.climb import hopeless
     from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
@@ -270,23 +268,10 @@ def plan(
         if code:
             raise typer.Exit(code)
         return
-    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    shown.add_column("rung", overflow="fold")
-    billed = any(each.cost.tokens or each.asking.tokens or each.judging.tokens for each in foretold)
-    for name in ("to climb", "to measure", "memory", "disk", "labels", *(("tokens", "money") if billed else ())):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for each in foretold:
-        cost = each.cost
-        measuring = each.asking.seconds + each.judging.seconds
-        cells = [say.duration(cost.seconds), say.duration(measuring) if measuring else say.NONE]
-        cells += [say.size(cost.memory), say.size(cost.disk), f"{cost.annotations:,}"]
-        if billed:
-            paid = cost.money + each.asking.money + each.judging.money
-            asked = cost.tokens + each.asking.tokens + each.judging.tokens
-            cells += [say.amount(asked) if asked else say.NONE, say.money(paid) if paid else say.NONE]
-        shown.add_row(Text(each.rung.name), *([say.NONE] * len(cells) if each.refused else cells))
     page = Console(highlight=False)
-    page.print(shown)
+    shown = plan_table(foretold)
+    wide = page.measure(shown, options=page.options.update_width(sys.maxsize)).maximum
+    page.print(shown if wide <= page.width else plan_table(foretold, long=True))
     _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
     to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
@@ -299,7 +284,7 @@ def plan(
         f"{say.duration(to_measure)} to measure: dev and test asked once{more}",
         style="dim",
     )
-    if billed:
+    if billed(foretold):
         talk.print(
             "tokens and money of an endpoint are about, to climb and to measure: 4 characters a token, an answer "
             "as long as its reference, reasoning as long as it may be, labels written and not ranked",

@@ -770,13 +770,20 @@ def test_a_rung_that_the_limit_cut_short_says_so_everywhere(ladder: Ladder, tmp_
     assert not any(each["cut"] for each in results(ladder)["rungs"])
 
 
-def test_long_names_are_parted_where_what_they_say_of_the_base_ends(ladder: Ladder) -> None:
+def test_rungs_with_long_names_stand_under_their_base(ladder: Ladder) -> None:
     named = [replace(each, rung=replace(each.rung, name=f"pocket-decoder/rung{at}")) for at, each in enumerate(ladder.results)]
     page = Console(width=80, record=True)
     page.print(table(replace(ladder, results=tuple(named), pick=None)))
     lines = [line.split() for line in page.export_text().splitlines()]
-    assert sum(line[:1] == ["pocket-decoder/"] for line in lines) == len(named)
-    assert sum(line[:1] == [f"rung{at}"] for at, line in enumerate(lines) for at in range(len(named))) == len(named)
+    under = [line[0] for line in lines if line and line[0] in {"pocket-decoder", *(f"rung{at}" for at in range(len(named)))}]
+    assert under == ["pocket-decoder", *(f"rung{at}" for at in range(len(named)))]
+
+
+def test_a_base_is_said_once_for_its_rungs_and_again_where_others_stand_between() -> None:
+    rungs = [Rung(f"{base}/{own}", base, ()) for base, own in (("a", "x"), ("a", "y"), ("b", "x"), ("a", "z"))]
+    assert list(words.under_bases(rungs, long=True)) == [("  x", "a"), ("  y", ""), ("  x", "b"), ("  z", "a")]
+    assert list(words.under_bases(rungs, long=False)) == [(rung.name, "") for rung in rungs]
+    assert list(words.under_bases([Rung("x", "a", ())], long=True)) == [("x", "")]  # of one base a name does not say which
 
 
 def test_the_table_of_short_names_fits_in_eighty_columns(ladder: Ladder) -> None:

@@ -41,6 +41,22 @@ def test_pieces_are_whole_sentences_and_all_of_the_text() -> None:
     assert max(sizes) > 400
 
 
+@pytest.mark.parametrize(
+    ("text", "between"),
+    [
+        (" ".join(f"word{n}" for n in range(2000)), " "),  # a table or a list: no sentence ends
+        ("\n".join(f"- entry {n}" for n in range(800)), ""),
+        ("这是一个句子。" * 500, ""),
+        ("这是一个没有标点的句子" * 500, ""),
+    ],
+)
+def test_pieces_are_all_of_a_text_without_latin_sentences(text: str, between: str) -> None:
+    found = pieces(text, random.Random(0))
+    assert "".join(between.join(found).split()) == "".join(text.split())
+    assert max(map(len, found)) <= 900
+    assert len(found) > 5
+
+
 def test_sources_are_drawn_by_their_weight() -> None:
     documents = [Document(TEXT, "a"), Document(TEXT.replace("story", "river"), "b")]
     texts = drawn(documents, {"a": 1, "b": 3}, characters=80_000, seed=0)

@@ -1,4 +1,4 @@
-"""What `plan --base` and `plan --kind` say, for a terminal of 100 columns and for a program."""
+"""What `plan` says of a recipe's rungs, and with `--base` and `--kind`, for a terminal of 100 columns and for a program."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneladder.ladder import words as say
+from tuneladder.ladder.tree import Foretold
 from tuneladder.model.bill import BOTTLENECK, SOFT, Bill, Cell, R
 from tuneladder.model.cards import MOST, cards
 from tuneladder.model.memory import BLOCK
@@ -21,6 +22,32 @@ from tuneladder.store import freeze
 WIDTH = 100
 FAMILIES = {"encoder": "encoders", "seq2seq": "encoder-decoders", "decoder": "decoders"}
 TITLES = {"hold": "to hold", "answer": "to answer"}
+
+
+def billed(foretold: Sequence[Foretold]) -> bool:
+    """Whether something in these rungs is paid by tokens."""
+    return any(each.cost.tokens or each.asking.tokens or each.judging.tokens for each in foretold)
+
+
+def plan_table(foretold: Sequence[Foretold], *, long: bool = False) -> Table:
+    """The rungs with what each will take; where names are `long`, those of a base under it."""
+    paid = billed(foretold)
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown.add_column("rung", overflow="fold")
+    for name in ("to climb", "to measure", "memory", "disk", "labels", *(("tokens", "money") if paid else ())):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for each, (name, base) in zip(foretold, say.under_bases((own.rung for own in foretold), long=long), strict=True):
+        if base:
+            shown.add_row(Text(base, style="dim"))
+        measuring = each.asking.seconds + each.judging.seconds
+        cells = [say.duration(each.cost.seconds), say.duration(measuring) if measuring else say.NONE]
+        cells += [say.size(each.cost.memory), say.size(each.cost.disk), f"{each.cost.annotations:,}"]
+        if paid:
+            money = each.cost.money + each.asking.money + each.judging.money
+            tokens = each.cost.tokens + each.asking.tokens + each.judging.tokens
+            cells += [say.amount(tokens) if tokens else say.NONE, say.money(money) if money else say.NONE]
+        shown.add_row(Text(name), *([say.NONE] * len(cells) if each.refused else cells))
+    return shown
 
 
 def bill_page(bill: Bill) -> Iterator[RenderableType]:

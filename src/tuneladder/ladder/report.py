@@ -38,16 +38,21 @@ def table(ladder: Ladder, *, width: int = 80) -> Group:
     what the plan foretold."""
     longest = max((len(result.rung.name) for result in ladder.results), default=0)
     long = longest + FIGURES > width  # then memory makes room for names
-    rows: list[tuple[str, Text, list[str], str]] = []  # the mark, the name, the figures, the style
+    heads = [
+        f"{words.metric_name(metric_of(ladder))} dev",
+        "test",
+        "forgets",
+        "to climb",
+        *([] if long else ["memory"]),
+        "an answer",
+    ]
+    rows: list[tuple[str, str, list[str], str]] = []  # the mark, the name, the figures, the style
     said: list[Text] = []
-    for result in ladder.results:
+    names = words.under_bases((result.rung for result in ladder.results), long=long)
+    for result, (name, base) in zip(ladder.results, names, strict=True):
+        if base:
+            rows.append(("", base, [""] * len(heads), "dim"))
         picked = ladder.pick is not None and ladder.pick.rung == result.rung.name
-        # a name too long for its column goes on where what it says of its base ends
-        base = f"{result.rung.base}/"
-        parted = (
-            f"{base}\n{result.rung.name.removeprefix(base)}" if long and result.rung.name.startswith(base) else result.rung.name
-        )
-        name = Text(parted, style="bold" if picked else "")
         if result.failure:
             said.append(Text(f"{result.rung.name} failed: {result.failure}", style="red"))
         if cut := cut_short(result):
@@ -61,27 +66,19 @@ def table(ladder: Ladder, *, width: int = 80) -> Group:
     for key, each in ladder.baselines.items():
         cells = [words.NONE, _cell(each, ladder), words.NONE, words.duration(each.spent.seconds)]
         cells += [*([] if long else [words.NONE]), words.duration(each.per_answer.seconds)]
-        rows.append(("", Text(words.short_baseline(key)), cells, "dim"))
-    heads = [
-        f"{words.metric_name(metric_of(ladder))} dev",
-        "test",
-        "forgets",
-        "to climb",
-        *([] if long else ["memory"]),
-        "an answer",
-    ]
+        rows.append(("", words.short_baseline(key), cells, "dim"))
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if long else 2, 0, 0))
     shown.add_column("")
     shown.add_column(
         "rung",
         overflow="fold",
         ratio=1,
-        min_width=min(16, max((len(part) for _, name, _, _ in rows for part in name.plain.splitlines()), default=0)),
+        min_width=min(16, max((len(name) for _, name, _, _ in rows), default=0)),
     )
     for at, head in enumerate(heads):  # a head may take two lines, a figure never does
         shown.add_column(head, justify="right", min_width=max((len(cells[at]) for _, _, cells, _ in rows), default=0))
     for mark, name, cells, style in rows:
-        shown.add_row(mark, name, *map(Text, cells), style=style)
+        shown.add_row(mark, Text(name), *map(Text, cells), style=style)
     return Group(shown, *said, *_forecasts(ladder))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.verdicts import Judge
-from tuneladder.types import Cost, Judged, Score, WithPeople
+from tuneladder.types import Cost, Judged, Rung, Score, WithPeople
 
 UNMEASURED = "agreement with people not measured"
 
@@ -255,6 +255,17 @@ def plausible(p: float) -> str:
 def times(ratio: float) -> str:
     """How many times as much: `1.1 times`, `12 times`."""
     return f"{ratio:.3g} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def under_bases(rungs: Iterable[Rung], *, long: bool) -> Iterator[tuple[str, str]]:
+    """How each rung is called in a table, and the base that is to stand in a line before it, or "": where names are too `long` for
+    their column, the rungs of a base stand under it."""
+    before = ""
+    for rung in rungs:
+        own = rung.name.removeprefix(f"{rung.base}/")
+        parted = long and own != rung.name
+        yield (f"  {own}", "" if rung.base == before else rung.base) if parted else (rung.name, "")
+        before = rung.base
 
 
 def clip(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tuneladder.train.loop import Loss
 from tuneladder.train.masking import hide
 from tuneladder.types import Base, Document, Embedder, Family, Kit, Prompt, Turn, Variant
 
-_SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n\s*\n")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？।؟۔])[”’」』）]*\s*|\n\s*\n")
 OVERHEAD = 256  # tokens that a pass is worth: rows are compared with those of their own pass, so passes should not be small
 PASS_TOKENS = 2048  # of the rows that are compared with each other: the same on every machine, however many lanes it has
 PIECE = (20, 450)  # characters of a piece, from a phrase to a paragraph
@@ -84,13 +84,24 @@ def pieces(text: str, draw: random.Random) -> list[str]:
         return float(least * (most / least) ** draw.random())
 
     size = wanted()
-    ends = [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]
-    for end in ends:
+    for end in _ends(text, most):
         if end - start >= size or end == len(text):
-            if piece := text[start:end].strip()[: 2 * most]:
+            if piece := text[start:end].strip():
                 made.append(piece)
             start, size = end, wanted()
     return made
+
+
+def _ends(text: str, most: int) -> Iterator[int]:
+    """Where it may be cut: behind its sentences, and in what goes on for more than `most` characters behind a word, or anywhere
+    where words are not set apart."""
+    last = 0
+    for end in (*(found.end() for found in _SENTENCE.finditer(text)), len(text)):
+        while end - last > most:
+            last = max(text.rfind(blank, last, last + most) for blank in " \n\t") + 1 or last + most
+            yield last
+        last = end
+        yield end
 
 
 def drawn(documents: Iterable[Document], mixture: Mapping[str, float], *, characters: int, seed: int) -> list[str]:

@@ -109,7 +109,7 @@ class Pretrain:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 7
+    version: ClassVar = 8
     places: ClassVar = {"teacher": placed}
 
     tokens: int = 15_000_000

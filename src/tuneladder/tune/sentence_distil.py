@@ -49,7 +49,7 @@ class SentenceDistil:
     needs: ClassVar = "text"
     families: ClassVar[tuple[Family, ...]] = ("encoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
     places: ClassVar = {"teacher": placed}
 
     teacher: str = "minilm"
