@@ -259,6 +259,17 @@ def test_a_plan_of_long_names_fits_in_eighty_columns(door: Door, here: Path, mon
 
 
 @pytest.mark.parametrize(
+    "words", [["--base", "mixtral-8x7b"], ["--base", "llama-2-70b"], ["--kind", "classify", "--memory", "16GB"]]
+)
+def test_what_a_plan_says_without_a_recipe_fits_in_eighty_columns(door: Door, monkeypatch: pytest.MonkeyPatch, words: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = door("plan", *words)
+    assert said.code == 0, said.err
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert "…" not in said.out
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["rungs=[zero_shots]"], "did you mean 'zero_shot'?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def test_the_reference_of_the_commands_is_fresh() -> None:
 
 def test_the_bill_of_a_model_in_the_docs_is_what_the_command_says() -> None:
     command = [sys.executable, "-m", "tuneladder", "plan", "--base", "llama-2-7b"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    wide = {**os.environ, "COLUMNS": "100"}  # with what of it are weights
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (DOCS / "concepts" / "model.md").read_text().splitlines()]
     told = {cells[0]: cells[1:] for cells in rows if len(cells) == 5 and any("GB" in cell for cell in cells)}
     assert {"to hold", "full", "lora", "qlora"} <= set(told)

@@ -170,11 +170,13 @@ def check(words: Words = None, as_json: Json = False) -> None:
     from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    read = recipe_of(written)
-    report = api.check(read)
+    with talk.status("reading the recipe and its data"):
+        read = recipe_of(written)
+        report = api.check(read)
     if not as_json:
         _show_report(report, lint=True)  # what the data say is not lost where nothing can be planned
-    refused = api.refusals(read)
+    with talk.status("asking which rungs would be refused"):
+        refused = api.refusals(read)
     if as_json:
         said = [{"rung": each.rung.name, "refused": each.refused} for each in refused]
         print(json.dumps({**freeze(report), "rungs": said}, ensure_ascii=False, indent=2))
@@ -225,9 +227,9 @@ def plan(
     if (kind is None) != (memory is None):
         missing = "--memory" if kind else "--kind"
         raise BadInput(f"{missing} is missing: bases are suggested for both", "tuneladder plan --kind classify --memory 16GB")
-    if batch and not (base or kind):
+    if batch and base is None and kind is None:
         raise BadInput(f"--{next(iter(batch))} is given without --base or --kind", "a recipe's rows are those of its data")
-    if base:
+    if base is not None:
         _plan_base(base, batch, as_json)
         return
     if kind and memory:
@@ -239,15 +241,17 @@ def plan(
     written = _written(words)
     from tuneladder import api
     from tuneladder.ladder import words as say
-    from tuneladder.ladder.bills import billed, plan_table
+    from tuneladder.ladder.bills import billed, fitting, plan_table
     from tuneladder.ladder.climb import hopeless
     from tuneladder.recipe import recipe_of
     from tuneladder.store import freeze
 
-    read = recipe_of(written)
+    with talk.status("reading the recipe and its data"):
+        read = recipe_of(written)
     for note in read.notes:
         talk.print(note, markup=False)
-    foretold = api.plan(read)
+    with talk.status("foretelling what each rung takes"):
+        foretold = api.plan(read)
     code = BadInput.exit_code if hopeless(foretold, rooted=read.rooted) else 0
     if as_json:
         print(
@@ -269,9 +273,7 @@ def plan(
             raise typer.Exit(code)
         return
     page = Console(highlight=False)
-    shown = plan_table(foretold)
-    wide = page.measure(shown, options=page.options.update_width(sys.maxsize)).maximum
-    page.print(shown if wide <= page.width else plan_table(foretold, long=True))
+    page.print(fitting(page, plan_table(foretold), plan_table(foretold, long=True)))
     _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
     to_climb = sum({node.key: node.cost.seconds for each in climbed for node in each.nodes}.values())
@@ -1102,8 +1104,9 @@ def _plan_base(base: str, batch: Mapping[str, int], as_json: bool) -> None:
     if as_json:
         print(json.dumps(bill_facts(bill), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False, width=WIDTH)
-    for part in bill_page(bill):
+    page = Console(highlight=False)
+    page.width = min(WIDTH, page.width)
+    for part in bill_page(bill, page):
         page.print(part)
 
 
@@ -1117,7 +1120,8 @@ def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) 
     if as_json:
         print(json.dumps(suggestion_facts(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False, width=WIDTH)
+    page = Console(highlight=False)
+    page.width = min(WIDTH, page.width)
     methods = {fit.method for each in found for fit in (each.cheapest, each.strongest)}
     meant = batch_of(batch.get("rows", ROWS), batch.get("length", LENGTH))
     for part in suggestion_page(found, batch=meant, strange=sorted(methods - set(steps()))):

@@ -1,13 +1,15 @@
-"""What `plan` says of a recipe's rungs, and with `--base` and `--kind`, for a terminal of 100 columns and for a program."""
+"""What `plan` says of a recipe's rungs, and with `--base` and `--kind`, for a terminal of 80 columns or more and for a program."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +21,7 @@ from tuneladder.model.memory import BLOCK
 from tuneladder.model.suggest import Fit, Suggestion
 from tuneladder.store import freeze
 
-WIDTH = 100
+WIDTH = 100  # columns beyond which prose is not read well
 FAMILIES = {"encoder": "encoders", "seq2seq": "encoder-decoders", "decoder": "decoders"}
 TITLES = {"hold": "to hold", "answer": "to answer"}
 
@@ -27,6 +29,12 @@ TITLES = {"hold": "to hold", "answer": "to answer"}
 def billed(foretold: Sequence[Foretold]) -> bool:
     """Whether something in these rungs is paid by tokens."""
     return any(each.cost.tokens or each.asking.tokens or each.judging.tokens for each in foretold)
+
+
+def fitting(page: Console, *ways: Table) -> Table:
+    """The first of these ways to show a table that is no wider than the page, or else the last."""
+    unbound = page.options.update_width(sys.maxsize)
+    return next((shown for shown in ways if page.measure(shown, options=unbound).maximum <= page.width), ways[-1])
 
 
 def plan_table(foretold: Sequence[Foretold], *, long: bool = False) -> Table:
@@ -50,8 +58,8 @@ def plan_table(foretold: Sequence[Foretold], *, long: bool = False) -> Table:
     return shown
 
 
-def bill_page(bill: Bill) -> Iterator[RenderableType]:
-    """The base in a line, bytes by way and precision, and the cards."""
+def bill_page(bill: Bill, page: Console) -> Iterator[RenderableType]:
+    """The base in a line, bytes by way and precision, and the cards; how much of the bytes are weights where the page has room."""
     base = bill.base
     active = f" ({say.amount(base.active)} active)" if base.active < base.parameters else ""
     yield Text(
@@ -59,14 +67,17 @@ def bill_page(bill: Bill) -> Iterator[RenderableType]:
     )
     yield Text(f"{base.layers} layers of {base.width}, vocabulary {base.vocabulary:,}, context {base.context:,}\n")
     whys = list(dict.fromkeys(cell.why for row in bill.cells.values() for cell in row.values() if cell.why))
-    yield _bytes(bill, whys)
+    full = _bytes(bill, whys, weights=True)
+    shown = fitting(page, full, _bytes(bill, whys, weights=False))
+    yield shown
     batch = batch_of(bill.rows, bill.length)
     yield Text("")
     for number, why in enumerate(whys, 1):
         yield Text(f"[{number}] {why}")
     answer = f", and answers of {bill.answer}" if bill.answer else f", {bill.learned} of each learned"
+    brackets = "; in brackets what of it are weights" if shown is full else ""
     yield Text(
-        f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32; in brackets what of it are weights. "
+        f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32{brackets}. "
         f"lora has r={R} on every linear layer, adapter r={BOTTLENECK}, prefix_tuning and prompt_tuning {SOFT} tokens; selective "
         "learns the last layer, and linear_probe only asks the base. nf4 is doubly quantised; quantised once it takes "
         f"{say.size(bill.single)} to hold. What is no linear layer stays in bf16."
@@ -90,7 +101,7 @@ def batch_of(rows: int, length: int) -> str:
     return f"{say.count(rows, 'row')} of {say.count(length, 'token')}"
 
 
-def _bytes(bill: Bill, whys: Sequence[str]) -> Table:
+def _bytes(bill: Bill, whys: Sequence[str], *, weights: bool) -> Table:
     shown = _table("")
     for precision in bill.cells["hold"]:
         shown.add_column(precision, justify="right", no_wrap=True)
@@ -98,7 +109,7 @@ def _bytes(bill: Bill, whys: Sequence[str]) -> Table:
         cells = [
             f"{say.NONE} [{whys.index(cell.why) + 1}]"
             if cell.need is None
-            else say.size(cell.need.total) + (f" ({say.size(cell.need.weights)})" if way != "hold" else "")
+            else say.size(cell.need.total) + (f" ({say.size(cell.need.weights)})" if weights and way != "hold" else "")
             for cell in row.values()
         ]
         shown.add_row(Text(TITLES.get(way, way)), *(Text(cell) for cell in cells))
@@ -173,21 +184,20 @@ def _facts(cell: Cell) -> dict[str, Any]:
 def suggestion_page(found: Sequence[Suggestion], *, batch: str, strange: Sequence[str]) -> Iterator[RenderableType]:
     """The bases by family and size, two lines each; `strange` are methods among them that are no steps here."""
     wide = max(len(each.entry.base.name) for each in found)
-    licences = max(len(each.entry.base.licence) for each in found)
     for family, group in groupby(found, key=lambda each: each.entry.base.family):
-        heads = ("parameters", "context", f"{'licence':<{licences}}", f"{'cheapest that fits':<21}", "strongest that fits")
-        yield Text(f"{FAMILIES[family]:<{wide}}  {'  '.join(heads)}", style="bold")
+        heads = f"{'size':>6}  context  {'cheapest that fits':<21}  strongest that fits"
+        yield Text(f"{FAMILIES[family]:<{wide}}  {heads}", style="bold")
         for each in group:
             base = each.entry.base
-            sizes = f"{base.name:<{wide}}  {say.amount(base.parameters):>10}  {base.context:>7,}  {base.licence:<{licences}}"
             strongest = _fit(each.strongest) if each.strongest != each.cheapest else "the same"
+            sizes = f"{base.name:<{wide}}  {say.amount(base.parameters):>6}  {base.context:>7,}"
             yield Text(f"{sizes}  {_fit(each.cheapest):<21}  {strongest}")
-            where = (each.entry.hub or "in the package") + (" (gated)" if each.entry.gated else "")
-            yield Text("    " + say.clip(f"{where}: {each.entry.good_at}", WIDTH - 4), style="dim")
+            where = f"{each.entry.hub or 'in the package'}, {base.licence}{', gated' if each.entry.gated else ''}"
+            yield Padding(Text(f"{where}: {each.entry.good_at}", style="dim"), (0, 0, 0, 4), expand=False)
         yield Text("")
     yield Text(
-        f"Peaks on a machine like this one with {batch} at once; of what fits, the cheapest takes the least memory, the strongest "
-        "changes the most. qlora alone holds weights in nf4."
+        f"Peaks on a machine like this one with {batch} at once. The cheapest takes the least memory of what fits, but for qlora, "
+        "which holds weights in nf4 and is slower: that only where nothing else fits. The strongest changes the most."
     )
     for method in strange:
         yield Text(f"{method} is no step of this edition: other tools train it.")
