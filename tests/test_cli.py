@@ -694,6 +694,7 @@ def test_eval(run: Path, door: Door) -> None:
     write("new.jsonl", [{"text": f"a {row['text']} again", "label": row["label"]} for row in ROWS[::3]])
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
     assert all(row["input"].startswith("a the ") for row in other["answers"])
+    assert len(other["answers"]) == len(ROWS[::3])  # however many of its own rows the recipe takes
     refused(door("eval", "r:lorra", "--recipe", "r.yaml"), "no rung in r 'lorra'")
     refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "'nowhere' is no run", "runs here: ")
     refused(door("eval", "nope"), "'nope' is no run", "for a base, name a task with --recipe RECIPE", "runs here: ")

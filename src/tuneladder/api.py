@@ -183,7 +183,7 @@ def check(recipe: Given | recipes.Recipe = None, *overrides: str) -> Report:
         task = replace(task, examples=rows)
     report = lint(task, read.findings, coder, asked=lambda example: turns_of(task.prompt, example))
     shorter = _shortened(read, made, report.tallies["train"]) if made and task.kind != "prefer" else ()
-    return replace(report, warnings=(*report.warnings, *shorter, *doubted))
+    return replace(report, warnings=(*report.warnings, *shorter, *doubted), reader=local.name if local else "")
 
 
 def _shortened(read: recipes.Recipe, made: Callable[[int], AnyCoder], whole: Tally) -> Iterator[str]:

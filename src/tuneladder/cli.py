@@ -283,7 +283,7 @@ def plan(
     more += f", {say.count(len(read.judges), 'judge')} heard" if read.judges else ""
     talk.print(
         f"about {say.duration(to_climb + to_measure)} in all: {say.duration(to_climb)} to climb, what rungs share once, and "
-        f"{say.duration(to_measure)} to measure: dev and test asked once{more}",
+        f"{say.duration(to_measure)} to measure: dev and test asked once{more}, and what was forgotten",
         style="dim",
     )
     if billed(foretold):
@@ -365,7 +365,8 @@ def evaluate(
     if stray := next((name for name, own in given.items() if own is not None), ""):
         raise BadInput(f"{stray} is given without --suite", "a recipe has shots, a template and bases of its own")
     recipe = recipe or api.recipe_of(variant)
-    overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}"] if data else []
+    # how many of its own test rows the recipe takes says nothing of other rows
+    overrides = [f"task.data.test={json.dumps(str(Path(data).absolute()))}", "task.rows.test=null"] if data else []
     with talk.status(f"measuring {variant}"):
         measurement = api.evaluate(variant, recipe, *overrides, rows=rows)
     if as_json:
@@ -974,7 +975,8 @@ def _show_report(report: Any, *, lint: bool) -> None:
         for warning in report.warnings:
             page.print(f"note: {warning}", markup=False)
     for row in (report.row, *report.worded) if report.row else ():
-        said = "one row, as the base reads it" if row is report.row else "one that another template asks"
+        other = "one of another set or template" if report.sets else "one that another template asks"
+        said = f"one row, as {report.reader} reads it" if row is report.row else other
         page.print(f"\n{said}; what is learned stands between [[ and ]]:", markup=False, style="dim")
         for piece in row:
             page.print(

@@ -93,6 +93,14 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """As UTF-8, whole or not at all, in a folder that is made where there is none; lines end as they do in the text."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as place:
+        place.write_text(text, encoding="utf-8", errors="replace", newline="")
+
+
 def write_json(path: Path, value: Any) -> None:
     """As indented JSON, whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -101,12 +109,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """As JSON lines, whole or not at all, in a folder that is made where there is none. The number of rows."""
+    """As JSON lines, as `write_text` does. The number of rows."""
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as place:
-        place.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
     return len(lines)
 
 
@@ -182,6 +187,14 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
 
 
+def _share(folder: Path) -> None:
+    """Whoever may read what this process writes may read all of it: safetensors keeps its files to their owner."""
+    mask = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077 == 0:
+            path.chmod(mask)
+
+
 class Store:
     """Nodes under `root`, by key."""
 
@@ -227,6 +240,7 @@ class Store:
             with writing(part):
                 part.mkdir(parents=True, exist_ok=True)
                 done = {**make(part), "budget": budget}
+                _share(part)
                 files = {name: size for name, size in _sizes(part).items() if name != "done.json"}
                 write_json(part / "done.json", {**done, "files": files})
                 return self._settle(key, part)

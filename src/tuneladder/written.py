@@ -123,6 +123,7 @@ def read(source: Given = None, overrides: Sequence[str] = ()) -> Written:
     given, folder = _read(source)
     overridden = [_override(given, word) for word in overrides]
     _take_bases(given, overridden)
+    _take_all_rows(given)
     _check_keys(given, DEFAULTS, "")
     keys = _fill(given, DEFAULTS)
     seed, name = keys["seed"], keys["name"] or _name(source)
@@ -291,6 +292,14 @@ def _take_bases(given: dict[str, Any], overridden: Sequence[str]) -> None:
     for own, other in (("base", "bases"), ("bases", "base")):
         if own in said and other not in said and given[own] is not None:
             given.pop(other, None)
+
+
+def _take_all_rows(given: dict[str, Any]) -> None:
+    """`rows: {test: null}` is as if nothing were said of that split."""
+    task = given.get("task")
+    if isinstance(task, dict) and isinstance(rows := task.get("rows"), dict) and None in rows.values():
+        left = {split: count for split, count in rows.items() if count is not None}
+        given["task"] = {**task, "rows": left} if left else {key: own for key, own in task.items() if key != "rows"}
 
 
 def _check_keys(given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -24,6 +25,7 @@ from tuneladder.errors import BadInput, Failed, Refused, TuneladderError
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.odds import Odds
 from tuneladder.model.pieces import Piece
+from tuneladder.model.probe import Linear, save_probe
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import freeze
 from tuneladder.types import Base, Decoding, Engine, Example, Head, Prompt, Shots, Thought, Turn, Turns, Variant
@@ -392,6 +394,26 @@ def test_a_head_that_tags_says_a_tag_for_each_word(tiny_encoder: Base) -> None:
     variant = Variant(tiny_encoder, Prompt(), head=Head("tags", ("O", "B-PER")))
     with Shelf("cpu").engine(variant) as engine:
         assert [word for word, _ in Talk(variant, engine).tag(" Ada  met Bo ")] == ["Ada", "met", "Bo"]
+
+
+@pytest.mark.parametrize("as_probe", [True, False])
+def test_a_head_of_several_labels_answers_with_all_that_are_likely(tiny_encoder: Base, tmp_path: Path, as_probe: bool) -> None:
+    variant = Variant(tiny_encoder, Prompt(), head=Head("multi_label", ("parcels", "money")))
+    if as_probe:
+        width = tiny_encoder.width
+        zeros = np.zeros((2, width), np.float32)
+        likely = Linear(("parcels", "money"), zeros[0], zeros[0] + 1, zeros, np.ones(2, np.float32), multi_label=True)
+        save_probe(likely, tmp_path, {})
+        variant = Variant(tiny_encoder, Prompt(), probe=str(tmp_path))
+    with Shelf("cpu").engine(variant) as engine:
+        talk = Talk(variant, engine)
+        assert talk.gives == "sets"
+        said, found = talk.sort("Where did my parcel go?")
+        assert [[said]] == engine.generate([talk.asked("Where did my parcel go?")], talk.prompt.decoding)
+        assert set(found) <= {"parcels", "money"}
+        assert not as_probe or found == ["parcels", "money"]
+        with pytest.raises(Refused, match="answers with sets here"):
+            talk.settle("Be brief.", {})
 
 
 def test_an_encoder_without_a_head_is_refused_unless_its_run_has_labels(tiny_encoder: Base) -> None:

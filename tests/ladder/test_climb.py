@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +16,11 @@ from tuneladder import api
 from tuneladder.errors import BadInput
 from tuneladder.evaluate import forgetting
 from tuneladder.ladder.climb import Climb
+from tuneladder.model.quantized import WHOLE
+from tuneladder.prompt.zero_shot import ZeroShot
 from tuneladder.train.loop import read_log
-from tuneladder.types import Pace
+from tuneladder.tune.lora import Lora
+from tuneladder.types import Bar, Cost, Measurement, Pace, Rung, Variant
 
 
 @pytest.fixture(autouse=True)
@@ -189,3 +195,22 @@ def test_shots_that_are_more_than_the_context_holds_are_left_out_and_it_is_said(
     for split, rows in (("dev", len(ladder.task.examples.dev)), ("test", len(ladder.task.examples.test))):
         assert f"few_shot(shots=24): {rows} prompts of {split} were longer than the context: shots were left out" in page
     assert page.count("were longer than the context") == 2
+
+
+def test_what_was_forgotten_is_set_beside_the_base_as_it_is_held_whole(tiny_base, tiny_task, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Climb, "_probe", lambda self, rung, variant: seen.append(variant))
+    own = Climb(tiny_task, [tiny_base], [], bar=Bar(), limit=Cost(), seed=0, folder=tmp_path / "run", device="cpu")
+    quantised = Variant(tiny_base, tiny_task.prompt, format="nf4", adapter="somewhere")
+    own._with_forgetting(Rung("r", tiny_base.name, ()), quantised, Measurement({}, {}, None, Cost(), Cost(), "fake"))
+    assert [(each.format, each.adapter) for each in seen] == [(WHOLE, None), ("nf4", "somewhere")]
+
+
+def test_a_rung_that_the_disk_has_no_room_for_is_refused(tiny_base, tiny_task, tmp_path, monkeypatch):
+    rungs = [Rung(name, tiny_base.name, (step,)) for name, step in (("zero", ZeroShot()), ("lora", Lora()))]
+    own = Climb(tiny_task, [tiny_base], rungs, bar=Bar(), limit=Cost(), seed=0, folder=tmp_path / "run", device="cpu")
+    assert [each.refused for each in own.plan()] == ["", ""]
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
+    refused = [each.refused for each in own.plan()]
+    assert refused[0] == ""
+    assert re.search(r"^what it makes takes .* and .*\.store has 10 B left \(make room", refused[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from tuneladder import api
 from tuneladder.evaluate import forgetting
+from tuneladder.ladder.climb import environment
 from tuneladder.train.preference import Desk
-from tuneladder.types import Base, Ladder, Task
+from tuneladder.types import Base, Comparison, Ladder, Split, Task, Turn
 
 DPO = {"dpo": {"epochs": 1, "batch_size": 8, "r": 2}}
 RUNGS: list[Any] = ["zero_shot", DPO, [{"lora": {"r": 2, "epochs": 1, "batch_size": 8}}, {"dpo": {"epochs": 1, "batch_size": 8}}]]
@@ -49,6 +51,15 @@ def test_comparisons_are_climbed(given: dict[str, Any], tmp_path: Path) -> None:
     found = api.evaluate(f"{tmp_path / 'runs' / 'run'}:{ladder.results[1].rung.name}", given)
     assert ladder.results[1].test
     assert found.quality["margin"].value == pytest.approx(ladder.results[1].test.quality["margin"].value, abs=1e-3)
+
+
+def test_the_digest_of_the_rows_is_of_what_was_compared(given: dict[str, Any], tiny_task: Task) -> None:
+    own = [Comparison(str(n), (Turn("user", f"Hi {n}"),), "Good", f"Bad {n}") for n in range(4)]
+    task = replace(tiny_task, comparisons=Split(tuple(own)))
+    other = replace(task, comparisons=Split(tuple(replace(each, rejected="Worse") for each in own)))
+    digests = [environment(each, 0, "cpu")["data"] for each in (task, other)]
+    assert digests[0]["train"] != digests[1]["train"]
+    assert digests[0]["test"] == digests[1]["test"]
 
 
 def test_what_a_rung_costs_alone_does_not_depend_on_the_rungs_before(given: dict[str, Any], tmp_path: Path) -> None:

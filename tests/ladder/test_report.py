@@ -513,6 +513,10 @@ def test_why_says_what_is_better_on_test_and_cheaper_and_was_not_chosen(ladder: 
     assert re.search(best, said), said
     reaches = "its value reaches the bar and its interval does not"
     assert f"on dev, where rungs are chosen, {reaches}: 0.910 (0.850 to 0.950), 0.84996 being short of 0.85." in said
+    # what timing cannot tell is not called less
+    near = (with_dev("lora(r=8)", 0.87, 0.90, 20.0), with_dev("full", 0.84996, 0.93, 9.0))
+    said = " ".join(why(replace(ladder, bar=replace(ladder.bar, forget_at_most=None), results=near, pick=chosen)))
+    assert "at a cost that timing cannot tell from its own; " in said
 
 
 def test_the_rung_below_is_the_next_cheaper_one(ladder: Ladder) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from tuneladder.errors import BadInput
-from tuneladder.ladder.ahead import asking
-from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
+from tuneladder.ladder import tree
+from tuneladder.ladder.ahead import asking, remembering
+from tuneladder.ladder.climb import Climb
+from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest, too_large
 from tuneladder.model.addressed import remote
+from tuneladder.model.hardware import hardware
 from tuneladder.model.nodes import read_variant
 from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
@@ -19,7 +23,7 @@ from tuneladder.tune.constitution import Constitution
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
 from tuneladder.tune.lora import Lora
-from tuneladder.types import Axes, Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
+from tuneladder.types import Axes, Bar, Base, Cost, Example, Pace, Prompt, Rung, Split, Task, Turn
 
 BASE = Base("small", "folder", "/models/small", "decoder", 30_000, 30_000, 2, 32, 320, 512, content="c0")
 PACE = Pace(1e9)
@@ -122,7 +126,6 @@ def test_rungs_share_the_nodes_they_have_in_common(tiny_base):
     ("steps", "limit", "said"),
     [
         ((Lora(),), Cost(memory=1 << 20), "the limit is 1.0 MB (raise `limit: memory`, or lower `batch_size` or `max_length`)"),
-        ((ZeroShot(),), Cost(memory=1 << 20), "answering needs about"),
         ((FewShot(shots=999),), Cost(), "999 shots asked for, but t has 20 to show (lower `shots`"),
         ((Lora(epochs=1e6),), Cost(seconds=1.0), "the limit is 1.0 s (raise `limit: minutes`, or lower `epochs`)"),
         ((LinearProbe(),), Cost(seconds=1e-9), "the limit is 0.000 ms (raise `limit: minutes`)"),
@@ -133,6 +136,22 @@ def test_refused_before_any_work_with_the_reason(steps, limit, said, tiny_base):
     found = foretell(Rung("r", "small", steps), tiny_base, TASK, PACE, limit, splits_digest(TASK), 0)
     assert said in found.refused
     assert bool(found.refused) == bool(said)
+
+
+def test_what_no_machine_holds_is_refused_before_its_base_is_opened(tiny_base, monkeypatch):
+    rung = Rung("r", "small", (Lora(),))
+    assert too_large(rung, tiny_base, Cost()) is None
+    limited = too_large(rung, tiny_base, Cost(memory=1 << 20))
+    assert limited.refused.startswith("answering needs about ")
+    assert limited.refused.endswith("and the limit is 1.0 MB (raise `limit: memory`)")
+    huge = replace(tiny_base, parameters=10**15, active=10**15)
+    assert re.search(
+        r"^answering needs about .* and this machine has .* \(take a smaller base\)$", too_large(rung, huge, Cost()).refused
+    )
+    # a step that needs more than there is, without a limit
+    monkeypatch.setattr(tree, "hardware", lambda: replace(hardware(), memory=1 << 20, gpu_memory=1 << 20))
+    found = foretell(rung, tiny_base, TASK, PACE, Cost(), splits_digest(TASK), 0)
+    assert "this machine has 1.0 MB (lower `batch_size` or `max_length`)" in found.refused
 
 
 def test_other_families_and_remote_bases_are_refused():
@@ -161,3 +180,25 @@ def test_a_node_that_says_no_variant_is_broken(kept, tmp_path):
     with pytest.raises(BadInput, match=r"variant\.json is broken: ") as error:
         read_variant(tmp_path)
     assert "climb again" in error.value.hint
+
+
+def test_what_is_read_of_the_probe_is_foretold_once_for_each_set_of_weights(tiny_base, tiny_encoder, tmp_path):
+    step = Lora(epochs=1, r=2)
+    rungs = [
+        Rung(name, tiny_base.name, steps)
+        for name, steps in (
+            ("zero", (ZeroShot(),)),
+            ("few", (FewShot(shots=2),)),
+            ("lora", (step,)),
+            ("both", (step, FewShot(shots=2))),
+        )
+    ]
+    made = Climb(TASK, [tiny_base], rungs, bar=Bar(), limit=Cost(), seed=0, folder=tmp_path / "run", device="cpu")
+    found = made.plan_in_full()
+    pace = made._pace(made.bases[tiny_base.name])
+    once = remembering(tiny_base, pace).seconds
+    assert once > 0
+    more = [each.asking.seconds - asking(each.nodes[-1].variant, TASK, pace, Axes(), seed=0).seconds for each in found]
+    assert more == pytest.approx([once, 0, once, 0])
+    deaf = replace(tiny_encoder, settings={**tiny_encoder.settings, "masked": False})
+    assert remembering(deaf, pace) == Cost()

@@ -173,6 +173,22 @@ def test_votes_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("答案是体育。", ("体育", "政治"), "体育"),
+        ("体育政策", ("体育", "体育政策"), "体育政策"),  # of two that begin at one place the longer
+        ("คำตอบคือกีฬาครับ", ("กีฬา", "การเมือง"), "กีฬา"),
+        ("这是sport类", ("sport", "政治"), "sport"),
+        ("这是sports类", ("sport", "政治"), ""),
+        ("정답은 스포츠 입니다", ("스포츠", "정치"), "스포츠"),
+    ],
+)
+def test_a_label_is_found_where_no_blanks_stand_between_words(text: str, options: tuple[str, ...], expected: str) -> None:
+    assert parse(text, "label", options) == expected
+    assert parse(text, "labels", options) == (expected or "")
+
+
+@pytest.mark.parametrize(
     ("text", "rule", "expected"),
     [
         ("  whole text \n", "text", "whole text"),

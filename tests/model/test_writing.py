@@ -79,6 +79,20 @@ def test_models_that_hold_nothing_stream_too(name: str, shaped: Callable[[str], 
     assert "".join(engine.stream(ASK, decoding)) == engine.generate([ASK], decoding)[0][0]
 
 
+def test_a_row_that_filled_the_context_is_carried_along_without_harm(shaped: Callable[[str], Path]) -> None:
+    folder = shaped("gpt2")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    context = model.config.n_positions
+    coder = Coder(AutoTokenizer.from_pretrained(folder), context)
+    engine = LocalEngine(model, coder, name="gpt2")
+    word = " past"
+    asks = [(Turn("user", word * count),) for count in (1, context // 4, context)]  # the last is cut to what the context holds
+    decoding = Decoding(max_new_tokens=context // 2 + 10, temperature=1.0, seed=1)
+    together = engine.generate(asks, decoding)
+    assert len(coder.tokenizer(together[0][0])["input_ids"]) > context // 4
+    assert together == [engine.generate([ask], decoding)[0] for ask in asks]
+
+
 @pytest.mark.parametrize("decoding", DECODINGS.values(), ids=list(DECODINGS))
 def test_a_seq2seq_streams(decoding: Decoding, tiny_seq2seq: Base) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(tiny_seq2seq.location, dtype=torch.float32).eval()

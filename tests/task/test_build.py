@@ -104,6 +104,7 @@ def test_labels_map_values_to_words(tmp_path: Path, values: list[Any], labels: A
         (labelled(30, "a", "b"), {"input": "{{ txt }}"}, "no column 'txt': did you mean 'text'"),
         (labelled(30, "a", "b"), {"input": "{{ text"}, "is not Jinja"),
         (labelled(30, 0, 1, 2), {"labels": {0: "a", 1: "b"}}, r"the value '2' \(row 3, 10 in all\) is none of the labels"),
+        (labelled(30, 0, 1), {"labels": ["a", "b", "a"]}, "labels lists 'a' twice"),
         (labelled(30, 1, 2), {"labels": ["a", "b"]}, r"(?s)'2'.*say which is which of a, b: labels: \{1: WORD, 2: WORD\}"),
         (labelled(30, "true", "false"), {"labels": ["yes", "no"]}, r'(?s)the data has: false, true; .* labels: \{"false": WORD'),
         (labelled(30, *"abcdef"), {"labels": ["yes", "no"]}, r'(?s)\'a\'.*labels: \{"a": WORD, .* "e": WORD, \.\.\.\}'),

@@ -71,7 +71,7 @@ def test_good_and_bad_answers_of_one_prompt_are_paired(read: Any) -> None:
         return {"prompt": prompt, "completion": text, "label": label}
 
     rows = [answer("Hello!", True), answer("Hey", True), answer("What?", False), answer("Alone", True, "Who?")]
-    found = read(*rows)
+    found = read(*rows, {**answer("No word of it was judged", True), "label": None})
     assert found.format == "kto"
     assert {(each.chosen, each.rejected, each.source) for each in found.comparisons} == {
         ("Hello!", "What?", "1"),

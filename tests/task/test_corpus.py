@@ -265,3 +265,22 @@ def test_an_answer_that_cannot_be_made_says_so(tmp_path):
     path.write_text(json.dumps({"said": "a", "gist": "b"}), "utf-8")
     with pytest.raises(BadInput, match="source 'rows' cannot be made"):
         gather([Source(str(path), text="said", answer="{{ summary }}")], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"text": "{{ said.split('')[0] }}"}, "cannot be made: empty separator"),
+        ({"text": "said", "where": "said.index('zz') > 1"}, "cannot be made: substring not found"),
+        (
+            {"text": "{{ cycler.__init__.__globals__ }}"},
+            "cannot be made: access to attribute '__init__' of 'type' object is unsafe",
+        ),
+    ],
+)
+def test_whatever_a_template_of_a_text_does_is_said_of_its_source(settings, said, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"said": "a b"}), "utf-8")
+    with pytest.raises(BadInput, match=said) as caught:
+        gather([Source(str(path), **settings)], seed=0)
+    assert "its columns: said" in caught.value.hint

@@ -47,6 +47,19 @@ THINKING = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+# Without BOS, though the tokenizer adds one to plain text.
+ZEPHYR = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+# Thinks before it answers where it is not told to leave that.
+SWITCHED = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if loop.last and m['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
 WORDS = "Name the capital of France. Which one? Paris Berlin Answer: user assistant model system you are brief. It is sunny."
 
 
@@ -77,6 +90,10 @@ def coder(shape: str, context: int = 512) -> Coder:
         "thinking": lambda: tokenizer(
             "<|im_start|>", "<|im_end|>", bos=None, eos="<|endoftext|>", template=THINKING, adds_bos=False
         ),
+        "switched": lambda: tokenizer(
+            "<|im_start|>", "<|im_end|>", bos=None, eos="<|endoftext|>", template=SWITCHED, adds_bos=False
+        ),
+        "zephyr": lambda: tokenizer(bos="<s>", eos="</s>", template=ZEPHYR, adds_bos=True),
         "llama3": lambda: tokenizer(
             "<|start_header_id|>",
             "<|end_header_id|>",
@@ -180,6 +197,24 @@ def test_exactly_one_bos_where_the_tokenizer_adds_one(shape: str) -> None:
         if wanted:
             assert encoded.ids[0] == bos
             assert not encoded.learn[0]
+
+
+def test_a_chat_template_says_itself_whether_bos_stands_before_it() -> None:
+    made = coder("zephyr")
+    messages = [{"role": turn.role, "content": turn.text} for turn in ASK]
+    stock = made.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert made.encode(ASK).ids == stock
+    assert made.tokenizer.bos_token_id not in stock
+    for plain in (made.encode((), "It is sunny."), made.encode((Turn("text", "It is"),))):
+        assert plain.ids[0] == made.tokenizer.bos_token_id
+
+
+def test_a_template_that_can_think_is_asked_for_the_answer_alone() -> None:
+    made = coder("switched")
+    prompt, taught = made.encode(ASK), made.encode(ASK, "Paris")
+    assert text_of(made, prompt).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert taught.ids[: len(prompt.ids)] == prompt.ids
+    assert shown(made, taught).endswith("</think>\n\n⟦Paris<|im_end|>⟧")
 
 
 @pytest.mark.parametrize("shape", sorted(GOLDEN))

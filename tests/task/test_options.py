@@ -102,6 +102,7 @@ def test_questions_that_read_the_same_with_other_options_are_two(tmp_path: Path)
         ({"choices": ["one", " "]}, "row 3: option 2 of 2 is empty"),
         ({"choices": None}, "row 3 has no options to choose from"),
         ({"choices": 5}, "row 3: `choices` is '5'"),
+        ({"choices": {"text": ["one", "two"], "label": 3}}, "row 3: the labels of `choices` are 3"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(changed: dict[str, Any], said: str, tmp_path: Path) -> None:

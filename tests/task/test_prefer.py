@@ -67,6 +67,18 @@ def test_ties_and_rows_that_say_nothing_are_dropped_and_counted(tmp_path: Path) 
     assert "leave out ties" in error.value.hint
 
 
+def test_a_chosen_answer_of_the_lower_score_is_noted(tmp_path: Path) -> None:
+    rows = [row | {"score_chosen": 1 + at % 2, "score_rejected": 2 - at % 2} for at, row in enumerate(many(SHAPES["prompt"], 20))]
+    assert "in 10 of 20 pairs the chosen answer has the lower score" in " ".join(built(tmp_path, rows)[1].notes)
+
+
+def test_ties_that_leave_too_few_pairs_are_told(tmp_path: Path) -> None:
+    rows = [row | {"rejected": row["chosen"]} for row in many(SHAPES["prompt"], 20)]
+    with pytest.raises(BadInput) as caught:
+        built(tmp_path, [*rows, *many(SHAPES["prompt"], 1)])
+    assert "20 pairs were dropped, for chosen equals rejected; " in caught.value.hint
+
+
 def test_weights_and_margins_are_read(tmp_path: Path) -> None:
     rows = [row | {"weight": 0.5, "margin": "1.5", "score_chosen": 3} for row in many(SHAPES["prompt"])]
     assert {own.scores for own in built(tmp_path, rows)[0].comparisons.train} == {None}
@@ -90,7 +102,15 @@ def test_weights_and_margins_are_read(tmp_path: Path) -> None:
         ([{"prompt": "Hi", "completion": "Hello", "label": True}] * 4, "every answer of .* is wanted: nothing is better"),
         ([{"prompt": "Hi", "completion": "Hello", "label": False}] * 4, "every answer of .* is unwanted: nothing is better"),
         ([{"prompt": "Hi", "completion": "Hello", "score": 2}] * 4, "every answer of .* has the score 2: nothing is better"),
+        ([{"prompt": "Hi", "completion": "Hello", "label": "maybe"}] * 4, "holds no comparisons: a label is 'maybe'"),
+        ([{"prompt": "Hi", "completion": "Hello", "label": None}] * 4, "holds no comparisons: a label is ''"),
+        ([{"prompt": "Hi", "completion": "Hello", "score": None}] * 4, "no row of .* compares answers"),
         ([{"prompt": "Hi", "completion": "Hello", "score": "good"}] * 4, "row 1: score is 'good', not a number"),
+        (
+            [{"prompt": "Hi", "completion": "Hey", "label": True}] * 101
+            + [{"prompt": "Hi", "completion": "Hey", "label": "unsure"}],
+            "row 102: label is 'unsure'",
+        ),
         ([{"chosen": "Good", "rejected": "Bad"}] * 4, "row 1: nothing says what 'Good' answers"),
         ([{"prompt": "Hi", "chosen": "", "rejected": "Bad"}] * 4, "no row of .* compares answers"),
     ],

@@ -67,6 +67,7 @@ def _greeting(talk: Talk) -> str:
     gives = {
         "text": "" if talk.history else "; each question is asked alone, as its rows were (/set history on)",
         "labels": f"; it answers with one of {len(talk.labels)} labels",
+        "sets": f"; it answers with none, one or several of {len(talk.labels)} labels",
         "tags": "; it tags words",
     }[talk.gives]
     ranks = "; measured by ranking labels, it writes its answers here" if talk.variant.prompt.ask == "score" else ""
@@ -89,7 +90,7 @@ def _one(talk: Talk, line: str, aside: Console, as_json: bool, typed: bool) -> b
                 print(said) if told.data is not None else _say(aside, said)
         return True
     text = line[1:] if line.startswith("//") else line
-    {"text": _write, "labels": _judge, "tags": _tag}[talk.gives](talk, text, aside, as_json, typed)
+    {"text": _write, "labels": _judge, "sets": _sort, "tags": _tag}[talk.gives](talk, text, aside, as_json, typed)
     sys.stdout.flush()
     return True
 
@@ -144,6 +145,14 @@ def _judge(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) ->
     page = _page(aside)
     for line in label_lines(found, width=page.width, blocks=page.blocks) if typed else [found[0][0]]:
         print(line)
+
+
+def _sort(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) -> None:
+    said, found = talk.sort(text)
+    if as_json:
+        _print_json({"input": text, "answer": said, "labels": found})
+    else:
+        print(said)
 
 
 def _tag(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) -> None:

@@ -19,6 +19,7 @@ from tuneladder.model.odds import Glass, Odds
 from tuneladder.model.pieces import Cuts, Piece
 from tuneladder.model.probe import open_probe
 from tuneladder.store import writing
+from tuneladder.task.multi_label import labels_of
 from tuneladder.types import Decoding, Engine, Example, Shots, Streamer, Turn, Turns, Variant
 
 MOST = 12  # tokens that are shown of what may come next
@@ -28,9 +29,9 @@ class Talk:
     """`labels` are those that a model without a head of its own ranks; `history` says whether a question is asked after what was
     said before it, or alone, as the rows of most tasks are; `tell` is told what a person should know.
 
-    `gives` is what answers are: text, one of `labels`, or tags of words. `stopped` is why the last text ended, `tokens` how many it
-    took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning, and `dropped` how
-    many turns, the oldest, are no longer read.
+    `gives` is what answers are: text, one of `labels`, sets of them, or tags of words. `stopped` is why the last text ended,
+    `tokens` how many it took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning,
+    and `dropped` how many turns, the oldest, are no longer read.
     """
 
     def __init__(
@@ -93,6 +94,12 @@ class Talk:
         found = sorted(zip(self.labels, shares_of(scores, self.prompt), strict=True), key=lambda each: -each[1])
         self._keep(text, found[0][0])
         return found
+
+    def sort(self, text: str) -> tuple[str, list[str]]:
+        """The set of labels of a text, as the variant writes it and one by one."""
+        [[said]] = self._engine.generate([self.asked(text)], self.prompt.decoding)
+        self._keep(text, said)
+        return said, labels_of(said, self.labels)
 
     def tag(self, text: str) -> list[tuple[str, str]]:
         """Each word of a text with its tag."""
@@ -214,15 +221,18 @@ class Talk:
             self.turns += [Turn("user", text), Turn("assistant", said)]
 
 
-def _gives(variant: Variant, labels: tuple[str, ...]) -> tuple[Literal["text", "labels", "tags"], tuple[str, ...]]:
+def _gives(variant: Variant, labels: tuple[str, ...]) -> tuple[Literal["text", "labels", "sets", "tags"], tuple[str, ...]]:
     """What a variant answers with, and of labels which. Raises Refused for one that says nothing a person can read."""
     head = variant.head
     if head and head.kind == "tags":
         return "tags", head.labels
     if head and head.kind == "classes":
         return "labels", head.labels
+    if head and head.kind == "multi_label":
+        return "sets", head.labels
     if variant.probe:
-        return "labels", open_probe(variant.probe).labels
+        probe = open_probe(variant.probe)
+        return "sets" if probe.multi_label else "labels", probe.labels
     if variant.base.family != "encoder" and not head:
         return "text", ()
     if labels and not head:

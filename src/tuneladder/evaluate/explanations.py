@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tuneladder.evaluate.correlation import number
 from tuneladder.evaluate.facts import strays
 from tuneladder.evaluate.intervals import wilson
+from tuneladder.task.scripts import whole
 from tuneladder.types import Marked, Score
 
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -63,9 +64,7 @@ def conclusion(reason: str, labels: Sequence[str], answer: str) -> str:
     denied. One that everyday speech is full of, such as yes or other, counts at the end of a sentence alone.
     """
     known = {label.casefold().strip(): label for label in labels}
-    # of two that begin at one place the longer
-    anyone = "|".join(re.escape(label) for label in sorted(known, key=len, reverse=True) if label)
-    pattern = re.compile(rf"(?<!\w)(?:{anyone})(?!\w)")
+    pattern = re.compile(whole(filter(None, known)))
     for sentence in reversed(_SENTENCE.split(reason.casefold())):
         found = [match for match in pattern.finditer(sentence) if match[0] not in _EVERYDAY or _ends(sentence, match.end())]
         if not found:

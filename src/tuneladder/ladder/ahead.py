@@ -1,4 +1,5 @@
-"""What measuring a rung will take, foretold: its answers to dev, to test and to test's rows perturbed, and a judge's verdicts.
+"""What measuring a rung will take, foretold: its answers to dev, to test and to test's rows perturbed, what is read to see what was
+forgotten, and a judge's verdicts.
 
 All of it is about: 4 characters a token, answers as long as their references, reasoning and verdicts as long as they may be. How
 long an endpoint takes nobody here knows: its seconds are 0, its tokens and money are not.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tuneladder.evaluate.forgetting import tokens_of as tokens_read
 from tuneladder.evaluate.people import Opinion
 from tuneladder.evaluate.robustness import asked_with, chosen
 from tuneladder.evaluate.verdicts import Case, Judge, asks_of
@@ -29,6 +31,11 @@ def asking(variant: Variant, task: Task, pace: Pace, axes: Axes, *, seed: int) -
         count += len(ways) * len(chosen(task.examples.test, wanted, seed=seed))
     prompt = written_by(variant.base, variant.prompt)
     return _work(variant.base, tokens_of(prompt, rows, task.labels), count, pace)
+
+
+def remembering(base: Base, pace: Pace) -> Cost:
+    """What is read of the probe of forgetting, once for each set of weights."""
+    return Cost(seconds=2 * base.active * tokens_read(base) / pace.flops)
 
 
 def judging(rules: Judge, judge: Base, rows: Sequence[Example], prompt: Prompt, pace: Pace) -> Cost:

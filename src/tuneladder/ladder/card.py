@@ -22,12 +22,12 @@ from tuneladder.model.hardware import computed_in, device
 from tuneladder.model.probe import FACTS, WEIGHTS
 from tuneladder.model.quantized import WHOLE, settings_of
 from tuneladder.model.shelf import MULTI_LABEL
-from tuneladder.store import writing
+from tuneladder.store import write_text
+from tuneladder.task.template import PLAIN
 from tuneladder.types import Example, Ladder, Measurement, Prompt, Result, Task, Tick, Turn, Turns, Variant
 
 LONGEST_PROMPT = 6000  # characters of worked examples that a card still shows
 TASKS = {"classify": "text-classification", "tag": "token-classification"}  # as the hub calls them; else text-generation
-PLAIN = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}  # how a base without a chat template is asked
 
 
 def write_card(ladder: Ladder, folder: Path) -> Path:
@@ -37,9 +37,7 @@ def write_card(ladder: Ladder, folder: Path) -> Path:
         raise BadInput("no rung was picked, so there is no model to describe", "see the failures in the report")
     path = folder / "README.md"
     front = yaml.safe_dump(_front(ladder, pick, pick.variant), sort_keys=False, allow_unicode=True, width=120)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"---\n{front}---\n\n{_body(ladder, pick, pick.variant, folder)}", encoding="utf-8", errors="replace")
+    write_text(path, f"---\n{front}---\n\n{_body(ladder, pick, pick.variant, folder)}")
     return path
 
 
@@ -175,9 +173,10 @@ def _use(task: Task, variant: Variant, folder: Path) -> str:
     lines += [
         "]",
         "if tokenizer.chat_template:",
-        "    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)",
+        "    asked = {'tokenize': False, 'add_generation_prompt': True, 'enable_thinking': False}",
+        "    prompt = tokenizer.apply_chat_template(messages, **asked)",
         "else:",
-        r'    plain = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}',
+        f"    plain = {json.dumps(PLAIN)}",
         '    prompt = "".join(plain[each["role"]].format(each["content"]) for each in messages)',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)',
         *ahead,

@@ -7,6 +7,7 @@ import gc
 import json
 import math
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from tuneladder.evaluate.text import measure_text, text_baselines
 from tuneladder.evaluate.toxicity import Classifier, classifier, toxicity
 from tuneladder.evaluate.verdicts import REFERENCE
 from tuneladder.ladder import words
-from tuneladder.ladder.ahead import agreeing, asking, both, judging
+from tuneladder.ladder.ahead import agreeing, asking, both, judging, remembering
 from tuneladder.ladder.child import Made, Work, apply, apply_in_child
 from tuneladder.ladder.grading import graded, written
 from tuneladder.ladder.hearing import read_of, with_judge
@@ -50,12 +51,15 @@ from tuneladder.ladder.tree import (
     source_of,
     splits_digest,
     step_name,
+    too_large,
+    weights_of,
 )
 from tuneladder.model.energy import Meter, longer, together, unseen
 from tuneladder.model.hardware import hardware, peak_read, peak_reset
 from tuneladder.model.nodes import portable, read_variant
 from tuneladder.model.pace import measured_pace
 from tuneladder.model.purse import Purse
+from tuneladder.model.quantized import WHOLE
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
@@ -97,7 +101,7 @@ from tuneladder.types import (
 
 IN_PROCESS = ("prompt", "adapter")
 REMOTE = 1  # raise it when only what an endpoint is asked changes: its answers are kept, and those asked again are not paid again
-EXAMINATION = 5  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 6  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
 @dataclass
@@ -167,17 +171,33 @@ class Climb:
         for rung in self.rungs:
             self.now.at("pacing", rung.base)
             base = self.bases[rung.base]
+            if refused := too_large(rung, base, self.limit):
+                found.append(refused)
+                continue
             pace = replace(self._pace(base), memory=machine_memory(self.limit))
-            found.append(foretell(rung, base, self.task, pace, self.limit, self.splits, self.seed))
+            found.append(self._with_room(foretell(rung, base, self.task, pace, self.limit, self.splits, self.seed)))
         return found
+
+    def _with_room(self, each: Foretold) -> Foretold:
+        """The rung, refused where what it has to write has no room on the disk."""
+        needed = sum(node.cost.disk for node in each.nodes if self.store.find(node.key) is None)
+        place = next(folder for folder in (self.store.root, *self.store.root.absolute().parents) if folder.exists())
+        if each.refused or needed <= (free := shutil.disk_usage(place).free):
+            return each
+        said = f"what it makes takes {words.size(needed)}, and {self.store.root} has {words.size(free)} left"
+        return replace(each, refused=f"{said} (make room, or take --out on another disk)")
 
     def plan_in_full(self) -> list[Foretold]:
         """The plan, with what measuring will take; spends a micro-run for each judge that is here, too."""
-        found, agreed = [], set[str]()
+        found, agreed, read = [], set[str](), set[str]()
         for each in self.plan():
             if not each.refused:
                 variant = each.nodes[-1].variant if each.nodes else root_of(self.bases[each.rung.base], self.task)
-                each = replace(each, asking=asking(variant, self.task, self._pace(variant.base), self.axes, seed=self.seed))
+                pace = self._pace(variant.base)
+                each = replace(each, asking=asking(variant, self.task, pace, self.axes, seed=self.seed))
+                for weights in {each.rung.base, weights_of(each)} - read:  # of the base, and of what came of it
+                    read.add(weights)
+                    each = replace(each, asking=both(each.asking, remembering(variant.base, pace)))
                 for name, judge in self.judges.items():
                     if self._rival(name, each.rung.base) != each.rung.name:
                         each = replace(each, judging=both(each.judging, self._judging(name, judge, first=name not in agreed)))
@@ -602,7 +622,7 @@ class Climb:
 
     def _with_forgetting(self, rung: Rung, variant: Variant, dev: Measurement) -> Measurement:
         """What stands beside the score: the loss on held-out plain text and an unrelated task, before and after."""
-        before = self._probe(rung, replace(variant, weights=None, adapter=None, head=None, probe=None))
+        before = self._probe(rung, replace(variant, weights=None, adapter=None, head=None, probe=None, format=WHOLE))
         # a linear head stands on the model and changes nothing in it
         after = self._probe(rung, replace(variant, probe=None))
         if before is None or after is None:
@@ -614,7 +634,7 @@ class Climb:
             return None
         # prompts change no weight: every rung over the same weights has the same probe
         own = (variant.base.content, *(Path(place).name for place in (variant.weights, variant.adapter) if place))
-        key = f"probe-{digest(*own, *self._engine)}"
+        key = f"probe-{digest(*own, variant.format, self.seed, *self._engine)}"
 
         def make(part: Path) -> Mapping[str, Any]:
             self.now.at("measuring what was forgotten", rung.name)
@@ -737,6 +757,9 @@ def environment(task: Task, seed: int, device: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     machine = freeze(hardware())
-    data = {split: digest(getattr(task.examples, split), getattr(task.text, split)) for split in ("train", "dev", "test")}
+    data = {
+        split: digest(getattr(task.examples, split), getattr(task.text, split), *compared(task, split))
+        for split in ("train", "dev", "test")
+    }
     where = {"python": platform.python_version(), "system": platform.platform(), "versions": versions, "hardware": machine}
     return where | {"device": device, "seed": seed, "data": data}

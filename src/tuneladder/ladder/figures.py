@@ -33,6 +33,7 @@ from tuneladder.ladder.results import (
     total,
 )
 from tuneladder.ladder.tree import step_name
+from tuneladder.task.scripts import whole
 from tuneladder.types import Cost, Judged, Ladder, Marked, Measurement, Result
 
 LITTLE = 0.02  # what the axis of forgetting shows at least: a hundredth of a percent does not fill it
@@ -410,9 +411,8 @@ def highlighted(text: str, parts: Sequence[str]) -> Markup:
     """The text with each of the parts marked, as whole words."""
     if not parts:
         return escape(text)
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(part)}(?!\w)" for part in sorted(parts, key=len, reverse=True)))
     shown, at = Markup(""), 0
-    for match in pattern.finditer(text):
+    for match in re.finditer(whole(parts), text):
         shown += Markup("{}<mark>{}</mark>").format(text[at : match.start()], match[0])
         at = match.end()
     return shown + text[at:]

@@ -65,7 +65,7 @@ def _cheap(chosen: Result, rungs: list[Result], ladder: Ladder) -> str:
     served = words.count(ladder.bar.volume, "answer")
     if total(chosen, ladder) <= min(total(each, ladder) for each in rungs):
         return f"the cheapest of {len(rungs)} that do, with {served} to give"
-    return f"of {len(rungs)} that do the least to climb, where timing cannot tell what is cheapest with {served} to give"
+    return f"the one of {len(rungs)} that takes the least to climb, for timing cannot tell which is cheapest with {served} to give"
 
 
 def confirmed(chosen: Pick, ladder: Ladder) -> bool | None:

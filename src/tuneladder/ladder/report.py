@@ -15,7 +15,7 @@ from tuneladder.ladder.card import write_card
 from tuneladder.ladder.page import page
 from tuneladder.ladder.results import cut_short, forecast, forgetting, metric_of, per_answer, results, score_of, write_answers
 from tuneladder.ladder.verdict import plainly, sentence, why
-from tuneladder.store import writing
+from tuneladder.store import write_text
 from tuneladder.types import Ladder, Measurement, Result
 
 __all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_answers", "write_card", "write_report"]
@@ -24,9 +24,7 @@ __all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_an
 def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> Path:
     """Write report.html into `folder`, whose environment.json it shows; `notes` are sentences about the data."""
     path = folder / "report.html"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(ladder, folder, notes), encoding="utf-8", errors="replace")
+    write_text(path, page(ladder, folder, notes))
     return path
 
 

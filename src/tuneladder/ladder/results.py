@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -20,7 +19,7 @@ from tuneladder.ladder import words
 from tuneladder.ladder.efficiency import efficiency
 from tuneladder.ladder.tree import step_name
 from tuneladder.model.routing import variations
-from tuneladder.store import digest, plain, writing
+from tuneladder.store import digest, plain, write_lines
 from tuneladder.types import (
     Axes,
     Cost,
@@ -29,6 +28,7 @@ from tuneladder.types import (
     Harmlessness,
     Judged,
     Ladder,
+    Marked,
     Measurement,
     Result,
     Score,
@@ -255,26 +255,27 @@ def write_answers(result: Result, folder: Path) -> Path | None:
     if examined is None or not examined.answers:
         return None
     path = folder / "answers" / f"{file_name(result.rung.name)}.jsonl"
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", errors="replace") as file:
-            for row in examined.answers:
-                line = {
-                    "id": row.id,
-                    "input": row.input,
-                    "reference": row.reference,
-                    **({"others": row.others} if row.others else {}),
-                    "answer": row.answer.text,
-                    "confidence": row.answer.confidence,
-                    "correct": row.correct,
-                    **({"told": row.told} if row.told is not None else {}),
-                    **({"reason": row.answer.reason} if row.answer.reason else {}),
-                    **({"options": row.options} if row.options else {}),
-                    **({"template": row.template} if row.template else {}),
-                    **({"group": row.group} if row.group else {}),
-                }
-                file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+    write_lines(path, map(_kept, examined.answers))
     return path
+
+
+def _kept(row: Marked) -> Any:
+    """An answer as a line of its file."""
+    line = {
+        "id": row.id,
+        "input": row.input,
+        "reference": row.reference,
+        **({"others": row.others} if row.others else {}),
+        "answer": row.answer.text,
+        "confidence": row.answer.confidence,
+        "correct": row.correct,
+        **({"told": row.told} if row.told is not None else {}),
+        **({"reason": row.answer.reason} if row.answer.reason else {}),
+        **({"options": row.options} if row.options else {}),
+        **({"template": row.template} if row.template else {}),
+        **({"group": row.group} if row.group else {}),
+    }
+    return _finite(line)
 
 
 def file_name(rung: str) -> str:
@@ -448,9 +449,14 @@ def cheapest(rungs: Sequence[Result], ladder: Ladder) -> Result:
     least = min(rungs, key=lambda result: dearness(result, ladder))
     if priced(ladder) and not ladder.bar.hour:
         return least
-    most = total(least, ladder)
-    alike = [each for each in rungs if total(each, ladder, answers=ladder.bar.volume / TIMING) <= most]
+    alike = [each for each in rungs if not surely_dearer(each, least, ladder)]
     return min(alike, key=lambda result: (total(result, ladder, answers=0), dearness(result, ladder)))
+
+
+def surely_dearer(one: Result, other: Result, ladder: Ladder) -> bool:
+    """Whether a rung costs more than another, for all that timing tells; a price is what it is."""
+    timed = not priced(ladder) or ladder.bar.hour
+    return total(one, ladder, answers=ladder.bar.volume / TIMING if timed else None) > total(other, ladder)
 
 
 def paired(ladder: Ladder, a: Measurement | None, b: Measurement | None) -> Difference | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from tuneladder.evaluate.disagreements import SORTS, Disagreement, Sort
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.templates import template
-from tuneladder.store import digest, writing
+from tuneladder.store import digest, write_lines, write_text
 from tuneladder.types import Marked, Score
 
 COLUMNS = ("id", RIGHT, "sort", "reference", "answer", "weight of the reference", "weight of the answer", "witnesses", "input")
@@ -91,17 +90,14 @@ def write_review(review: Review, answers: Sequence[Marked], folder: Path) -> Rev
     name = file_name(review.rung)
     page, table = folder / f"{name}.html", folder / f"{name}.csv"
     refuse_to_lose(folder, review.rung, review.ruled)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(review_page(review, back=_way(review.report, folder)), encoding="utf-8", errors="replace")
-        table.write_text(_csv(review, answers), encoding="utf-8", errors="replace", newline="")
-        if review.ruled:
-            lines = [
-                {"id": own.id, "input": own.input, "reference": own.reference, **({"others": own.others} if own.others else {})}
-                for own in corrected(answers, review.ruled)
-            ]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            (folder / f"{name}.corrected.jsonl").write_text(text, encoding="utf-8", errors="replace")
+    write_text(page, review_page(review, back=_way(review.report, folder)))
+    write_text(table, _csv(review, answers))
+    if review.ruled:
+        lines = [
+            {"id": own.id, "input": own.input, "reference": own.reference, **({"others": own.others} if own.others else {})}
+            for own in corrected(answers, review.ruled)
+        ]
+        write_lines(folder / f"{name}.corrected.jsonl", lines)
     return replace(review, page=page, table=table)
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from tuneladder.evaluate.disagreements import SORTS
 from tuneladder.ladder.results import file_name
 from tuneladder.ladder.templates import template
-from tuneladder.store import writing
+from tuneladder.store import write_text
 from tuneladder.types import Task
 
 FOLDER = "disagreements"  # of a run, where pages and CSVs go
@@ -47,8 +47,7 @@ def link(folder: Path) -> None:
     if start and end:
         pick = kept["pick"]["rung"] if kept["pick"] else ""
         anew = disagreed(folder, [str(rung["name"]) for rung in kept["rungs"]], pick)
-        with writing(folder):
-            report.write_text(f"{head}{anew}{tail}", encoding="utf-8", errors="replace")
+        write_text(report, f"{head}{anew}{tail}")
 
 
 def _review(folder: Path, rung: str) -> dict[str, Any] | None:

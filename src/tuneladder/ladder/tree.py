@@ -47,6 +47,12 @@ class Foretold:
     judging: Cost = field(default_factory=Cost)
 
 
+def weights_of(foretold: Foretold) -> str:
+    """Whose weights a rung answers with: the last of its nodes that made some, or its base."""
+    own = (node.key for node in reversed(foretold.nodes) if node.step.changes != "prompt" and not node.variant.probe)
+    return next(own, foretold.rung.base)
+
+
 def in_full(name: str, names: Sequence[str], what: str) -> str:
     """The rung of that name, or the one that has settings too: `lora` is `lora(r=8)` where no other `lora` is there. Raises
     BadInput for none and for several."""
@@ -123,12 +129,13 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         try:
             _suits(step, variant)
             ahead, cost = step.plan(variant, with_made(lent(task, step), variant, step), pace)
-            if limit.memory and cost.memory > limit.memory:
-                need = f"about {words.size(cost.memory)}, and the limit is {words.size(limit.memory)}"
-                raise Refused(f"{step_name(step)} needs {need}", _raise_or_lower("memory", step, "batch_size", "max_length"))
+            if said := too_much(cost.memory, limit):
+                less = _lower(step, "batch_size", "max_length") or "take a smaller base"
+                raise Refused(f"{step_name(step)} needs {said}", f"raise `limit: memory`, or {less}" if limit.memory else less)
             if limit.seconds and cost.seconds > 20 * limit.seconds:
                 need = f"about {words.duration(cost.seconds)}, and the limit is {words.duration(limit.seconds)}"
-                raise Refused(f"{step_name(step)} would take {need}", _raise_or_lower("minutes", step, "epochs", "tokens"))
+                less = _lower(step, "epochs", "tokens")
+                raise Refused(f"{step_name(step)} would take {need}", f"raise `limit: minutes`{less and f', or {less}'}")
             key = key_of(step, variant.stamp, splits, base, seed)
         except Exception as error:  # a step may be the user's own: one that cannot plan is refused, and the others are climbed
             reason = error.message if isinstance(error, BadInput) else f"{type(error).__name__} in its plan: {error}"
@@ -139,18 +146,32 @@ def foretell(rung: Rung, base: Base, task: Task, pace: Pace, limit: Cost, splits
         seconds, memory = seconds + cost.seconds, max(memory, cost.memory)
         disk, annotations = disk + cost.disk, max(annotations, cost.annotations)
         money, tokens = money + cost.money, tokens + cost.tokens
-    memory = max(memory, answering(base))
-    total = Cost(seconds, memory, disk, annotations, money, tokens)
-    if limit.memory and memory > limit.memory:
-        need = f"answering needs about {words.size(memory)}, and the limit is {words.size(limit.memory)}"
-        return Foretold(rung, tuple(nodes), total, f"{need} (raise `limit: memory`)")
-    return Foretold(rung, tuple(nodes), total)
+    return Foretold(rung, tuple(nodes), Cost(seconds, max(memory, answering(base)), disk, annotations, money, tokens))
 
 
-def _raise_or_lower(limit: str, step: Step, *settings: str) -> str:
-    """What makes room for a step: more of what is limited, or less of those settings that it has."""
+def too_large(rung: Rung, base: Base, limit: Cost) -> Foretold | None:
+    """The rung as refused where not even answers of its base have room: told before the base is opened."""
+    need = answering(base)
+    if not (said := too_much(need, limit)):
+        return None
+    hint = "raise `limit: memory`" if limit.memory else "take a smaller base"
+    return Foretold(rung, (), Cost(memory=need), f"answering needs {said} ({hint})")
+
+
+def too_much(memory: int, limit: Cost) -> str:
+    """Why so many bytes are too many: the recipe's limit, or all that the machine has, a GPU where the work is done there; "" where
+    they are not. What other processes hold now they may let go of."""
+    if limit.memory:
+        return f"about {words.size(memory)}, and the limit is {words.size(limit.memory)}" if memory > limit.memory else ""
+    there = hardware()
+    most = there.gpu_memory if device() == "cuda" else there.memory
+    return f"about {words.size(memory)}, and this machine has {words.size(most)}" if memory > most else ""
+
+
+def _lower(step: Step, *settings: str) -> str:
+    """Which of those settings that it has to lower, so that a step takes less."""
     own = [f"`{name}`" for name in settings if name in plain(step)]
-    return f"raise `limit: {limit}`" + (f", or lower {' or '.join(own)}" if own else "")
+    return f"lower {' or '.join(own)}" if own else ""
 
 
 def answering(base: Base) -> int:

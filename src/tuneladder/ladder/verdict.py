@@ -18,6 +18,7 @@ from tuneladder.ladder.results import (
     priced,
     rising,
     score_of,
+    surely_dearer,
     total,
     unpriced,
 )
@@ -201,7 +202,13 @@ def _dearer(ladder: Ladder) -> str:
     apart = paired(ladder, picked.test if both_on_test else picked.dev, best.test if both_on_test else best.dev)
     doubt = f" (paired, p = {apart.p:.2g})" if apart else " (the intervals overlap)" if _overlap(ours, theirs) else ""
     times = total(best, ladder) / total(picked, ladder) if total(picked, ladder) else 0
-    dear = f", at {times:.1f} times the cost" if times > 1.05 else ", for less" if 0 < times < 0.95 else ""
+    dear = ""
+    if times > 1.05 or 0 < times < 0.95:
+        dear = ", at a cost that timing cannot tell from its own"
+        if surely_dearer(best, picked, ladder):
+            dear = f", at {times:.1f} times the cost"
+        elif surely_dearer(picked, best, ladder):
+            dear = ", for less"
     lost, allowed = forgetting(best), ladder.bar.forget_at_most
     if lost is not None and allowed is not None and lost > allowed:
         dear += f", but {words.percent(lost)} is forgotten, more than the bar allows"

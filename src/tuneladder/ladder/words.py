@@ -210,7 +210,7 @@ def amount(count: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %".replace("-", "−")
+    return NONE if share is None or not math.isfinite(share) else f"{100 * share:z.1f} %".replace("-", "−")
 
 
 def limit(share: float) -> str:

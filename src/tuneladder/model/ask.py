@@ -20,6 +20,7 @@ from tuneladder.task.formats import variables
 from tuneladder.task.multi_label import read_labels
 from tuneladder.task.numerals import as_number
 from tuneladder.task.record import read_record
+from tuneladder.task.scripts import whole
 from tuneladder.task.tagging import OUTSIDE, words_of
 from tuneladder.types import Answer, Decoding, Engine, Example, Prompt, Sizer, Turn, Turns, Why
 
@@ -162,7 +163,7 @@ def names_all(text: str, labels: tuple[str, ...]) -> bool:
 
 
 def _named(option: str, folded: str) -> re.Match[str] | None:
-    return re.search(rf"(?<!\w){re.escape(option.casefold().strip())}(?!\w)", folded)
+    return re.search(whole([option.casefold().strip()]), folded)
 
 
 def _thought(

@@ -157,6 +157,11 @@ def reads_masked(config: Any) -> bool:
     return any(str(one).endswith(("ForMaskedLM", "ForPreTraining")) for one in config.architectures or ())
 
 
+def reads_text(base: Base) -> bool:
+    """Whether a base came with the head of its pretraining, by which it can say how likely a plain text is."""
+    return all(base.settings.get(name) for name in GIVEN.get(base.family, ()))
+
+
 def from_shape(name: str, shape: Mapping[str, Any]) -> Base:
     """A base that does not exist yet, which `pretrain` fills: a Llama, of family encoder a ModernBERT (arXiv:2412.13663), of
     family seq2seq a T5 (arXiv:1910.10683), whose `layers` are its encoder's.

@@ -120,7 +120,7 @@ class Shelf:
     """One model in memory at a time, lent to one borrower at a time.
 
     `dtype` is what frozen weights are held in: bfloat16 where the hardware multiplies it, else float32. `memory` is the most
-    bytes that this process may take while an engine answers: with less to spare, its batches are smaller. What endpoints answer
+    bytes that this process may take while an engine writes: with less to spare, its batches are smaller. What endpoints answer
     is kept in `store`, where there is one, and paid for out of `purse`.
     """
 

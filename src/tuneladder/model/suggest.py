@@ -9,6 +9,7 @@ from tuneladder.errors import BadInput, unknown
 from tuneladder.model import catalogue
 from tuneladder.model.bill import SOFT, Parts, R, Way, check_batch, embeddings, layers_of, need_of
 from tuneladder.model.catalogue import Entry
+from tuneladder.model.inspect import reads_text
 from tuneladder.model.precision import QUANTISED, Linears, Precision
 from tuneladder.types import Base, Family, Kind
 
@@ -83,8 +84,7 @@ def suggest(
 
 def _suits(base: Base, kind: Kind) -> bool:
     """Plain text is read with the head that a base was pretrained with."""
-    needs = {"encoder": "masked", "seq2seq": "sentinels"}.get(base.family)
-    return kind != "text" or needs is None or bool(base.settings[needs])
+    return kind != "text" or reads_text(base)
 
 
 def _fits(base: Base, kind: Kind, rows: int, length: int, precision: Precision, device: str) -> list[Fit]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -234,6 +235,7 @@ class Cached:
         self._device = core.device
         takes = inspect.signature(core.forward).parameters
         self._takes_positions = "position_ids" in takes
+        self._last = getattr(core.config, "max_position_embeddings", None) or sys.maxsize
         self._name = next((name for name in ("past_key_values", "cache_params") if name in takes), "")
         if not self._name:
             raise BadInput(
@@ -259,7 +261,8 @@ class Cached:
     def follow(self, tokens: Sequence[int]) -> torch.Tensor:
         ids_B1 = torch.tensor(tokens, device=self._device)[:, None]
         self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(tokens), 1)], dim=1)
-        logits_BV = self._forward(ids_B1, self._positions_B[:, None], torch.arange(len(tokens), device=self._device))
+        at_B = self._positions_B.clamp(max=self._last - 1)  # of a row that has ended, and is carried along, nothing is read
+        logits_BV = self._forward(ids_B1, at_B[:, None], torch.arange(len(tokens), device=self._device))
         self._positions_B = self._positions_B + 1
         return logits_BV
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from tuneladder.task.scripts import DENSE
+
 K1 = 1.5  # how soon a word that is said again says no more
 B = 0.75  # how much a long text is held against it
 # a script that is written without blanks gives a word for each of its characters
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+_WORD = re.compile(rf"[{DENSE}]|[^\W{DENSE}]+")
 
 
 class Bm25:

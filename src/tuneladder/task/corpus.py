@@ -20,12 +20,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
-from jinja2 import Environment, StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from tuneladder.errors import BadInput
 from tuneladder.store import digest
 from tuneladder.task.formats import text_of
-from tuneladder.task.read import stream_rows
+from tuneladder.task.read import Row, stream_rows
 from tuneladder.task.template import ASKS, PlainTemplate
 from tuneladder.types import Document, Lesson, Text
 
@@ -209,25 +210,36 @@ class _Row:
 
 def _rows(source: Source) -> Iterator[_Row]:
     """The rows of a source as text, with what groups them and what keeps them together."""
-    env = Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_filled)
-    row: dict[str, Any] = {}
+    env = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_filled)
     empty = True
+
+    def made(row: Row) -> _Row | None:
+        if keep is not None and not keep(**row):
+            return None
+        group = str(row[source.group]) if source.group else ""
+        said = text_of(_asked(render(**row), answer and answer(**row)))
+        return _Row(said, group, str(together(**row)) if together else "")
+
+    def failed(error: Exception, columns: Iterable[str] = ("none",)) -> BadInput:
+        return BadInput(f"the text of source '{source.title}' cannot be made: {error}", f"its columns: {', '.join(columns)}")
+
     try:
         render = env.from_string(_template(source.text)).render
         answer = env.from_string(_template(source.answer)).render if source.answer else None
         keep = env.compile_expression(source.where) if source.where else None
         together = env.compile_expression(source.together) if source.together else None
-        for row in stream_rows(source.data):
-            if keep is None or keep(**row):
-                group = str(row[source.group]) if source.group else ""
-                said = text_of(_asked(render(**row), answer and answer(**row)))
-                made = _Row(said, group, str(together(**row)) if together else "")
-                if made.text:
-                    empty = False
-                    yield made
-    except (TemplateError, KeyError, TypeError, ArithmeticError) as error:
-        columns = ", ".join(row) or "none"
-        raise BadInput(f"the text of source '{source.title}' cannot be made: {error}", f"its columns: {columns}") from error
+    except TemplateError as error:
+        raise failed(error) from error
+    for row in stream_rows(source.data):
+        try:
+            found = made(row)
+        except BadInput:
+            raise
+        except Exception as error:  # a template may do anything
+            raise failed(error, row) from error
+        if found and found.text:
+            empty = False
+            yield found
     if empty:
         raise BadInput(f"source '{source.title}' has no text", f"look at {source.data} and at its `text` and `where`")
 

@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from tuneladder.errors import BadInput
-from tuneladder.task.template import Part, goes_on, template_of
+from tuneladder.task.template import ChatTemplate, Part, goes_on, template_of
 from tuneladder.types import Turns
 
 # A turn cut below this many tokens says nothing any more: whole exchanges are left out before that.
@@ -83,6 +83,7 @@ class Coder:
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(i for i in (eos, end) if i is not None))
         self.bos: int | None = tokenizer.bos_token_id
         self._adds_bos = self.bos is not None and list(tokenizer("a")["input_ids"])[:1] == [self.bos]
+        self._talks = isinstance(self.template, ChatTemplate)  # a chat template writes BOS itself where its model wants one
         self._core, self._marks, self._back = guarded(tokenizer)
         self._special = re.compile("|".join(re.escape(s) for s in sorted(self._marks, key=len, reverse=True)) or r"(?!)")
 
@@ -122,7 +123,10 @@ class Coder:
         pieces = [self._pieces(turns, answer, every=every, close=close) for turns, answer in pairs]
         texts = ["".join(self._guard(piece) for piece in row) for row in pieces]
         found = self._core.encode_batch([_sound(text) for text in texts], add_special_tokens=False)
-        return [self._laid(row, encoding) for row, encoding in zip(pieces, found, strict=True)]
+        return [
+            self._laid(row, encoding, bos=self._adds_bos and (goes_on(turns) or not self._talks))
+            for row, encoding, (turns, _) in zip(pieces, found, pairs, strict=True)
+        ]
 
     def cut(self, laid: Laid, pair: Pair, *, every: bool, close: bool, limit: int | None) -> Encoded:
         """What was laid, made to fit: the oldest exchanges go first, each whole, and only then is a turn cut in its middle.
@@ -161,8 +165,9 @@ class Coder:
         """A mark's special tokens in the form that the guarded tokenizer knows; a turn's text as it is."""
         return piece.text if piece.role else self._special.sub(lambda found: self._marks[found.group()], piece.text)
 
-    def _laid(self, pieces: list[_Piece], encoding: Any) -> Laid:
-        """Whose each token is: learned if it holds any character that is, removable if it lies wholly in one prompt turn."""
+    def _laid(self, pieces: list[_Piece], encoding: Any, *, bos: bool) -> Laid:
+        """Whose each token is: learned if it holds any character that is, removable if it lies wholly in one prompt turn. One BOS
+        stands before all where the pieces begin with any, or where it is to be added."""
         spans: list[tuple[int, int, bool, int]] = []
         start = 0
         for number, piece in enumerate(pieces):
@@ -190,7 +195,7 @@ class Coder:
         while self.bos is not None and skip < len(ids) and ids[skip] == self.bos and turn[skip] == -1:
             skip += 1
         ahead = list(self.soft)
-        if skip or self._adds_bos:
+        if skip or bos:
             assert self.bos is not None
             ahead.append(self.bos)
         return Laid([*ahead, *ids[skip:]], [*[False] * len(ahead), *learn[skip:]], [*[-1] * len(ahead), *turn[skip:]])

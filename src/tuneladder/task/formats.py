@@ -78,7 +78,7 @@ def recognise(columns: Sequence[str], rows: Sequence[Row]) -> Format | None:
 
 
 def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...] | None = None) -> Example | None:
-    """The row as an Example, or None when it has nothing to read or nothing to learn.
+    """The row as an Example, or None when it has nothing to read or nothing to learn, or of KTO nobody said whether it was wanted.
 
     Of a conversation, all turns before the last of the assistant's are read and that one is learned. A target that is a list
     of texts gives several references; where they are given, they stay as they are, even none. KTO rows keep their `label` in
@@ -98,7 +98,12 @@ def to_example(format: Format, row: Row, id: str, *, references: tuple[str, ...]
     references = tuple(text for text in references if text.strip()) if given is None else given
     if (given is None and not references) or not any(turn.text.strip() for turn in turns if turn.role != "system"):
         return None
-    meta = {"label": text_of(_get(row, "label"), id).casefold() in ("true", "1")} if format.name == "kto" else {}
+    meta = {}
+    if format.name == "kto":
+        wanted = _wanted(_get(row, "label"), id)
+        if wanted is None:
+            return None
+        meta["label"] = wanted
     return Example(id=id, turns=turns, references=references, meta=meta)
 
 
@@ -366,6 +371,18 @@ def _amount(row: Row, name: str, default: float, id: str) -> float:
 
 def _get(row: Row, name: str) -> Any:
     return next((value for column, value in row.items() if column.casefold() == name), None)
+
+
+def _wanted(cell: Any, id: str) -> bool | None:
+    """What people said of an answer; None where they said nothing. Raises BadInput for anything but true and false."""
+    said = text_of(cell, id).strip().casefold()
+    if said in ("true", "1", "1.0"):
+        return True
+    if said in ("false", "0", "0.0"):
+        return False
+    if said:
+        raise BadInput(f"row {id}: label is {said[:80]!r}", "true or false: whether people wanted the answer")
+    return None
 
 
 def _truths(values: Iterable[Any]) -> bool:

@@ -59,6 +59,9 @@ def label_words(examples: Mapping[str, Sequence[Example]], labels: Mapping[Any, 
         raise BadInput(f"labels is the text {labels[:80]!r}", "a list of words, or a mapping from the values to words")
     else:
         given = [text_of(word).strip() for word in labels]
+        if len(given) > len(set(given)):  # counted from 0, two values may mean one word: that is a mapping's to say
+            twice = next(word for word, count in Counter(given).items() if count > 1)
+            raise BadInput(f"labels lists {twice!r} twice", f"once each; where several values mean one, {{0: {twice}, ...}}")
         named = {value.strip().casefold() for value in counts} & {word.casefold() for word in given}
         mapping = {(word if named else str(n)): word for n, word in enumerate(given)}
     words = tuple(dict.fromkeys(mapping.values()))

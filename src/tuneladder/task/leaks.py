@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tuneladder.task.scripts import DENSE
 from tuneladder.types import Example
 
 SHINGLE = 5
 NEAR = 0.8
 Shingles = NDArray[np.int64]
 # characters of scripts that put no spaces between words count as words
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_WORD = re.compile(rf"[{DENSE}]|[^\W{DENSE}]+")
 
 
 @dataclass(frozen=True)

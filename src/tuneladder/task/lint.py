@@ -15,6 +15,7 @@ from tuneladder.task.encode import Coder, Encoded, Tally, encode_all
 from tuneladder.task.multi_label import labels_of
 from tuneladder.task.pairs import PairCoder, encode_pairs
 from tuneladder.task.passages import TextCoder, said
+from tuneladder.task.scripts import whole
 from tuneladder.task.tagging import words_of
 from tuneladder.types import Example, Task, Turns
 
@@ -50,7 +51,8 @@ class Drawn:
 class Report:
     """`facts` and `warnings` are sentences; `balance` counts the rows of each label by split; `tallies` what the base's context
     leaves of each split; `row` is the first training row as the base reads it, and `worded` are the first that other templates, or
-    those of other sets, ask, at most SHOWN of them. These three are empty without a coder. `sets` are those of a mixture."""
+    those of other sets, ask, at most SHOWN of them. These three are empty without a coder; `reader` is its base. `sets` are a
+    mixture's."""
 
     facts: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -59,6 +61,7 @@ class Report:
     row: tuple[Piece, ...] = ()
     worded: tuple[tuple[Piece, ...], ...] = ()
     sets: tuple[Drawn, ...] = ()
+    reader: str = ""
 
 
 def lint(task: Task, findings: Findings, coder: AnyCoder | None, *, asked: Callable[[Example], Turns] | None = None) -> Report:
@@ -210,7 +213,7 @@ def _told(task: Task, rows: Sequence[Example]) -> list[str]:
     """Where what is read says what is to be answered, row after row, and says no other answer."""
     if task.kind != "classify" or task.multi_label or not rows:
         return []
-    words = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE) for label in task.labels}
+    words = {label: re.compile(whole([label]), re.IGNORECASE) for label in task.labels}
     texts = ["\n".join(turn.text for turn in row.turns) for row in rows[:500]]
     own = sum(bool(words[row.references[0]].search(text)) for row, text in zip(rows, texts, strict=False))
     others = sum(

@@ -18,6 +18,7 @@ from tuneladder.errors import BadInput
 from tuneladder.task.formats import Format, list_of, text_of, to_example, value_of
 from tuneladder.task.labels import Words, label_words
 from tuneladder.task.read import Row
+from tuneladder.task.scripts import whole
 from tuneladder.types import Example, Task
 
 SEPARATORS = ("|", ";", ",", "\n")  # a blank stands in labels too: it has to be said
@@ -50,8 +51,7 @@ def _written(labels: tuple[str, ...]) -> _Written:
     between = next((mark for mark in _BETWEEN[:-1] if not any(mark.strip() in label for label in labels)), _BETWEEN[-1])
     empty = next((word for word in _EMPTY[:-1] if word not in folded), _EMPTY[-1])
     known = {label.casefold(): label for label in labels} | {label: label for label in labels}
-    longest = sorted((re.escape(label.casefold()) for label in labels), key=len, reverse=True)
-    return _Written(between, empty, known, re.compile(rf"(?<!\w)(?:{'|'.join(longest)})(?!\w)"))
+    return _Written(between, empty, known, re.compile(whole(label.casefold() for label in labels)))
 
 
 def joined(names: Iterable[str], labels: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def read_labels(text: str, labels: Sequence[str]) -> str:
         found |= {label} if label else {written.known[each] for each in written.named.findall(plain.casefold())}
     if found:
         return joined(found, labels)
-    return written.empty if re.search(rf"(?<!\w){re.escape(written.empty)}(?!\w)", text.casefold()) else ""
+    return written.empty if re.search(whole([written.empty]), text.casefold()) else ""
 
 
 def hold_lists(cells: Sequence[Any]) -> bool:

@@ -126,7 +126,12 @@ def _read(row: Row, columns: Sequence[str], id: str) -> tuple[tuple[str, ...], l
     if len(columns) == 1:
         value = _listed(row.get(columns[0]))
         if isinstance(value, dict):
-            letters, value = [text_of(letter).strip() for letter in value.get("label", ())], value.get("text")
+            told, value = value.get("label", []), value.get("text")
+            if not isinstance(told, list):
+                raise BadInput(
+                    f"row {id}: the labels of `{columns[0]}` are {told!r}", 'a list, {"label": ["A", "B"], "text": [...]}'
+                )
+            letters = [text_of(letter).strip() for letter in told]
         elif isinstance(value, list) and value and all(isinstance(each, dict) and "text" in each for each in value):
             letters = [text_of(each["label"]).strip() for each in value if "label" in each]
             value = [each["text"] for each in value]

@@ -16,7 +16,7 @@ from typing import Any
 from tuneladder.errors import BadInput
 from tuneladder.task.build import LENGTHS, SPLITS, Findings, check_asked, load_splits, prompt_of
 from tuneladder.task.comparing import asked, contests, told_apart
-from tuneladder.task.formats import Format, conversation_in, recognise, to_comparison, to_example
+from tuneladder.task.formats import Format, conversation_in, recognise, text_of, to_comparison, to_example
 from tuneladder.task.read import Row, columns_of
 from tuneladder.task.split import make_splits, share_sources
 from tuneladder.types import Comparison, Decoding, Split, Task, Turn, Turns
@@ -58,13 +58,23 @@ def build_preferences(
         _refuse_alike(format, there, differ, places[part], len(made))
         comparisons[part] = differ
     of = {own.id: own for part in comparisons.values() for own in part}
-    split, leaks, done = make_splits(
-        share_sources({part: [asked(own) for own in part_rows] for part, part_rows in comparisons.items()}),
-        rows=rows or {},
-        seed=seed,
-        stratum=lambda example: _sort(of[example.id]),
-    )
+    try:
+        split, leaks, done = make_splits(
+            share_sources({part: [asked(own) for own in part_rows] for part, part_rows in comparisons.items()}),
+            rows=rows or {},
+            seed=seed,
+            stratum=lambda example: _sort(of[example.id]),
+        )
+    except BadInput as error:
+        if not same:
+            raise
+        raise BadInput(error.message, f"{same:,} pairs were dropped, for chosen equals rejected; {error.hint}") from error
     notes = [f"read as {' and '.join(names)}: {_counted(list(of.values()))}"]
+    swapped = sum(bool(own.chosen and own.rejected and own.scores and own.scores[0] < own.scores[1]) for own in of.values())
+    if swapped:
+        notes.append(
+            f"in {swapped:,} of {len(of):,} pairs the chosen answer has the lower score: are the columns the right way round?"
+        )
     if same:
         notes.append(f"{same:,} pairs were dropped: chosen equals rejected")
     if empty:
@@ -97,6 +107,10 @@ def format_of(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format
         return replace(own, name=RATED)
     if {"chosen", "rejected"} <= {column.casefold() for column in columns}:
         return Format("preference", "chat")
+    if own is not None and own.name in ("prompt/completion", "messages", "sharegpt") and "label" in there:
+        said = (text_of(row.get(there["label"])) for row in rows)
+        odd = next((label for label in said if label.casefold() not in ("true", "false")), "")
+        raise BadInput(f"{place} holds no comparisons: a label is {odd[:80]!r}", "true or false: whether people wanted the answer")
     raise BadInput(
         f"{place} holds no comparisons",
         f"columns `chosen` and `rejected`, or one answer with a `label` or a `score`; it has: {', '.join(columns)[:300]}",
@@ -109,8 +123,6 @@ def _comparison(format: Format, row: Row, id: str) -> Comparison | None:
     weight, margin = _number(cells, "weight", id, 1.0), _number(cells, "margin", id, 0.0)
     if weight <= 0:
         raise BadInput(f"row {id}: weight is {weight:g}", "above 0; leave the row out if it says nothing")
-    if format.name == KTO and cells.get("label") in (None, ""):
-        return None
     if format.name in (KTO, RATED):
         return _alone(format, row, id, weight, _number(cells, "score", id, math.nan))
     if format.input or format.turns:
@@ -139,7 +151,8 @@ def _refuse_alike(format: Format, there: Sequence[Comparison], differ: Sequence[
         hint = "a pair teaches by what is better in one of its answers: leave out ties"
         raise BadInput(f"every pair of {place} is a tie: chosen equals rejected in all {len(there):,}", hint)
     if not differ:
-        raise BadInput(f"no row of {place} compares answers ({count:,} rows)", "a prompt and two answers to it")
+        hint = "a prompt, an answer, and a number in `score`" if format.name == RATED else "a prompt and two answers to it"
+        raise BadInput(f"no row of {place} compares answers ({count:,} rows)", hint)
     if format.name == KTO and len({bool(own.chosen) for own in differ}) < 2:
         said = "wanted" if differ[0].chosen else "unwanted"
         raise BadInput(f"every answer of {place} is {said}: nothing is better or worse", "answers of both labels, true and false")

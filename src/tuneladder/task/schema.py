@@ -29,6 +29,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "null": type(None),
 }
+_COUNTS = {"minItems", "maxItems", "minLength", "maxLength"}
+_BOUNDS = {"minimum", "maximum"}
 _EXAMPLE = "schema: {type: object, properties: {name: {type: string}, age: {type: integer}}, required: [name]}"
 
 
@@ -126,13 +128,21 @@ def _check(schema: Any, at: str) -> None:
     if not isinstance(schema, dict):
         raise BadInput(f"{at} is {schema!r}, not a schema", "for example {type: string}")
     for each in _types(schema):
-        if each not in _TYPES:
+        if not isinstance(each, str) or each not in _TYPES:
             raise unknown(f"type of JSON in {at}", str(each), _TYPES)
     if "pattern" in schema:
         try:
             re.compile(schema["pattern"])
         except (re.error, TypeError) as error:
             raise BadInput(f"{at}: the pattern {schema['pattern']!r} cannot be read: {error}", "a regular expression") from error
+    for key in _COUNTS & schema.keys():
+        if not isinstance(schema[key], int) or isinstance(schema[key], bool) or schema[key] < 0:
+            raise BadInput(f"{at}: {key} is {schema[key]!r}", "a whole number from 0 up")
+    for key in _BOUNDS & schema.keys():
+        if not isinstance(schema[key], int | float) or isinstance(schema[key], bool):
+            raise BadInput(f"{at}: {key} is {schema[key]!r}", "a number")
+    if not isinstance(schema.get("anyOf", []), list):
+        raise BadInput(f"{at}: anyOf is {schema['anyOf']!r}", "a list of schemas")
     if "enum" in schema and not (isinstance(schema["enum"], list) and schema["enum"]):
         raise BadInput(f"{at}: enum is {schema['enum']!r}", "a list of the values that may stand there")
     properties = schema.get("properties", {})
@@ -141,6 +151,8 @@ def _check(schema: Any, at: str) -> None:
     for name, each in properties.items():
         _check(each, f"{at}.{name}")
     required = schema.get("required", [])
+    if isinstance(required, list) and (odd := next((name for name in required if not isinstance(name, str)), None)) is not None:
+        raise BadInput(f"{at} requires {odd!r}, which is no field's name", "required: [field, other]")
     if not isinstance(required, list) or (properties and (stray := next((n for n in required if n not in properties), None))):
         stray = stray if isinstance(required, list) else required
         raise BadInput(f"{at} requires {stray!r}, which is none of its properties", f"properties: {', '.join(properties)}")

@@ -19,6 +19,7 @@ from tuneladder.errors import BadInput
 from tuneladder.task.formats import Format, columns_of_line, is_span, listed, text_of, value_of
 from tuneladder.task.labels import Words
 from tuneladder.task.read import Row
+from tuneladder.task.scripts import DENSE
 from tuneladder.types import Example, Turn
 
 OUTSIDE = "O"
@@ -252,5 +253,4 @@ def _word() -> re.Pattern[str]:
     """A word, or any other mark alone. Accents and vowel signs belong to their letter; scripts that put no spaces between words
     are read character by character."""
     marks = "".join(re.escape(chr(n)) for n in range(0x300, 0x3000) if unicodedata.category(chr(n)).startswith("M"))
-    dense = r"\u3040-\u30ff\u3400-\u9fff"
-    return re.compile(rf"[{dense}]|(?:[^\W{dense}][{marks}]*)+|\S")
+    return re.compile(rf"[{DENSE}][{marks}]*|(?:[^\W{DENSE}][{marks}]*)+|\S")

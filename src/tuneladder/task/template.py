@@ -17,7 +17,9 @@ from jinja2 import TemplateError
 from tuneladder.errors import BadInput
 from tuneladder.types import Turn, Turns
 
-ASKS = "\nAnswer:"  # what stands between a question and its answer in a prompt without a chat template
+# how a base without a chat template is asked, and shown how it was answered, by whose turn it is
+PLAIN = {"system": "{}\n\n", "user": "{}\nAnswer:", "assistant": " {}\n\n"}
+ASKS = PLAIN["user"].removeprefix("{}")
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,8 @@ class PlainTemplate:
     def parts(self, turns: Turns) -> list[Part]:
         parts: list[Part] = []
         for turn in turns:
-            if turn.role == "assistant":
-                parts += [Part(" "), Part(turn.text, turn.role), Part("\n\n")]
-            elif turn.role == "user":
-                parts += [Part(turn.text, turn.role), Part(ASKS)]
-            else:
-                parts += [Part(turn.text, turn.role), Part("\n\n")]
+            before, after = PLAIN.get(turn.role, PLAIN["system"]).split("{}")
+            parts += [*([Part(before)] if before else []), Part(turn.text, turn.role), Part(after)]
         return parts
 
     def stops(self, turns: Turns) -> tuple[str, ...]:
@@ -119,8 +117,10 @@ class ChatTemplate:
         return [*parts, Part(direct[done:])]
 
     def _render(self, turns: Turns, *, ask: bool = True) -> str:
+        """A model that can think first (Qwen3 and its kin) is told not to: what it is asked for is the answer, and for reasoning
+        there are steps. Other templates do not know the word."""
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, enable_thinking=False))
 
 
 def goes_on(turns: Turns) -> bool:

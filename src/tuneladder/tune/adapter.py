@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tuneladder.errors import Refused
 from tuneladder.model.attach import Attached
 from tuneladder.model.bottleneck import Placement, attach_bottlenecks, bottleneck_parameters
 from tuneladder.model.memory import skeleton_of
@@ -42,6 +43,10 @@ class Adapter:
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
         refuse_over(variant, "adapter")
+        if self.r > variant.base.width:
+            raise Refused(
+                f"r is {self.r:,}, and {variant.base.name} is {variant.base.width:,} wide: no bottleneck", "a narrower one"
+            )
         trainable = bottleneck_parameters(skeleton_of(variant.base), r=self.r, placement=self.placement)
         return plan_adapter(self, variant, task, pace, step="adapter", trainable=trainable, fusible=False)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneladder.errors import BadInput
+from tuneladder.task.scripts import whole
 
 better = "higher"
 best = 1.0
@@ -24,6 +25,6 @@ class Settings:
             raise BadInput("forbidden_words names no word", "forbidden_words: {words: [guarantee, as an AI]}")
 
     def items(self, answers: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> list[float]:
-        spaced = (r"\s+".join(map(re.escape, word.split())) for word in self.words)
-        found = re.compile(rf"(?<!\w)(?:{'|'.join(spaced)})(?!\w)", re.IGNORECASE)
+        spaced = (" ".join(word.split()) for word in self.words)
+        found = re.compile(whole(spaced).replace(re.escape(" "), r"\s+"), re.IGNORECASE)
         return [float(found.search(answer) is None) for answer in answers]
