@@ -245,6 +245,11 @@ def test_a_ladder_whose_own_rungs_are_all_refused_is_not_climbed_for_the_base_it
     refused(door("eval", "two:few_shot"), several, "name it in full: few_shot(shots=1), few_shot(shots=2)")
 
 
+def test_what_a_person_wrote_is_no_emoji(door: Door, here: Path) -> None:
+    refused(door("plan", "task.nothing=:ok:"), "nothing")
+    refused(door("plan", "--base", "my:ok:base"), "my:ok:base")
+
+
 def test_a_plan_of_long_names_fits_in_eighty_columns(door: Door, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("rows.jsonl")
     monkeypatch.setenv("COLUMNS", "80")

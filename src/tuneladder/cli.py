@@ -38,7 +38,7 @@ studio = typer.Typer(help="Pages in the browser.", rich_markup_mode=None, no_arg
 app.add_typer(studio, name="studio")
 # typer carries its own click; this is its error for a command line that cannot be read
 UsageError: Any = typer.BadParameter.__base__
-talk = Console(stderr=True, highlight=False)
+talk = Console(stderr=True, highlight=False, emoji=False)
 STOPPED = 130
 HINTS = {
     "train": "`tuneladder climb RECIPE --rung NAME` trains one rung",
@@ -272,7 +272,7 @@ def plan(
         if code:
             raise typer.Exit(code)
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     page.print(fitting(page, plan_table(foretold), plan_table(foretold, long=True)))
     _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
@@ -396,7 +396,7 @@ def compare(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     if apart := found.difference:
         page.print(
             f"{apart.metric} of {b} less that of {a}, on {apart.count} rows: {apart.value:+.3f} ({apart.low:+.3f} to "
@@ -498,7 +498,7 @@ def disagreements(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False, soft_wrap=True)
+    page = Console(emoji=False, highlight=False, soft_wrap=True)
     page.print(f"{len(found.rows):,} of {say.count(found.count, 'answer')} differ from the reference", markup=False)
     for sort, count in sorts(found).items():
         page.print(f"  {sort:<22} {count:>6,}", markup=False)
@@ -561,7 +561,7 @@ def sample(
         print(json.dumps({"file": str(out), "items": len(found.items), "answers": answers, "left_out": found.left_out}, indent=2))
         return
     said = f"{out}: {say.count(len(found.items), 'item')}, {say.count(answers, 'answer')} that differ"
-    Console(highlight=False, soft_wrap=True).print(said, markup=False)
+    Console(emoji=False, highlight=False, soft_wrap=True).print(said, markup=False)
     if found.left_out:
         talk.print(f"{say.count(found.left_out, 'prompt')} left out: the same was said each time", markup=False)
     if alone := sum(len(item.answers) < 2 for item in found.items):
@@ -612,7 +612,7 @@ def agreement(
         return
     for note in left_out(agreed.read):
         talk.print(note, markup=False)
-    page = Console(highlight=False, soft_wrap=True)
+    page = Console(emoji=False, highlight=False, soft_wrap=True)
     for number, each in enumerate(agreed.found):
         if number:
             page.print()
@@ -664,7 +664,7 @@ def pairs(
     if as_json:
         print(json.dumps({"file": str(out), **facts}, ensure_ascii=False, indent=2))
     else:
-        Console(highlight=False, soft_wrap=True).print(f"{out}: {line}", markup=False)
+        Console(emoji=False, highlight=False, soft_wrap=True).print(f"{out}: {line}", markup=False)
 
 
 @studio.command()
@@ -784,7 +784,7 @@ def judge(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False, soft_wrap=True)
+    page = Console(emoji=False, highlight=False, soft_wrap=True)
     for line in say.verdicts(found.judged, a) if found.judged else ():
         page.print(line, markup=False)
     page.print(say.agreement(found.agreement), markup=False)
@@ -802,7 +802,7 @@ def doctor(as_json: Json = False) -> None:
         print(json.dumps([{"what": what, "fact": fact, "good": good} for what, fact, good in facts], indent=2))
         return
     for what, fact, good in facts:
-        Console(highlight=False).print(f"{'ok  ' if good else 'note'}  {what:<22} {fact}", markup=False)
+        Console(emoji=False, highlight=False).print(f"{'ok  ' if good else 'note'}  {what:<22} {fact}", markup=False)
 
 
 def main() -> None:
@@ -892,7 +892,7 @@ def _quiet() -> None:
 def _show_refused(foretold: Sequence[Foretold]) -> None:
     from rich.text import Text
 
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     for each in foretold:
         if each.refused:
             page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
@@ -968,7 +968,7 @@ def _progress(now: Now) -> Any:
 def _show_report(report: Any, *, lint: bool) -> None:
     from tuneladder.task.lint import tables
 
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     if lint:
         for fact in (*report.facts, *tables(report)):
             page.print(fact, markup=False)
@@ -991,7 +991,7 @@ def _show_report(report: Any, *, lint: bool) -> None:
 def _show_scores(variant: str, measurement: Measurement) -> None:
     from tuneladder.ladder import words as say
 
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     for name, score in measurement.quality.items():
         shown = say.metric_name(name) if name in measurement.judged else name
         page.print(
@@ -1004,7 +1004,7 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
 def _show_examination(found: Examination) -> None:
     from tuneladder.ladder import words as say
 
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     for at, own in enumerate(found.suites):
         asked = f"{say.count(own.prompt.shots, 'shot')}, template {own.prompt.template}, prompts {own.prompt.digest}"
         if at:
@@ -1061,7 +1061,7 @@ def _compare_all(variants: list[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     for number, variant in enumerate(variants, start=1):
         page.print(f"{number}  {variant}", markup=False)
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -1106,7 +1106,7 @@ def _plan_base(base: str, batch: Mapping[str, int], as_json: bool) -> None:
     if as_json:
         print(json.dumps(bill_facts(bill), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     page.width = min(WIDTH, page.width)
     for part in bill_page(bill, page):
         page.print(part)
@@ -1122,7 +1122,7 @@ def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) 
     if as_json:
         print(json.dumps(suggestion_facts(found), ensure_ascii=False, indent=2))
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     page.width = min(WIDTH, page.width)
     methods = {fit.method for each in found for fit in (each.cheapest, each.strongest)}
     meant = batch_of(batch.get("rows", ROWS), batch.get("length", LENGTH))
@@ -1144,7 +1144,7 @@ def _plan_pretraining(given: Mapping[str, str | None], as_json: bool) -> None:
         costs = [{"predicted": freeze(each.cost)} for each in sized]
         print(json.dumps({"laws": freeze(laws), "shapes": [own | cost for own, cost in zip(of, costs, strict=True)]}, indent=2))
         return
-    page = Console(highlight=False)
+    page = Console(emoji=False, highlight=False)
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("", "flops", "parameters", "tokens", "tokens a parameter", "loss"):
         shown.add_column(name, justify="right" if name else "left")

@@ -225,6 +225,7 @@ def planned(step, base, task):
     [
         ("nothing", "returned nan for a completion to the prompt"), ("words", "returned 'good', a str"),
         ("few", "returned 1 numbers for 12 completions, the first to the prompt"), ("broken", "raised KeyError: 'label'"),
+        ("leaves", "raised SystemExit: done"),
     ],
 )  # fmt: skip
 def test_a_reward_that_is_none_names_the_prompt(reward, says, tiny_base, tiny_task, lend):

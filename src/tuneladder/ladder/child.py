@@ -118,7 +118,7 @@ def _main(pipe: Connection, work: Work) -> None:
         pipe.send(error)
     except MemoryError:
         pipe.send(Failed("out of memory", "lower batch_size or max_length"))
-    except Exception as error:  # the child's end: whatever it was becomes the rung's failure
+    except (Exception, SystemExit) as error:  # the child's end: whatever it was becomes the rung's failure
         pipe.send(Failed(f"{type(error).__name__}: {error}".strip()))
     os._exit(0)
 

@@ -316,7 +316,7 @@ class Climb:
             dev = self._with_forgetting(rung, variant, dev)
         except NoRoom:
             raise
-        except Exception as error:  # a step may be the user's own: whatever it raises is this rung's failure
+        except (Exception, SystemExit) as error:  # a step may be the user's own: whatever it raises is this rung's failure
             alone = replace(paid, annotations=each.cost.annotations)
             return replace(result, alone=alone, here=_here(alone, here), curve=curve, failure=failure_of(error))
         size = sum(
@@ -672,6 +672,11 @@ class Climb:
         if path.exists():
             for said in json.loads(path.read_text("utf-8")):
                 self._note(f"{rung.name}: {said}")
+        written = read_rollouts(folder)
+        if written and not any(own.spread for own in written):
+            self._note(
+                f"{rung.name}: all its answers earned the same reward, {written[0].reward:.3g}: nothing was learned from them"
+            )
         path = folder / "rows.json"
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))
@@ -720,7 +725,7 @@ def _here(alone: Cost, paid: Cost) -> Cost:
     return replace(alone, seconds=paid.seconds, money=paid.money, tokens=paid.tokens)
 
 
-def failure_of(error: Exception) -> str:
+def failure_of(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, TuneladderError):
         return f"{error.message} ({error.hint})" if error.hint else error.message

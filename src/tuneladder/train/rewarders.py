@@ -220,7 +220,7 @@ def _users(function: Callable[..., Any]) -> Callable[[Sequence[Asked], Sequence[
     def rewards(prompts: Sequence[Asked], completions: Sequence[str]) -> Any:
         try:
             return list(function([own.text for own in prompts], list(completions)))
-        except Exception as error:  # the user's code: whatever it raises
+        except (Exception, SystemExit) as error:  # the user's code: whatever it raises
             raised = f"the reward raised {type(error).__name__}: {error}, on completions the first of which is to"
             raise BadInput(f"{raised} {_shown(prompts[0])}", "it must return a list of numbers for any texts") from error
 
