@@ -10,7 +10,7 @@ from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import money, priced, unpriced
 from tuneladder.ladder.verdict import why
 from tuneladder.prompt.search import Search
-from tuneladder.types import Answer, Bar, Base, Cost, Ladder, Marked, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
+from tuneladder.types import Answer, Bar, Base, Cost, Head, Ladder, Marked, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
 
 BASE = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
 TASK = Task("t", "classify", metric="accuracy")
@@ -39,6 +39,15 @@ def test_the_lower_bound_must_clear_the_bar():
     assert chosen.rung == "lora"
     assert chosen.cleared
     assert "the only one" in chosen.why
+
+
+def test_a_reward_model_is_picked_only_where_nothing_else_learned():
+    judge = rung("reward", 0.9, 0.8)
+    judge = replace(judge, variant=replace(judge.variant, steps=("reward",), head=Head("reward", ("reward",))))
+    policy = rung("dpo", 0.6, 0.55)
+    policy = replace(policy, variant=replace(policy.variant, steps=("dpo",)))
+    assert pick(ladder(rung("zero", 0.5, 0.45), judge)).rung == "reward"
+    assert pick(ladder(rung("zero", 0.5, 0.45), judge, policy)).rung == "dpo"
 
 
 def test_the_cheapest_of_those_that_clear():

@@ -17,7 +17,7 @@ _GENTLER = "a lower learning rate, fewer epochs or an adapter would help."
 def pick(ladder: Ladder) -> Pick | None:
     """The pick, frozen on dev; None where no rung could be measured there. `confirmed` is left open."""
     metric, up = words.metric_name(metric_of(ladder)), 1 if rising(metric_of(ladder)) else -1
-    rungs = [result for result in ladder.results if score_of(result.dev, ladder) is not None]
+    rungs = _of_one_use([result for result in ladder.results if score_of(result.dev, ladder) is not None])
     if not rungs:
         return None
 
@@ -56,6 +56,12 @@ def pick(ladder: Ladder) -> Pick | None:
         return Pick(chosen.rung.name, f"it clears the bar on dev, {others}", True, None)
     advice = _would_help(best, rungs, within, ladder)
     return Pick(best.rung.name, f"no rung clears the bar on dev; it came closest. {advice}", False, None)
+
+
+def _of_one_use(rungs: list[Result]) -> list[Result]:
+    """Without the reward models where another rung learned: they stand there to judge, and write nothing."""
+    others = [each for each in rungs if not (each.variant and each.variant.head and each.variant.head.kind == "reward")]
+    return others if any(each.variant and each.variant.steps for each in others) else rungs
 
 
 def _cheap(chosen: Result, rungs: list[Result], ladder: Ladder) -> str:
