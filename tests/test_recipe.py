@@ -1381,6 +1381,12 @@ def test_a_setting_of_another_type_says_in_our_words_what_it_takes(step: Given, 
     assert str(error.value) == said
 
 
+def test_words_that_a_setting_takes_are_told_without_the_empty_one(folder: Path) -> None:
+    with pytest.raises(BadInput, match="dpo: half is 'c'") as refused:
+        read(recipe(rungs=[{"dpo": {"half": "c"}}]), folder)
+    assert refused.value.hint == "a or b"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -70,7 +70,7 @@ def shown(value: object) -> str:
 def taken(error: Mapping[str, Any]) -> str:
     """What a setting takes, of one of the errors that pydantic finds: in our words where there are some."""
     if error["type"] == "literal_error":
-        return str(error["ctx"]["expected"]).replace("'", "")
+        return str(error["ctx"]["expected"]).replace("'', ", "").replace("'", "")  # an empty word is the setting left out
     if error["type"] == "greater_than_equal":
         return f"{error['ctx']['ge']:g} or more"
     return next((said for kind, said in TAKEN.items() if error["type"].startswith(kind)), error["msg"].lower())

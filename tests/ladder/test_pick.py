@@ -10,7 +10,23 @@ from tuneladder.ladder.pick import confirmed, pick
 from tuneladder.ladder.results import money, priced, unpriced
 from tuneladder.ladder.verdict import why
 from tuneladder.prompt.search import Search
-from tuneladder.types import Answer, Bar, Base, Cost, Head, Ladder, Marked, Measurement, Prompt, Result, Rung, Score, Task, Tick, Variant
+from tuneladder.types import (
+    Answer,
+    Bar,
+    Base,
+    Cost,
+    Head,
+    Ladder,
+    Marked,
+    Measurement,
+    Prompt,
+    Result,
+    Rung,
+    Score,
+    Task,
+    Tick,
+    Variant,
+)
 
 BASE = Base("b", "folder", "/b", "decoder", 1, 1, 1, 1, 1, 1)
 TASK = Task("t", "classify", metric="accuracy")
