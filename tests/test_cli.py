@@ -690,6 +690,19 @@ def test_disagreements_of_what_is_no_longer_so(run: Path, door: Door) -> None:
     refused(door("disagreements", "changed:zero_shot"), "its data have changed")
 
 
+def test_a_run_of_another_task_is_not_replaced_unsaid(door: Door, here: Path) -> None:
+    write("rows.jsonl")
+    write("other.jsonl", [{**row, "text": f"{row['text']} now"} for row in ROWS])
+    first = door("climb", recipe(rungs=["zero_shot", {"few_shot": {"shots": 2}}]))
+    assert (first.code, "another task" in first.err) == (0, False)
+    assert "another task" not in door("climb", recipe(rungs=["zero_shot"])).err
+    said = door("climb", recipe("other.jsonl", rungs=["zero_shot"]))
+    assert said.code == 0
+    assert "runs/r has the run of another task (classify of " in " ".join(said.err.split())
+    assert "--out DIR keeps both" in " ".join(said.err.split())
+    assert [path.name for path in Path("runs/r/answers").iterdir()] == ["zero_shot.jsonl"]
+
+
 def test_eval(run: Path, door: Door) -> None:
     found = json.loads(door("eval", f"r:{LORA}", "--recipe", "r.yaml", "--rows", "4", "--json").out)
     assert len(found["answers"]) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,7 +69,7 @@ from tuneladder.model.shelf import Shelf, open_tokenizer
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.model.whole import weighed
-from tuneladder.store import Store, digest, freeze, thaw, write_json, writing
+from tuneladder.store import Store, digest, freeze, thaw, write_json, write_text, writing
 from tuneladder.task.comparing import asked, unit_of
 from tuneladder.task.encode import Coder, Tally
 from tuneladder.task.lint import AnyCoder, Report, lint, tally_of
@@ -151,6 +152,17 @@ def replaced(folder: Path, rungs: Sequence[str], only: Sequence[str]) -> list[st
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name for name in kept if name not in rungs or (only and name != "zero_shot" and name not in only)]
+
+
+def another(folder: Path, read: recipes.Recipe) -> str:
+    """Of what the run in a folder is, where that is another task than the recipe's; "" where it is not, or no run is there."""
+    try:
+        kept = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))["task"]
+        of, data = kept["kind"], kept["data"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+    own = read.resolved["task"]
+    return "" if (of, data) == (own["kind"], own["data"]) else f"{of} of {json.dumps(data, ensure_ascii=False)[:200]}"
 
 
 def plan(recipe: Given | recipes.Recipe = None, *overrides: str, out: str | Path | None = None) -> list[Foretold]:
@@ -605,7 +617,9 @@ def _finish(climbing: Climb, read: recipes.Recipe, folder: Path) -> Ladder:
     ladder = climbing.finish()
     climbing.now.at("writing the report")
     with writing(folder):
-        (folder / "recipe.yaml").write_text(recipes.resolved_yaml(read), encoding="utf-8")
+        if another(folder, read):  # the answers of its rungs are to other rows
+            shutil.rmtree(folder / "answers", ignore_errors=True)
+        write_text(folder / "recipe.yaml", recipes.resolved_yaml(read))
         write_json(folder / "environment.json", environment(read.task, read.seed, climbing.shelf.device))
         for result in ladder.results:
             write_answers(result, folder)

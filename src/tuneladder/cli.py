@@ -104,7 +104,11 @@ def climb(
     talk.print(Text.assemble((read.task.name, "bold"), f": {bases}; {say.count(len(read.rungs), 'rung')}"))
     for note in read.notes:
         talk.print(f"  {note}", markup=False)
-    if fewer := api.replaced(folder, [each.name for each in read.rungs], rung or []):
+    if other := api.another(folder, read):
+        talk.print(
+            f"  {folder} has the run of another task ({other}): this one takes its place; --out DIR keeps both", markup=False
+        )
+    elif fewer := api.replaced(folder, [each.name for each in read.rungs], rung or []):
         said = f"  {folder} has {', '.join(fewer)} too: its report will be without; what was made stays in the store"
         talk.print(said, markup=False)
     now = Now()

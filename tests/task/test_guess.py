@@ -151,6 +151,15 @@ def test_what_people_preferred_is_learned_by_what_reads_it(said: dict[str, Any],
         guess(str(DESKS), kind="prefer")
 
 
+def test_labels_that_say_neither_true_nor_false_are_told_of(tmp_path: Path) -> None:
+    for labels, told in (("yes no", True), ((True, False), False)):
+        own = labels.split() if isinstance(labels, str) else labels
+        rows = [{"prompt": text(n), "completion": f"Yes, {n}.", "label": own[n % 2]} for n in range(40)]
+        recipe, why = guess(table(tmp_path, rows))
+        assert recipe["task"]["kind"] == "generate"
+        assert any("make it true and false" in said for said in why) == told
+
+
 def test_preferences_that_hold_the_conversation_itself_are_known_for_what_they_are(tmp_path: Path) -> None:
     asked = "\n\nHuman: {}\n\nAssistant: "
     rows = [{"chosen": f"{asked.format(text(n))}Yes.", "rejected": f"{asked.format(text(n))}No."} for n in range(12)]

@@ -128,6 +128,9 @@ def guess(
     elif format is not None and format.name != "text/label" and format.name != "text" and not input and not target:
         task["kind"] = kind or format.kind
         why.append(f"recognised as {format.name} by its columns, so `input` and `target` can be left out")
+        if format.name != KTO and (said := seen.get("label")) and 2 <= len(said.counts) <= 3:
+            values = " and ".join(map(repr, said.counts))
+            why.append(f"`label` ({values}) is not learned: where it says whether people wanted the answer, make it true and false")
         if format.name == "preference":
             why.append("of each pair the chosen answer is learned; --kind prefer learns which of the two is better")
         length = seen[format.turns or (format.input if format.kind == "tag" else columns[0])].length
