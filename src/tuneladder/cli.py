@@ -276,7 +276,7 @@ def plan(
         if code:
             raise typer.Exit(code)
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     page.print(fitting(page, plan_table(foretold), plan_table(foretold, long=True)))
     _show_refused(foretold)
     climbed = [each for each in foretold if not each.refused]
@@ -400,7 +400,7 @@ def compare(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     if apart := found.difference:
         page.print(
             f"{apart.metric} of {b} less that of {a}, on {apart.count} rows: {apart.value:+.3f} ({apart.low:+.3f} to "
@@ -502,7 +502,7 @@ def disagreements(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False, soft_wrap=True)
+    page = _page(soft_wrap=True)
     page.print(f"{len(found.rows):,} of {say.count(found.count, 'answer')} differ from the reference", markup=False)
     for sort, count in sorts(found).items():
         page.print(f"  {sort:<22} {count:>6,}", markup=False)
@@ -565,7 +565,7 @@ def sample(
         print(json.dumps({"file": str(out), "items": len(found.items), "answers": answers, "left_out": found.left_out}, indent=2))
         return
     said = f"{out}: {say.count(len(found.items), 'item')}, {say.count(answers, 'answer')} that differ"
-    Console(emoji=False, highlight=False, soft_wrap=True).print(said, markup=False)
+    _page(soft_wrap=True).print(said, markup=False)
     if found.left_out:
         talk.print(f"{say.count(found.left_out, 'prompt')} left out: the same was said each time", markup=False)
     if alone := sum(len(item.answers) < 2 for item in found.items):
@@ -616,7 +616,7 @@ def agreement(
         return
     for note in left_out(agreed.read):
         talk.print(note, markup=False)
-    page = Console(emoji=False, highlight=False, soft_wrap=True)
+    page = _page(soft_wrap=True)
     for number, each in enumerate(agreed.found):
         if number:
             page.print()
@@ -668,7 +668,7 @@ def pairs(
     if as_json:
         print(json.dumps({"file": str(out), **facts}, ensure_ascii=False, indent=2))
     else:
-        Console(emoji=False, highlight=False, soft_wrap=True).print(f"{out}: {line}", markup=False)
+        _page(soft_wrap=True).print(f"{out}: {line}", markup=False)
 
 
 @studio.command()
@@ -788,7 +788,7 @@ def judge(
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False, soft_wrap=True)
+    page = _page(soft_wrap=True)
     for line in say.verdicts(found.judged, a) if found.judged else ():
         page.print(line, markup=False)
     page.print(say.agreement(found.agreement), markup=False)
@@ -806,7 +806,7 @@ def doctor(as_json: Json = False) -> None:
         print(json.dumps([{"what": what, "fact": fact, "good": good} for what, fact, good in facts], indent=2))
         return
     for what, fact, good in facts:
-        Console(emoji=False, highlight=False).print(f"{'ok  ' if good else 'note'}  {what:<22} {fact}", markup=False)
+        _page().print(f"{'ok  ' if good else 'note'}  {what:<22} {fact}", markup=False)
 
 
 def main() -> None:
@@ -896,7 +896,7 @@ def _quiet() -> None:
 def _show_refused(foretold: Sequence[Foretold]) -> None:
     from rich.text import Text
 
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     for each in foretold:
         if each.refused:
             page.print(Text(f"{each.rung.name} is refused: {each.refused}", style="yellow"))
@@ -969,10 +969,15 @@ def _progress(now: Now) -> Any:
     return shown
 
 
+def _page(*, soft_wrap: bool = False) -> Console:
+    """Where results are printed; what people wrote is not read for emojis or colours."""
+    return Console(emoji=False, highlight=False, soft_wrap=soft_wrap)
+
+
 def _show_report(report: Any, *, lint: bool) -> None:
     from tuneladder.task.lint import tables
 
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     if lint:
         for fact in (*report.facts, *tables(report)):
             page.print(fact, markup=False)
@@ -995,7 +1000,7 @@ def _show_report(report: Any, *, lint: bool) -> None:
 def _show_scores(variant: str, measurement: Measurement) -> None:
     from tuneladder.ladder import words as say
 
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     for name, score in measurement.quality.items():
         shown = say.metric_name(name) if name in measurement.judged else name
         page.print(
@@ -1008,7 +1013,7 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
 def _show_examination(found: Examination) -> None:
     from tuneladder.ladder import words as say
 
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     for at, own in enumerate(found.suites):
         asked = f"{say.count(own.prompt.shots, 'shot')}, template {own.prompt.template}, prompts {own.prompt.digest}"
         if at:
@@ -1065,7 +1070,7 @@ def _compare_all(variants: list[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(freeze(found), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     for number, variant in enumerate(variants, start=1):
         page.print(f"{number}  {variant}", markup=False)
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -1110,7 +1115,7 @@ def _plan_base(base: str, batch: Mapping[str, int], as_json: bool) -> None:
     if as_json:
         print(json.dumps(bill_facts(bill), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     page.width = min(WIDTH, page.width)
     for part in bill_page(bill, page):
         page.print(part)
@@ -1126,7 +1131,7 @@ def _plan_kind(kind: str, memory: str, batch: Mapping[str, int], as_json: bool) 
     if as_json:
         print(json.dumps(suggestion_facts(found), ensure_ascii=False, indent=2))
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     page.width = min(WIDTH, page.width)
     methods = {fit.method for each in found for fit in (each.cheapest, each.strongest)}
     meant = batch_of(batch.get("rows", ROWS), batch.get("length", LENGTH))
@@ -1148,7 +1153,7 @@ def _plan_pretraining(given: Mapping[str, str | None], as_json: bool) -> None:
         costs = [{"predicted": freeze(each.cost)} for each in sized]
         print(json.dumps({"laws": freeze(laws), "shapes": [own | cost for own, cost in zip(of, costs, strict=True)]}, indent=2))
         return
-    page = Console(emoji=False, highlight=False)
+    page = _page()
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("", "flops", "parameters", "tokens", "tokens a parameter", "loss"):
         shown.add_column(name, justify="right" if name else "left")
