@@ -13,9 +13,10 @@ import yaml
 from tuneladder import api
 from tuneladder.evaluate.people import Opinion
 from tuneladder.evaluate.verdicts import Judge
-from tuneladder.ladder.ahead import agreeing, asking, judging
+from tuneladder.ladder.ahead import agreeing, asking, judging, remembering
 from tuneladder.model.addressed import remote
 from tuneladder.model.fees import tokens_of
+from tuneladder.model.inspect import inspect
 from tuneladder.types import Axes, Base, Cost, Example, Pace, Prompt, Robustness, Split, Task, Turn, Variant, Why
 
 HERE = Base("b", "folder", "/b", "decoder", 500, 500, 1, 1, 1, 1)
@@ -94,6 +95,7 @@ def test_a_plan_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_fo
     root, two, three = api.plan(tmp_path / "r.yaml", out=tmp_path / "run")
     assert root.judging == Cost()  # nothing is judged against itself
     assert two.judging.money > three.judging.money > 0  # the first is set beside people
-    assert 0 < root.asking.seconds < two.asking.seconds < three.asking.seconds
+    probe = remembering(inspect(str(tiny_folder)), Pace(1e9)).seconds  # of the base, once
+    assert 0 < root.asking.seconds - probe < two.asking.seconds < three.asking.seconds
     plain = api.plan(tmp_path / "r.yaml", "evaluate.robustness=false", out=tmp_path / "run")
     assert plain[0].asking.seconds < root.asking.seconds
