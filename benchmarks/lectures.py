@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,20 @@ RECIPES = ROOT / "examples" / "lectures"
 Climbed = dict[str, Any]  # of each task or base, and rung by its name, what `figures` says
 
 
-def climbed(seed: int, **recipes: str) -> Climbed:
-    """Climb recipes, and what came of each rung, and of what; by task, and where a recipe has several bases by base."""
+def climbed(seed: int, **recipes: str) -> Iterator[Climbed]:
+    """Climb recipes, and what came of each rung, and of what; by task, and where a recipe has several bases by base. A recipe at a
+    time, so that none waits for the others to be written down."""
     from tuneladder import climb, load
 
-    found: Climbed = {}
     for task, name in recipes.items():
+        found: Climbed = {}
         ladder = climb(load(RECIPES / f"{name}.yaml", f"seed={seed}"), out=RUNS / f"{name}-{seed}")
         for each in ladder.results:
             base = each.rung.base
             of = {"base": base, "read_before": read_before(base, name)}
             own = found.setdefault(task if len(ladder.bases) == 1 else base, {})
             own[each.rung.name.removeprefix(f"{base}/")] = {**of, **figures(each)}
-    return found
+        yield found
 
 
 def read_before(base: str, recipe: str) -> bool:
@@ -77,15 +78,15 @@ def figures(result: Any) -> dict[str, Any]:
     }
 
 
-def ranks(seed: int) -> Climbed:
+def ranks(seed: int) -> Iterator[Climbed]:
     from tuneladder.model.inspect import inspect
     from tuneladder.model.memory import lora_parameters
 
-    found = climbed(seed, e2e="ranks")
-    for name, rung in found["e2e"].items():
-        if name.startswith("lora"):
-            rung["parameters"] = lora_parameters(inspect(rung["base"]), r=int(name.removeprefix("lora(r=").removesuffix(")")))
-    return found
+    for found in climbed(seed, e2e="ranks"):
+        for name, rung in found["e2e"].items():
+            if name.startswith("lora"):
+                rung["parameters"] = lora_parameters(inspect(rung["base"]), r=int(name.removeprefix("lora(r=").removesuffix(")")))
+        yield found
 
 
 # ---- forgetting: a seq2seq that can name the cat learns what people thought of a film ----
@@ -137,7 +138,7 @@ def named(folder: Path) -> dict[str, Any]:
     }
 
 
-def forgetting(seed: int) -> Climbed:
+def forgetting(seed: int) -> Iterator[Climbed]:
     from tuneladder.api import evaluate
 
     cats = named(RUNS / "cats")
@@ -183,10 +184,10 @@ def forgetting(seed: int) -> Climbed:
             score = evaluate(variant, recipe).quality["exact_match"]
             metrics[task] = [score.value, score.low, score.high, score.count]
         found[name] = {"base": "pocket-seq2seq", "read_before": False, "metrics": metrics}
-    return {"cats and films": found}
+    yield {"cats and films": found}
 
 
-CLAIMS: dict[str, Callable[[int], Climbed]] = {
+CLAIMS: dict[str, Callable[[int], Iterator[Climbed]]] = {
     "ranks": ranks,
     "methods": partial(climbed, sst2="methods_sst2", clinic="methods_clinic"),
     "forgetting": forgetting,
@@ -200,7 +201,7 @@ def together(seeds: Sequence[Climbed]) -> Climbed:
     found: Climbed = {}
     for task, rungs in seeds[0].items():
         for rung in rungs:
-            own = [seed[task][rung] for seed in seeds if "metrics" in seed[task].get(rung, {})]
+            own = [made for seed in seeds if "metrics" in (made := seed.get(task, {}).get(rung, {}))]
             said: dict[str, Any] = {"seeds": len(own)}
             if own:
                 said |= {name: own[0][name] for name in ("base", "read_before", "parameters") if name in own[0]}
@@ -228,12 +229,12 @@ def main() -> None:
         parser.error(f"no claim '{strange[0]}'; there are {', '.join(CLAIMS)}")
     for claim in options.claims or CLAIMS:
         for seed in options.seeds.split(","):
-            found = CLAIMS[claim](int(seed))
-            kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}  # others write there too
-            own = kept.setdefault(claim, {"seeds": {}})
-            own["seeds"][seed] = found
-            own["together"] = together(list(own["seeds"].values()))
-            write(RESULTS, kept)
+            for found in CLAIMS[claim](int(seed)):
+                kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}  # others write there too
+                own = kept.setdefault(claim, {"seeds": {}})
+                own["seeds"].setdefault(seed, {}).update(found)
+                own["together"] = together(list(own["seeds"].values()))
+                write(RESULTS, kept)
         print(claim, json.dumps(own["together"], indent=1), flush=True)
 
 

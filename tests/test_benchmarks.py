@@ -247,6 +247,7 @@ def test_lectures_are_told_over_seeds_and_of_which_base():
     assert lora["seconds"]["most"] == 4.0
     assert lora["disk_bytes"]["mean"] == 7
     assert lectures.together(seeds[:1])["e2e"]["lora"]["bleu"]["low"] is None
+    assert lectures.together([*seeds, {}]) == lectures.together(seeds)  # of which another task is climbed, and this not yet
     for recipe in ("ranks", "methods_clinic"):
         assert all(lectures.read_before(base, recipe) for base in ("pocket-decoder", "pocket-seq2seq"))
         assert not lectures.read_before("minilm", recipe)
