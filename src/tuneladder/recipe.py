@@ -775,9 +775,9 @@ def _base(wanted: Any, *, trust: bool) -> Base:
         for key in wanted:
             known_key(key, ("id", "revision"), "key of a base")
         return inspect(str(wanted["id"]), revision=str(wanted.get("revision") or ""), trust=trust)
-    several = "several are `bases: [a, b]`" if isinstance(wanted, list) else ""
-    said = several or "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}"
-    raise BadInput(f"base is {wanted!r}", said)
+    if isinstance(wanted, list):
+        raise BadInput(f"base is {wanted!r}", "several are `bases: [a, b]`")
+    raise BadInput(f"base is {wanted!r}", "a hub id, a folder, {id: ..., revision: ...}, {shape: {...}} or {url: ..., model: ...}")
 
 
 def _step(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> Step:

@@ -15,7 +15,6 @@ import yaml
 from tuneladder import api
 from tuneladder.errors import BadInput
 from tuneladder.evaluate import forgetting
-from tuneladder.ladder import climb
 from tuneladder.ladder.climb import Climb
 from tuneladder.model.quantized import WHOLE
 from tuneladder.prompt.zero_shot import ZeroShot
@@ -217,11 +216,10 @@ def test_a_rung_that_the_disk_has_no_room_for_is_refused(tiny_base, tiny_task, t
     assert re.search(r"^what it makes takes .* and .*\.store has 10 B left \(make room", refused[1])
 
 
-def test_answers_that_all_earned_the_same_are_told(tiny_base, tiny_task, tmp_path, monkeypatch):
+def test_answers_that_all_earned_the_same_are_told(tiny_base, tiny_task, tmp_path):
     own = Climb(tiny_task, [tiny_base], [], bar=Bar(), limit=Cost(), seed=0, folder=tmp_path / "run", device="cpu")
     rung = Rung("grpo", tiny_base.name, ())
     for spreads in ((0.0, 0.1), (0.0, 0.0)):
         made = [Rollout(step, 0.5, spread, 0.0, 1.0, 8.0) for step, spread in enumerate(spreads)]
-        monkeypatch.setattr(climb, "read_rollouts", lambda folder, made=made: made)
-        own._say_rows(rung, tmp_path)
+        own._say_rewards(rung, made)
     assert own.notes == ["grpo: all its answers earned the same reward, 0.5: nothing was learned from them"]

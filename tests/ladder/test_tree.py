@@ -19,6 +19,7 @@ from tuneladder.prompt.chain_of_thought import ChainOfThought
 from tuneladder.prompt.few_shot import FewShot
 from tuneladder.prompt.search import Search
 from tuneladder.prompt.zero_shot import ZeroShot
+from tuneladder.tune.adapter import Adapter
 from tuneladder.tune.constitution import Constitution
 from tuneladder.tune.full import Full
 from tuneladder.tune.linear_probe import LinearProbe
@@ -128,6 +129,7 @@ def test_rungs_share_the_nodes_they_have_in_common(tiny_base):
         ((Lora(),), Cost(memory=1 << 20), "the limit is 1.0 MB (raise `limit: memory`, or lower `batch_size` or `max_length`)"),
         ((FewShot(shots=999),), Cost(), "999 shots asked for, but t has 20 to show (lower `shots`"),
         ((Lora(epochs=1e6),), Cost(seconds=1.0), "the limit is 1.0 s (raise `limit: minutes`, or lower `epochs`)"),
+        ((Adapter(r=100_000),), Cost(), "r is 100,000, and "),
         ((LinearProbe(),), Cost(seconds=1e-9), "the limit is 0.000 ms (raise `limit: minutes`)"),
         ((Lora(epochs=1),), Cost(seconds=600.0, memory=1 << 40), ""),
     ],

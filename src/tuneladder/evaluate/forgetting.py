@@ -28,7 +28,7 @@ class Probe:
         return {"bits_per_byte": self.bits_per_byte, "unrelated": self.unrelated}
 
 
-def tokens_of(base: Base) -> float:
+def tokens_read(base: Base) -> float:
     """Tokens that a base reads of the probe, about; 0 where it came without the head that reads. What sees both sides of a token
     reads a text some three times, with other tokens hidden each time."""
     reads = base.source != "url" and reads_text(base)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tuneladder.evaluate.forgetting import tokens_of as tokens_read
+from tuneladder.evaluate.forgetting import tokens_read
 from tuneladder.evaluate.people import Opinion
 from tuneladder.evaluate.robustness import asked_with, chosen
 from tuneladder.evaluate.verdicts import Case, Judge, asks_of

@@ -309,9 +309,11 @@ class Climb:
                 here = here if node.key in self._made else _both(here, own)
                 self._made.add(node.key)
                 curve = tuple(read_log(folder)) or curve
-                along = tuple(read_rollouts(folder)) or along
+                rolled = tuple(read_rollouts(folder))
+                along = rolled or along
                 routing = read_shares(folder) or routing
                 self._say_rows(rung, folder)
+                self._say_rewards(rung, rolled)
             dev = self._measure(rung, variant, "dev")
             dev = self._with_forgetting(rung, variant, dev)
         except NoRoom:
@@ -672,11 +674,6 @@ class Climb:
         if path.exists():
             for said in json.loads(path.read_text("utf-8")):
                 self._note(f"{rung.name}: {said}")
-        written = read_rollouts(folder)
-        if written and not any(own.spread for own in written):
-            self._note(
-                f"{rung.name}: all its answers earned the same reward, {written[0].reward:.3g}: nothing was learned from them"
-            )
         path = folder / "rows.json"
         if path.exists():
             tally = json.loads(path.read_text("utf-8"))
@@ -704,6 +701,11 @@ class Climb:
                 f"an expert got {min(every):.0%} to {max(every):.0%} of a layer's tokens, where even is {1 / len(routing[0]):.0%}"
             )
             self._note(f"{rung.name}: {said}; the coefficient of variation is {max(variations(routing)):.2f} at most")
+
+    def _say_rewards(self, rung: Rung, rolled: Sequence[Rollout]) -> None:
+        if rolled and not any(own.spread for own in rolled):
+            same = f"all its answers earned the same reward, {rolled[0].reward:.3g}"
+            self._note(f"{rung.name}: {same}: nothing was learned from them")
 
     def _note(self, said: str) -> None:
         if said not in self.notes:

@@ -103,11 +103,12 @@ def format_of(columns: Sequence[str], rows: Sequence[Row], place: str) -> Format
     if own is not None and own.name in ("preference", KTO):
         return own
     there = {column.casefold(): column for column in columns}
-    if own is not None and own.name in ("prompt/completion", "messages", "sharegpt") and "score" in there:
+    alone = own is not None and own.name in ("prompt/completion", "messages", "sharegpt")
+    if own and alone and "score" in there:
         return replace(own, name=RATED)
     if {"chosen", "rejected"} <= {column.casefold() for column in columns}:
         return Format("preference", "chat")
-    if own is not None and own.name in ("prompt/completion", "messages", "sharegpt") and "label" in there:
+    if alone and "label" in there:
         said = (text_of(row.get(there["label"])) for row in rows)
         odd = next((label for label in said if label.casefold() not in ("true", "false")), "")
         raise BadInput(f"{place} holds no comparisons: a label is {odd[:80]!r}", "true or false: whether people wanted the answer")

@@ -29,8 +29,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "null": type(None),
 }
-_COUNTS = {"minItems", "maxItems", "minLength", "maxLength"}
-_BOUNDS = {"minimum", "maximum"}
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
+_BOUNDS = ("minimum", "maximum")
 _EXAMPLE = "schema: {type: object, properties: {name: {type: string}, age: {type: integer}}, required: [name]}"
 
 
@@ -135,12 +135,12 @@ def _check(schema: Any, at: str) -> None:
             re.compile(schema["pattern"])
         except (re.error, TypeError) as error:
             raise BadInput(f"{at}: the pattern {schema['pattern']!r} cannot be read: {error}", "a regular expression") from error
-    for key in _COUNTS & schema.keys():
-        if not isinstance(schema[key], int) or isinstance(schema[key], bool) or schema[key] < 0:
-            raise BadInput(f"{at}: {key} is {schema[key]!r}", "a whole number from 0 up")
-    for key in _BOUNDS & schema.keys():
-        if not isinstance(schema[key], int | float) or isinstance(schema[key], bool):
-            raise BadInput(f"{at}: {key} is {schema[key]!r}", "a number")
+    for key in _COUNTS:
+        if not isinstance(count := schema.get(key, 0), int) or isinstance(count, bool) or count < 0:
+            raise BadInput(f"{at}: {key} is {count!r}", "a whole number from 0 up")
+    for key in _BOUNDS:
+        if not _is(bound := schema.get(key, 0), "number"):
+            raise BadInput(f"{at}: {key} is {bound!r}", "a number")
     if not isinstance(schema.get("anyOf", []), list):
         raise BadInput(f"{at}: anyOf is {schema['anyOf']!r}", "a list of schemas")
     if "enum" in schema and not (isinstance(schema["enum"], list) and schema["enum"]):
