@@ -7,6 +7,9 @@
               dpo's pairs are the best and the worst of those to a prompt. How far the reward of answers to other prompts rises, in
               standard deviations of the base's; the KL, nats an answer; seconds and memory. Those of ours that write anew stop at
               4.5 nats; dpo and TRL know no limit, and dpo comes a second time with a beta and a rate that keep it nearer.
+    judged    ours again, but what an answer earns is said by a reward model, `teacher`, that learned from half of some pairs of
+              which the more cheerful was preferred; by how much the reward rises is said by one of the other half, `unseen`, that
+              no policy met. Beside it stand what the teacher says, and the rule.
     lecture   the table of arXiv:2308.08998: behaviour cloning (G=0, I=0), ReST with G=1 I=0, G=1 I=4 and G=2 I=3, and online RL
               from as many answers as the last. Rows of mixed quality end stories; what is aimed at is scored by a rule.
 
@@ -29,7 +32,8 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,8 @@ from pairs import Figures, as_child, contestant, machine, now, peak, since, tell
 
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "learning.json"
+
+Marks = Callable[[Sequence[str], Sequence[str]], list[float]]  # prompts and an answer to each -> what each answer earns
 
 ANIMALS = ("cat", "dog", "bird", "bear", "fox", "mouse", "frog", "duck")
 NAMES = ("Tom", "Lily", "Max", "Sue", "Ben", "Mia", "Sam", "Amy", "Tim", "Anna")
@@ -97,16 +103,21 @@ SIZES = {
 MOST_KL = 4.5  # nats an answer, at which a method that can be told so stops: other answers go a little farther than its own
 
 
-def task_of(size: Mapping[str, int]) -> Any:
-    """Openings with an ending each, drawn from those there are, good or not."""
-    from tuneladder.types import Example, Prompt, Split, Task, Turn
+def openings() -> list[Any]:
+    """A row for every story that begins, with an ending drawn from those there are, good or not."""
+    from tuneladder.types import Example, Turn
 
     draw = random.Random(1)
-    rows = [
+    return [
         Example(f"story {at}", (Turn("text", opening(story)),), (" " + draw.choice(ENDINGS).format(**story),), source=f"story {at}")
         for at, story in enumerate(stories())
     ]
-    train, held = size["train"], size["held"]
+
+
+def task_of(size: Mapping[str, int]) -> Any:
+    from tuneladder.types import Prompt, Split, Task
+
+    rows, train, held = openings(), size["train"], size["held"]
     split = Split(tuple(rows[:train]), tuple(rows[train : train + held]), tuple(rows[train + held : train + 2 * held]))
     return Task("stories", "generate", examples=split, prompt=Prompt(), metric="rouge_l")
 
@@ -158,30 +169,24 @@ class Table:
                 found.append(float(said.gather(1, ids[0, len(own.prompt) :, None]).sum()))
         return found
 
-    def measured(self, variant: Any, reference: Any, reward: Callable[..., list[float]]) -> Figures:
-        """What answers to other prompts earn, by the reference and by the variant, and how far this has gone."""
+    def measured(self, variant: Any, reference: Any, reward: Marks, **others: Marks) -> Figures:
+        """What answers to other prompts earn, by the reference and by the variant, and how far this has gone; by how much it rises
+        by other rewards, too."""
         rows = self.task.examples.test
-        earned = {}
-        for name, own in (("before", reference), ("after", variant)):
-            groups = self.answers(own, rows, self.size["each"])
-            written = [each for group in groups for each in group]
-            prompts = [row.turns[-1].text for row, group in zip(rows, groups, strict=True) for _ in group]
-            earned[name] = reward(prompts, [each.text for each in written])
-        kl = [own - other for own, other in zip(self.logs(variant, written), self.logs(reference, written), strict=True)]
-        before, spread = statistics.fmean(earned["before"]), statistics.pstdev(earned["before"])
-        after = statistics.fmean(earned["after"])
-        return {
-            "reward_before": before,
-            "spread_before": spread,
-            "reward": after,
-            "rise": (after - before) / spread if spread else None,
-            "kl": statistics.fmean(kl),
-            "answers": len(written),
-            "sample": written[0].text,
-        }
+        prompts = [row.turns[-1].text for row in rows for _ in range(self.size["each"])]
+        before, after = ([each for group in self.answers(own, rows, self.size["each"]) for each in group] for own in (reference, variant))
+        kl = [own - other for own, other in zip(self.logs(variant, after), self.logs(reference, after), strict=True)]
+        rises = {}
+        for name, marks in {"": reward, **others}.items():
+            first, last = (marks(prompts, [each.text for each in written]) for written in (before, after))
+            middle, spread = statistics.fmean(first), statistics.pstdev(first)
+            found = {"reward_before": middle, "spread_before": spread, "reward": statistics.fmean(last)}
+            found["rise"] = (found["reward"] - middle) / spread if spread else None
+            rises |= {f"{key}_{name}" if name else key: value for key, value in found.items()}
+        return {**rises, "kl": statistics.fmean(kl), "answers": len(after), "sample": after[0].text}
 
 
-def made_by(run: argparse.Namespace, method: Method, reward: Callable[..., list[float]]) -> Figures:
+def made_by(run: argparse.Namespace, method: Method, reward: Marks, **others: Marks) -> Figures:
     """A method's variant, measured beside its reference."""
     with tempfile.TemporaryDirectory() as place:
         table = Table(run, Path(place))
@@ -190,7 +195,7 @@ def made_by(run: argparse.Namespace, method: Method, reward: Callable[..., list[
         wall, processor = since(began)
         cost = {"seconds": wall, "processor_seconds": processor, "peak_bytes": peak()}
         learned = {"samples": made.samples, "stopped": made.stopped}
-        return {"seed": run.seed, **table.measured(made.variant, made.reference, reward), **cost, **learned}
+        return {"seed": run.seed, **table.measured(made.variant, made.reference, reward, **others), **cost, **learned}
 
 
 @dataclass(frozen=True)
@@ -243,11 +248,11 @@ def learned_resting(table: Table, reference: Any, **settings: Any) -> Learned:
     return from_answers(made, reference, kit.folder, each=step.prompts * step.samples, steps=step.stages * step.updates)
 
 
-def learned_by_rest(table: Table) -> Learned:
-    return learned_resting(table, table.root, reward="learning:cheer", data=False, most_kl=MOST_KL)
+def learned_by_rest(table: Table, reward: str) -> Learned:
+    return learned_resting(table, table.root, reward=reward, data=False, most_kl=MOST_KL)
 
 
-def learned_by_dpo(table: Table, **settings: Any) -> Learned:
+def learned_by_dpo(table: Table, marks: Marks, **settings: Any) -> Learned:
     """Of the base's answers to a prompt the best is chosen and the worst rejected, where they differ."""
     from tuneladder.tune.dpo import Dpo
     from tuneladder.types import Comparison, Split
@@ -259,7 +264,7 @@ def learned_by_dpo(table: Table, **settings: Any) -> Learned:
         for row, group in zip(rows, table.answers(table.root, rows, table.size["samples"]), strict=True):
             texts = [own.text for own in group]
             samples += len(texts) * (split == "train")
-            earned = cheer([row.turns[-1].text] * len(texts), texts)
+            earned = marks([row.turns[-1].text] * len(texts), texts)
             ranked = sorted(zip(earned, texts, strict=True))
             if ranked[0][0] < ranked[-1][0]:
                 pair = Comparison(row.id, row.turns, " " + ranked[-1][1], " " + ranked[0][1], source=row.source)
@@ -269,12 +274,12 @@ def learned_by_dpo(table: Table, **settings: Any) -> Learned:
     return Learned(Dpo(**settings).apply(table.root, task, table.kit("dpo")), table.root, samples)
 
 
-def learned_held_back(table: Table) -> Learned:
+def learned_held_back(table: Table, marks: Marks) -> Learned:
     """By dpo at three times its beta and a quarter of its rate."""
     from tuneladder.train.preference import rate_of
     from tuneladder.tune.dpo import Dpo
 
-    return learned_by_dpo(table, beta=0.3, learning_rate=rate_of(Dpo(), table.root, times=0.25))
+    return learned_by_dpo(table, marks, beta=0.3, learning_rate=rate_of(Dpo(), table.root, times=0.25))
 
 
 def learned_by_trl(table: Table) -> Learned:
@@ -326,16 +331,79 @@ def learned_by_trl(table: Table) -> Learned:
     return Learned(replace(table.root, steps=("trl",), adapter=str(place)), table.root, samples)
 
 
-def methods() -> dict[str, Method]:
-    from tuneladder.written import steps
-
-    found: dict[str, Method] = {
-        name: lambda table, name=name: learned_online(table, name, "learning:cheer", table.root, most_kl=MOST_KL)
-        for name in ("grpo", "ppo")
-        if name in steps()
+def ours(reward: str, marks: Marks) -> dict[str, Method]:
+    """The methods of ours, for what answers earn: by the name of the reward, and what it says."""
+    return {
+        "grpo": lambda table: learned_online(table, "grpo", reward, table.root, most_kl=MOST_KL),
+        "ppo": lambda table: learned_online(table, "ppo", reward, table.root, most_kl=MOST_KL),
+        "rest": lambda table: learned_by_rest(table, reward),
+        "dpo": lambda table: learned_by_dpo(table, marks),
+        "dpo (held back)": lambda table: learned_held_back(table, marks),
     }
-    ours = {"rest": learned_by_rest, "dpo": learned_by_dpo, "dpo (held back)": learned_held_back}
-    return {**found, **ours, "TRL's GRPO": learned_by_trl}
+
+
+def methods() -> dict[str, Method]:
+    return {**ours("learning:cheer", cheer), "TRL's GRPO": learned_by_trl}
+
+
+# ---- judged ----
+
+
+def judges_child(run: argparse.Namespace) -> Figures:
+    """The folders of two reward models, each of half of some pairs, and how often they are right of pairs held out."""
+    from tuneladder import climb, load
+
+    table = Table(run, run.folder / "work")
+    rows = openings()[table.size["train"] + 2 * table.size["held"] :][: table.size["train"]]
+    draw, pairs = random.Random(run.seed), []
+    for row, group in zip(rows, table.answers(table.root, rows, table.size["samples"]), strict=True):
+        prompt, texts = row.turns[-1].text, [own.text for own in group]
+        for one, other in zip(texts[::2], texts[1::2], strict=True):
+            marks = cheer([prompt] * 2, [one, other])
+            if marks[0] != marks[1]:
+                better, worse = (one, other) if marks[0] > marks[1] else (other, one)
+                pairs.append({"prompt": prompt, "chosen": better, "rejected": worse})
+    draw.shuffle(pairs)
+    (run.folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
+    recipe = {
+        "name": "judges",
+        "seed": run.seed,
+        "task": {"kind": "prefer", "data": str(run.folder / "pairs.jsonl")},
+        "base": str(model()),
+        "rungs": [{"reward": {"half": half}} for half in JUDGES.values()],
+    }
+    (run.folder / "judges.yaml").write_text(json.dumps(recipe), "utf-8")  # JSON is YAML
+    results = climb(load(run.folder / "judges.yaml"), out=run.folder / "judges").results
+    made = {name: next(own for own in results if f"half={half}" in own.rung.name) for name, half in JUDGES.items()}
+    right = {name: (own.test.quality["preference"] if own.test else None) for name, own in made.items()}
+    return {
+        "seed": run.seed,
+        "pairs": len(pairs),
+        "folders": {name: own.variant.adapter for name, own in made.items()},
+        "right": {name: score and [score.value, score.low, score.high, score.count] for name, score in right.items()},
+    }
+
+
+JUDGES = {"teacher": "a", "unseen": "b"}  # halves of the pairs
+
+
+def by_model(folder: str) -> Marks:
+    """What a reward model says of answers."""
+    import torch
+
+    from tuneladder.model.nodes import read_variant
+    from tuneladder.model.shelf import Shelf
+    from tuneladder.train.reward_model import opened
+    from tuneladder.types import Example, Turn
+
+    judge = read_variant(Path(folder))
+
+    def marks(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        rows = [Example(str(at), (Turn("text", prompt),), ("",)) for at, prompt in enumerate(prompts)]
+        with opened(judge, Shelf("cpu", dtype=torch.float32), None) as said:
+            return said(rows, completions)
+
+    return marks
 
 
 # ---- lecture ----
@@ -372,6 +440,11 @@ def methods_child(run: argparse.Namespace) -> Figures:
     return made_by(run, methods()[run.name], cheer)
 
 
+def judged_child(run: argparse.Namespace) -> Figures:
+    teacher, unseen = by_model(run.teacher), by_model(run.unseen)
+    return made_by(run, ours(run.teacher, teacher)[run.name], unseen, teacher=teacher, rule=cheer)
+
+
 def lecture_child(run: argparse.Namespace) -> Figures:
     return made_by(run, lambda table: taught(table, run.name), ended)
 
@@ -389,6 +462,8 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
 COLUMNS = {
     "reward": ("reward", 3, 1.0),
     "rise": ("rise, SD", 2, 1.0),
+    "rise_teacher": ("by the teacher", 2, 1.0),
+    "rise_rule": ("by the rule", 2, 1.0),
     "kl": ("KL, nats an answer", 2, 1.0),
     "samples": ("answers learned from", 0, 1.0),
     "processor_seconds": ("processor seconds", 1, 1.0),
@@ -409,18 +484,19 @@ def markdown(found: Figures) -> str:
         return shown if half is None or len(set(values)) == 1 else f"{shown} ±{half * unit:,.{places}f}"
 
     lines = []
-    for part in ("methods", "lecture"):
+    for part in ("methods", "judged", "lecture"):
         if not (rows := found.get(part)):
             continue
         before = [run for runs in rows.values() for run in runs]
         first = f"{part}; before: reward {interval([run['reward_before'] for run in before])[0]:.3f}"
-        heads = ["seeds", *(head for head, *_ in COLUMNS.values()), "ended early"]
+        columns = [column for column in COLUMNS if any(column in run for run in before)]
+        heads = ["seeds", *(COLUMNS[column][0] for column in columns), "ended early"]
         lines += [f"| {first} | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
         for name, runs in rows.items():
             early = Counter(filter(None, (run.get("stopped", "") for run in runs)))
             cells = [
                 str(len(runs)),
-                *(cell(runs, column) for column in COLUMNS),
+                *(cell(runs, column) for column in columns),
                 ", ".join(f"{why} {n}" for why, n in early.items()),
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -428,10 +504,21 @@ def markdown(found: Figures) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def judges(run: argparse.Namespace, found: Figures, seed: int) -> Iterator[dict[str, str]]:
+    """The folders of a teacher and of an unseen judge, as long as it is open; what they know goes to the figures."""
+    with tempfile.TemporaryDirectory() as place:
+        made = contestant(HERE, "judges", seed=seed, size=run.size, folder=place)
+        folders = made.pop("folders")
+        found["judges"] = [*(own for own in found.get("judges", []) if own["seed"] != seed), made]
+        tell("judges", f"seed {seed}: {made}")
+        yield folders
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"methods": list(methods()), "lecture": list(LECTURE)}
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; both if none is named")
+    parts = {"methods": list(methods()), "judged": list(ours("", cheer)), "lecture": list(LECTURE)}
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all if none is named")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--size", choices=SIZES, default="full", help="small is a rehearsal")
     parser.add_argument("--table", action="store_true", help="only show what was measured")
@@ -439,7 +526,8 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--settings", type=json.loads, default={}, help=argparse.SUPPRESS)
     run = parser.parse_args()
-    if as_child(run, {"methods": methods_child, "lecture": lecture_child}):
+    children = {"methods": methods_child, "judges": judges_child, "judged": judged_child, "lecture": lecture_child}
+    if as_child(run, children):
         return
     found: Figures = json.loads(run.out.read_text("utf-8")) if run.out.exists() else {}
     if run.table:
@@ -451,13 +539,14 @@ def main() -> None:
     found["sizes"] = SIZES[run.size]
     for seed in map(int, run.seeds.split(",")):
         for part in run.parts or parts:
-            for name in parts[part]:
-                runs = found.setdefault(part, {}).setdefault(name, [])
-                if any(own["seed"] == seed for own in runs):
-                    continue
-                runs.append(contestant(HERE, part, name=name, seed=seed, size=run.size))
-                tell(part, f"seed {seed} {name}: {runs[-1]}")
-                write(run.out, found)
+            rows = found.setdefault(part, {})
+            missing = [name for name in parts[part] if all(own["seed"] != seed for own in rows.get(name, []))]
+            with judges(run, found, seed) if part == "judged" and missing else nullcontext({}) as given:
+                for name in missing:
+                    runs = rows.setdefault(name, [])
+                    runs.append(contestant(HERE, part, name=name, seed=seed, size=run.size, **given))
+                    tell(part, f"seed {seed} {name}: {runs[-1]}")
+                    write(run.out, found)
     print(markdown(found))
 
 

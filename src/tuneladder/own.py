@@ -21,7 +21,7 @@ def own_code(name: str, what: str) -> Any:
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code: whatever it raises
+    except (Exception, SystemExit) as error:  # the user's code: whatever it raises, and a script that ends itself
         raise BadInput(
             f"{what} {name}: cannot import {module_name!r}: {type(error).__name__}: {error}",
             f"{module_name}.py must be importable from the folder the command runs in ({here})",

@@ -61,6 +61,7 @@ def test_users_metric_says_its_best_and_direction(here: Path) -> None:
         ("", "my_absent:near", "cannot import 'my_absent': ModuleNotFoundError"),
         ("import no_such_thing", "my_marks:near", "cannot import 'my_marks': ModuleNotFoundError: No module named 'no_such_thing'"),
         ("def near(a, b)", "my_marks:near", "cannot import 'my_marks': SyntaxError"),
+        ("import sys\nsys.exit(1)", "my_marks:near", "cannot import 'my_marks': SystemExit: 1"),
         ("def near(a, b): return 1\nnear.better = 'up'", "my_marks:near", "my_marks:near.better is 'up'"),
         ("", ":near", "cannot import ''"),
         ("", "my_marks:", "no metric in my_marks ''"),
@@ -75,7 +76,12 @@ def test_errors_of_loading_are_sentences(here: Path, text: str, name: str, says:
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [("return 1 / len(a)", "ZeroDivisionError"), ("return 'good'", "ValueError"), ("return float('nan')", "returned nan")],
+    [
+        ("return 1 / len(a)", "ZeroDivisionError"),
+        ("return 'good'", "ValueError"),
+        ("return float('nan')", "returned nan"),
+        ("raise SystemExit(2)", "raised SystemExit: 2"),
+    ],
 )
 def test_errors_of_running_name_the_texts(here: Path, body: str, says: str) -> None:
     write(here, f"def near(a, b):\n    {body}\n")

@@ -182,7 +182,7 @@ def _users(name: str) -> Metric:
     def one(answer: str, reference: str) -> float:
         try:
             value = float(function(answer, reference))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the user's code: whatever it raises
             raise BadInput(
                 f"metric {name} raised {type(error).__name__}: {error}, on answer {answer[:80]!r} and reference {reference[:80]!r}",
                 "it must return a number for any two texts, an empty answer included",
