@@ -174,7 +174,9 @@ class Table:
         by other rewards, too."""
         rows = self.task.examples.test
         prompts = [row.turns[-1].text for row in rows for _ in range(self.size["each"])]
-        before, after = ([each for group in self.answers(own, rows, self.size["each"]) for each in group] for own in (reference, variant))
+        before, after = (
+            [each for group in self.answers(own, rows, self.size["each"]) for each in group] for own in (reference, variant)
+        )
         kl = [own - other for own, other in zip(self.logs(variant, after), self.logs(reference, after), strict=True)]
         rises = {}
         for name, marks in {"": reward, **others}.items():
@@ -348,6 +350,8 @@ def methods() -> dict[str, Method]:
 
 # ---- judged ----
 
+JUDGES = {"teacher": "a", "unseen": "b"}  # halves of the pairs
+
 
 def judges_child(run: argparse.Namespace) -> Figures:
     """The folders of two reward models, each of half of some pairs, and how often they are right of pairs held out."""
@@ -355,7 +359,7 @@ def judges_child(run: argparse.Namespace) -> Figures:
 
     table = Table(run, run.folder / "work")
     rows = openings()[table.size["train"] + 2 * table.size["held"] :][: table.size["train"]]
-    draw, pairs = random.Random(run.seed), []
+    pairs = []
     for row, group in zip(rows, table.answers(table.root, rows, table.size["samples"]), strict=True):
         prompt, texts = row.turns[-1].text, [own.text for own in group]
         for one, other in zip(texts[::2], texts[1::2], strict=True):
@@ -363,7 +367,6 @@ def judges_child(run: argparse.Namespace) -> Figures:
             if marks[0] != marks[1]:
                 better, worse = (one, other) if marks[0] > marks[1] else (other, one)
                 pairs.append({"prompt": prompt, "chosen": better, "rejected": worse})
-    draw.shuffle(pairs)
     (run.folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
     recipe = {
         "name": "judges",
@@ -375,20 +378,18 @@ def judges_child(run: argparse.Namespace) -> Figures:
     (run.folder / "judges.yaml").write_text(json.dumps(recipe), "utf-8")  # JSON is YAML
     results = climb(load(run.folder / "judges.yaml"), out=run.folder / "judges").results
     made = {name: next(own for own in results if f"half={half}" in own.rung.name) for name, half in JUDGES.items()}
-    right = {name: (own.test.quality["preference"] if own.test else None) for name, own in made.items()}
+    right = {name: own.test.quality["preference"] for name, own in made.items()}
     return {
         "seed": run.seed,
         "pairs": len(pairs),
         "folders": {name: own.variant.adapter for name, own in made.items()},
-        "right": {name: score and [score.value, score.low, score.high, score.count] for name, score in right.items()},
+        "right": {name: [score.value, score.low, score.high, score.count] for name, score in right.items()},
     }
 
 
-JUDGES = {"teacher": "a", "unseen": "b"}  # halves of the pairs
-
-
-def by_model(folder: str) -> Marks:
-    """What a reward model says of answers."""
+@contextmanager
+def by_model(folder: str) -> Iterator[Marks]:
+    """What a reward model says of answers, as long as it is open."""
     import torch
 
     from tuneladder.model.nodes import read_variant
@@ -396,14 +397,12 @@ def by_model(folder: str) -> Marks:
     from tuneladder.train.reward_model import opened
     from tuneladder.types import Example, Turn
 
-    judge = read_variant(Path(folder))
+    with opened(read_variant(Path(folder)), Shelf("cpu", dtype=torch.float32), None) as said:
 
-    def marks(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        rows = [Example(str(at), (Turn("text", prompt),), ("",)) for at, prompt in enumerate(prompts)]
-        with opened(judge, Shelf("cpu", dtype=torch.float32), None) as said:
-            return said(rows, completions)
+        def marks(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+            return said([Example(str(at), (Turn("text", prompt),), ("",)) for at, prompt in enumerate(prompts)], completions)
 
-    return marks
+        yield marks
 
 
 # ---- lecture ----
@@ -441,8 +440,8 @@ def methods_child(run: argparse.Namespace) -> Figures:
 
 
 def judged_child(run: argparse.Namespace) -> Figures:
-    teacher, unseen = by_model(run.teacher), by_model(run.unseen)
-    return made_by(run, ours(run.teacher, teacher)[run.name], unseen, teacher=teacher, rule=cheer)
+    with by_model(run.teacher) as teacher, by_model(run.unseen) as unseen:
+        return made_by(run, ours(run.teacher, teacher)[run.name], unseen, teacher=teacher, rule=cheer)
 
 
 def lecture_child(run: argparse.Namespace) -> Figures:
