@@ -233,8 +233,8 @@ def test_what_was_learned_outlives_a_critic_that_goes_away(monkeypatch, tiny_bas
         raise ConnectionError
 
     monkeypatch.setattr(constitution, "preferred", gone)
-    course = replace(lora_course(tiny_base.width, warmup=0.1), save_every=0.0)  # a checkpoint after every step
-    monkeypatch.setattr(constitution, "lora_course", lambda width, warmup: course)
+    course = replace(lora_course(tiny_base, warmup=0.1), save_every=0.0)  # a checkpoint after every step
+    monkeypatch.setattr(constitution, "lora_course", lambda base, warmup: course)
     with pytest.raises(ConnectionError):
         step.apply(root_of(tiny_base, tiny_task), tiny_task, kit)
     learned, steps = read_log(kit.folder), saved_step(kit.folder)

@@ -151,7 +151,7 @@ class Constitution:
     def _tuned(self, variant: Variant, task: Task, kit: Kit, learned: list[Example]) -> tuple[Variant, list[Tick]]:
         """The variant that learned the revisions, and how. Its checkpoint stays, for what comes after may fail."""
         own = Task(task.name, "chat", examples=Split(tuple(learned)))
-        course = lora_course(variant.base.width, warmup=self.warmup)
+        course = lora_course(variant.base, warmup=self.warmup)
         with kit.shelf.live(variant) as live:
             made = learner(self.r, live, variant, kit)
             ticks = fit(self, made.model, replace(live, model=made.model, soft=made.soft), variant, own, kit, course=course)

@@ -15,15 +15,15 @@ class Lora:
     """`alpha` 0 is 16 whatever the rank, with `rslora` 2 times the root of 8, so that both are alike at rank 8. `targets`: auto,
     linear layers of the blocks but routers (arXiv:2305.14314), a mixture's experts among them; attention; all; or names of linear
     modules and of experts' matrices. `dora` learns magnitudes apart from directions (arXiv:2402.09353), `rslora` divides alpha by
-    the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, growing as the width
-    shrinks (3e-3 at 256), and falling with the root of the steps beyond 200, down to what grows with the width's root alone (8e-4
-    at 256 from 3,200 on); probe: what three short runs find. `max_length` 0 is the context."""
+    the root of the rank (arXiv:2312.03732). `learning_rate` 0 is the step's own: 2e-4 at a width of 4096, half of that on an
+    encoder, growing as the width shrinks (3e-3 at 256), and falling with the root of the steps beyond 200, down to what grows with
+    the width's root alone (8e-4 at 256 from 3,200 on); probe: what three short runs find. `max_length` 0 is the context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 12
+    version: ClassVar = 13
 
     r: int = 8
     alpha: float = 0.0

@@ -23,7 +23,7 @@ class Qlora:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 7
+    version: ClassVar = 8
 
     form: Form = "nf4"
     r: int = 8
