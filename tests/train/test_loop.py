@@ -46,7 +46,7 @@ def gradients(model, micros):
     return {name: weight.grad.clone() for name, weight in model.named_parameters()}
 
 
-@pytest.mark.parametrize("family, share", [("decoder", 1.0), ("encoder", 0.5), ("seq2seq", 1.0)])
+@pytest.mark.parametrize(("family", "share"), [("decoder", 1.0), ("encoder", 0.5), ("seq2seq", 1.0)])
 @pytest.mark.parametrize("width", [256, 4096, 8192])
 def test_a_loras_own_rate_never_rises_with_the_steps(width, family, share, tiny_base):
     course = lora_course(replace(tiny_base, width=width, family=family), warmup=0.06)

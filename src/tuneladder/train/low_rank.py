@@ -65,9 +65,9 @@ def plan_low_rank(
 
 
 def lora_course(base: Base, *, warmup: float) -> Course:
-    """How a LoRA learns where nothing else is said: at 2e-4 for a width of 4096, half as fast on an encoder. As the width shrinks the
-    rate grows by as much, as that of whole matrices does, but in a long training by the root of it alone: with 2e-3 MiniLM learns a
-    thousand rows as well as with less but for one draw in three, which stick, and does not settle on eight thousand."""
+    """How a LoRA learns where nothing else is said: at 2e-4 for a width of 4096, and half of that on an encoder, for with 2e-3 one
+    draw in three stuck on MiniLM. As the width shrinks the rate grows by as much, as that of whole matrices does, but in a long
+    training by the root of it alone: what learns a thousand rows well does not settle on eight thousand."""
     narrower = 4096 / base.width
     rate = 2e-4 * narrower * (0.5 if base.family == "encoder" else 1.0)
     return Course(rate, warmup=warmup, least=min(rate, 2e-4 * narrower**0.5))
