@@ -358,9 +358,9 @@ def judges_child(run: argparse.Namespace) -> Figures:
     from tuneladder import climb, load
 
     table = Table(run, run.folder / "work")
-    rows = openings()[table.size["train"] + 2 * table.size["held"] :][: table.size["train"]]
+    rows = openings()[table.size["train"] + 2 * table.size["held"] :][: 5 * table.size["train"] // 2]
     pairs = []
-    for row, group in zip(rows, table.answers(table.root, rows, table.size["samples"]), strict=True):
+    for row, group in zip(rows, table.answers(table.root, rows, 2 * table.size["samples"]), strict=True):
         prompt, texts = row.turns[-1].text, [own.text for own in group]
         for one, other in zip(texts[::2], texts[1::2], strict=True):
             marks = cheer([prompt] * 2, [one, other])
@@ -373,7 +373,7 @@ def judges_child(run: argparse.Namespace) -> Figures:
         "seed": run.seed,
         "task": {"kind": "prefer", "data": str(run.folder / "pairs.jsonl")},
         "base": str(model()),
-        "rungs": [{"reward": {"half": half}} for half in JUDGES.values()],
+        "rungs": [{"reward": {"half": half, "epochs": 4}} for half in JUDGES.values()],
     }
     (run.folder / "judges.yaml").write_text(json.dumps(recipe), "utf-8")  # JSON is YAML
     results = climb(load(run.folder / "judges.yaml"), out=run.folder / "judges").results
