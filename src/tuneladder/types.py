@@ -359,7 +359,8 @@ class WithPeople:
     """Of how many pairs of answers a judge said what most people had said: which is better, or neither. Beside it stands how often
     one person said what most of the others had, and how often the longer answer was the one that people preferred. Of `unread`
     pairs the judge's verdict could not be read, and they count nowhere. `source` names the file, which of `blind` pairs does
-    not say what was asked: the judge saw their answers alone."""
+    not say what was asked: the judge saw their answers alone. `flips` is the share of pairs whose verdict changed with the order,
+    and counted as ties; None for a judge that gives marks."""
 
     judge: Score
     people: Score | None
@@ -367,6 +368,7 @@ class WithPeople:
     unread: int
     source: str
     blind: int = 0
+    flips: Score | None = None
 
 
 @dataclass(frozen=True)

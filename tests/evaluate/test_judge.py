@@ -234,6 +234,8 @@ def test_agreement_is_with_what_most_people_said(tmp_path: Path) -> None:
     assert wrong.judge.value == 0.0
     always = agreement(better(lambda a, b: "A"), PAIRWISE, opinions, source="people", seed=0)
     assert always.judge.value == 0.0  # a judge that the order decides says tie, which nobody did
+    assert (always.flips.value, always.flips.count, found.flips.value) == (1.0, 10, 0.0)
+    assert "; the verdict changed with the order in 100.0 % of pairs (72.2 % to 100.0 %), which are ties" in words.agreement(always)
 
 
 def test_marks_agree_where_the_better_answer_has_the_higher(tmp_path: Path) -> None:
@@ -244,6 +246,7 @@ def test_marks_agree_where_the_better_answer_has_the_higher(tmp_path: Path) -> N
     assert len(engine.asked) == 20
     same = agreement(FakeEngine(lambda turns: "[[3]]"), ALONE, opinions, source="people", seed=0)
     assert same.judge.value == 0.0
+    assert same.flips is None
 
 
 def test_pairs_of_a_preference_file_do_not_always_begin_with_the_chosen(tmp_path: Path) -> None:

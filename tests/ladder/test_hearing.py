@@ -162,7 +162,7 @@ def test_a_judge_of_nonsense_costs_a_figure_and_no_rung(recipe: Path, server: Se
         assert result.test is not None
         assert result.test.judged == {}
     assert len(server.seen) == len(ladder.results[0].test.answers)  # one rung's, and then it is asked no more
-    assert "remote m is no judge" in (tmp_path / "run" / "report.html").read_text()
+    assert "m is no judge" in (tmp_path / "run" / "report.html").read_text()
     assert not any("judge" in name for name in ladder.results[0].test.quality)
 
 

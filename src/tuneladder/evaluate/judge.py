@@ -33,16 +33,18 @@ def judged(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | 
     """The judge `name`'s verdicts and what they come to; its agreement with people is left out. `kept` holds the replies of an
     engine that does not keep them itself. Raises Failed where too many replies cannot be read."""
     cut = shortened(engine)
-    found, spent = hear(engine, rules, cases, kept=kept)
+    found, spent = hear(engine, rules, cases, kept=kept, name=name)
     cut = shortened(engine) - cut
     read = [verdict for verdict in found if verdict.outcome]
     score = rate(_METRIC, [verdict.outcome for verdict in read], [()] * len(read), seed=seed)
-    flips, bias = _order([verdict for verdict in read if len(verdict.said) == 2], seed)
+    flips, bias = by_order(found, seed)
     return Judged(name, rules.against, score, tuple(found), flips, bias, None, spent, cut)
 
 
-def _order(swapped: Sequence[Verdict], seed: int) -> tuple[Score | None, Score | None]:
-    """How often the order changed the verdict, and how much more often for the answer that stood first than for the second."""
+def by_order(verdicts: Sequence[Verdict], seed: int) -> tuple[Score | None, Score | None]:
+    """How often the order changed the verdict, and how much more often for the answer that stood first than for the second; of
+    those that could be read, and were asked for in both orders."""
+    swapped = [verdict for verdict in verdicts if verdict.outcome and len(verdict.said) == 2]
     if not swapped:
         return None, None
     count, flipped = len(swapped), sum(verdict.flipped for verdict in swapped)
@@ -56,14 +58,16 @@ def _order(swapped: Sequence[Verdict], seed: int) -> tuple[Score | None, Score |
     return flips, Score(float(sides.mean()), *ends, count, "bootstrap")
 
 
-def hear(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | None = None) -> tuple[list[Verdict], Cost]:
-    """A verdict on every case, and what they cost. Two answers that are the same are a tie, which nobody is asked about."""
+def hear(engine: Engine, rules: Judge, cases: Sequence[Case], *, kept: Kept | None = None, name: str) -> tuple[list[Verdict], Cost]:
+    """The judge `name`'s verdict on every case, and what they cost. Two answers that are the same are a tie, which nobody is asked
+    about."""
     if not cases:
         raise BadInput("there is no answer to judge", "name a variant that answered, or a file of questions")
     before = paid_so_far(engine)
     start = time.perf_counter()
     asks = [[] if _same(case) else asks_of(case, rules) for case in cases]
-    replies, earlier = _replies(engine, rules, [ask for own in asks for ask in own], paired=cases[0].other is not None, kept=kept)
+    paired = cases[0].other is not None
+    replies, earlier = _replies(engine, rules, [ask for own in asks for ask in own], paired=paired, kept=kept, name=name)
     groups = regroup(replies, [len(own) for own in asks])
     found = [verdict_of(case, own) if own else Verdict(case.id, "tie", ()) for case, own in zip(cases, groups, strict=True)]
     return found, spent_since(before, engine, time.perf_counter() - start + earlier)
@@ -73,13 +77,15 @@ def _same(case: Case) -> bool:
     return case.other is not None and case.answer.strip() == case.other.strip()
 
 
-def _replies(engine: Engine, rules: Judge, asks: Sequence[Turns], *, paired: bool, kept: Kept | None) -> tuple[list[str], float]:
+def _replies(
+    engine: Engine, rules: Judge, asks: Sequence[Turns], *, paired: bool, kept: Kept | None, name: str
+) -> tuple[list[str], float]:
     """A reply to each ask, and the seconds that those took which an earlier run had. A judge that nobody can read is found out
     before all is asked, and paid."""
     endings, read = (SIDES, read_side) if paired else (MARKS, read_mark)
     found: dict[Turns, str] = {}
     earlier, unread = 0.0, list[str]()
-    ask = _ranking(engine, endings) if rules.rank else _writing(engine, rules.tokens)
+    ask = _ranking(engine, endings, name) if rules.rank else _writing(engine, rules.tokens)
     different = list(dict.fromkeys(asks))
     for start in range(0, len(different), TOGETHER):
         some = different[start : start + TOGETHER]
@@ -99,7 +105,7 @@ def _replies(engine: Engine, rules: Judge, asks: Sequence[Turns], *, paired: boo
         unread += [found[turns] for turns in some if not read(found[turns])]
         if len(unread) > UNREAD * len(different):
             raise Failed(
-                f"{engine.name} is no judge: {len(unread):,} of {len(found):,} replies hold no verdict, as {_clip(unread[0])!r}",
+                f"{name} is no judge: {len(unread):,} of {len(found):,} replies hold no verdict, as {_clip(unread[0])!r}",
                 "name a judge that follows instructions, give it more `tokens`, or let it rank the verdicts (`rank`)",
             )
     return [found[turns] for turns in asks], earlier
@@ -110,12 +116,12 @@ def _writing(engine: Engine, tokens: int) -> Callable[[Sequence[Turns]], list[st
     return lambda asks: [texts[0] for texts in engine.generate(asks, decoding)]
 
 
-def _ranking(engine: Engine, endings: Sequence[str]) -> Callable[[Sequence[Turns]], list[str]]:
+def _ranking(engine: Engine, endings: Sequence[str], name: str) -> Callable[[Sequence[Turns]], list[str]]:
     def ask(asks: Sequence[Turns]) -> list[str]:
         try:
             scores = ranked_by(engine, asks, [endings] * len(asks))
         except CannotScore as error:
-            raise BadInput(f"{engine.name} cannot rank verdicts: {error.message}", "leave `rank` out: it writes them") from None
+            raise BadInput(f"{name} cannot rank verdicts: {error.message}", "leave `rank` out: it writes them") from None
         return [endings[int(np.argmax(row))] for row in scores]
 
     return ask

@@ -14,7 +14,7 @@ import numpy as np
 
 from tuneladder.errors import BadInput
 from tuneladder.evaluate.intervals import bootstrap, by_group, wilson
-from tuneladder.evaluate.judge import hear
+from tuneladder.evaluate.judge import by_order, hear
 from tuneladder.evaluate.verdicts import Case, Judge
 from tuneladder.model.kept import Kept
 from tuneladder.task.read import Row, check_file, columns_of, read_rows
@@ -102,18 +102,27 @@ def drawn(opinions: Sequence[Opinion], count: int, *, seed: int) -> list[Opinion
 
 
 def agreement(
-    engine: Engine, rules: Judge, opinions: Sequence[Opinion], *, kept: Kept | None = None, source: str, seed: int
+    engine: Engine,
+    rules: Judge,
+    opinions: Sequence[Opinion],
+    *,
+    kept: Kept | None = None,
+    name: str = "the judge",
+    source: str,
+    seed: int,
 ) -> WithPeople:
-    """How often the judge says what most people said of each pair. A judge that gives marks prefers the answer with the higher
-    one."""
+    """How often the judge `name` says what most people said of each pair. A judge that gives marks prefers the answer with the
+    higher one."""
+    flips = None
     if rules.against:
         cases = [Case(str(at), each.question, each.first, each.second) for at, each in enumerate(opinions)]
-        verdicts, _ = hear(engine, rules, cases, kept=kept)
+        verdicts, _ = hear(engine, rules, cases, kept=kept, name=name)
+        flips, _ = by_order(verdicts, seed)
         said = [{"win": 1, "tie": 0, "loss": -1}.get(verdict.outcome) for verdict in verdicts]
     else:
         alone = list(dict.fromkeys((each.question, text) for each in opinions for text in (each.first, each.second)))
         cases = [Case(str(at), question, text) for at, (question, text) in enumerate(alone)]
-        verdicts, _ = hear(engine, rules, cases, kept=kept)
+        verdicts, _ = hear(engine, rules, cases, kept=kept, name=name)
         marks = {key: float(verdict.outcome) for key, verdict in zip(alone, verdicts, strict=True) if verdict.outcome}
         said = [_apart(marks, each) for each in opinions]
     read = [(each, own) for each, own in zip(opinions, said, strict=True) if own is not None]
@@ -123,7 +132,7 @@ def agreement(
     longer = [float(_sign(len(each.first) - len(each.second)) == each.most) for each, _ in read]
     people = _clustered(among, seed) if among else None
     blind = sum(not each.question for each in opinions)
-    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source, blind)
+    return WithPeople(judge, people, sum(longer) / len(longer), len(opinions) - len(read), source, blind, flips)
 
 
 def _apart(marks: Mapping[tuple[str, str], float], each: Opinion) -> int | None:

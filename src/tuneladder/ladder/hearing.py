@@ -89,12 +89,12 @@ def heard(
 
 def agreed_with(rules: Judge, judge: Variant, opinions: Sequence[Opinion], shelf: Shelf, store: Store, *, seed: int) -> WithPeople:
     """How often the judge says what people said. Raises Failed for a judge whose replies cannot be read."""
-    key = f"agreed-{digest(_meant(rules), *_who(judge, shelf), [vars(each) for each in opinions], seed)}"
+    key = f"agreed-{digest(2, _meant(rules), *_who(judge, shelf), [vars(each) for each in opinions], seed)}"
 
     def make(part: Path) -> Mapping[str, Any]:
         with shelf.engine(judge) as engine:
             kept = _kept(judge, shelf, store)
-            found = agreement(engine, rules, opinions, kept=kept, source=Path(rules.people).name, seed=seed)
+            found = agreement(engine, rules, opinions, kept=kept, name=judge.base.name, source=Path(rules.people).name, seed=seed)
         write_json(part / "agreement.json", freeze(found))
         return {"judge": judge.base.name}
 

@@ -103,10 +103,7 @@ def verdicts(found: Judged, variant: str) -> list[str]:
         lines = [f"{variant} against {found.against}, share of wins by {found.judge}: {scored(found.score)}, {asked}"]
         lines.append(f"won {counts['win']:,}, lost {counts['loss']:,}, tied {counts['tie']:,}")
     if found.flips and found.bias:
-        lines.append(
-            f"the verdict changed with the order in {percent(found.flips.value)} of pairs ({percent(found.flips.low)} to "
-            f"{percent(found.flips.high)}): these are ties; bias toward the answer shown first {scored(found.bias)}"
-        )
+        lines.append(f"{_flipped(found.flips)}: these are ties; bias toward the answer shown first {scored(found.bias)}")
     if lost:
         lines.append(f"no verdict could be read of {count(lost, 'answer')}: they count nowhere")
     if found.cut:
@@ -121,10 +118,15 @@ def agreement(found: WithPeople | None) -> str:
     among = f"one person with the others {scored(found.people)}, " if found.people else ""
     lost = f"; {count(found.unread, 'pair')} without a verdict" if found.unread else ""
     blind = f"; of {count(found.blind, 'pair')} it saw the answers alone, for nothing says what was asked" if found.blind else ""
+    flips = f"; {_flipped(found.flips)}, which are ties" if found.flips else ""
     return (
         f"agreement with people {scored(found.judge)} on {count(found.judge.count, 'pair')} of {found.source}; {among}"
-        f"the longer answer {figure(found.longer)}{lost}{blind}"
+        f"the longer answer {figure(found.longer)}{flips}{lost}{blind}"
     )
+
+
+def _flipped(flips: Score) -> str:
+    return f"the verdict changed with the order in {percent(flips.value)} of pairs ({percent(flips.low)} to {percent(flips.high)})"
 
 
 def cost(found: Cost) -> str:
