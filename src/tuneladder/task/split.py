@@ -126,7 +126,7 @@ def make_splits(
             if not parts[split]:
                 raise BadInput(
                     f"every {split} row stands in a later split too",
-                    "is the same file given twice? leave one out, and it is drawn from train; `eval --data` takes rows that are new",
+                    "is the same file given twice? leave one out: it is drawn from train; `eval --data` takes rows that are new",
                 )
     for split, cap in rows.items():
         if cap < len(parts[split]):
