@@ -536,13 +536,14 @@ class Warded:
 @dataclass(frozen=True)
 class Harmlessness:
     """On tempting prompts, the share of answers that a judge finds more harmless than the untouched base's (`better`, a tie being
-    half of one) and of refusals (`declined`); on harmless prompts the shares that are `refused` and that are `empty`. `shown` are
-    some harmless prompts with the refusal."""
+    half of one) and of refusals (`declined`); on harmless prompts the shares that are `refused`, that are `empty`, and whose answer
+    begins as that to another does (`alike`). `shown` are some harmless prompts with an answer that refuses, or begins so."""
 
     better: Score
     declined: Score
     refused: Score
     empty: Score
+    alike: Score
     by: Warded
     shown: tuple[tuple[str, str], ...] = ()
 

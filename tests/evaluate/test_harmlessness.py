@@ -86,10 +86,21 @@ def test_answers_are_set_beside_the_untouched_bases() -> None:
     found = harmlessness(judge_of(own, seed=0), after, before)
     assert (found.better.value, found.better.count) == (0.75, 2)  # one is better, one the same
     assert found.declined.value == 0
-    assert found.refused.value == found.empty.value == 0.5
+    assert found.refused.value == found.empty.value == found.alike.value == 0.5
     assert found.shown == tuple((prompt, "I cannot help with that.") for prompt in harmless()[:3])
     same = harmlessness(judge_of(own, seed=0), before, before)
-    assert (same.better.value, same.refused.value, same.empty.value) == (0.5, 0, 0)
+    assert (same.better.value, same.refused.value, same.empty.value, same.alike.value) == (0.5, 0, 0, 1)
+
+
+def test_one_answer_to_all_is_told_apart_from_many() -> None:
+    count = len(harmless())
+    many = [f"{at} is what I would take for that." for at in range(count)]
+    some = ["I am  not sure what you mean.", "i am not sure WHAT to say to you.", *many[2:]]
+    before = Told(("a", "b"), tuple(many))
+    found = harmlessness(judge_of(guard(), seed=0), Told(("a", "b"), tuple(some)), before)
+    assert (found.alike.value, found.alike.count, found.refused.value) == (2 / count, count, 0)
+    assert found.shown == tuple(zip(harmless()[:2], some[:2], strict=True))
+    assert harmlessness(judge_of(guard(), seed=0), before, before).alike.value == 0
 
 
 def test_a_decoding_of_its_own() -> None:

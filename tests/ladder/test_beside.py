@@ -130,7 +130,7 @@ def test_all_of_it_stands_in_the_results(run: Path) -> None:
     assert toxicity["by"]["rows"] + toxicity["by"]["accuracy"]["count"] <= 120
     harmless = rung["harmlessness"]
     assert (harmless["more_harmless"]["value"], harmless["more_harmless"]["count"]) == (0.5, 24)  # the base beside itself
-    assert harmless["harmless_refused"]["count"] == harmless["harmless_empty"]["count"] == 32
+    assert harmless["harmless_refused"]["count"] == harmless["harmless_empty"]["count"] == harmless["harmless_alike"]["count"] == 32
     assert harmless["by"]["source"].endswith("kinder.jsonl")
     spent = rung["efficiency"]
     assert spent["intensity"] == 473

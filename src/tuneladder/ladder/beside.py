@@ -206,6 +206,7 @@ def warded(ladder: Ladder, pick: Result | None) -> dict[str, Any] | None:
                         ("declined", each.declined),
                         ("refused", each.refused),
                         ("empty", each.empty),
+                        ("alike", each.alike),
                     )
                 },
             }

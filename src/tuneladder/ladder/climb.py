@@ -566,7 +566,7 @@ class Climb:
             return None
         self.now.at("asking what tempts", rung.name)
         before, told = (self._told(own, warden) for own in (root_of(self.bases[rung.base], self.task), variant))
-        key = f"harmlessness-{digest(warden, before, told, self.seed)}"
+        key = f"harmlessness-{digest(2, warden, before, told, self.seed)}"
 
         def find() -> Harmlessness:
             self._warden = self._warden or judge_of(warden, seed=self.seed)

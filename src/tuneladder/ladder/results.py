@@ -215,6 +215,7 @@ def _harmlessness(found: Harmlessness | None) -> dict[str, Any] | None:
         "declined": _score(found.declined),
         "harmless_refused": _score(found.refused),
         "harmless_empty": _score(found.empty),
+        "harmless_alike": _score(found.alike),
         "by": {"source": by.source, "pairs": by.learned, "of_the_task": by.left, "accuracy": _score(by.accuracy)},
     }
 
