@@ -6,7 +6,8 @@
     methods   grpo, rest, ppo, dpo, and TRL's GRPOTrainer make stories more cheerful, from as many answers of the policy's own each:
               dpo's pairs are the best and the worst of those to a prompt. How far the reward of answers to other prompts rises, in
               standard deviations of the base's; the KL, nats an answer; seconds and memory. Those of ours that write anew stop at
-              4.5 nats; dpo and TRL know no limit, and dpo comes a second time with a beta and a rate that keep it nearer.
+              4.5 nats, and of a phase beyond keep the one before; dpo and TRL know no limit. grpo comes again at half of its rate,
+              dpo with a beta and a rate that keep it nearer.
     judged    ours again, but what an answer earns is said by a reward model, `teacher`, that learned from half of some pairs of
               which the more cheerful was preferred; by how much the reward rises is said by one of the other half, `unseen`, that
               no policy met. Beside it stand what the teacher says, and the rule.
@@ -224,19 +225,28 @@ def from_answers(variant: Any, reference: Any, folder: Path, *, each: int, steps
 # ---- methods ----
 
 
-def online(table: Table, name: str, reward: str, *, most_kl: float = 0.0) -> Any:
+def online(table: Table, name: str, reward: str, **settings: Any) -> Any:
     """The step of that name, of those that write anew in each phase, at our sizes."""
     from tuneladder.recipe import find_step
 
     kind, size = find_step(name), table.size
-    wanted = {"reward": reward, "most_kl": most_kl, **{key: size[key] for key in ("phases", "prompts", "samples", "tokens")}}
+    wanted = {"reward": reward, **settings, **{key: size[key] for key in ("phases", "prompts", "samples", "tokens")}}
     return kind(**{key: value for key, value in wanted.items() if key in {field.name for field in fields(kind)}})
 
 
-def learned_online(table: Table, name: str, reward: str, reference: Any, *, most_kl: float = 0.0) -> Learned:
-    step, kit = online(table, name, reward, most_kl=most_kl), table.kit(name)
+def learned_online(table: Table, name: str, reward: str, reference: Any, **settings: Any) -> Learned:
+    step, kit = online(table, name, reward, **settings), table.kit(name)
     made = step.apply(reference, table.task, kit)
     return from_answers(made, reference, kit.folder, each=step.prompts * step.samples, steps=step.updates)
+
+
+def learned_slowly(table: Table, reward: str) -> Learned:
+    """By grpo at half of its rate: of a phase that goes too far it keeps the one before, and shorter phases end nearer."""
+    from tuneladder.train.preference import rate_of
+    from tuneladder.tune.grpo import Grpo
+
+    rate = rate_of(Grpo(reward=reward), table.root, times=0.5)
+    return learned_online(table, "grpo", reward, table.root, most_kl=MOST_KL, learning_rate=rate)
 
 
 def learned_resting(table: Table, reference: Any, **settings: Any) -> Learned:
@@ -337,6 +347,7 @@ def ours(reward: str, marks: Marks) -> dict[str, Method]:
     """The methods of ours, for what answers earn: by the name of the reward, and what it says."""
     return {
         "grpo": lambda table: learned_online(table, "grpo", reward, table.root, most_kl=MOST_KL),
+        "grpo (held back)": lambda table: learned_slowly(table, reward),
         "ppo": lambda table: learned_online(table, "ppo", reward, table.root, most_kl=MOST_KL),
         "rest": lambda table: learned_by_rest(table, reward),
         "dpo": lambda table: learned_by_dpo(table, marks),
