@@ -113,6 +113,9 @@ def test_what_a_reward_cannot_tell_is_refused_in_the_plan(tiny_base: Base, monke
     assert refusal(TESTS, tried, tiny_base) == ""
     assert "of all rows together" in refusal("bleu", bare, tiny_base)
     assert "asked once all answers are given" in refusal("judge {by: pocket-decoder}", bare, tiny_base)
+    compared = replace(bare, kind="prefer", metric="preference")
+    assert "a reward is of one answer" in refusal("metric", compared, tiny_base)
+    assert refusal("rouge_l", compared, tiny_base) == ""
     monkeypatch.setattr(shutil, "which", lambda name: None)
     sandbox._no_sandbox.cache_clear()
     try:

@@ -10,13 +10,13 @@ from functools import lru_cache
 from markupsafe import Markup, escape
 
 LONGEST = 1200  # words and blanks of an answer: what is longer takes too long to compare while somebody waits
-ALIKE = 0.35  # of the words: answers that have less in common differ throughout, and marking all of it helps nobody
+ALIKE = 0.35  # of the words: two answers that have less in common differ throughout, and marking all of it helps nobody
 
 
 @lru_cache(maxsize=4096)
 def marked(answers: tuple[str, ...]) -> tuple[Markup, ...]:
     """The answers as HTML in which `<mark>` holds the words that not all others have in that place; what is not HTML of ours is
-    escaped. Answers that are too long, or have little in common, stay as they are."""
+    escaped. Others that an answer has little in common with do not count; and answers that are too long stay as they are."""
     pieces = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in answers]
     if len(answers) < 2 or max(map(len, pieces)) > LONGEST:
         return tuple(escape(text) for text in answers)
@@ -25,7 +25,7 @@ def marked(answers: tuple[str, ...]) -> tuple[Markup, ...]:
         for other in range(one + 1, len(pieces)):
             match = SequenceMatcher(None, pieces[one], pieces[other], autojunk=False)
             if _alike(pieces[one], pieces[other], match) < ALIKE:
-                return tuple(escape(text) for text in answers)
+                continue
             for _, start, end, from_, to in (step for step in match.get_opcodes() if step[0] != "equal"):
                 common[one][start:end] = [False] * (end - start)
                 common[other][from_:to] = [False] * (to - from_)

@@ -225,6 +225,18 @@ if (told) (() => {
     at('saved').classList.toggle('waiting', left > 0);
     for (const each of document.querySelectorAll('.guide .criterion')) each.classList.toggle('on', each.dataset.criterion === slot.question.criterion);
     chips();
+    follow();
+  }
+  // the answer that is asked about comes to where it can be read, above the dock
+  let followed = active;
+  function follow() {
+    document.documentElement.style.setProperty('--dock', `${at('dock').offsetHeight}px`);
+    if (followed === active) return;
+    followed = active;
+    const card = document.querySelector('.answer.meant');
+    if (!card) return;
+    const { top, bottom } = card.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight - at('dock').offsetHeight) scrollBy(0, top - 14);
   }
   const move = by => { sayReason(); active = Math.max(0, Math.min(slots.length - 1, active + by)); show(); };
 

@@ -101,11 +101,13 @@ def live_context(records: Records, found: Overview) -> dict[str, Any]:
         "done": sum(each.done for each in found.people),
         "of": sum(each.of for each in found.people),
         "agreements": [_agreement(each) for each in found.found],
-        "refused": [(unstamped(rubric)[0], said) for rubric, said in found.refused.items()],
+        "refused": [(unstamped(rubric)[0], said.replace(rubric, unstamped(rubric)[0])) for rubric, said in found.refused.items()],
         "findings": [(each.person.name, said) for each in found.people for said in each.findings],
         "changes": [change_line(each) for each in found.changes],
         "disputes": [_dispute(records, each, dispute) for each, dispute in disputed[:MOST]],
-        "disputed": len(disputed),
+        "more": len(disputed) > MOST,
+        "disputed": say.count(len(disputed), "pair" if disputed and all(each.unit == "pair" for each, _ in disputed) else "item"),
+        "items": len({item_of(records, dispute.item)[0].id for _, dispute in disputed}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +97,18 @@ def _options(criterion: Criterion, letters: Mapping[str, str]) -> tuple[Option, 
         chosen += [(TIED, NEITHER, means.get(TIED, "")), (FAILED, NONE, means.get(FAILED, ""))]
         return tuple(Option(value, word, told, key) for (value, word, told), key in zip(chosen, _keys(len(chosen)), strict=True))
     values = list(allowed(criterion).values())
-    # a score of one digit is pressed as it is called
-    digits = all(is_number(value) and value in range(10) for value in values)
-    keys = [text_of(value) for value in values] if digits else _keys(len(values))
+    keys = _scores_keys(values) if any(map(is_number, values)) else _keys(len(values))
     return tuple(Option(value, text_of(value), means[text_of(value)], key) for value, key in zip(values, keys, strict=True))
 
 
 def _keys(count: int) -> list[str]:
     return [KEYS[at] if at < len(KEYS) else "" for at in range(count)]
+
+
+def _scores_keys(values: Sequence[Any]) -> list[str]:
+    """A score of one digit is pressed as it is called, and no other is pressed by a digit."""
+    letters = (key for key in KEYS if not key.isdigit())
+    return [text_of(value) if is_number(value) and value in range(10) else next(letters, "") for value in values]
 
 
 def _place(letter: str) -> tuple[int, str]:
