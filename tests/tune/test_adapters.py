@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelF
 from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import root_of
 from tuneladder.model.ask import turns_of
-from tuneladder.model.attach import head_modules
+from tuneladder.model.attach import head_modules, mlp_ends
 from tuneladder.model.bottleneck import attach_bottlenecks, places
 from tuneladder.model.inspect import inspect
 from tuneladder.model.memory import skeleton_of
@@ -146,6 +146,25 @@ def test_bottlenecks_start_as_the_base_and_stand_where_they_should(placement, fa
     mlps = root.base.layers * (2 if family == "seq2seq" else 1)
     attentions = root.base.layers * (3 if family == "seq2seq" else 1)
     assert found == mlps + (attentions if placement == "houlsby" else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("electra", {"embedding_size": 16}),
+        ("albert", {"embedding_size": 16, "num_hidden_groups": 2}),
+        ("opt", {"word_embed_proj_dim": 16, "ffn_dim": 64}),
+    ],
+)
+def test_what_widens_narrow_embeddings_is_no_mlp(kind, settings):
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 64}
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes, **settings))
+    names = [name for name, _ in mlp_ends(model)]
+    assert len(names) == 2
+    assert all(name.rpartition(".")[2] in ("dense", "ffn_output", "fc2") for name in names)
 
 
 @pytest.mark.parametrize("way", ["prompt", "prefix"])

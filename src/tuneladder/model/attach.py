@@ -336,12 +336,13 @@ def makers(model: Any, step: str) -> list[tuple[str, Any, int]]:
 
 
 def mlp_ends(model: Any) -> list[tuple[str, Any]]:
-    """The last linear layer of each MLP: outside of attention, to the model's width from another."""
+    """The last linear layer of each MLP: in a layer but outside of its attention, to the model's width from another. What widens
+    narrow embeddings stands before the layers, and is none."""
     width = int(model.config.get_text_config().hidden_size)
     return [
         (name, module)
         for name, module in linears_of(model)
-        if not in_attention(name) and out_of(module) == width and module.weight.numel() != width * width
+        if in_blocks(name) and not in_attention(name) and out_of(module) == width and module.weight.numel() != width * width
     ]
 
 

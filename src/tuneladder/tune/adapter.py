@@ -27,7 +27,7 @@ class Adapter:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     r: int = 16
     placement: Placement = "pfeiffer"

@@ -24,7 +24,7 @@ class Ia3:
     needs: ClassVar = "examples"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder", "seq2seq")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 4
+    version: ClassVar = 5
 
     learning_rate: Rate = 0.0
     epochs: float = 6.0
