@@ -26,8 +26,11 @@ def test_scores_are_asked_of_each_answer_in_the_order_of_the_letters() -> None:
     assert [(each.letter, each.subject) for each in found] == [("A", "q/z"), ("B", "q/x"), ("C", "q/y")]
     assert [(option.key, option.word, option.means) for option in found[0].options] == [("0", "0", "bad"), ("2", "2", "good")]
     assert [option.key for option in asked(asks="score", values={0.5: "a", 1: "b"})[0].options] == ["a", "1"]
-    assert [option.key for option in asked(asks="score", values={n: "as told" for n in range(11)})[0].options] == [*"0123456789", "a"]
-    assert [option.key for option in asked(asks="score", values={n: "as told" for n in range(-2, 3)})[0].options] == [*"ac012"]
+    assert [option.key for option in asked(asks="score", values=dict.fromkeys(range(11), "as told"))[0].options] == [
+        *"0123456789",
+        "a",
+    ]
+    assert [option.key for option in asked(asks="score", values=dict.fromkeys(range(-2, 3), "as told"))[0].options] == [*"ac012"]
     assert value_of(found[0], 1, LETTERS) == 2
     assert said_of(found[0], 2, LETTERS) == 1
     assert said_of(found[0], 1, LETTERS) is None  # an earlier version of the rubric may have had it

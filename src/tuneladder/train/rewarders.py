@@ -235,7 +235,9 @@ def _by_row(task: Task, reward: str) -> tuple[Metric, Marks]:
         raise Refused(f"{metric.name} is asked once all answers are given, and a reward is of each", "another metric")
     if metric.name == "preference":
         said = "preference says how often the better of two answers is told, and a reward is of one answer"
-        raise Refused(said, "reward: my_module:fn, the folder of a node that the step `reward` made, or a metric of the chosen answers")
+        raise Refused(
+            said, "reward: my_module:fn, the folder of a node that the step `reward` made, or a metric of the chosen answers"
+        )
     if items := metric.items:
         sign = 1.0 if metric.better == "higher" else -1.0
 

@@ -324,7 +324,9 @@ def _beginning(variant: Variant, examples: Sequence[Example], soft: int) -> int:
 def refuse_over(variant: Variant, step: str) -> None:
     """Raises Refused where an adapter lies over the variant's weights already."""
     if variant.adapter:
-        raise Refused(f"{step} cannot lie over another adapter", "train one adapter only; `full` after it adds the first into the weights")
+        raise Refused(
+            f"{step} cannot lie over another adapter", "train one adapter only; `full` after it adds the first into the weights"
+        )
 
 
 def refuse_unmerged(variant: Variant, step: str) -> None:
