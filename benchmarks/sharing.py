@@ -7,7 +7,7 @@
                   and a store of its own; whole commands, imports included
 
 `allowed` is what the frozen part's share of the work would allow: the matrices' operations without the cache over those with it,
-and `share` what of that is reached. Both ways' last loss stands beside the seconds: it is the same. Raw figures go to
+and `share` what of that is reached. Both ways' last loss stands beside the seconds: the same to five digits. Raw figures go to
 benchmarks/results/sharing.json. `--pairs 1` is a rehearsal.
 """
 
