@@ -97,3 +97,12 @@ def test_words_that_differ_are_marked() -> None:
 def test_what_a_model_wrote_is_never_html() -> None:
     for text in marked(("say <b>this</b> & <script>alert(1)</script>", "say <i>this</i> & <script>alert(2)</script>")):
         assert text.replace("<mark>", "").replace("</mark>", "").count("<") == 0
+
+
+def test_marks_outlive_an_answer_that_is_like_no_other() -> None:
+    two = ("Your parcel is late by a day, we are sorry.", "Your parcel is late by a week, we are sorry.")
+    first, second, odd = marked((*two, "It <depends>."))
+    assert first == "Your parcel is late by a <mark>day</mark>, we are sorry."
+    assert second == "Your parcel is late by a <mark>week</mark>, we are sorry."
+    assert odd == "It &lt;depends&gt;."
+    assert marked((two[0], "It depends.")) == (two[0], "It depends.")
