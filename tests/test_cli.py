@@ -713,6 +713,13 @@ def test_eval(run: Path, door: Door) -> None:
     other = json.loads(door("eval", "r:zero_shot", "--recipe", "r.yaml", "--data", "new.jsonl", "--json").out)
     assert all(row["input"].startswith("a the ") for row in other["answers"])
     assert len(other["answers"]) == len(ROWS[::3])  # however many of its own rows the recipe takes
+    write("less.jsonl", [{"text": f"what {row['text']} is " + "and so on " * 900, "label": row["label"]} for row in ROWS[:2]])
+    with Path("less.jsonl").open("a") as file:
+        file.write('\n{"text": "nobody knows what this is", "label": null}\n')
+    said = door("eval", "r:zero_shot", "--data", "less.jsonl")
+    assert "note: 1 row was dropped: empty input or empty answer (test:3)" in said.err
+    assert "note: no test row has the label " in said.err
+    assert "note: 2 prompts of test were longer than the context" in said.err
     refused(door("eval", "r:lorra", "--recipe", "r.yaml"), "no rung in r 'lorra'")
     refused(door("eval", "nowhere:lora", "--recipe", "r.yaml"), "'nowhere' is no run", "runs here: ")
     refused(door("eval", "nope"), "'nope' is no run", "for a base, name a task with --recipe RECIPE", "runs here: ")

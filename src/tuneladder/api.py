@@ -66,6 +66,7 @@ from tuneladder.model.nodes import read_variant
 from tuneladder.model.precision import Precision
 from tuneladder.model.purse import Purse
 from tuneladder.model.shelf import Shelf, open_tokenizer
+from tuneladder.model.shortened import told
 from tuneladder.model.suggest import Suggestion, kind_of
 from tuneladder.model.suggest import suggest as suggest_for
 from tuneladder.model.whole import weighed
@@ -624,7 +625,7 @@ def _finish(climbing: Climb, read: recipes.Recipe, folder: Path) -> Ladder:
         for result in ladder.results:
             write_answers(result, folder)
         write_json(folder / "results.json", results(ladder))
-        write_report(ladder, folder, notes=(*read.notes, *climbing.notes))
+        write_report(ladder, folder, notes=read.notes)
         if ladder.pick:
             write_card(ladder, folder)
     if ladder.results and all(result.failure for result in ladder.results):
@@ -635,7 +636,7 @@ def _finish(climbing: Climb, read: recipes.Recipe, folder: Path) -> Ladder:
 
 def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows: int = 0) -> Measurement:
     """Measure a variant on the test rows of a recipe's task: `RUN:RUNG` with the prompt it was made with, or a base by its name,
-    folder or hub id with the task's plain prompt. `rows` takes the first so many."""
+    folder or hub id with the task's plain prompt. `rows` takes the first so many. Its `notes` are of the rows, too."""
     read = recipe if isinstance(recipe, recipes.Recipe) else recipes.load(recipe, overrides)
     examples = read.task.examples.test[: rows or None]
     found = open_variant(variant, read)
@@ -649,13 +650,15 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
             with shelf.engine(each) as engine:
                 weighed.append(weigh_pairs(engine, each.prompt, pairs))
         unit = unit_of(read.task.comparisons.train)
-        return judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed, unit=unit)
+        measured = judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed, unit=unit)
+        return replace(measured, notes=(*read.notes, *measured.notes))
     with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
             measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]
         else:
             measured = measure(engine, found.prompt, read.task, examples, seed=read.seed)
-    measured = replace(measured, energy=None if found.base.source == "url" else meter.energy())
+        notes = (*read.notes, *measured.notes, *told(engine, "test"))
+    measured = replace(measured, energy=None if found.base.source == "url" else meter.energy(), notes=notes)
     for name, base in read.judges.items():
         assert store
         rivals = _rivals(variant, name)

@@ -117,6 +117,8 @@ def climb(
     talk.print()
     talk.print(table(ladder, width=talk.width))
     talk.print()
+    for note in ladder.notes:
+        talk.print(f"note: {note}", markup=False, soft_wrap=True)
     for said in (sentence(ladder), *why(ladder)):
         talk.print(said, markup=False, style="bold" if said == sentence(ladder) else "")
     talk.print(f"{time.monotonic() - began:.0f} s; report: {folder / 'report.html'}", markup=False)
@@ -1007,6 +1009,8 @@ def _show_scores(variant: str, measurement: Measurement) -> None:
             f"{shown:<16} {score.value:.4f}  ({score.low:.4f} to {score.high:.4f}, {score.count} rows, {score.interval})",
             markup=False,
         )
+    for note in measurement.notes:
+        talk.print(f"note: {note}", markup=False, soft_wrap=True)
     _show_price(page, measurement.per_answer, f"{variant} through {measurement.engine}")
 
 

@@ -406,7 +406,7 @@ class Judged:
 @dataclass(frozen=True)
 class Measurement:
     """A variant on one split. `spent` is the whole examination, `per_answer` one answer of it; `energy` is that of the whole.
-    `judged` is what judges made of the answers, by the name of their metric."""
+    `judged` is what judges made of the answers, by the name of their metric; `notes` say what was not asked or answered whole."""
 
     quality: Mapping[str, Score]
     probes: Mapping[str, Score]
@@ -417,6 +417,7 @@ class Measurement:
     answers: tuple[Marked, ...] = ()
     judged: Mapping[str, Judged] = field(default_factory=dict)
     energy: Energy | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -648,7 +649,7 @@ class Pick:
 @dataclass(frozen=True)
 class Ladder:
     """A ladder that was climbed. `billed` is what endpoints were paid, money and tokens, by the rung that it was for or the judge's
-    metric: each answer once, for what it was first asked for."""
+    metric: each answer once, for what it was first asked for. `notes` say what happened on the way that the figures do not."""
 
     task: Task
     bases: tuple[Base, ...]
@@ -659,6 +660,7 @@ class Ladder:
     folder: Path | None = None
     axes: Axes = Axes()
     billed: Mapping[str, Cost] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

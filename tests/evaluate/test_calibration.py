@@ -44,6 +44,19 @@ def test_rows_that_are_as_sure_are_in_one_bin() -> None:
     assert other.error.value == pytest.approx(found.error.value)
 
 
+def test_answers_of_one_sort_are_no_certainty() -> None:
+    # Wilson's interval of 0 of 50 reaches 3.8415 / 53.8415
+    other = pytest.approx(0.07135, abs=1e-4)
+    sure = calibration(rows([1.0] * 50, [True] * 50), seed=0)
+    assert (sure.error.value, sure.error.low, sure.error.high) == (0, 0, other)
+    lost = calibration(rows([0.8] * 50, [False] * 50), seed=0)
+    assert (lost.error.value, lost.error.high) == (pytest.approx(0.8), pytest.approx(0.8))
+    assert lost.error.low == pytest.approx(0.8 - 0.07135, abs=1e-4)
+    modest = calibration(rows([0.95] * 50, [True] * 50), seed=0)
+    assert (modest.error.low, modest.error.value) == (0, pytest.approx(0.05))  # 0.95 may be what it is right by
+    assert modest.error.high == pytest.approx(0.05)
+
+
 def test_chance_alone_explains_the_error_of_a_variant_that_errs_as_it_says() -> None:
     told = [calibration(drawn(300, power=1.0, seed=seed), seed=0) for seed in range(40)]
     assert sum(own.off for own in told if own) <= 6  # one in twenty, and some luck

@@ -357,14 +357,27 @@ def test_a_question_is_right_where_all_answers_to_it_are_judged_right(write: Any
 
 
 class Broken(FakeEngine):
+    def __init__(self, first: float, others: float) -> None:
+        super().__init__({})
+        self.first, self.others = first, others
+
     def score(self, asks: Sequence[Turns], endings: Sequence[Sequence[str]]) -> list[list[float]]:
-        return [[math.nan] * len(own) for own in endings]
+        return [[self.first] + [self.others] * (len(own) - 1) for own in endings]
 
 
-def test_log_probabilities_that_are_no_numbers_end_it(write: Any) -> None:
+@pytest.mark.parametrize(
+    ("first", "others"), [(math.nan, math.nan), (-1.0, math.nan), (-math.inf, -math.inf), (math.inf, -1.0)]
+)
+def test_log_probabilities_that_nothing_is_ranked_by_end_it(first: float, others: float, write: Any) -> None:
     questions = questions_of(one("openbookqa"), data=write("facts", FACTS))
-    with pytest.raises(Failed, match="log-probabilities of 2 of 2 rows of openbookqa are NaN, row 1 first"):
-        sit(Broken({}), questions)
+    said = "log-probabilities of 2 of 2 rows of openbookqa are no numbers that options could be ranked by, row 1 first"
+    with pytest.raises(Failed, match=said):
+        sit(Broken(first, others), questions)
+
+
+def test_an_impossible_option_beside_a_possible_one_is_the_less_likely(write: Any) -> None:
+    questions = questions_of(one("openbookqa"), data=write("facts", FACTS))
+    assert [max(own.scores) for own in sit(Broken(-1.0, -math.inf), questions).said] == [-1.0, -1.0]
 
 
 def test_a_chat_asks_the_same_in_turns(write: Any) -> None:

@@ -40,7 +40,7 @@ LORA = "lora(batch_size=8,epochs=2,r=4)"
 
 def test_the_run_folder_is_as_the_blueprint_says(whole):
     found = json.loads((whole / "results.json").read_text())
-    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "pick"}
+    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "notes", "pick"}
     rungs = rungs_of(whole)
     assert list(rungs) == ["zero_shot", "few_shot(shots=4)", "full(batch_size=8,epochs=2)", LORA, f"{LORA}+few_shot(shots=4)"]
     for rung in rungs.values():
@@ -193,8 +193,11 @@ def test_shots_that_are_more_than_the_context_holds_are_left_out_and_it_is_said(
     assert [result.failure for result in ladder.results] == [""] * 2
     page = (tmp_path / "run" / "report.html").read_text()
     for split, rows in (("dev", len(ladder.task.examples.dev)), ("test", len(ladder.task.examples.test))):
-        assert f"few_shot(shots=24): {rows} prompts of {split} were longer than the context: shots were left out" in page
+        said = f"few_shot(shots=24): {rows} prompts of {split} were longer than the context: shots were left out"
+        assert said in page
+        assert sum(said in note for note in ladder.notes) == 1
     assert page.count("were longer than the context") == 2
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["notes"] == list(ladder.notes)
 
 
 def test_what_was_forgotten_is_set_beside_the_base_as_it_is_held_whole(tiny_base, tiny_task, tmp_path, monkeypatch):

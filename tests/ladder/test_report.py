@@ -274,7 +274,7 @@ def read(path: Path) -> Reader:
 
 def test_results_have_the_blueprints_shape(ladder: Ladder) -> None:
     found = json.loads(json.dumps(results(ladder), allow_nan=False))
-    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "pick"}
+    assert set(found) == {"task", "bases", "bar", "baselines", "rungs", "billed", "notes", "pick"}
     assert set(found["pick"]) == {"rung", "why", "dev", "test"}
     lora = next(rung for rung in found["rungs"] if rung["name"] == "lora(r=8)")
     assert set(lora) == {

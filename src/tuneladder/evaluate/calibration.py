@@ -56,6 +56,8 @@ def calibration(answers: Sequence[Marked], *, seed: int) -> Calibration | None:
 
     apart = inside * (confidence - right)[:, None]
     value, low, high = _error(apart, seed)
+    if not (right @ inside % inside.sum(0)).any():
+        low, high = _of_one_sort(confidence @ inside, right @ inside, inside.sum(0), low, high)
     draws = np.random.default_rng(seed).random((DRAWS, count)) < confidence
     by_chance = np.abs((confidence - draws) @ inside).sum(1) / count
     bins = [Bin(float(confidence[own].mean()), _share(right[own])) for own in inside.T.astype(bool)]
@@ -84,6 +86,18 @@ def _error(apart: Array, seed: int) -> tuple[float, float, float]:
         return low * value
 
     return value / len(apart), min(end(0.975), value) / len(apart), max(end(0.025), value) / len(apart)
+
+
+def _of_one_sort(confidence: Array, right: Array, rows: Array, low: float, high: float) -> tuple[float, float]:
+    """The interval's ends where each bin's rows (bins,) are all right or all wrong, and drawn again would be so too: what Wilson's
+    interval allows of the other sort among as many rows is allowed in every bin."""
+    sure, share = confidence / rows, right / rows
+    other = wilson(0.0, int(rows.sum()))[1]
+    least, most = share * (1 - other), share + (1 - share) * other
+    furthest = np.maximum(np.abs(sure - least), np.abs(sure - most))
+    nearest = np.maximum(0, np.maximum(least - sure, sure - most))
+    weights = rows / rows.sum()
+    return min(low, float(nearest @ weights)), max(high, float(furthest @ weights))
 
 
 def _share(right: Array) -> Score:

@@ -102,7 +102,9 @@ def judged(
         quality["chosen_log_probability"] = _mean(np.array([own[0] for _, own, _ in found]), prompts, seed)
     spent = Cost(seconds=weighed.seconds)
     one = Cost(seconds=weighed.seconds / (2 * len(found)))
-    return Measurement(quality, {}, None, spent, one, weighed.engine, marked)
+    left = len(weighed.pairs) - len(found)
+    notes = (f"{left:,} of {len(weighed.pairs):,} pairs were longer than the context, and were left out",) if left else ()
+    return Measurement(quality, {}, None, spent, one, weighed.engine, marked, notes=notes)
 
 
 def _both(one: list[float] | None, other: list[float] | None) -> list[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from tuneladder.errors import BadInput, Failed
 from tuneladder.evaluate.questions import Questions
 from tuneladder.evaluate.shown import Ask, fitted, laid_out
 from tuneladder.evaluate.suite import Said
+from tuneladder.model.ask import rankable
 from tuneladder.model.purse import paid_so_far, spent_since
 from tuneladder.model.shortened import shortened, unfinished
 from tuneladder.types import Cost, Engine
@@ -69,10 +69,11 @@ def _answers(engine: Engine, questions: Questions, asks: Sequence[Ask]) -> list[
             found = [Said(text=samples[0]) for samples in engine.generate(turns, questions.suite.decoding)]
         for at, one in zip(own, found, strict=True):
             said[at] = one
-    broken = [row.id for row, one in zip(questions.examples, said, strict=True) if any(map(math.isnan, one.scores))]
+    broken = [row.id for row, one in zip(questions.examples, said, strict=True) if one.scores and not rankable(one.scores)]
     if broken:
+        rows = f"{len(broken):,} of {len(said):,} rows of {questions.suite.name}"
         raise Failed(
-            f"log-probabilities of {len(broken):,} of {len(said):,} rows of {questions.suite.name} are NaN, row {broken[0]} first",
+            f"log-probabilities of {rows} are no numbers that options could be ranked by, row {broken[0]} first",
             "weights that overflow or hold NaN do that: look at the base, or how it was trained",
         )
     return said

@@ -63,9 +63,9 @@ from tuneladder.model.quantized import WHOLE
 from tuneladder.model.root import root_base
 from tuneladder.model.routing import Shares, read_shares, variations
 from tuneladder.model.shelf import Shelf
-from tuneladder.model.shortened import shortened, told_unfinished, unfinished
+from tuneladder.model.shortened import told
 from tuneladder.store import Store, digest, freeze, resident, thaw, write_json
-from tuneladder.task.comparing import contests, unit_of
+from tuneladder.task.comparing import unit_of
 from tuneladder.task.multi_label import kind_in_full
 from tuneladder.train.loop import PASSES, read_log
 from tuneladder.train.made import with_made
@@ -267,7 +267,7 @@ class Climb:
         if chosen:
             ladder = replace(ladder, pick=replace(chosen, confirmed=confirmed(chosen, ladder)))
         self.shelf.close()
-        return ladder
+        return replace(ladder, notes=tuple(self.notes))
 
     def _chosen(self, only: Sequence[str]) -> set[str]:
         """Names of the rungs asked for, and of their bases' roots: without the root nothing says what was forgotten."""
@@ -415,8 +415,6 @@ class Climb:
 
         rows = self.splits["dev"] if split == "dev" else self.test_digest
         found = self._examined(rung, variant, (split, rows), split, measuring)
-        if self.task.kind == "prefer" and (left := len(contests(getattr(self.task.comparisons, split))) - len(found.answers)):
-            self._note(f"{rung.name}: {left:,} pairs of {split} were longer than the context, and were left out")
         self._given[rung.name, split] = found.answers
         return found
 
@@ -436,23 +434,15 @@ class Climb:
                 measurement = measuring(engine)
             spent = replace(measurement.spent, memory=peak_read(self.shelf.device))
             energy = None if variant.base.source == "url" else meter.energy()
-            write_json(part / "measurement.json", freeze(replace(measurement, spent=spent, energy=energy)))
-            return {
-                "split": said,
-                "variant": variant.stamp,
-                "shortened": shortened(engine),
-                "unfinished": unfinished(engine),
-            }
+            notes = (*measurement.notes, *told(engine, said))
+            write_json(part / "measurement.json", freeze(replace(measurement, spent=spent, energy=energy, notes=notes)))
+            return {"split": said, "variant": variant.stamp}
 
         folder = paid_once(self.store, self.shelf.purse, key, make)
-        done = json.loads((folder / "done.json").read_text("utf-8"))
-        if cut := done["shortened"]:
-            self._note(
-                f"{rung.name}: {cut:,} prompts of {said} were longer than the context: shots were left out, or the row was cut"
-            )
-        for line in told_unfinished(done.get("unfinished", {}), said):  # which a node of an earlier version does not know
+        found = thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+        for line in found.notes:
             self._note(f"{rung.name}: {line}")
-        return thaw(Measurement, json.loads((folder / "measurement.json").read_text("utf-8")))
+        return found
 
     def _judged(self, rung: Rung, measurement: Measurement, split: str) -> Measurement:
         """The measurement with what the judges say of its answers; on dev only the one that the bar is set on is asked. One that

@@ -109,7 +109,7 @@ def page(ladder: Ladder, folder: Path, notes: Sequence[str]) -> str:
         pick=pick.rung.name if pick else "",
         duels=duels(ladder),
         foretold=foretold(ladder),
-        notes=notes,
+        notes=[*notes, *ladder.notes],
         bases=[_base(base) for base in ladder.bases],
         environment=_environment(folder),
         disagreed=disagreed(folder, [result.rung.name for result in ladder.results], pick.rung.name)

@@ -22,7 +22,8 @@ __all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_an
 
 
 def write_report(ladder: Ladder, folder: Path, *, notes: Sequence[str] = ()) -> Path:
-    """Write report.html into `folder`, whose environment.json it shows; `notes` are sentences about the data."""
+    """Write report.html into `folder`, whose environment.json it shows; `notes` are sentences about the data, beside those of the
+    ladder itself."""
     path = folder / "report.html"
     write_text(path, page(ladder, folder, notes))
     return path

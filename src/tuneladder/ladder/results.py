@@ -70,6 +70,7 @@ def results(ladder: Ladder) -> dict[str, Any]:
             ],
             "rungs": [_rung(result, ladder) for result in ladder.results],
             "billed": _billed(ladder),
+            "notes": list(ladder.notes),
             "pick": pick
             and {
                 "rung": pick.rung,

@@ -204,11 +204,16 @@ def _thought(
     return [_elected(own) if prompt.vote > 1 else own[0] for own in groups]
 
 
+def rankable(scores: Sequence[float]) -> bool:
+    """Whether log-probabilities say which option is the likeliest: all are numbers, and one is more than impossible."""
+    return not any(map(math.isnan, scores)) and -math.inf < max(scores) < math.inf
+
+
 def ranked_by(engine: Engine, asks: Sequence[Turns], options: Sequence[Sequence[str]]) -> list[list[float]]:
     """The log-probability of each option. Raises Failed where some can rank nothing: NaN is neither more nor less than any other,
     and the first option would be taken for the model's answer."""
     scores = engine.score(asks, options)
-    if lost := sum(any(map(math.isnan, row)) or max(row) == -math.inf for row in scores):
+    if lost := sum(not rankable(row) for row in scores):
         raise Failed(
             f"the log-probabilities of {lost:,} of {len(scores):,} rows are no numbers that {engine.name} could rank options by",
             "a model trained to NaN, or one whose weights overflow in this precision: lower the learning rate, or ask another",

@@ -24,6 +24,13 @@ def unfinished(engine: Engine) -> dict[str, int]:
     return {why: engine.ended[why] for why in ("length", "empty", "content_filter")}
 
 
+def told(engine: Engine, of: str) -> tuple[str, ...]:
+    """What was not asked or answered whole so far, in sentences about prompts and answers `of` something."""
+    said = f"prompts of {of} were longer than the context: shots were left out, or the row was cut"
+    cut = shortened(engine)
+    return (*([f"{cut:,} {said}"] if cut else []), *told_unfinished(unfinished(engine), of))
+
+
 def told_unfinished(found: Mapping[str, int], of: str = "") -> list[str]:
     """What `unfinished` found, in sentences about answers `of` something."""
     lines, answers = [], f"answers{of and f' of {of}'}"
