@@ -365,9 +365,7 @@ class Broken(FakeEngine):
         return [[self.first] + [self.others] * (len(own) - 1) for own in endings]
 
 
-@pytest.mark.parametrize(
-    ("first", "others"), [(math.nan, math.nan), (-1.0, math.nan), (-math.inf, -math.inf), (math.inf, -1.0)]
-)
+@pytest.mark.parametrize(("first", "others"), [(math.nan, math.nan), (-1.0, math.nan), (-math.inf, -math.inf), (math.inf, -1.0)])
 def test_log_probabilities_that_nothing_is_ranked_by_end_it(first: float, others: float, write: Any) -> None:
     questions = questions_of(one("openbookqa"), data=write("facts", FACTS))
     said = "log-probabilities of 2 of 2 rows of openbookqa are no numbers that options could be ranked by, row 1 first"
