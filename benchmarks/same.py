@@ -31,8 +31,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """A suite of ours, lm-eval's task, the copy's files of items and shots, what makes of its row lm-eval's, and the column with the
-    subject, which lm-eval has a task for each of."""
+    """A suite of ours, lm-eval's task, the copy's files of items and of shots, what makes its rows lm-eval's, and the column with
+    the subject, which lm-eval has a task for each of."""
 
     suite: str
     file: str
@@ -128,6 +128,7 @@ def theirs(work: Work, items: Sequence[Row], shown: Sequence[Row], lm: Any, plac
     """What lm-eval makes of each item: the log-probabilities of its options, or a text."""
     import lm_eval
     from lm_eval.tasks import TaskManager
+
     from tuneladder.evaluate.suite import find_suites
 
     if not work.file:
@@ -203,7 +204,7 @@ def ours(work: Work, items: Sequence[Row], shown: str, engine: Any, place: Path)
     given = [work.theirs(row) for row in items] if work.suite == "squad" else items
     file.write_text("\n".join(map(json.dumps, given)), "utf-8")
     sitting = sit(engine, questions_of(suite, data=str(file), shown=shown, shots=work.shots))
-    assert not any(sitting.dropped) and not sitting.cut, "a prompt did not fit: the two sides were not asked the same"
+    assert not sitting.cut + sum(sitting.dropped), "a prompt did not fit: the two sides were not asked the same"
     if not sitting.said[0].scores:
         return [said.text for said in sitting.said]
     return [list(said.scores) for said in sitting.said]
@@ -226,6 +227,7 @@ def main() -> None:
     run = parser.parse_args()
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     from tuneladder.model.local import LocalEngine
     from tuneladder.model.pocket import folder as folder_of
     from tuneladder.task.encode import Coder
