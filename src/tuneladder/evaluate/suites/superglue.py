@@ -1,5 +1,6 @@
 """SuperGLUE (arXiv:1905.00537): eight harder tasks about texts, on validation, whose answers are public. Asked as
-lm-eval's tasks of these names; `wsc`'s text is taken as it stands, where lm-eval mends the blanks around its punctuation.
+lm-eval's tasks of these names; `wsc`'s text is taken as it stands, where lm-eval mends the blanks around its punctuation;
+MultiRC's label of 1 is a right answer, "yes", as in the data, where lm-eval takes it for "no".
 
 CB is known by macro-F1 and accuracy, MultiRC by F1 over all its answers and by the share of questions of which every answer is
 judged right, ReCoRD by SQuAD's exact match and F1, the others by accuracy. The average is the mean over the parts of the mean of
