@@ -82,8 +82,8 @@ def measure(name: str, work: Work, *, pairs: int, steps: int, best: Mapping[str,
             few = min(steps, max(work.grid_steps, work.warm + 1))
             grid = [{**own, **child("theirs", own=own, steps=few)} for own in work.grid]
             best = _settings(work, max(grid, key=lambda row: row[speed]))
-            if work.last:
-                grid.append({**best, **work.last, **child("theirs", own={**best, **work.last}, steps=few)})
+            for last in work.last:
+                grid.append({**best, **last, **child("theirs", own={**best, **last}, steps=few)})
                 best = _settings(work, max(grid, key=lambda row: row[speed]))
         contestants = {"ours": lambda: child("ours")}
         if work.theirs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ class Work:
 
     `build` makes in a folder what both read. `theirs` and `ours` take that folder, how many steps to make and, theirs, its
     settings, and give figures; `losses` gives both losses on one batch, in a precision. A step is `units` of `unit`, `warm` of them
-    are left out of a run's speed, and `flops` gives the useful operations of so many steps. `last` is what is tried on the best of
-    the grid. `speed` and `memory` are the ratios aimed at, ours over theirs, `most` the bytes.
+    are left out of a run's speed, and `flops` gives the useful operations of so many steps. `last` are tried one after another
+    on the best so far. `speed` and `memory` are the ratios aimed at, ours over theirs, `most` the bytes.
     """
 
     unit: str
@@ -43,7 +43,7 @@ class Work:
     flops: Callable[[int], float]
     rival: str = ""
     grid: Sequence[Settings] = ()
-    last: Settings = field(default_factory=dict)
+    last: Sequence[Settings] = ()
     grid_steps: int = 4
     theirs: Callable[[Path, int, Settings], Figures] | None = None
     losses: Callable[[Path, str], Figures] | None = None

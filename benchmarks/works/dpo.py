@@ -115,12 +115,12 @@ WORKS = {
         flops=flops,
         rival="TRL's DPOTrainer with PEFT",
         grid=[
-            {"dtype": dtype, "attention": attention, "precompute": precompute, "checkpointing": False}
-            for dtype in ("float32", "bfloat16")
+            {"dtype": dtype, "attention": attention, "precompute": True, "checkpointing": False}
+            for dtype in ("bfloat16", "float32")
             for attention in ("sdpa", "eager")
-            for precompute in (True, False)
         ],
-        last={"checkpointing": True},
+        grid_steps=3,
+        last=({"precompute": False}, {"checkpointing": True}),
         theirs=theirs,
         packages=("peft", "trl", "accelerate"),
         speed=3.0,

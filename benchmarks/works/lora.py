@@ -180,7 +180,7 @@ def work(lengths: Lengths, **aims: Any) -> Work:
             for attention in ("sdpa", "eager")
             for group in grouped
         ],
-        last={"checkpointing": True},
+        last=({"checkpointing": True},),
         theirs=partial(theirs, **own),
         losses=partial(losses, **own),
         packages=("peft", "trl", "accelerate"),

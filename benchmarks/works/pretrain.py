@@ -120,7 +120,7 @@ WORKS = {
             for attention in ("sdpa", "eager")
             for batch in (4, 16)
         ],
-        last={"bf16": False},
+        last=({"bf16": False},),
         theirs=theirs,
         speed=2.0,
         memory=1.0,

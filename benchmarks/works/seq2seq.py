@@ -170,7 +170,7 @@ WORKS = {
             for dtype in ("float32", "bfloat16")
             for attention in ("sdpa", "eager")
         ],
-        last={"checkpointing": True},
+        last=({"checkpointing": True},),
         theirs=theirs,
         losses=losses,
         speed=2.0,
