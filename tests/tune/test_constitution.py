@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tests.endpoint import serving
 
-from tuneladder.errors import BadInput
+from tuneladder.errors import BadInput, Refused
 from tuneladder.ladder.tree import foretell, key_of, root_of, splits_digest
 from tuneladder.model.fake import FakeEngine
 from tuneladder.task.comparisons import read_comparisons
@@ -21,6 +21,7 @@ from tuneladder.train.made import with_made, write_made
 from tuneladder.tune import constitution
 from tuneladder.tune.constitution import Constitution
 from tuneladder.tune.dpo import Dpo
+from tuneladder.tune.reward import Reward
 from tuneladder.types import Comparison, Cost, Decoding, Example, Pace, Prompt, Rung, Split, Turn
 
 PACE = Pace(1e9)
@@ -216,6 +217,16 @@ def test_the_next_step_learns_from_what_was_made(tiny_base, tiny_task, lend, tmp
     assert dpo.apply(made, taught, onward).steps == ("constitution", "dpo")
     assert json.loads((onward.folder / "rows.json").read_text())["kept"] == len(pairs)
     assert read_log(onward.folder)[0].loss > 0
+    # a reward of them is a model of its own, of a task that compares answers
+    reward = Reward(epochs=1, batch_size=4)
+    with pytest.raises(Refused, match="this task's answers are texts"):
+        reward.plan(made, taught, PACE)
+    with pytest.raises(Refused, match="cannot lie over another adapter"):
+        reward.plan(replace(made, made=None), replace(taught, kind="prefer"), PACE)
+    assert reward.plan(made, replace(taught, kind="prefer"), PACE)[0].head
+    judge = reward.apply(made, replace(taught, kind="prefer"), lend("reward"))
+    assert judge.steps == ("constitution", "reward")
+    assert judge.head.kind == "reward"
     # taken up again, nothing is written anew
     before = (kit.folder / "revisions.json").stat().st_mtime_ns
     again = step.apply(root_of(tiny_base, task), task, kit)

@@ -42,8 +42,9 @@ class Reward:
     """`loss` is pairwise, of which answer was preferred, by its share of the largest margin; or scores, of the numbers that people
     gave each answer: the reward is then how many standard deviations above the mean of the task's scores an answer has. `half`
     learns from one half of the prompts, a or b, so that what the other half teaches can be judged by who never saw it. What learns
-    is a LoRA of rank `r` and the head. `learning_rate` 0 is the step's own: 1e-4 at a width of 4096, growing as the width shrinks.
-    `batch_size` counts pairs, of scores answers; `max_length` 0 is the context."""
+    is a LoRA of rank `r` and the head, on the base below the adapter of a step that made the pairs. `learning_rate` 0 is the step's
+    own: 1e-4 at a width of 4096, growing as the width shrinks. `batch_size` counts pairs, of scores answers; `max_length` 0 is the
+    context."""
 
     changes: ClassVar = "adapter"
     needs: ClassVar = "comparisons"
@@ -65,6 +66,9 @@ class Reward:
         check(self, "reward", above=above, at_least=("max_length", "learning_rate"), shares=("warmup",))
 
     def plan(self, variant: Variant, task: Task, pace: Pace) -> tuple[Variant, Cost]:
+        if variant.made and task.kind != "prefer":
+            raise Refused("reward answers with numbers, and this task's answers are texts", "kind: prefer, of rows with pairs")
+        variant = _below(variant)
         check_comparing(variant, task, self.max_length, step="reward")
         refuse_over(variant, "reward")
         if variant.head or variant.base.settings.get("classes", 1) != 1:
@@ -85,6 +89,7 @@ class Reward:
         return made, replace(cost, annotations=annotated(variant, taught))
 
     def apply(self, variant: Variant, task: Task, kit: Kit) -> Variant:
+        variant = _below(variant)
         wanted = replace(variant, head=Head("reward", (HEAD,)))
         with kit.shelf.live(wanted) as live:
             coder = live.coder if variant.base.family == "decoder" else live.texts
@@ -133,6 +138,12 @@ class Reward:
             return (loss(of_ratings(model, micro), micro) * micro.counts).sum()
 
         return of_pass
+
+
+def _below(variant: Variant) -> Variant:
+    """What the head is put on. The pairs of a step that made them are learned by a model of its own (arXiv:2212.08073, section 4):
+    the adapter that the step left is the policy's."""
+    return replace(variant, adapter=None) if variant.made else variant
 
 
 def _hold_level(model: Any) -> None:
