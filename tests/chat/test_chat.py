@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -388,6 +389,31 @@ def test_a_head_answers_with_its_labels_and_their_probabilities(tiny_encoder: Ba
                 tell(talk, line, Page())
         with pytest.raises(Refused):
             talk.settle(None, {"seed": 1})
+
+
+def test_a_reward_says_what_answers_are_worth_and_how_likely_each_is_to_be_preferred(
+    tiny_encoder: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variant = Variant(tiny_encoder, Prompt(), head=Head("reward", ("reward",)))
+    with Shelf("cpu").engine(variant) as engine:
+        talk = Talk(variant, engine)
+        assert talk.gives == "rewards"
+        both = talk.reward("Where is it? => On its way. => Who knows?")
+        [rewards] = engine.score([talk.asked("Where is it?")], [["On its way.", "Who knows?"]])
+        assert [own[:2] for own in both] == list(zip(["On its way.", "Who knows?"], rewards, strict=True))
+        assert both[0][2] == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])))
+        assert sum(own[2] for own in both) == pytest.approx(1)
+        [(_, reward, share)] = talk.reward("Where is it?=>On its way.")
+        assert (reward, share) == (pytest.approx(rewards[0]), pytest.approx(1 / (1 + math.exp(-reward))))
+        for typed in ("Where is it?", "Where is it? => ", "=> On its way."):
+            with pytest.raises(BadInput, match="has no answer that could be rewarded"):
+                talk.reward(typed)
+        with pytest.raises(Refused, match="answers with rewards here"):
+            tell(talk, "/next x", Page())
+        monkeypatch.setattr("sys.stdin", io.StringIO("a => b => c\n"))
+        assert loop.hold(talk, aside=Console(stderr=True), refuse=print, as_json=True) == 0
+        found = json.loads(capsys.readouterr().out)["rewards"]
+        assert [set(own) for own in found] == [{"answer", "reward", "probability"}] * 2
 
 
 def test_a_head_that_tags_says_a_tag_for_each_word(tiny_encoder: Base) -> None:

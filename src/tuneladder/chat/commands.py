@@ -10,10 +10,9 @@ from typing import Any
 
 from tuneladder.chat.picture import odds_lines, piece_lines, visible
 from tuneladder.chat.settings import SETTINGS, changed, shown
-from tuneladder.chat.talk import Talk
+from tuneladder.chat.talk import ARROW, Talk
 from tuneladder.errors import BadInput, Refused, unknown
 
-ARROW = "=>"
 DOES = {name: setting.does for name, setting in SETTINGS.items()} | {"history": "whether what was said before is read"}
 _NAMED = re.compile(r"(\w*)\s*=?\s*(.*)", re.DOTALL)
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from tuneladder.chat.commands import COMMANDS, Page, tell
 from tuneladder.chat.picture import label_lines
 from tuneladder.chat.settings import SETTINGS
-from tuneladder.chat.talk import Talk
+from tuneladder.chat.talk import ARROW, Talk
 from tuneladder.errors import BadInput, TuneladderError
 
 PROMPT = "> "
@@ -69,6 +69,7 @@ def _greeting(talk: Talk) -> str:
         "labels": f"; it answers with one of {len(talk.labels)} labels",
         "sets": f"; it answers with none, one or several of {len(talk.labels)} labels",
         "tags": "; it tags words",
+        "rewards": f"; it rewards answers: QUESTION {ARROW} ANSWER, or several with {ARROW} between them",
     }[talk.gives]
     ranks = "; measured by ranking labels, it writes its answers here" if talk.variant.prompt.ask == "score" else ""
     return (
@@ -90,7 +91,8 @@ def _one(talk: Talk, line: str, aside: Console, as_json: bool, typed: bool) -> b
                 print(said) if told.data is not None else _say(aside, said)
         return True
     text = line[1:] if line.startswith("//") else line
-    {"text": _write, "labels": _judge, "sets": _sort, "tags": _tag}[talk.gives](talk, text, aside, as_json, typed)
+    ways = {"text": _write, "labels": _judge, "sets": _sort, "tags": _tag, "rewards": _reward}
+    ways[talk.gives](talk, text, aside, as_json, typed)
     sys.stdout.flush()
     return True
 
@@ -145,6 +147,18 @@ def _judge(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) ->
     page = _page(aside)
     for line in label_lines(found, width=page.width, blocks=page.blocks) if typed else [found[0][0]]:
         print(line)
+
+
+def _reward(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) -> None:
+    found = talk.reward(text)
+    if as_json:
+        keys = ("answer", "reward", "probability")
+        _print_json({"input": text, "rewards": [dict(zip(keys, own, strict=True)) for own in found]})
+    elif typed:
+        for answer, reward, share in found:
+            print(f"{reward:8.3f}  {share:6.1%}  {_CONTROL.sub('', answer)}")
+    else:
+        print(" ".join(f"{reward:.6g}" for _, reward, _ in found))
 
 
 def _sort(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) -> None:

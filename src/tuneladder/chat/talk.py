@@ -7,6 +7,7 @@ template renders them, so that what is asked is what was trained and measured.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +24,16 @@ from tuneladder.task.multi_label import labels_of
 from tuneladder.types import Decoding, Engine, Example, Shots, Streamer, Turn, Turns, Variant
 
 MOST = 12  # tokens that are shown of what may come next
+ARROW = "=>"  # between a question and its answer, as they are typed
 
 
 class Talk:
     """`labels` are those that a model without a head of its own ranks; `history` says whether a question is asked after what was
     said before it, or alone, as the rows of most tasks are; `tell` is told what a person should know.
 
-    `gives` is what answers are: text, one of `labels`, sets of them, or tags of words. `stopped` is why the last text ended,
-    `tokens` how many it took where they are counted, `reason` what it says led there, None where the prompt asks for no reasoning,
-    and `dropped` how many turns, the oldest, are no longer read.
+    `gives` is what answers are: text, one of `labels`, sets of them, tags of words, or rewards of the answers that are typed.
+    `stopped` is why the last text ended, `tokens` how many it took where they are counted, `reason` what it says led there, None
+    where the prompt asks for no reasoning, and `dropped` how many turns, the oldest, are no longer read.
     """
 
     def __init__(
@@ -100,6 +102,20 @@ class Talk:
         [[said]] = self._engine.generate([self.asked(text)], self.prompt.decoding)
         self._keep(text, said)
         return said, labels_of(said, self.labels)
+
+    def reward(self, text: str) -> list[tuple[str, float, float]]:
+        """Of `QUESTION => ANSWER => ANSWER` each answer with its reward, the logit, and its probability: of one to be preferred to
+        an answer whose reward is 0, of several to be the best of them (arXiv:2203.02155, equation 1). Raises BadInput for none."""
+        question, *answers = (part.strip() for part in text.split(ARROW))
+        if not answers or not all((question, *answers)):
+            hint = f"QUESTION {ARROW} ANSWER, or several answers with {ARROW} between them"
+            raise BadInput(f"'{text}' has no answer that could be rewarded", hint)
+        [rewards] = self._engine.score([self.asked(question)], [answers])
+        worth = [*rewards, 0.0] if len(rewards) == 1 else rewards
+        most = max(worth)
+        powers = [math.exp(own - most) for own in worth]
+        shares = [own / sum(powers) for own in powers]
+        return list(zip(answers, rewards, shares, strict=False))
 
     def tag(self, text: str) -> list[tuple[str, str]]:
         """Each word of a text with its tag."""
@@ -221,25 +237,28 @@ class Talk:
             self.turns += [Turn("user", text), Turn("assistant", said)]
 
 
-def _gives(variant: Variant, labels: tuple[str, ...]) -> tuple[Literal["text", "labels", "sets", "tags"], tuple[str, ...]]:
+def _gives(
+    variant: Variant, labels: tuple[str, ...]
+) -> tuple[Literal["text", "labels", "sets", "tags", "rewards"], tuple[str, ...]]:
     """What a variant answers with, and of labels which. Raises Refused for one that says nothing a person can read."""
     head = variant.head
     if head and head.kind == "tags":
         return "tags", head.labels
     if head and head.kind == "classes":
         return "labels", head.labels
+    if head and head.kind == "reward":
+        return "rewards", ()
     if head and head.kind == "multi_label":
         return "sets", head.labels
     if variant.probe:
         probe = open_probe(variant.probe)
         return "sets" if probe.multi_label else "labels", probe.labels
-    if variant.base.family != "encoder" and not head:
+    if variant.base.family != "encoder":
         return "text", ()
-    if labels and not head:
+    if labels:
         return "labels", labels
-    what = f"has a head of kind {head.kind}" if head else "is an encoder without a head"
     raise Refused(
-        f"{variant.base.name} {what}: it reads, and writes no text",
+        f"{variant.base.name} is an encoder without a head: it reads, and writes no text",
         "talk to a rung that learned labels, as RUN:RUNG, or to a decoder",
     )
 
