@@ -68,6 +68,20 @@ def test_a_peak_is_the_stretch_s_own() -> None:
     assert peak_read() - before < 50 * MB
 
 
+def test_free_memory_is_handed_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed, now = [], [100.0]
+    monkeypatch.setattr(room, "_malloc_trim", lambda: trimmed.append)
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    thrift = room.Thrift(every=2.0)
+    for at in (100.0, 101.0, 102.5, 103.0, 104.4, 104.6):
+        now[0] = at
+        thrift()
+    assert len(trimmed) == 2
+    monkeypatch.setattr(room, "_malloc_trim", lambda: None)  # where there is no such thing
+    now[0] = 200.0
+    thrift()
+
+
 def test_where_the_mark_cannot_be_reset_memory_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 

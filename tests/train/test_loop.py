@@ -184,6 +184,17 @@ def test_lanes_leave_the_number_of_threads_as_it_was():
         assert other.submit(torch.get_num_threads).result() == before
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_comes_after_a_part_comes_after_each(count):
+    done = []
+    lanes = Lanes(count, after=lambda: done.append(1))
+    assert lanes.map(lambda part: part + 1, [1, 2, 3]) == [2, 3, 4]
+    assert lanes.in_turn(lambda part: part + 1, [1, 2]) == [2, 3]
+    assert lanes.map(lambda part: part, [1]) == [1]
+    lanes.close()
+    assert len(done) == 6
+
+
 def test_a_weight_that_no_pass_goes_through_has_no_gradient(model):
     model.idle = torch.nn.Parameter(torch.ones(3))
     names, learn = zip(*model.named_parameters(), strict=True)

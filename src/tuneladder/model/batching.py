@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tuneladder.errors import BadInput
+from tuneladder.model.hardware import Thrift
 from tuneladder.model.lanes import Lanes
 
 TILE = 16  # rows are padded to a multiple of so many tokens, so that few shapes are met
@@ -69,7 +70,7 @@ def side_by_side(sizes: Sequence[int], room: int, most: int, lanes: int) -> Iter
 @contextlib.contextmanager
 def running(model: Any, calls: Calls, lanes: int) -> Iterator[Lanes]:
     """Lanes to compute in, with no gradients, no dropout, and every module's mode as it was afterwards; `calls` takes the time."""
-    own = Lanes(lanes)
+    own = Lanes(lanes, after=Thrift())
     begun = time.monotonic()
     try:
         with still(model), torch.no_grad():

@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -91,10 +92,11 @@ def alters(model: Any) -> bool:
 
 
 class Lanes:
-    """`count` threads that share the cores evenly; with one, work is done by the caller, with all of them."""
+    """`count` threads that share the cores evenly; with one, work is done by the caller, with all of them. `after` is called after
+    each part, by whoever did it."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, *, after: Callable[[], None] | None = None) -> None:
+        self.count, self._after = count, after
         self._pool = None
         if count > 1:
             threads = torch.get_num_threads()
@@ -114,15 +116,22 @@ class Lanes:
     def map(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         """The results in the order of `parts`; a single one is computed by the caller, with all cores. Autograd and autocast
         modes are a thread's own: `work` sets what it needs."""
+        done = partial(self._done, work)
         if self._pool is None or len(parts) == 1:
-            return [work(part) for part in parts]
-        return list(self._pool.map(work, parts))
+            return [done(part) for part in parts]
+        return list(self._pool.map(done, parts))
 
     def in_turn(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         """As `map`, to the bit, one part after another: what is compiled on the way is compiled once."""
         if self._pool is None or len(parts) == 1:
             return self.map(work, parts)
-        return [self._pool.submit(work, part).result() for part in parts]
+        return [self._pool.submit(self._done, work, part).result() for part in parts]
+
+    def _done(self, work: Callable[[T], R], part: T) -> R:
+        found = work(part)
+        if self._after:
+            self._after()
+        return found
 
     def close(self) -> None:
         if self._pool is not None:
