@@ -11,7 +11,7 @@ import pytest
 from tuneladder import recipe
 from tuneladder.errors import BadInput
 from tuneladder.task.build import Findings
-from tuneladder.task.comparing import contests, unit_of
+from tuneladder.task.comparing import contests, one_by_one, told_apart, unit_of
 from tuneladder.task.prefer import build_preferences
 from tuneladder.types import Task, Turn
 
@@ -65,6 +65,21 @@ def test_ties_and_rows_that_say_nothing_are_dropped_and_counted(tmp_path: Path) 
     with pytest.raises(BadInput, match=r"every pair of .* is a tie: chosen equals rejected in all 12") as error:
         built(tmp_path, rows)
     assert "leave out ties" in error.value.hint
+
+
+def test_pairs_of_equal_scores_say_nothing_of_which_is_better(tmp_path: Path) -> None:
+    rows = [row | {"score_chosen": 2, "score_rejected": 2 - (at % 4 > 0)} for at, row in enumerate(many(SHAPES["prompt"], 40))]
+    task, found = built(tmp_path, rows)
+    level = [own for own in task.comparisons.train if own.scores[0] == own.scores[1]]
+    assert any(note.startswith("10 pairs have the same score twice") for note in found.notes)
+    assert level
+    assert len(told_apart(task.comparisons.train)) == len(task.comparisons.train) - len(level)
+    assert len(one_by_one(level)) == 2 * len(level)  # scores are learned all the same
+    assert all(a.scores[0] > a.scores[1] for a, _ in contests(task.comparisons.train))
+    for row in rows:
+        row["score_rejected"] = 2
+    with pytest.raises(BadInput, match="rows hold no two answers of which one is better"):
+        built(tmp_path, rows)
 
 
 def test_a_chosen_answer_of_the_lower_score_is_noted(tmp_path: Path) -> None:

@@ -38,12 +38,20 @@ def unit_of(comparisons: Iterable[Comparison]) -> Unit:
 
 
 def told_apart(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Those that say which of two answers is better: they differ."""
-    return [own for own in comparisons if own.chosen and own.rejected and own.chosen != own.rejected]
+    """Those that say which of two answers is better: they differ, and people did not give both the same score."""
+    return [own for own in comparisons if own.chosen and own.rejected and not tied(own)]
+
+
+def tied(comparison: Comparison) -> bool:
+    """Whether it says of neither of two answers that it is the better."""
+    two = bool(comparison.chosen and comparison.rejected)
+    alike = comparison.scores is not None and comparison.scores[0] == comparison.scores[1]
+    return two and (comparison.chosen == comparison.rejected or alike)
 
 
 def one_by_one(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Every answer by itself, wanted or not: a pair is two of them. A tie says of one answer that it is both, and is left out."""
+    """Every answer by itself, wanted or not: a pair is two of them. A pair of equal answers says of one that it is both, and is
+    left out."""
     found = []
     for own in comparisons:
         if own.chosen and own.chosen != own.rejected:
@@ -75,13 +83,13 @@ def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Compar
     whose scores differ, or where no prompt has two such, neighbours."""
     if pairs := told_apart(comparisons):
         return [(own, own) for own in pairs]
-    if scored := [own for own in comparisons if own.scores]:
+    if scored := [own for own in comparisons if own.scores and not own.rejected]:
         by_prompt: dict[str, list[Comparison]] = {}
         for own in scored:
             by_prompt.setdefault(own.source or own.id, []).append(own)
         within = [pair for rows in by_prompt.values() for pair in combinations(rows, 2)]
         return _unequal(within) or _unequal(pairwise(scored))
-    alone = one_by_one(comparisons)
+    alone = one_by_one(own for own in comparisons if not tied(own))
     wanted, others = ([own for own in alone if bool(own.chosen) == good] for good in (True, False))
     if not (wanted and others):
         return []

@@ -15,7 +15,7 @@ from typing import Any
 
 from tuneladder.errors import BadInput
 from tuneladder.task.build import LENGTHS, SPLITS, Findings, check_asked, load_splits, prompt_of
-from tuneladder.task.comparing import asked, contests, told_apart
+from tuneladder.task.comparing import asked, contests, tied, told_apart
 from tuneladder.task.formats import Format, conversation_in, recognise, text_of, to_comparison, to_example
 from tuneladder.task.read import Row, columns_of
 from tuneladder.task.split import make_splits, share_sources
@@ -75,6 +75,8 @@ def build_preferences(
         notes.append(
             f"in {swapped:,} of {len(of):,} pairs the chosen answer has the lower score: are the columns the right way round?"
         )
+    if level := sum(tied(own) for own in of.values()):
+        notes.append(f"{level:,} pairs have the same score twice: they do not say which answer is better, and only teach scores")
     if same:
         notes.append(f"{same:,} pairs were dropped: chosen equals rejected")
     if empty:

@@ -29,7 +29,7 @@ class Dpo:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
 
     beta: float = 0.1
     loss: Literal["sigmoid", "ipo"] = "sigmoid"

@@ -28,7 +28,7 @@ class Kto:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder",)
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 5
+    version: ClassVar = 6
 
     beta: float = 0.1
     desirable: float = 1.0

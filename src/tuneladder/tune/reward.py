@@ -50,7 +50,7 @@ class Reward:
     needs: ClassVar = "comparisons"
     families: ClassVar[tuple[Family, ...]] = ("decoder", "encoder")
     reads: ClassVar = ("train", "dev")
-    version: ClassVar = 7
+    version: ClassVar = 8
 
     loss: Literal["pairwise", "scores"] = "pairwise"
     half: Literal["", "a", "b"] = ""
