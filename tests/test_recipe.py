@@ -1508,6 +1508,7 @@ def test_words_that_a_setting_takes_are_told_without_the_empty_one(folder: Path)
         (recipe(task__target="tags", task__separator="&", task__class_weights="balanced"), "these rows may have several"),
         (recipe(task__target="tags", task__separator="&", task__templates="classify"), "ask for one label"),
         (mixed({"wieght": 2}), "no setting of a set of the mixture 'wieght': did you mean 'weight'?"),
+        (mixed({"at_most": 5}), "'at_most' is said of the whole mixture"),
         (mixed(temprature=2), "no setting of a mixture 'temprature': did you mean 'temperature'?"),
         (mixed(temperature="hot"), "a mixture: temperature is 'hot'"),
         ({**mixed(), "task": {**mixed()["task"], "input": "text"}}, "'input' is said of the whole mixture"),

@@ -404,6 +404,10 @@ def _mixed_task(
     for each in _sources(keys["data"]["mixture"]):
         if isinstance(each, dict) and isinstance(each.get("schema"), str):
             each = {**each, "schema": read_schema(located(each["schema"], folder))}
+        if said := next((key for key in each if key in _fields(Mixing)), "") if isinstance(each, dict) else "":
+            raise BadInput(
+                f"'{said}' is said of the whole mixture", f"it stands in `data`, beside `mixture`: {{{said}: ..., mixture: [...]}}"
+            )
         own: Set = _settings(Set, each, "a set of the mixture")
         sets.append(dataclasses.replace(own, data=_placed_data(own.data, folder)))
     task, findings = mix(

@@ -26,7 +26,7 @@ from tuneladder.evaluate.find import find_metric
 from tuneladder.evaluate.measure import mark, rate
 from tuneladder.ladder import plots, words
 from tuneladder.ladder.figures import duels, rewarded
-from tuneladder.ladder.report import glance, results, sentence, table, why, write_answers, write_card, write_report
+from tuneladder.ladder.report import _doubt, glance, results, sentence, table, why, write_answers, write_card, write_report
 from tuneladder.ladder.results import below, cut_short, file_name, took, total
 from tuneladder.ladder.review import Review, write_review
 from tuneladder.ladder.reviewed import FOLDER, link
@@ -480,7 +480,35 @@ def test_what_gets_nowhere_is_not_recommended(ladder: Ladder, tmp_path: Path) ->
     barred = replace(none, bar=ladder.bar, pick=replace(pick, cleared=False))
     assert sentence(barred).startswith("No rung clears the bar of macro-F1 0.85 and 5 % forgetting, and none gets anywhere: 0.000")
     little = replace(none, results=tuple(with_score(each, 0.001) for each in ladder.results))
-    assert sentence(little).startswith("Take zero_shot: 0.001")
+    worse = "TF-IDF with logistic regression does no worse: no language model is needed; of the rungs take zero_shot: 0.001"
+    assert sentence(little).startswith(worse)
+    assert sentence(replace(little, baselines={})).startswith("Take zero_shot: 0.001")
+
+
+def test_without_a_bar_what_needs_no_model_is_enough_where_it_does_no_worse(ladder: Ladder) -> None:
+    picked = next(each for each in ladder.results if ladder.pick and each.rung.name == ladder.pick.rung)
+    assert picked.test
+    ours, simple = picked.test.quality["macro_f1"], ladder.baselines["tfidf"]
+
+    def found(value: float) -> tuple[str, str]:
+        score = replace(ours, value=value)
+        made = replace(ladder, bar=Bar("macro_f1"), baselines={"tfidf": replace(simple, quality={"macro_f1": score})})
+        return sentence(made), " ".join(why(made))
+
+    assert found(ours.value - 0.01)[0].startswith(f"Take {picked.rung.name}: ")
+    assert f"0.010 behind {picked.rung.name}." in found(ours.value - 0.01)[1]
+    for value, said in ((ours.value, f", as does {picked.rung.name}."), (ours.value + 0.01, f"0.010 ahead of {picked.rung.name}.")):
+        claim, reasons = found(value)
+        assert claim.startswith(
+            f"TF-IDF with logistic regression does no worse: no language model is needed; of the rungs take {picked.rung.name}: "
+        )
+        assert said in reasons
+
+
+def test_a_doubt_of_one_side_is_told_as_one() -> None:
+    assert _doubt(Score(1.0, 0.758, 1.0, 30)) == "−.242"
+    assert _doubt(Score(0.0, 0.0, 0.242, 30)) == "+.242"
+    assert _doubt(Score(0.5, 0.4, 0.62, 30)) == "±.110"
 
 
 def test_why_says_plainly_whether_tfidf_is_enough(ladder: Ladder) -> None:

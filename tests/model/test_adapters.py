@@ -62,9 +62,13 @@ BROKEN = {
     "empty": (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b""), "is broken", "make it again"),
     "no weights": (lambda folder: (folder / "adapter_model.safetensors").unlink(), "holds no weights", "make it again"),
     "no config": (lambda folder: (folder / "adapter_config.json").unlink(), "holds no adapter", "make it again"),
-    "bad json": (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": '), "holds no adapter", "make it again"),
+    "bad json": (
+        lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": '),
+        "adapter_config.json is broken",
+        "restore it",
+    ),
     "no object": (lambda folder: (folder / "adapter_config.json").write_text("[]"), "holds no adapter", "make it again"),
-    "another rank": (lambda folder: told(folder, r=3), "does not fit tiny: .*size mismatch", "are not of one save; make it again"),
+    "another rank": (lambda folder: told(folder, r=3), "does not fit tiny: .*size mismatch", "are not of one save; restore it"),
     "no type": (lambda folder: told(folder, peft_type=...), "adapter_config.json in it has no 'peft_type'", "not of one save"),
     "pickled": (pickled, r"adapter_model\.bin, and opening such a file can run code", "save_pretrained"),
 }

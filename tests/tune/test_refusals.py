@@ -118,3 +118,13 @@ def test_rows_with_a_soft_prompt_are_packed_without_hearing_each_other(tiny_fold
     core = next(module for module in made.model.modules() if hasattr(module, "set_attn_implementation"))
     assert pack(core)
     assert next_token(made.model, packed(rows)).item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("below", "hint"), [("lora", "`full` after it adds the first into the weights"), ("prompt_tuning", "no weights")]
+)
+def test_the_hint_about_two_adapters_leads_somewhere(tiny_base, few, below, hint):
+    variant = replace(root_of(tiny_base, few), steps=(below,), adapter="somewhere")
+    with pytest.raises(Refused, match="lora cannot lie over another adapter") as caught:
+        LORA.plan(variant, few, PACE)
+    assert hint in caught.value.hint

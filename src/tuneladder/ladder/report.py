@@ -16,7 +16,7 @@ from tuneladder.ladder.page import page
 from tuneladder.ladder.results import cut_short, forecast, forgetting, metric_of, per_answer, results, score_of, write_answers
 from tuneladder.ladder.verdict import plainly, sentence, why
 from tuneladder.store import write_text
-from tuneladder.types import Ladder, Measurement, Result
+from tuneladder.types import Ladder, Measurement, Result, Score
 
 __all__ = ["glance", "plainly", "results", "sentence", "table", "why", "write_answers", "write_card", "write_report"]
 
@@ -123,4 +123,11 @@ def _glanced(result: Result, ladder: Ladder) -> str:
 
 def _cell(measurement: Measurement | None, ladder: Ladder) -> str:
     score = score_of(measurement, ladder)
-    return f"{words.figure(score.value)} ±{words.figure((score.high - score.low) / 2).lstrip('0')}" if score else words.NONE
+    return f"{words.figure(score.value)} {_doubt(score)}" if score else words.NONE
+
+
+def _doubt(score: Score) -> str:
+    """How far the truth may lie from it, in one figure: on the side that it lies on, where the other has less than a quarter."""
+    below, above = score.value - score.low, score.high - score.value
+    sign, far = ("−", below) if below > 4 * above else ("+", above) if above > 4 * below else ("±", (below + above) / 2)
+    return f"{sign}{words.figure(far).lstrip('0')}"

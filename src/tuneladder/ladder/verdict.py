@@ -49,6 +49,9 @@ def headline(ladder: Ladder) -> tuple[str, str]:
             return f"{none}, and none gets anywhere" if bar else f"{none}, no rung gets anywhere", _reached(ladder, result)
         return f"{none}, {pick.rung} {'comes closest' if bar else 'was picked on dev'} and gets nowhere", figures
     if not bar:
+        if enough := _enough(ladder):
+            without = f"no {words.without(ladder.task.kind)} is needed"
+            return f"{enough[0].upper()}{enough[1:]} does no worse: {without}; of the rungs take {pick.rung}", figures
         return f"Take {pick.rung}", figures
     if not pick.cleared:
         return f"No rung clears {bar}; {pick.rung} comes closest", figures
@@ -113,7 +116,9 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
                 verdict += f"; {picked.rung.name} has {words.figure(ours.value)} on the same rows"
         elif ours and picked:
             gap = up * (ours.value - score.value)
+            same = words.figure(ours.value) == words.figure(score.value)
             verdict = f", {words.figure(abs(gap))} {'behind' if gap >= 0 else 'ahead of'} {picked.rung.name}"
+            verdict = f", as does {picked.rung.name}" if same else verdict
         else:
             verdict = f" on {split}"
         said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]}{verdict}.")
@@ -131,13 +136,23 @@ def _just(score: Score, ladder: Ladder) -> str:
 
 
 def cleared_by_baseline(ladder: Ladder) -> bool:
-    """Whether a baseline clears the bar, so that no language model is needed for it."""
+    """Whether a baseline clears the bar or, where there is none, has what the pick has, so that no language model is needed."""
     return bool(_enough(ladder))
 
 
 def _enough(ladder: Ladder) -> str:
-    """What the best of the baselines that clear the bar is called, "" where none does."""
-    return next((words.baseline_name(name) for name, score in _baselines(ladder) if clears(score, ladder)), "")
+    """What the best of the baselines that clear the bar is called, or without a bar that reach the pick's figure on the same
+    rows; "" where none does."""
+    picked, split = picked_result(ladder), baseline_split(ladder)
+    ours = score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
+    up = 1 if rising(metric_of(ladder)) else -1
+
+    def does(score: Score) -> bool:
+        if ladder.bar.at_least is not None:
+            return clears(score, ladder)
+        return ours is not None and up * (score.value - ours.value) >= 0 and not nothing(score, ladder)
+
+    return next((words.baseline_name(name) for name, score in _baselines(ladder) if does(score)), "")
 
 
 def _baselines(ladder: Ladder) -> list[tuple[str, Score]]:

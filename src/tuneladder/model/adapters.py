@@ -21,7 +21,10 @@ OPENERS: dict[str, Callable[[Any, str], Opened]] = {
 }
 
 
-AGAIN = "make it again: remove the folder"
+def _again(folder: str | Path) -> str:
+    """What to do about an adapter that is not whole. Only what a climb makes anew may be removed."""
+    made = "remove the folder, and the same climb makes it again"
+    return made if is_node(Path(folder)) else "restore it from where it was saved, or make it again"
 
 
 def kind_in(folder: str | Path) -> str:
@@ -32,10 +35,12 @@ def kind_in(folder: str | Path) -> str:
 def _config(folder: str | Path) -> dict[str, Any]:
     try:
         found = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{folder} holds no adapter: {error}", AGAIN) from error
+    except OSError as error:
+        raise BadInput(f"{folder} holds no adapter: {error}", _again(folder)) from error
+    except ValueError as error:
+        raise BadInput(f"{Path(folder) / CONFIG} is broken: {error}", _again(folder)) from error
     if not isinstance(found, dict):
-        raise BadInput(f"{folder} holds no adapter: {CONFIG} in it says nothing", AGAIN)
+        raise BadInput(f"{folder} holds no adapter: {CONFIG} in it says nothing", _again(folder))
     return found
 
 
@@ -49,12 +54,12 @@ def _weights_in(folder: str | Path) -> set[str]:
         if pickled := sorted(Path(folder).glob("*.bin")):
             said = f"{folder} keeps its weights in {pickled[0].name}, and opening such a file can run code hidden in it"
             raise BadInput(said, "convert it where you trust it: PeftModel.from_pretrained(...), then save_pretrained(...)")
-        raise BadInput(f"{folder} holds no weights: there is no {name}", AGAIN)
+        raise BadInput(f"{folder} holds no weights: there is no {name}", _again(folder))
     try:
         with safe_open(path, framework="pt") as file:
             return set(file.keys())
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} is broken: {error}", AGAIN) from error
+        raise BadInput(f"{path} is broken: {error}", _again(folder)) from error
 
 
 def opened_by_peft(folder: str | Path) -> bool:
@@ -89,18 +94,18 @@ def _opened(model: Any, folder: str, opener: Callable[[Any, str], Opened], own: 
         why = " ".join(str(error).split())[:300] or type(error).__name__
         why = f"{CONFIG} in it has no {error}" if isinstance(error, KeyError) else why
         misfit = f"the adapter in {folder} does not fit {here or type(model).__name__}: {why}"
-        raise BadInput(misfit, _of(name, here)) from error
+        raise BadInput(misfit, _of(name, here, folder)) from error
     if missing := sorted(_asked(opened[0], own) - weights):
-        raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name, here))
+        raise BadInput(f"the adapter in {folder} has no {missing[0]}, which {here} asks for", _of(name, here, folder))
     # a node of a store is keyed by what its base holds, wherever that lies now
     if name and here and name != here and not is_node(Path(folder)):
-        raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name, here))
+        raise BadInput(f"the adapter in {folder} was made for {name}, and this is {here}", _of(name, here, folder))
     return opened
 
 
-def _of(name: str, here: str) -> str:
+def _of(name: str, here: str, folder: str) -> str:
     if name and name == here:
-        return f"it was made for {name}: {CONFIG} and the weights beside it are not of one save; {AGAIN}"
+        return f"it was made for {name}: {CONFIG} and the weights beside it are not of one save; {_again(folder)}"
     return f"it lies over {name}: name that base" if name else "name the base that it was made for"
 
 

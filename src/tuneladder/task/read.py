@@ -25,6 +25,7 @@ Row = dict[str, Any]
 
 _PACKINGS = (".gz", ".xz", ".bz2")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_FILE = re.compile(r"[^/]*\.[A-Za-z]{2,5}")  # which no data set of the hub is called
 _DELIMITERS = (",", "\t", ";", "|")
 _TABLES = (".csv", ".tsv", ".xlsx")
 _NUMBER = re.compile(r"[+-]?[\d.,]*\d")
@@ -48,7 +49,7 @@ def stream_rows(location: str, *, subset: str = "", revision: str = "", split: s
     place = expand(location)
     path = Path(place)
     found: Iterable[Row]
-    if not path.exists() and not _suffix(path) and _HUB.fullmatch(place):
+    if not path.exists() and not _suffix(path) and _HUB.fullmatch(place) and not _FILE.fullmatch(place):
         found = _hub(place, subset, revision, split)
     else:
         if not path.exists():

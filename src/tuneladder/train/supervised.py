@@ -324,9 +324,10 @@ def _beginning(variant: Variant, examples: Sequence[Example], soft: int) -> int:
 def refuse_over(variant: Variant, step: str) -> None:
     """Raises Refused where an adapter lies over the variant's weights already."""
     if variant.adapter:
-        raise Refused(
-            f"{step} cannot lie over another adapter", "train one adapter only; `full` after it adds the first into the weights"
-        )
+        lasting = [own for own in variant.steps if own in UNMERGED]
+        merged = "`full` after it adds the first into the weights"
+        alone = f"{lasting[-1]} can be added into no weights" if lasting else merged
+        raise Refused(f"{step} cannot lie over another adapter", f"train one adapter only; {alone}")
 
 
 def refuse_unmerged(variant: Variant, step: str) -> None:
