@@ -19,6 +19,7 @@ import estimates
 import labelers
 import learning
 import lectures
+import same
 import sharing
 import train_step
 import unseen
@@ -262,3 +263,18 @@ def test_a_task_of_another_size_has_a_name_of_its_own():
     assert unseen.sized("ag_news", train=40, test=50)[0] == "ag_news-train40-test50"
     assert {**more, "rows": task["rows"]} == task
     assert unseen.TASKS["ag_news"]["rows"] == task["rows"]
+
+
+def test_published_rows_become_those_that_lm_eval_reads():
+    assert same.scene({"ctx": "Baking: A man: he", "endings": ["a", "b"], "label": 1}) == {
+        "activity_label": "Baking",
+        "ctx_a": "A man: he",
+        "ctx_b": "",
+        "endings": ["a", "b"],
+        "label": "1",
+    }
+    named = same.labelled(("negative", "positive"), sentence="text")
+    assert named({"text": "good", "label": "positive"}) == {"sentence": "good", "label": 1}
+    assert named({"text": "bad", "label": 0}) == {"sentence": "bad", "label": 0}
+    assert same.compared(["a ", "b"], [" a", "c"]) == {"count": 2, "alike": 1, "tokens": same.WRITTEN}
+    assert same.compared([[-1.0, -2.0]], [[-1.5, -1.0]])["differ_beyond_margin"] == 1
