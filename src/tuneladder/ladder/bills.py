@@ -77,7 +77,8 @@ def bill_page(bill: Bill, page: Console) -> Iterator[RenderableType]:
     answer = f", and answers of {bill.answer}" if bill.answer else f", {bill.learned} of each learned"
     brackets = "; in brackets what of it are weights" if shown is full else ""
     yield Text(
-        f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32{brackets}. "
+        f"Peaks on a GPU with {batch}{answer} (--rows, --length), AdamW with moments in fp32{brackets}. Weights that "
+        "learn are kept in fp32 whatever the column, in bf16 beside the copy that is computed in, which is why that may take more. "
         f"lora has r={R} on every linear layer, adapter r={BOTTLENECK}, prefix_tuning and prompt_tuning {SOFT} tokens; selective "
         "learns the last layer, and linear_probe only asks the base. nf4 is doubly quantised; quantised once it takes "
         f"{say.size(bill.single)} to hold. What is no linear layer stays in bf16."
