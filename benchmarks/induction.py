@@ -60,7 +60,7 @@ def main() -> None:
     for line in file.read_text("utf-8").splitlines():
         row = json.loads(line)
         rows.setdefault(row["task"], []).append({"input": row["example"]["input"], "output": row["example"]["output"]})
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = json.loads(run.results.read_text("utf-8"))["tasks"] if run.results.exists() else {}
     for task in run.tasks:
         base = {"url": run.url, "model": run.model} if run.url else run.base
         ladder = api.climb(recipe(task, rows[task], base), out=RUNS / task / "run")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -238,7 +238,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(place)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=POSITIONS)
     engine = LocalEngine(model, Coder(tokenizer, POSITIONS), name="pocket-decoder")
-    found: Mapping[str, Figures] = {}
+    found: dict[str, Figures] = json.loads(run.results.read_text("utf-8"))["works"] if run.results.exists() else {}
     for work in WORKS:
         if work.suite not in run.works:
             continue
@@ -248,7 +248,7 @@ def main() -> None:
             file = str(run.data / f"{work.shown}.jsonl") if shown else ""
             own = ours(work, items, file, engine, Path(folder))
             their = theirs(work, items, shown, lm, Path(folder))
-        found = {**found, work.suite: compared(their, own)}
+        found[work.suite] = {**compared(their, own), "rows": run.each if work.subject else run.rows}
         tell(work.suite, found[work.suite])
         write(run.results, {**machine("torch", "transformers", "lm_eval"), "dtype": "float32", "works": found})
 

@@ -837,7 +837,7 @@ def main() -> None:
         )
         code = 3
     if code == STOPPED:  # typer makes an exit code of a Ctrl-C
-        talk.print("stopped; what is finished is kept (runs/.store), and the same command goes on from there")
+        talk.print("stopped; what is finished is kept, and the same command goes on from there")
     sys.exit(code or 0)
 
 

@@ -23,13 +23,14 @@ from tuneladder.chat.picture import bar, label_lines, odds_lines, percent, piece
 from tuneladder.chat.settings import SETTINGS, changed, read, shown
 from tuneladder.chat.talk import Talk
 from tuneladder.errors import BadInput, Failed, Refused, TuneladderError
+from tuneladder.evaluate.preference import weigh_pairs
 from tuneladder.model.fake import FakeEngine
 from tuneladder.model.odds import Odds
 from tuneladder.model.pieces import Piece
 from tuneladder.model.probe import Linear, save_probe
 from tuneladder.model.shelf import Shelf
 from tuneladder.store import freeze
-from tuneladder.types import Base, Decoding, Engine, Example, Head, Prompt, Shots, Thought, Turn, Turns, Variant
+from tuneladder.types import Base, Comparison, Decoding, Engine, Example, Head, Prompt, Shots, Thought, Turn, Turns, Variant
 
 BASE = Base("fake", "folder", "nowhere", "decoder", 1, 1, 1, 1, 1, 64)
 SHOT = Example("s", (Turn("user", "1+1"),), ("2",))
@@ -404,7 +405,9 @@ def test_a_reward_says_what_answers_are_worth_and_how_likely_each_is_to_be_prefe
         assert both[0][2] == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])))
         assert sum(own[2] for own in both) == pytest.approx(1)
         [(_, reward, share)] = talk.reward("Where is it?=>On its way.")
-        assert (reward, share) == (pytest.approx(rewards[0]), pytest.approx(1 / (1 + math.exp(-reward))))
+        assert (reward, share) == (pytest.approx(rewards[0]), None)
+        pair = Comparison("p", (Turn("user", "Where is it?"),), "On its way.", "Who knows?")
+        assert weigh_pairs(engine, Prompt(), [pair]).pairs == (tuple(rewards),)  # asked as pairs are
         for typed in ("Where is it?", "Where is it? => ", "=> On its way."):
             with pytest.raises(BadInput, match="has no answer that could be rewarded"):
                 talk.reward(typed)
@@ -413,6 +416,12 @@ def test_a_reward_says_what_answers_are_worth_and_how_likely_each_is_to_be_prefe
         monkeypatch.setattr("sys.stdin", io.StringIO("a => b => c\n"))
         assert loop.hold(talk, aside=Console(stderr=True), refuse=print, as_json=True) == 0
         found = json.loads(capsys.readouterr().out)["rewards"]
+        monkeypatch.setattr("sys.stdin", io.StringIO("Where is it? => On its way. => Who knows?\n"))
+        assert loop.hold(talk, aside=Console(stderr=True), refuse=print) == 0
+        assert [float(own) for own in capsys.readouterr().out.split()] == pytest.approx(rewards, rel=1e-4)
+        monkeypatch.setattr(engine, "score", lambda asks, endings: [[math.nan]])
+        with pytest.raises(Failed, match="a reward is no number"):
+            talk.reward("a => b")
         assert [set(own) for own in found] == [{"answer", "reward", "probability"}] * 2
 
 

@@ -55,6 +55,11 @@ def test_answers_of_one_sort_are_no_certainty() -> None:
     modest = calibration(rows([0.95] * 50, [True] * 50), seed=0)
     assert (modest.error.low, modest.error.value) == (0, pytest.approx(0.05))  # 0.95 may be what it is right by
     assert modest.error.high == pytest.approx(0.05)
+    # in bins of five: the 3.567 unseen ones that Wilson allows lie in one of them, which is 0.25 of a row off
+    several = calibration(rows([0.95 + at * 1e-6 for at in range(50)], [True] * 50), seed=0)
+    assert len(several.bins) == 10
+    assert several.error.high == pytest.approx((9 * 0.25 + 3.567 - 0.25) / 50, abs=1e-3)
+    assert several.error.interval == "wilson"
 
 
 def test_chance_alone_explains_the_error_of_a_variant_that_errs_as_it_says() -> None:

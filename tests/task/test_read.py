@@ -184,7 +184,7 @@ def test_noise_of_many_kinds_never_escapes(tmp_path: Path, suffix: str) -> None:
 
 def test_places_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuneladder.task.read._hub", None)  # what looks like a file is not looked for there
-    for name in ("gone.pdf", "rows.xls", "train.text"):
+    for name in ("gone.pdf", "rows.xls", "train.text", "data/gone.pdf"):
         with pytest.raises(BadInput, match=f"there is no file {name}"):
             read_rows(name)
     with pytest.raises(BadInput, match="there is no file"):

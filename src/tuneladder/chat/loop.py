@@ -156,7 +156,7 @@ def _reward(talk: Talk, text: str, aside: Console, as_json: bool, typed: bool) -
         _print_json({"input": text, "rewards": [dict(zip(keys, own, strict=True)) for own in found]})
     elif typed:
         for answer, reward, share in found:
-            print(f"{reward:8.3f}  {share:6.1%}  {_CONTROL.sub('', answer)}")
+            print(f"{reward:8.3f}  {'' if share is None else f'{share:.1%}':>6}  {_CONTROL.sub('', answer)}")
     else:
         print(" ".join(f"{reward:.6g}" for _, reward, _ in found))
 

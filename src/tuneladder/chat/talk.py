@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneladder.errors import BadInput, Refused
+from tuneladder.errors import BadInput, Failed, Refused
 from tuneladder.model.ask import shares_of, turns_of
 from tuneladder.model.local import Counts
 from tuneladder.model.odds import Glass, Odds
@@ -103,19 +103,20 @@ class Talk:
         self._keep(text, said)
         return said, labels_of(said, self.labels)
 
-    def reward(self, text: str) -> list[tuple[str, float, float]]:
-        """Of `QUESTION => ANSWER => ANSWER` each answer with its reward, the logit, and its probability: of one to be preferred to
-        an answer whose reward is 0, of several to be the best of them (arXiv:2203.02155, equation 1). Raises BadInput for none."""
+    def reward(self, text: str) -> list[tuple[str, float, float | None]]:
+        """Of `QUESTION => ANSWER => ANSWER` each answer with its reward, the logit, and the probability that it is preferred to the
+        others, by what pairs teach (arXiv:2203.02155, equation 1; of more than two Plackett and Luce's). One alone has none: only
+        differences of rewards are learned. Raises BadInput for no answer, Failed for a reward that is no number."""
         question, *answers = (part.strip() for part in text.split(ARROW))
         if not answers or not all((question, *answers)):
             hint = f"QUESTION {ARROW} ANSWER, or several answers with {ARROW} between them"
             raise BadInput(f"'{text}' has no answer that could be rewarded", hint)
         [rewards] = self._engine.score([self.asked(question)], [answers])
-        worth = [*rewards, 0.0] if len(rewards) == 1 else rewards
-        most = max(worth)
-        powers = [math.exp(own - most) for own in worth]
-        shares = [own / sum(powers) for own in powers]
-        return list(zip(answers, rewards, shares, strict=False))
+        if not all(map(math.isfinite, rewards)):
+            raise Failed("a reward is no number", "a model trained to NaN, or one whose weights overflow in this precision")
+        powers = [math.exp(own - max(rewards)) for own in rewards]
+        shares = [own / sum(powers) if len(rewards) > 1 else None for own in powers]
+        return list(zip(answers, rewards, shares, strict=True))
 
     def tag(self, text: str) -> list[tuple[str, str]]:
         """Each word of a text with its tag."""

@@ -56,13 +56,15 @@ def calibration(answers: Sequence[Marked], *, seed: int) -> Calibration | None:
 
     apart = inside * (confidence - right)[:, None]
     value, low, high = _error(apart, seed)
+    interval = "bootstrap"
     if not (right @ inside % inside.sum(0)).any():
-        low, high = _of_one_sort(confidence @ inside, right @ inside, inside.sum(0), low, high)
+        interval = "wilson"
+        low, high = _of_one_sort(confidence @ inside, right @ inside, inside.sum(0))
     draws = np.random.default_rng(seed).random((DRAWS, count)) < confidence
     by_chance = np.abs((confidence - draws) @ inside).sum(1) / count
     bins = [Bin(float(confidence[own].mean()), _share(right[own])) for own in inside.T.astype(bool)]
     surest = _share(right[confidence >= np.median(confidence)])
-    return Calibration(Score(value, low, high, count, "bootstrap"), float(np.quantile(by_chance, 0.95)), surest, tuple(bins))
+    return Calibration(Score(value, low, high, count, interval), float(np.quantile(by_chance, 0.95)), surest, tuple(bins))
 
 
 def _error(apart: Array, seed: int) -> tuple[float, float, float]:
@@ -88,16 +90,19 @@ def _error(apart: Array, seed: int) -> tuple[float, float, float]:
     return value / len(apart), min(end(0.975), value) / len(apart), max(end(0.025), value) / len(apart)
 
 
-def _of_one_sort(confidence: Array, right: Array, rows: Array, low: float, high: float) -> tuple[float, float]:
-    """The interval's ends where each bin's rows (bins,) are all right or all wrong, and drawn again would be so too: what Wilson's
-    interval allows of the other sort among as many rows is allowed in every bin."""
-    sure, share = confidence / rows, right / rows
-    other = wilson(0.0, int(rows.sum()))[1]
-    least, most = share * (1 - other), share + (1 - share) * other
-    furthest = np.maximum(np.abs(sure - least), np.abs(sure - most))
-    nearest = np.maximum(0, np.maximum(least - sure, sure - most))
-    weights = rows / rows.sum()
-    return min(low, float(nearest @ weights)), max(high, float(furthest @ weights))
+def _of_one_sort(confidence: Array, right: Array, rows: Array) -> tuple[float, float]:
+    """The ends of the error's interval where each bin's rows (bins,) are all right or all wrong, and drawn again would be so too.
+    As many of the other sort may be unseen as Wilson's interval allows among all rows: least of an error is left where they lie in
+    bins that they explain, and most is made of it where they lie together, in the bins to whose distance they add most."""
+    away = np.abs(confidence - right)  # what confidence and the share that is right are apart, in rows
+    unseen = wilson(0.0, int(rows.sum()))[1] * rows.sum()
+    least, most, left = max(0.0, away.sum() - unseen), away.sum(), unseen
+    for own, room in sorted(zip(away, rows, strict=True), key=lambda each: min(unseen, each[1]) - 2 * each[0], reverse=True):
+        there = min(left, room)
+        # they pull the share past the confidence before they add to the distance
+        most += max(0.0, abs(there - own) - own)
+        left -= there
+    return float(least) / rows.sum(), float(most) / rows.sum()
 
 
 def _share(right: Array) -> Score:

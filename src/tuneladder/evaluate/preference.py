@@ -73,11 +73,17 @@ def weigh_pairs(engine: Engine, prompt: Prompt, comparisons: Sequence[Comparison
 
 
 def judged(
-    comparisons: Sequence[Comparison], weighed: Weighed, before: Weighed | None, *, seed: int, unit: Unit = RAW
+    comparisons: Sequence[Comparison],
+    weighed: Weighed,
+    before: Weighed | None,
+    *,
+    seed: int,
+    unit: Unit = RAW,
+    split: str = "test",
 ) -> Measurement:
-    """What was weighed as a measurement. `before` is what the untouched base makes of the same pairs, None for a reward: of this
-    the length bias is told, Pearson's correlation of a reward with the characters of the answer, how sure it is of each pair, and
-    where people scored the answers, how it keeps to that, in the `unit` of the scores that it could learn from."""
+    """What was weighed of a split as a measurement. `before` is what the untouched base makes of the same pairs, None for a reward:
+    of this the length bias is told, Pearson's correlation of a reward with the characters of the answer, how sure it is of each
+    pair, and where people scored the answers, how it keeps to that, in the `unit` of the scores that it could learn from."""
     bases = before.pairs if before else [(0.0, 0.0)] * len(weighed.pairs)
     every = zip(contests(comparisons), weighed.pairs, bases, strict=True)
     found = [(pair, own, base) for pair, own, base in every if own is not None and base is not None]
@@ -103,7 +109,7 @@ def judged(
     spent = Cost(seconds=weighed.seconds)
     one = Cost(seconds=weighed.seconds / (2 * len(found)))
     left = len(weighed.pairs) - len(found)
-    notes = (f"{left:,} of {len(weighed.pairs):,} pairs were longer than the context, and were left out",) if left else ()
+    notes = (f"{left:,} pairs of {split} were longer than the context, and were left out",) if left else ()
     return Measurement(quality, {}, None, spent, one, weighed.engine, marked, notes=notes)
 
 

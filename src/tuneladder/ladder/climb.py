@@ -101,7 +101,7 @@ from tuneladder.types import (
 
 IN_PROCESS = ("prompt", "adapter")
 REMOTE = 1  # raise it when only what an endpoint is asked changes: its answers are kept, and those asked again are not paid again
-EXAMINATION = 6  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
+EXAMINATION = 7  # raise it when asking, marking or probing changes a figure, so that none of the old ones stays in a store
 
 
 @dataclass
@@ -408,7 +408,8 @@ class Climb:
                 pairs = getattr(self.task.comparisons, split)
                 # the untouched base is weighed under its own measurement, and kept for those that are set beside it
                 own = self._weighed(root, split, engine) if untouched else weigh_pairs(engine, variant.prompt, pairs)
-                return judged(pairs, own, own if untouched else before, seed=self.seed, unit=unit_of(self.task.comparisons.train))
+                unit, beside = unit_of(self.task.comparisons.train), own if untouched else before
+                return judged(pairs, own, beside, seed=self.seed, unit=unit, split=split)
             if self.task.kind == "text":
                 return measure_text(engine, getattr(self.task.text, split), seed=self.seed)  # type: ignore[arg-type]
             return measure(engine, variant.prompt, self.task, getattr(self.task.examples, split), seed=self.seed)

@@ -51,7 +51,7 @@ def headline(ladder: Ladder) -> tuple[str, str]:
     if not bar:
         if enough := _enough(ladder):
             without = f"no {words.without(ladder.task.kind)} is needed"
-            return f"{enough[0].upper()}{enough[1:]} does no worse: {without}; of the rungs take {pick.rung}", figures
+            return f"{_begun(enough)} does no worse: {without}; of the rungs take {pick.rung}", figures
         return f"Take {pick.rung}", figures
     if not pick.cleared:
         return f"No rung clears {bar}; {pick.rung} comes closest", figures
@@ -62,7 +62,7 @@ def headline(ladder: Ladder) -> tuple[str, str]:
     if enough := _enough(ladder):
         without = f"no {words.without(ladder.task.kind)} is needed"
         return (
-            f"{enough[0].upper()}{enough[1:]} clears {bar}: {without}; of the rungs {pick.rung} is the cheapest that does",
+            f"{_begun(enough)} clears {bar}: {without}; of the rungs {pick.rung} is the cheapest that does",
             figures,
         )
     cheapest = "which" if len(measured(ladder)) == 1 else "the cheapest rung that"
@@ -121,8 +121,13 @@ def plainly(ladder: Ladder) -> tuple[str, ...]:
             verdict = f", as does {picked.rung.name}" if same else verdict
         else:
             verdict = f" on {split}"
-        said.append(f"{reached if name == 'xz' else reached[0].upper() + reached[1:]}{verdict}.")
+        said.append(f"{_begun(reached)}{verdict}.")
     return tuple(said)
+
+
+def _begun(said: str) -> str:
+    """As a sentence begins; a program is called as it is."""
+    return said if said.startswith("xz") else said[0].upper() + said[1:]
 
 
 def _just(score: Score, ladder: Ladder) -> str:

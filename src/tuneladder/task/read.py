@@ -25,7 +25,10 @@ Row = dict[str, Any]
 
 _PACKINGS = (".gz", ".xz", ".bz2")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_FILE = re.compile(r"[^/]*\.[A-Za-z]{2,5}")  # which no data set of the hub is called
+# what no data set of the hub is called, and we read no rows from
+_FILE = re.compile(
+    r".*\.(pdf|xls|ods|docx?|html?|xml|ya?ml|zip|tar|pkl|npy|npz|arrow|feather|db|sqlite|text|dat|log)", re.IGNORECASE
+)
 _DELIMITERS = (",", "\t", ";", "|")
 _TABLES = (".csv", ".tsv", ".xlsx")
 _NUMBER = re.compile(r"[+-]?[\d.,]*\d")

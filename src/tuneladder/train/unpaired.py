@@ -117,7 +117,7 @@ class OneByOne:
             for row, answer, other in zip(rows, own, strange, strict=True)
             if answer
         ]
-        ties = sum(each.chosen == each.rejected for each in comparisons)
+        ties = sum(map(tied, comparisons))
         return kept, counted([row.sides for row in kept], dropped=len(rows) - len(kept) + ties)
 
     def known(self, rows: Sequence[Any], desk: Desk, variant: Variant, kit: Kit) -> list[Any]:

@@ -141,9 +141,9 @@ class Reward:
 
 
 def _below(variant: Variant) -> Variant:
-    """What the head is put on. The pairs of a step that made them are learned by a model of its own (arXiv:2212.08073, section 4):
-    the adapter that the step left is the policy's."""
-    return replace(variant, adapter=None) if variant.made else variant
+    """What the head is put on. The pairs that `constitution` made are learned by a model of their own (arXiv:2212.08073, section
+    4): the adapter that it left is the policy's."""
+    return replace(variant, adapter=None) if variant.made and variant.steps[-1:] == ("constitution",) else variant
 
 
 def _hold_level(model: Any) -> None:
