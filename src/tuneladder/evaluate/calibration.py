@@ -102,7 +102,7 @@ def _of_one_sort(confidence: Array, right: Array, rows: Array) -> tuple[float, f
         # they pull the share past the confidence before they add to the distance
         most += max(0.0, abs(there - own) - own)
         left -= there
-    return float(least) / rows.sum(), float(most) / rows.sum()
+    return float(least / rows.sum()), float(most / rows.sum())
 
 
 def _share(right: Array) -> Score:
