@@ -59,7 +59,8 @@ def main() -> None:
     rows: dict[str, list[dict[str, Any]]] = {}
     for line in file.read_text("utf-8").splitlines():
         row = json.loads(line)
-        rows.setdefault(row["task"], []).append({"input": row["example"]["input"], "output": row["example"]["output"]})
+        if row["task"] in run.tasks:
+            rows.setdefault(row["task"], []).append({name: row["example"][name] for name in ("input", "output")})
     found: dict[str, Any] = json.loads(run.results.read_text("utf-8"))["tasks"] if run.results.exists() else {}
     for task in run.tasks:
         base = {"url": run.url, "model": run.model} if run.url else run.base
