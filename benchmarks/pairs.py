@@ -232,6 +232,24 @@ def same_scores(theirs: Sequence[Sequence[float]], ours: Sequence[Sequence[float
     }
 
 
+def task_over(file: str, name: str, files: Mapping[str, str], cache: Path, *, shots: int) -> Figures:
+    """lm-eval's task of that file, called `name`, over the rows of `files`: `test`, and `shown` where there are shots."""
+    import lm_eval
+
+    return {
+        "include": str(Path(lm_eval.__file__).parent / "tasks" / f"{file}.yaml"),
+        "task": name,
+        "tag": None,
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": dict(files), "cache_dir": str(cache)},
+        "training_split": None,
+        "validation_split": None,
+        "test_split": "test",
+        "num_fewshot": shots,
+    }
+
+
 def both(script: Path, work: str, folder: Path, items: int) -> tuple[Figures, Figures]:
     """Theirs and ours in fp32, whose answers are to be compared."""
     theirs, ours = (contestant(script, side, work=work, folder=folder, dtype="float32", items=items) for side in ("theirs", "ours"))

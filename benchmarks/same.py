@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pairs import Figures, machine, same_scores, tell, write
+from pairs import Figures, machine, same_scores, task_over, tell, write
 
 RESULTS = Path(__file__).resolve().parent / "results" / "same.json"
 POSITIONS = 4096
@@ -142,18 +142,7 @@ def theirs(work: Work, items: Sequence[Row], shown: Sequence[Row], lm: Any, plac
             if own := [work.theirs(row) for row in rows if not subject or row[work.subject] == subject]:
                 files[split] = str(place / f"{number}_{split}.json")
                 Path(files[split]).write_text("\n".join(map(json.dumps, own)), "utf-8")
-        config: Row = {
-            "include": str(Path(lm_eval.__file__).parent / "tasks" / f"{work.file.format(subject)}.yaml"),
-            "task": f"same_{number}",
-            "tag": None,
-            "dataset_path": "json",
-            "dataset_name": None,
-            "dataset_kwargs": {"data_files": files, "cache_dir": str(place / "cache")},
-            "training_split": None,
-            "validation_split": None,
-            "test_split": "test",
-            "num_fewshot": work.shots,
-        }
+        config = task_over(work.file.format(subject), f"same_{number}", files, place / "cache", shots=work.shots)
         if work.suite != "bbh":
             config |= {"fewshot_split": "shown" if "shown" in files else None, "fewshot_config": {"sampler": "first_n"}}
         if work.suite == "mmlu":

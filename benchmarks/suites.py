@@ -44,6 +44,7 @@ from pairs import (
     same_scores,
     save_in_both,
     since,
+    task_over,
     tell,
 )
 
@@ -163,8 +164,6 @@ def subjects(work: str) -> tuple[str | None, ...]:
 
 def task(work: str, place: Path, subject: str | None, shown: list[Any], items: list[Any]) -> dict[str, Any]:
     """lm-eval's task over these rows."""
-    import lm_eval
-
     place.mkdir()
     files = {}
     for split, own in (("shown", shown), ("test", items)):
@@ -172,20 +171,11 @@ def task(work: str, place: Path, subject: str | None, shown: list[Any], items: l
             files[split] = str(place / f"{split}.json")
             Path(files[split]).write_text("\n".join(map(json.dumps, own)), "utf-8")
     name = "mmlu/default/mmlu_abstract_algebra" if work == "mmlu" else "hellaswag/hellaswag"
-    return {
-        "include": str(Path(lm_eval.__file__).parent / "tasks" / f"{name}.yaml"),
-        "task": f"bench_{place.parent.name}_{place.name}",
-        "tag": None,
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": files, "cache_dir": str(place.parent.parent / "cache")},
-        "training_split": None,
-        "validation_split": None,
-        "test_split": "test",
-        "fewshot_split": "shown" if shown else None,
-        "num_fewshot": SHOTS if shown else 0,
-        "description": LEAD.format(subject) if subject else "",
-    }
+    config = task_over(
+        name, f"bench_{place.parent.name}_{place.name}", files, place.parent.parent / "cache", shots=SHOTS if shown else 0
+    )
+    shots = {"fewshot_split": "shown" if shown else None, "description": LEAD.format(subject) if subject else ""}
+    return {**config, **shots}
 
 
 def ours(run: argparse.Namespace) -> Figures:

@@ -620,31 +620,20 @@ NEW = 12  # tokens that are written to a sum
 def theirs(wide: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Any]]:
     """What lm-eval, by its own tasks over our rows, makes of each: log-probabilities or a text, row by row."""
     lm_eval = pytest.importorskip("lm_eval")
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # scripts that import each other by their own names
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+    from pairs import task_over
 
     place = tmp_path_factory.mktemp("theirs")
-    tasks = Path(lm_eval.__file__).parent / "tasks"
     for number, (name, (file, rows, shown, shots)) in enumerate(THEIRS.items()):
         files = {}
         for split, own in (("test", rows), ("shown", shown)):
             if own:
                 files[split] = str(place / f"{number}_{split}.json")
                 Path(files[split]).write_text("\n".join(map(json.dumps, own)), "utf-8")
-        config: Row = {
-            "include": str(tasks / f"{file}.yaml"),
-            "task": f"ours_{number}",
-            "tag": None,
-            "dataset_path": "json",
-            "dataset_name": None,
-            "dataset_kwargs": {"data_files": files, "cache_dir": str(place / "cache")},
-            "training_split": None,
-            "validation_split": None,
-            "test_split": "test",
-            "fewshot_split": "shown" if shown else None,
-            "fewshot_config": {"sampler": "first_n"},
-            "num_fewshot": shots,
-        }
+        config = task_over(file, f"ours_{number}", files, place / "cache", shots=shots)
+        config |= {"fewshot_split": "shown" if shown else None, "fewshot_config": {"sampler": "first_n"}}
         if "mmlu" in file:
             config["description"] = one("mmlu").lead("plain_sums")
         if stops := list(one(name).decoding.stop):
