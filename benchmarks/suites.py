@@ -174,8 +174,8 @@ def task(work: str, place: Path, subject: str | None, shown: list[Any], items: l
     config = task_over(
         name, f"bench_{place.parent.name}_{place.name}", files, place.parent.parent / "cache", shots=SHOTS if shown else 0
     )
-    shots = {"fewshot_split": "shown" if shown else None, "description": LEAD.format(subject) if subject else ""}
-    return {**config, **shots}
+    lead = LEAD.format(subject) if subject else ""
+    return {**config, "fewshot_split": "shown" if shown else None, "description": lead}
 
 
 def ours(run: argparse.Namespace) -> Figures:

@@ -645,14 +645,16 @@ def evaluate(variant: str, recipe: Given | recipes.Recipe, *overrides: str, rows
     shelf = Shelf(device(), store=store, purse=Purse(read.limit.money))
     if read.task.kind == "prefer":
         pairs = read.task.comparisons.test[: rows or None]
-        weighed, left = [], read.notes
-        for each in [found] if found.head else [found, root_of(found.base, read.task)]:
-            with shelf.engine(each) as engine:
-                weighed.append(weigh_pairs(engine, each.prompt, pairs))
-                left = (*left, *told(engine, "test")) if each is found else left
-        unit = unit_of(read.task.comparisons.train)
-        measured = judged(pairs, weighed[0], weighed[1] if len(weighed) > 1 else None, seed=read.seed, unit=unit)
-        return replace(measured, notes=(*left, *measured.notes))
+        before = None
+        with shelf.engine(found) as engine:
+            own = weigh_pairs(engine, found.prompt, pairs)
+            notes = (*read.notes, *told(engine, "test"))
+        if not found.head:
+            root = root_of(found.base, read.task)
+            with shelf.engine(root) as engine:
+                before = weigh_pairs(engine, root.prompt, pairs)
+        measured = judged(pairs, own, before, seed=read.seed, unit=unit_of(read.task.comparisons.train))
+        return replace(measured, notes=(*notes, *measured.notes))
     with shelf.engine(found) as engine, Meter(device()) as meter:
         if read.task.kind == "text":
             measured = measure_text(engine, read.task.text.test[: rows or None], seed=read.seed)  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def why(ladder: Ladder) -> tuple[str, ...]:
 def plainly(ladder: Ladder) -> tuple[str, ...]:
     """Whether what needs no language model is enough: a sentence for each baseline, the strongest first."""
     picked, split = picked_result(ladder), baseline_split(ladder)
-    ours = score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
+    ours = _beside_baselines(ladder)
     up = 1 if rising(metric_of(ladder)) else -1
     said: list[str] = []
     for name, score in _baselines(ladder):
@@ -148,8 +148,7 @@ def cleared_by_baseline(ladder: Ladder) -> bool:
 def _enough(ladder: Ladder) -> str:
     """What the best of the baselines that clear the bar is called, or without a bar that reach the pick's figure on the same
     rows; "" where none does."""
-    picked, split = picked_result(ladder), baseline_split(ladder)
-    ours = score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
+    ours = _beside_baselines(ladder)
     up = 1 if rising(metric_of(ladder)) else -1
 
     def does(score: Score) -> bool:
@@ -158,6 +157,12 @@ def _enough(ladder: Ladder) -> str:
         return ours is not None and up * (score.value - ours.value) >= 0 and not nothing(score, ladder)
 
     return next((words.baseline_name(name) for name, score in _baselines(ladder) if does(score)), "")
+
+
+def _beside_baselines(ladder: Ladder) -> Score | None:
+    """The pick's score on the rows that the baselines were measured on."""
+    picked, split = picked_result(ladder), baseline_split(ladder)
+    return score_of((picked.test if split == "test" else picked.dev) if picked else None, ladder)
 
 
 def _baselines(ladder: Ladder) -> list[tuple[str, Score]]:

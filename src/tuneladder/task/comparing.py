@@ -61,6 +61,11 @@ def one_by_one(comparisons: Iterable[Comparison]) -> list[Comparison]:
     return found
 
 
+def wanted_or_not(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """As `one_by_one`, without pairs that say of neither answer that it is the better."""
+    return one_by_one(own for own in comparisons if not tied(own))
+
+
 def halved(task: Task, half: str) -> Task:
     """The task with those comparisons to learn from, and to choose by while learning, that are of one half of the prompts, a or b:
     all where it is "". A digest parts them, which knows no order."""
@@ -89,7 +94,7 @@ def contests(comparisons: Sequence[Comparison]) -> list[tuple[Comparison, Compar
             by_prompt.setdefault(own.source or own.id, []).append(own)
         within = [pair for rows in by_prompt.values() for pair in combinations(rows, 2)]
         return _unequal(within) or _unequal(pairwise(scored))
-    alone = one_by_one(own for own in comparisons if not tied(own))
+    alone = wanted_or_not(comparisons)
     wanted, others = ([own for own in alone if bool(own.chosen) == good] for good in (True, False))
     if not (wanted and others):
         return []

@@ -32,7 +32,7 @@ from tuneladder.model.rows import bare_head
 from tuneladder.model.shelf import Live
 from tuneladder.model.trunk import fuse
 from tuneladder.store import digest, resident, write_json
-from tuneladder.task.comparing import asked, encode_sides, one_by_one, tied, told_apart
+from tuneladder.task.comparing import asked, encode_sides, told_apart, wanted_or_not
 from tuneladder.task.encode import Encoded, Tally
 from tuneladder.train.batches import Cut, Micro, Pad, Rows, bundle, packed, pad, side_by_side
 from tuneladder.train.loop import Course, learn, tidy
@@ -209,7 +209,7 @@ def refuse_untold(task: Task, step: str) -> None:
     """Raises Refused where no row tells two answers apart."""
     if told_apart(task.comparisons.train):
         return
-    if one_by_one(own for own in task.comparisons.train if not tied(own)):
+    if wanted_or_not(task.comparisons.train):
         said = f"{step} learns which of two answers is better, and this task's answers were judged one by one"
         raise Refused(said, "kto learns from wanted and unwanted answers, reward with loss: scores from scores; or give pairs")
     raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")

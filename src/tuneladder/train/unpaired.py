@@ -18,7 +18,7 @@ import torch
 
 from tuneladder.errors import Refused
 from tuneladder.model.ask import turns_of_all
-from tuneladder.task.comparing import asked, one_by_one, tied
+from tuneladder.task.comparing import asked, tied, wanted_or_not
 from tuneladder.task.encode import Encoded
 from tuneladder.train.batches import Micro
 from tuneladder.train.preference import (
@@ -83,7 +83,7 @@ AnswerLoss = Callable[[torch.Tensor, torch.Tensor, Wanted], torch.Tensor]
 def plan_unpaired(settings: Preferring, variant: Variant, task: Task, pace: Pace, *, step: str) -> tuple[Variant, Cost]:
     """The variant that learned from the task's answers, foretold, and what that takes. Raises Refused."""
     check_comparing(variant, task, settings.max_length, step=step)
-    rows = _wanted_or_not(task.comparisons.train)
+    rows = wanted_or_not(task.comparisons.train)
     if not rows:
         raise Refused(f"every pair of the task is a tie, and {step} learns what is better", "leave out pairs of equal answers")
     for good, said in ((True, "unwanted"), (False, "wanted")):
@@ -107,7 +107,7 @@ class OneByOne:
     loss: AnswerLoss
 
     def encode(self, sides: Sides, variant: Variant, comparisons: Sequence[Comparison]) -> tuple[list[Any], dict[str, int]]:
-        rows = _wanted_or_not(comparisons)
+        rows = wanted_or_not(comparisons)
         asks = turns_of_all(variant.prompt, [asked(row) for row in rows])
         own = encode_each(sides, variant, rows)
         others = strangers(asks, [row.chosen or row.rejected for row in rows])
@@ -185,7 +185,3 @@ def strangers(asks: Sequence[Turns], answers: Sequence[str]) -> list[str]:
             after = following
         found[at] = after
     return [answers[at] for at in found]
-
-
-def _wanted_or_not(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    return one_by_one(own for own in comparisons if not tied(own))
